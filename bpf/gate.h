@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The arithmetic of the gate: given what was read from the kernel, may this message be redirected?
+ *
+ * Pure functions, so that they compile for BPF and for the unit tests alike. Numbers in parentheses are rows of
+ * KERNEL-FACTS. All sums are 64-bit: an sk_msg is at most some 544 KiB, but nothing here depends on that.
+ */
+#ifndef SMACCEL_GATE_H
+#define SMACCEL_GATE_H
+
+#include <linux/types.h>
+
+/* Below this a locked SO_RCVBUF leaves no room that does not make the kernel drop passed segments (12b). */
+#define GATE_LOCKED_RCVBUF_MIN (128 * 1024)
+/* Kept free below tcp_rmem[2] on an auto-tuned socket (12b). */
+#define GATE_AUTOTUNE_RESERVE (1024 * 1024)
+/* scaling_ratio is in 1/256; kernels below 6.6 have none and account about twice the payload. */
+#define GATE_SCALING_ONE 256u
+#define GATE_SCALING_BEFORE_6_6 128u
+
+enum gate_decision {
+	GATE_REDIRECT = 0,
+	GATE_PASS = 1,       /* not armed, off, pinned, shut down, not the socket the slot means */
+	GATE_PASS_ORDER = 2, /* passed bytes are unread (invariant 1) */
+	GATE_SPILL = 3,      /* the bound is reached (invariant 4) */
+};
+
+/* The receiving end, as far as the bound depends on it. */
+struct gate_receiver {
+	__u32 rmem_alloc;
+	__u32 rcvbuf;
+	__u32 rmem_max; /* tcp_rmem[2] of the receiver's network namespace */
+	__u32 window;   /* bytes that it has promised to take from TCP: gate_window() */
+	__u32 scaling_ratio;
+	__u8 rcvbuf_locked;          /* SO_RCVBUF was set */
+	__u8 rmem_counts_redirected; /* fact 12: 6.1.123, 6.12.8 and later */
+	__u8 redirected_unread;      /* its psock queue is not empty */
+};
+
+/* Invariant 1: every byte the sender ever passed has been read by the peer's application. */
+static inline int gate_order_holds(__u32 write_seq, __u32 copied_seq)
+{
+	return write_seq == copied_seq;
+}
+
+/* The receive window still open, as tcp_receive_window() computes it. */
+static inline __u32 gate_window(__u32 rcv_wup, __u32 rcv_wnd, __u32 rcv_nxt)
+{
+	__s32 window = (__s32)(rcv_wup + rcv_wnd - rcv_nxt);
+
+	return window < 0 ? 0 : (__u32)window;
+}
+
+/* What that window can cost in sk_rmem_alloc once TCP fills it. */
+static inline __u64 gate_window_truesize(__u32 window, __u32 scaling_ratio)
+{
+	__u32 ratio = scaling_ratio ? scaling_ratio : GATE_SCALING_BEFORE_6_6;
+
+	return (__u64)window * GATE_SCALING_ONE / ratio;
+}
+
+/* Fact 12b: room for redirected bytes that never makes the receiver drop what is passed. */
+static inline int gate_has_room(const struct gate_receiver *to, __u32 size, __u32 test_bound)
+{
+	__u64 wanted = (__u64)to->rmem_alloc + size;
+
+	/* Fact 12, old kernels: unread redirected bytes are in no counter, so only one message is ever on its way. */
+	if (!to->rmem_counts_redirected && to->redirected_unread)
+		return 0;
+	if (test_bound && wanted > test_bound)
+		return 0;
+	if (to->rcvbuf_locked)
+		return to->rcvbuf >= GATE_LOCKED_RCVBUF_MIN && wanted <= to->rcvbuf / 4;
+	if (to->rmem_max <= GATE_AUTOTUNE_RESERVE)
+		return 0;
+	return wanted + gate_window_truesize(to->window, to->scaling_ratio) <= to->rmem_max - GATE_AUTOTUNE_RESERVE;
+}
+
+#endif

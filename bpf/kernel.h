@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The kernel's structures, cut down to the fields that the BPF programs read.
+ *
+ * Offsets are filled in at load time (CO-RE), so neither the order nor the padding here means anything and the build
+ * needs no BTF of the build host. Fields that some kernels lack are tested with bpf_core_field_exists().
+ */
+#ifndef SMACCEL_KERNEL_H
+#define SMACCEL_KERNEL_H
+
+#include <linux/types.h>
+
+typedef __u8 u8;
+typedef __u16 u16;
+typedef __u32 u32;
+typedef __u64 u64;
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
+typedef struct refcount_struct {
+	atomic_t refs;
+} refcount_t;
+
+struct list_head {
+	struct list_head *next;
+};
+
+struct wait_queue_entry {
+	void *func;
+	struct list_head entry;
+};
+
+typedef struct wait_queue_head {
+	struct list_head head;
+} wait_queue_head_t;
+
+struct socket_wq {
+	wait_queue_head_t wait;
+};
+
+struct netns_ipv4 {
+	int sysctl_tcp_rmem[3];
+};
+
+struct net {
+	u64 net_cookie;
+	struct netns_ipv4 ipv4;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct proto {
+	unsigned long *memory_pressure;
+};
+
+struct sock_common {
+	volatile unsigned char skc_state;
+	struct proto *skc_prot;
+	possible_net_t skc_net;
+	atomic64_t skc_cookie;
+	refcount_t skc_refcnt;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	struct {
+		atomic_t rmem_alloc;
+	} sk_backlog;
+	int sk_rcvbuf;
+	struct socket_wq *sk_wq;
+	u8 sk_userlocks : 4; /* a whole byte since 6.15: read with BPF_CORE_READ_BITFIELD */
+	u8 sk_shutdown;
+	void *sk_user_data;
+};
+
+struct inet_sock {
+	struct sock sk;
+};
+
+struct inet_connection_sock {
+	struct inet_sock icsk_inet;
+};
+
+struct tcp_sock {
+	struct inet_connection_sock inet_conn;
+	u32 copied_seq;
+	u32 write_seq;
+	u32 snd_una;
+	u32 rcv_nxt;
+	u32 rcv_wup;
+	u32 rcv_wnd;
+	u64 bytes_acked;
+	u64 bytes_received;
+	u8 scaling_ratio; /* since 6.6 */
+};
+
+struct sk_psock {
+	struct list_head ingress_msg;
+	refcount_t refcnt;
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__sockmap {
+	union {
+		struct bpf_iter_meta *meta;
+	};
+	union {
+		struct sock *sk;
+	};
+};
+
+#pragma clang attribute pop
+
+/* include/net/sock.h and include/linux/skmsg.h */
+#define SK_SOCK_RCVBUF_LOCK 2
+#define SK_RCV_SHUTDOWN 1
+#define SK_SEND_SHUTDOWN 2
+#define SK_USER_DATA_PSOCK 4
+#define SK_USER_DATA_FLAGS 7
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What the BPF programs and user space share: the layout of every map value.
+ *
+ * All of it lives in maps that are pinned under the pin directory, so that a restarted
+ * helper takes over what runs. Any change of a layout here raises SM_ABI; a helper that
+ * finds pins of another ABI leaves them to run out and pins its own beside them.
+ */
+#ifndef SMACCEL_SHARED_H
+#define SMACCEL_SHARED_H
+
+#ifndef __bpf__
+#include <linux/types.h>
+#endif
+
+#define SM_ABI 1
+#define SM_SLOTS_DEFAULT 32768
+
+/* A pair is kept in one slot; side 0 and side 1 are its two ends. direction[i] is what side i sends. */
+#define SM_SIDES 2
+
+enum sm_slot_state {
+	SM_SLOT_FREE = 0,      /* nothing here; the verdict passes */
+	SM_SLOT_INSERTING = 1, /* the helper is at work on one end; a helper that starts deletes what it finds so */
+	SM_SLOT_JOINED = 2,    /* one end or both are in the sockhash; the verdict passes */
+	SM_SLOT_ARMED = 3,     /* both ends joined and proved to be peers: the verdict may redirect */
+};
+
+/* sk_storage of an end: which slot and side it is. generation must equal the slot's. */
+struct sm_endref {
+	__u32 slot;
+	__u32 side;
+	__u32 generation;
+	__u32 reserved;
+};
+
+/* Counters of one direction. One writer: the verdict of the sending end, under that socket's lock. One cache line. */
+struct sm_direction {
+	__u64 redirected_msgs;
+	__u64 redirected_bytes;
+	__u64 passed_msgs;
+	__u64 passed_bytes;
+	__u64 spills;       /* messages passed because the bound was reached */
+	__u64 order_passes; /* messages passed because passed bytes were still unread */
+	__u64 reserved[2];
+};
+
+struct sm_end {
+	__u64 cookie;       /* SO_COOKIE; 0: this end has not joined */
+	__u64 sk;           /* kernel address of the struct sock; may be stale: compare skc_cookie */
+	__u32 sent_initial; /* E: (u32)(snd_una - bytes_acked), constant for the life of a connection */
+	__u32 recv_initial; /* R: (u32)(rcv_nxt - bytes_received) */
+	__u32 pid;          /* of the process that joined it, in the helper's pid namespace; for display */
+	__u32 uid;          /* owner; authoritative (SO_PEERCRED / SCM_CREDENTIALS) */
+	__u8 address[16];   /* of this end, network order; IPv4 as ::ffff:a.b.c.d */
+	__u16 port_n;
+	__u16 family; /* AF_INET, AF_INET6: of the socket, for display */
+	__u32 reserved[3]; /* fills the line: the counters below start on one of their own */
+};
+
+struct sm_slot {
+	__u32 generation; /* raised each time the slot is taken */
+	__u32 state;      /* enum sm_slot_state */
+	__u32 pins;       /* bit i: direction[i] always passes */
+	__u32 pin_reason; /* enum sm_reason of the first pin; for display */
+	__u64 netns_cookie;
+	__u64 joined_at_ns;  /* CLOCK_MONOTONIC */
+	__u64 reserved[4];
+	struct sm_end end[SM_SIDES];
+	struct sm_direction direction[SM_SIDES];
+};
+_Static_assert(sizeof(struct sm_direction) == 64, "a cache line a direction");
+_Static_assert(sizeof(struct sm_slot) == 320 && __builtin_offsetof(struct sm_slot, direction) % 64 == 0, "map value");
+
+/* One page of switches and of what must outlive a helper. Written by the helper only. */
+struct sm_switches {
+	__u32 abi;
+	__u32 off;               /* kill switch: every verdict passes */
+	__u32 test_no_order;     /* tests only, never set in production: leave out invariant 1's test */
+	__u32 test_bound_bytes;  /* tests only: an upper limit of the bound; 0: none */
+	__u64 helper_generation; /* raised by each helper that starts */
+	/* Sums over slots that were freed; live slots are added by whoever reports. */
+	__u64 pairs_armed_total;
+	__u64 sockets_joined_total;
+	__u64 leaves_total;
+	struct sm_direction retired; /* counters of freed slots, both directions */
+};
+
+/* What the iterator and the inspector say of one socket. Read without a lock: one sample may be torn, so a failed
+ * proof is retried, never taken as final. */
+struct sm_facts {
+	__u64 sk;
+	__u64 cookie;
+	__u64 bytes_acked;
+	__u64 bytes_received;
+	__u64 netns_cookie;
+	__u32 write_seq;
+	__u32 copied_seq;
+	__u32 snd_una;
+	__u32 rcv_nxt;
+	__u32 blocked_threads; /* wait queue entries whose func is woken_wake_function: asleep in recv or send */
+	__u32 psock_refs;      /* 0: no psock */
+	__u32 psock_queued;    /* ingress_msg is not empty */
+	__u32 rmem_alloc;
+	__u8 tcp_state;
+	__u8 shutdown; /* sk_shutdown */
+	__u8 found;    /* the address still names the socket with that cookie */
+	__u8 reserved[5];
+};
+
+/* Context of the syscall program smaccel_inspect. */
+struct sm_inspect {
+	__u64 sk;     /* in */
+	__u64 cookie; /* in: 0 accepts any */
+	struct sm_facts facts;
+};
+
+#endif

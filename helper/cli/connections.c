@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* smaccel ss: one row a connection's end, with its state and the reason for it. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "client.h"
+#include "fields.h"
+#include "table.h"
+
+static const struct table_column columns[] = {
+	{ "STATE", TABLE_LEFT },   { "REASON", TABLE_LEFT },  { "LOCAL", TABLE_LEFT }, { "REMOTE", TABLE_LEFT },
+	{ "PROCESS", TABLE_LEFT }, { "FD", TABLE_RIGHT },     { "PEER", TABLE_RIGHT }, { "REDIRECTED", TABLE_RIGHT },
+	{ "MSGS", TABLE_RIGHT },   { "PASSED", TABLE_RIGHT }, { "MSGS", TABLE_RIGHT }, { "SPILLS", TABLE_RIGHT },
+};
+
+#define COLUMN_COUNT (sizeof(columns) / sizeof(columns[0]))
+
+/* A number that may be unknown: null, missing or negative. */
+static const char *count_or_dash(char buffer[TABLE_NUMBER_BYTES], const json_t *row, const char *key)
+{
+	const json_t *value = json_object_get(row, key);
+
+	if (!json_is_integer(value) || json_integer_value(value) < 0)
+		return "-";
+	snprintf(buffer, TABLE_NUMBER_BYTES, "%" PRId64, (int64_t)json_integer_value(value));
+	return buffer;
+}
+
+static int add_row(struct table *table, const json_t *row)
+{
+	char process[64], fd[TABLE_NUMBER_BYTES], peer[TABLE_NUMBER_BYTES], spills[TABLE_NUMBER_BYTES];
+	char redirected[TABLE_NUMBER_BYTES], redirected_msgs[TABLE_NUMBER_BYTES];
+	char passed[TABLE_NUMBER_BYTES], passed_msgs[TABLE_NUMBER_BYTES];
+	const char *cells[COLUMN_COUNT];
+
+	snprintf(process, sizeof(process), "%s/%" PRIu64, fields_text(row, "comm"), fields_number(row, "pid"));
+	cells[0] = fields_text(row, "state");
+	cells[1] = fields_text(row, "reason");
+	cells[2] = fields_text(row, "local");
+	cells[3] = fields_text(row, "remote");
+	cells[4] = process;
+	cells[5] = count_or_dash(fd, row, "fd");
+	cells[6] = fields_number(row, "peer_pid") ? count_or_dash(peer, row, "peer_pid") : "-";
+	cells[7] = table_format_bytes(redirected, fields_number(row, "redirected_bytes"));
+	cells[8] = table_format_count(redirected_msgs, fields_number(row, "redirected_msgs"));
+	cells[9] = table_format_bytes(passed, fields_number(row, "passed_bytes"));
+	cells[10] = table_format_count(passed_msgs, fields_number(row, "passed_msgs"));
+	cells[11] = table_format_count(spills, fields_number(row, "spills"));
+	return table_add(table, cells);
+}
+
+static int print_rows(const char *title, const json_t *rows)
+{
+	struct table *table = table_new(columns, COLUMN_COUNT);
+	const json_t *row;
+	size_t i;
+	bool good = table != NULL;
+
+	json_array_foreach (rows, i, row) {
+		good = good && !add_row(table, row);
+	}
+	if (good)
+		table_print(table, stdout);
+	else
+		fprintf(stderr, "%s: out of memory\n", title);
+	table_free(table);
+	return good ? CLI_OK : CLI_FAILURE;
+}
+
+int cli_connections_main(int argc, const char **argv)
+{
+	struct cli_options options;
+	int status = CLI_OK;
+	char *text = NULL;
+	json_t *answer;
+
+	if (!cli_options_parse(&options, argc, argv, CLI_ACCEPTS_SOCKET | CLI_ACCEPTS_JSON, "[--json] [--socket=PATH]"))
+		return CLI_USAGE;
+	answer = client_ask_json(argv[0], options.socket_path, WIRE_CONNECTIONS, &text);
+	if (!answer)
+		return CLI_FAILURE;
+	if (options.json)
+		puts(text);
+	else /* REDIRECTED, PASSED: what this end sent */
+		status = print_rows(argv[0], json_is_array(answer) ? answer : json_object_get(answer, "connections"));
+	json_decref(answer);
+	free(text);
+	return status;
+}

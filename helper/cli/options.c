@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The options that several commands have in common. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../wire/protocol.h"
+#include "cli.h"
+
+const char *cli_socket_path(const char *option)
+{
+	const char *path = option ? option : getenv("SMACCEL_SOCKET");
+
+	return path && *path ? path : WIRE_SOCKET_DEFAULT;
+}
+
+bool cli_options_parse(struct cli_options *options, int argc, const char **argv, unsigned accepts, const char *about)
+{
+	char *socket_path = NULL;
+	int json = 0;
+	struct poptOption table[4] = { 0 };
+	int entries = 0, outcome;
+	poptContext context;
+	bool good = true;
+
+	if (accepts & CLI_ACCEPTS_SOCKET)
+		table[entries++] = (struct poptOption){ "socket",     0, POPT_ARG_STRING,
+							&socket_path, 0, "the helper's socket (also: SMACCEL_SOCKET)",
+							"PATH" };
+	if (accepts & CLI_ACCEPTS_JSON)
+		table[entries++] =
+			(struct poptOption){ "json", 0, POPT_ARG_NONE, &json, 0, "print JSON, for programs", NULL };
+	table[entries++] =
+		(struct poptOption){ NULL, 0, POPT_ARG_INCLUDE_TABLE, poptHelpOptions, 0, "Help options:", NULL };
+
+	context = poptGetContext(NULL, argc, argv, table, 0);
+	poptSetOtherOptionHelp(context, about);
+	outcome = poptGetNextOpt(context);
+	if (outcome < -1) {
+		fprintf(stderr, "%s: %s: %s\n", argv[0], poptBadOption(context, POPT_BADOPTION_NOALIAS),
+			poptStrerror(outcome));
+		good = false;
+	} else if (poptPeekArg(context)) {
+		fprintf(stderr, "%s: takes no argument \"%s\"; see `%s --help`\n", argv[0], poptPeekArg(context),
+			argv[0]);
+		good = false;
+	}
+	options->socket_path = cli_socket_path(socket_path); /* kept to the end of the process */
+	options->json = json;
+	poptFreeContext(context);
+	return good;
+}

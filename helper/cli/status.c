@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* smaccel status: the helper, the kernel, totals. */
+#include <stdlib.h>
+
+#include "cli.h"
+#include "client.h"
+#include "fields.h"
+#include "table.h"
+
+static void print_helper(const json_t *helper)
+{
+	char uptime[TABLE_NUMBER_BYTES];
+
+	printf("helper      pid %llu, version %s, up %s\n", (unsigned long long)fields_number(helper, "pid"),
+	       fields_text(helper, "version"), table_format_seconds(uptime, fields_number(helper, "uptime_s")));
+}
+
+/* features: an array of names, or an object of name: true/false. */
+static void print_kernel(const json_t *kernel)
+{
+	const json_t *features = json_object_get(kernel, "features");
+	const json_t *value;
+	const char *name, *separator = "; ";
+	size_t i;
+
+	printf("kernel      %s", fields_text(kernel, "release"));
+	json_array_foreach (features, i, value) {
+		printf("%s%s", separator, json_is_string(value) ? json_string_value(value) : "?");
+		separator = ", ";
+	}
+	json_object_foreach ((json_t *)features, name, value) {
+		printf("%s%s%s", separator, json_is_false(value) ? "no " : "", name);
+		separator = ", ";
+	}
+	putchar('\n');
+}
+
+static void print_traffic(const json_t *totals, const char *title, const char *messages, const char *bytes)
+{
+	char count[TABLE_NUMBER_BYTES], size[TABLE_NUMBER_BYTES];
+
+	printf("%-11s %s messages, %s\n", title, table_format_count(count, fields_number(totals, messages)),
+	       table_format_bytes(size, fields_number(totals, bytes)));
+}
+
+static void print_totals(const json_t *totals)
+{
+	char first[TABLE_NUMBER_BYTES], second[TABLE_NUMBER_BYTES];
+
+	printf("pairs       %s armed now, %s since the start; %s sockets joined, %s left\n",
+	       table_format_count(first, fields_number(totals, "pairs_armed")),
+	       table_format_count(second, fields_number(totals, "pairs_armed_total")),
+	       table_format_count((char[TABLE_NUMBER_BYTES]){ 0 }, fields_number(totals, "sockets_joined")),
+	       table_format_count((char[TABLE_NUMBER_BYTES]){ 0 }, fields_number(totals, "leaves")));
+	print_traffic(totals, "redirected", "redirected_msgs", "redirected_bytes");
+	print_traffic(totals, "passed", "passed_msgs", "passed_bytes");
+	printf("spills      %s\n", table_format_count(first, fields_number(totals, "spills")));
+}
+
+static void print_refusals(json_t *refusals)
+{
+	const char *reason;
+	const json_t *count;
+	const char *separator = "";
+
+	printf("refusals    ");
+	json_object_foreach (refusals, reason, count) {
+		char text[TABLE_NUMBER_BYTES];
+
+		if (json_integer_value(count) <= 0)
+			continue;
+		printf("%s%s %s", separator, reason, table_format_count(text, (uint64_t)json_integer_value(count)));
+		separator = ", ";
+	}
+	puts(*separator ? "" : "none");
+}
+
+int cli_status_main(int argc, const char **argv)
+{
+	struct cli_options options;
+	char *text = NULL;
+	json_t *status;
+
+	if (!cli_options_parse(&options, argc, argv, CLI_ACCEPTS_SOCKET | CLI_ACCEPTS_JSON, "[--json] [--socket=PATH]"))
+		return CLI_USAGE;
+	status = client_ask_json(argv[0], options.socket_path, WIRE_STATUS, &text);
+	if (!status)
+		return CLI_FAILURE;
+	if (options.json) {
+		puts(text);
+	} else {
+		print_helper(json_object_get(status, "helper"));
+		print_kernel(json_object_get(status, "kernel"));
+		print_totals(json_object_get(status, "totals"));
+		print_refusals(json_object_get(status, "refusals"));
+		if (json_is_true(json_object_get(json_object_get(status, "switches"), "off")))
+			puts("The kill switch is set: every message goes through TCP. `smaccel on` takes it back.");
+	}
+	json_decref(status);
+	free(text);
+	return CLI_OK;
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The list of connections: one row per end, from the cells of every session and the slots.
+ *
+ * What a cell says is its process's own claim and shown to nobody but that user and root; what comes from a slot is the
+ * kernel's. Cells are read by pread(): it gives a copy that does not change under us, and makes no page that was never there.
+ */
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "helper.h"
+#include "registry.h"
+#include "session.h"
+#include "slots.h"
+#include "stats_internal.h"
+
+#define ROWS_MAX 65536
+#define CELLS_PER_READ 128
+
+struct listing {
+	struct helper *helper;
+	uint32_t uid;
+	uint8_t *seen; /* two bits a slot: this end has a row */
+	json_t *rows;
+};
+
+static void format_endpoint(char *out, size_t room, const uint8_t address[16], uint16_t port_n)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	char text[INET6_ADDRSTRLEN] = "?";
+
+	if (!memcmp(address, mapped, sizeof(mapped))) {
+		inet_ntop(AF_INET, address + sizeof(mapped), text, sizeof(text));
+		snprintf(out, room, "%s:%u", text, ntohs(port_n));
+	} else {
+		inet_ntop(AF_INET6, address, text, sizeof(text));
+		snprintf(out, room, "[%s]:%u", text, ntohs(port_n));
+	}
+}
+
+static const char *family_name(uint32_t family)
+{
+	return family == AF_INET ? "ipv4" : family == AF_INET6 ? "ipv6" : "unknown";
+}
+
+static void add_counters(json_t *row, const char *prefix, const struct sm_direction *direction)
+{
+	const struct {
+		const char *name;
+		uint64_t value;
+	} counters[] = {
+		{ "redirected_msgs", direction->redirected_msgs }, { "redirected_bytes", direction->redirected_bytes },
+		{ "passed_msgs", direction->passed_msgs },	   { "passed_bytes", direction->passed_bytes },
+		{ "spills", direction->spills },
+	};
+	char name[48];
+
+	for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
+		snprintf(name, sizeof(name), "%s%s", prefix, counters[i].name);
+		json_object_set_new(row, name, json_integer((json_int_t)counters[i].value));
+	}
+}
+
+/* What only the slot knows. slot NULL: the end is not in the sockhash. */
+static void add_slot(json_t *row, const struct slot *slot, uint32_t side)
+{
+	static const struct sm_direction none;
+
+	add_counters(row, "", slot ? &slot->shared->direction[side] : &none);
+	add_counters(row, "received_", slot ? &slot->shared->direction[!side] : &none);
+	json_object_set_new(row, "peer_pid", json_integer(slot && slot->end[!side] ? slot->shared->end[!side].pid : 0));
+	json_object_set_new(row, "slot", json_integer(slot ? (json_int_t)slot->index : -1));
+	json_object_set_new(row, "netns", json_integer(slot ? (json_int_t)slot->shared->netns_cookie : 0));
+}
+
+/* The slot's word counts for more than the cell's. */
+static void state_of_slot(const struct slot *slot, uint32_t *state, uint32_t *reason)
+{
+	if (slot->shared->state == SM_SLOT_ARMED) {
+		*state = slot->shared->pins ? CONN_PINNED : CONN_ARMED;
+		*reason = slot->shared->pins ? slot->shared->pin_reason : REASON_ARMED;
+	} else if (slot->shared->state == SM_SLOT_JOINED) {
+		*state = CONN_JOINED;
+		*reason = REASON_JOINED;
+	}
+}
+
+static void add_row(struct listing *listing, const char *local, const char *remote, uint32_t family, uint32_t pid,
+		    uint32_t uid, const char *comm, int fd, uint32_t state, uint32_t reason, const struct slot *slot,
+		    uint32_t side)
+{
+	json_t *row;
+
+	if (slot) {
+		listing->seen[slot->index] |= 1u << side;
+		state_of_slot(slot, &state, &reason);
+	}
+	row = json_pack("{ss ss ss sI sI ss? si ss ss}", "local", local, "remote", remote, "family", family_name(family),
+			"pid", (json_int_t)pid, "uid", (json_int_t)uid, "comm", comm, "fd", fd, "state",
+			conn_state_name(state), "reason", reason_name(reason));
+	if (!row)
+		return;
+	add_slot(row, slot, side);
+	json_array_append_new(listing->rows, row);
+}
+
+/* A claim, possibly not even text: printable ASCII passes. */
+static void copy_comm(char out[17], const char *comm)
+{
+	size_t i;
+
+	for (i = 0; i < 16 && comm[i]; i++)
+		out[i] = comm[i] >= ' ' && comm[i] < 0x7f ? comm[i] : '?';
+	out[i] = '\0';
+}
+
+/* The end that the cell is about: the session's own, or one of the same user that it shares (after a fork). */
+static const struct registry_end *end_of_cell(const struct listing *listing, const struct session *session, uint32_t index,
+					      const struct memory_cell *cell)
+{
+	const struct registry_owner owner = { .session_id = session->id, .cell = index };
+	const struct registry_end *end = registry_find_owner(listing->helper->registry, owner);
+
+	if (end && end->generation != cell_word_generation(cell->shown))
+		end = NULL;
+	if (!end && cell->shown_cookie)
+		end = registry_find_cookie(listing->helper->registry, cell->shown_cookie);
+	return end && end->state == END_JOINED && end->uid == session->channel.uid ? end : NULL;
+}
+
+static void list_cell(struct listing *listing, const struct session *session, uint32_t index,
+		      const struct memory_cell *cell)
+{
+	const struct registry_end *end = end_of_cell(listing, session, index, cell);
+	const struct slot *slot = end ? slot_at(listing->helper->slots, end->slot) : NULL;
+	char local[64], remote[64], comm[17];
+
+	copy_comm(comm, session->comm);
+	format_endpoint(local, sizeof(local), cell->shown_local.address, cell->shown_local.port_n);
+	format_endpoint(remote, sizeof(remote), cell->shown_remote.address, cell->shown_remote.port_n);
+	if (end) { /* of a joined end the kernel's answer is known */
+		format_endpoint(local, sizeof(local), end->key.local.address, end->key.local.port_n);
+		format_endpoint(remote, sizeof(remote), end->key.remote.address, end->key.remote.port_n);
+	}
+	add_row(listing, local, remote, end ? slot->shared->end[end->side].family : cell->shown_family, session->pid,
+		session->channel.uid, comm, (int)(cell->shown_fd & INT32_MAX), cell_word_state(cell->shown),
+		cell->shown_reason, slot, end ? end->side : 0);
+}
+
+static void list_session(struct session *session, void *context)
+{
+	struct memory_cell cells[CELLS_PER_READ];
+	struct listing *listing = context;
+	const off_t base = sizeof(struct session_memory);
+	off_t at = base + (off_t)sizeof(cells[0]), end = MEMORY_BYTES;
+
+	if (listing->uid != 0 && listing->uid != session->channel.uid)
+		return;
+	while (at < end && json_array_size(listing->rows) < ROWS_MAX) {
+		off_t data = lseek(session->memory_fd, at, SEEK_DATA);
+		ssize_t bytes;
+
+		if (data < 0)
+			return; /* nothing but holes from here on */
+		if (data > at) /* back to where a cell begins */
+			at = base + (data - base) / (off_t)sizeof(cells[0]) * (off_t)sizeof(cells[0]);
+		bytes = pread(session->memory_fd, cells, sizeof(cells), at);
+		if (bytes < (ssize_t)sizeof(cells[0]))
+			return;
+		for (ssize_t i = 0; i < bytes / (ssize_t)sizeof(cells[0]); i++)
+			if (cell_word_state(cells[i].shown) != CONN_FREE)
+				list_cell(listing, session, (at - base) / sizeof(cells[0]) + i, &cells[i]);
+		at += bytes / (ssize_t)sizeof(cells[0]) * (ssize_t)sizeof(cells[0]);
+	}
+}
+
+/* Ends whose process is gone, or whose helper was. */
+static void list_slot(struct listing *listing, const struct slot *slot)
+{
+	char local[64], remote[64];
+
+	for (uint32_t side = 0; side < SM_SIDES; side++) {
+		const struct registry_end *end = slot->end[side];
+
+		if (!end || listing->seen[slot->index] & 1u << side || (listing->uid != 0 && listing->uid != end->uid))
+			continue;
+		format_endpoint(local, sizeof(local), end->key.local.address, end->key.local.port_n);
+		format_endpoint(remote, sizeof(remote), end->key.remote.address, end->key.remote.port_n);
+		add_row(listing, local, remote, slot->shared->end[side].family, end->pid, end->uid, NULL, -1, CONN_JOINED,
+			REASON_NONE, slot, side);
+	}
+}
+
+json_t *stats_connections(struct helper *helper, uint32_t uid)
+{
+	struct listing listing = { .helper = helper, .uid = uid };
+
+	listing.seen = calloc(slots_count(helper->slots), sizeof(*listing.seen));
+	listing.rows = json_array();
+	if (listing.seen && listing.rows) {
+		sessions_each(helper->sessions, list_session, &listing);
+		for (struct slot *slot = slots_first(helper->slots); slot; slot = slot->used_next)
+			if (json_array_size(listing.rows) < ROWS_MAX)
+				list_slot(&listing, slot);
+	}
+	free(listing.seen);
+	return json_pack("{so}", "connections", listing.rows);
+}

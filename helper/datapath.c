@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The data path: loads the BPF programs, and does with single sockets what the helper asks for.
+ *
+ * Everything here is called by the helper's one thread. After datapath_open() nothing needs a capability: maps,
+ * programs and the iterator's link are held as fds, and the kernel asks for capabilities only where such objects are
+ * made.
+ *
+ * The maps live in bpffs and outlive this process (datapath_pins.c); the staging map and the iterator do not: a socket
+ * that a dead helper had staged is let go with them, which is clean, as nothing is redirected to an end before it is
+ * armed.
+ */
+#define _GNU_SOURCE
+#include "datapath.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "datapath_internal.h"
+#include "smaccel.skel.h"
+
+struct datapath {
+	struct smaccel_bpf *skeleton;
+	struct bpf_link *iterator;
+	struct sm_slot *slots;
+	struct sm_switches *switches;
+	size_t slots_bytes;
+	size_t switches_bytes;
+	uint32_t slot_count;
+	int sockhash_fd; /* borrowed from the skeleton, as are the next four */
+	int storage_fd;
+	int stage_fd;
+	int iterator_fd;
+	int inspect_fd;
+	bool staged;
+	bool took_over;
+	bool uses_rdonly_cast;
+};
+
+static bool libbpf_is_verbose;
+
+static int print_libbpf(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	if (level == LIBBPF_DEBUG || !libbpf_is_verbose)
+		return 0;
+	return vfprintf(stderr, format, arguments);
+}
+
+/* ---- opening ---- */
+
+static struct bpf_map *skeleton_map(const struct smaccel_bpf *skeleton, int which)
+{
+	switch (which) {
+	case DATAPATH_SWITCHES:
+		return skeleton->maps.smaccel_switches;
+	case DATAPATH_SLOTS:
+		return skeleton->maps.smaccel_slots;
+	case DATAPATH_STORAGE:
+		return skeleton->maps.smaccel_storage;
+	default:
+		return skeleton->maps.smaccel_sockhash;
+	}
+}
+
+/* Loads the programs over the maps in `fds` (or over new ones where they are -1; `fds` stays the caller's). */
+static int load(struct datapath *self, const struct datapath_map_spec *specs, const int *fds, bool rmem_counts)
+{
+	struct smaccel_bpf *skeleton = smaccel_bpf__open();
+	int error = 0;
+
+	if (!skeleton)
+		return -errno;
+	skeleton->rodata->use_rdonly_cast = self->uses_rdonly_cast;
+	skeleton->rodata->rmem_counts_redirected = rmem_counts;
+	for (int i = 0; i < DATAPATH_MAP_COUNT && !error; i++) {
+		struct bpf_map *map = skeleton_map(skeleton, i);
+
+		if (fds[i] >= 0)
+			error = bpf_map__reuse_fd(map, fds[i]);
+		else if (specs[i].max_entries)
+			error = bpf_map__set_max_entries(map, specs[i].max_entries);
+	}
+	if (!error)
+		error = smaccel_bpf__load(skeleton);
+	if (error) {
+		smaccel_bpf__destroy(skeleton);
+		return error;
+	}
+	self->skeleton = skeleton;
+	return 0;
+}
+
+/* A kernel may have bpf_rdonly_cast and yet refuse it here: then the slower reads do. */
+static int load_best(struct datapath *self, const struct datapath_options *options,
+		     const struct datapath_map_spec *specs, const int *fds)
+{
+	/* Unknown counts as "does not count": one message at a time is safe on any kernel (fact 12). */
+	bool rmem_counts = !options->skip_rmem_probe && datapath_probe_rmem() == 1;
+	int error = -ENOTSUP;
+
+	libbpf_is_verbose = options->verbose_libbpf; /* the probe had it silenced */
+	self->uses_rdonly_cast = !options->force_probe_read && datapath_probe_rdonly_cast();
+	if (self->uses_rdonly_cast)
+		error = load(self, specs, fds, rmem_counts);
+	if (error) {
+		self->uses_rdonly_cast = false;
+		error = load(self, specs, fds, rmem_counts);
+	}
+	if (error)
+		fprintf(stderr, "smacceld: the kernel refused the BPF programs: %s; %s\n", strerror(-error),
+			error == -EPERM
+				? "run as root or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+				: "Linux 6.1 or later with CONFIG_DEBUG_INFO_BTF is needed; --verbose shows why");
+	return error;
+}
+
+static int attach(struct datapath *self)
+{
+	union bpf_iter_link_info target = {};
+	LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &target, .link_info_len = sizeof(target));
+	const struct smaccel_bpf *skeleton = self->skeleton;
+
+	self->sockhash_fd = bpf_map__fd(skeleton->maps.smaccel_sockhash);
+	self->storage_fd = bpf_map__fd(skeleton->maps.smaccel_storage);
+	self->stage_fd = bpf_map__fd(skeleton->maps.smaccel_stage);
+	self->inspect_fd = bpf_program__fd(skeleton->progs.smaccel_inspect);
+	if (bpf_prog_attach(bpf_program__fd(skeleton->progs.smaccel_verdict), self->sockhash_fd, BPF_SK_MSG_VERDICT, 0))
+		return -errno;
+	target.map.map_fd = (__u32)self->stage_fd;
+	self->iterator = bpf_program__attach_iter(skeleton->progs.smaccel_facts, &options);
+	if (!self->iterator)
+		return -errno;
+	self->iterator_fd = bpf_link__fd(self->iterator);
+	return 0;
+}
+
+static void *map_memory(const struct bpf_map *map, size_t *bytes)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	void *memory;
+
+	*bytes = (size_t)bpf_map__value_size(map) * bpf_map__max_entries(map);
+	*bytes = (*bytes + page - 1) / page * page;
+	memory = mmap(NULL, *bytes, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+static int finish(struct datapath *self, const struct datapath_options *options, const struct datapath_map_spec *specs)
+{
+	int fds[DATAPATH_MAP_COUNT];
+	int error;
+
+	error = attach(self);
+	if (error) {
+		fprintf(stderr, "smacceld: cannot attach the BPF programs: %s\n", strerror(-error));
+		return error;
+	}
+	self->slots = map_memory(self->skeleton->maps.smaccel_slots, &self->slots_bytes);
+	self->switches = map_memory(self->skeleton->maps.smaccel_switches, &self->switches_bytes);
+	if (!self->slots || !self->switches) {
+		error = -errno;
+		fprintf(stderr, "smacceld: cannot map the BPF maps: %s\n", strerror(-error));
+		return error;
+	}
+	self->switches->abi = SM_ABI;
+	self->switches->helper_generation++;
+	if (!options->pin_dir || self->took_over)
+		return 0;
+	for (int i = 0; i < DATAPATH_MAP_COUNT; i++)
+		fds[i] = bpf_map__fd(skeleton_map(self->skeleton, i));
+	return datapath_pins_make(options->pin_dir, specs, fds);
+}
+
+int datapath_open(struct datapath **out, const struct datapath_options *options)
+{
+	int fds[DATAPATH_MAP_COUNT] = { -1, -1, -1, -1 };
+	struct datapath_map_spec specs[DATAPATH_MAP_COUNT];
+	struct datapath *self;
+	int error = 0;
+
+	*out = NULL;
+	self = calloc(1, sizeof(*self));
+	if (!self)
+		return -ENOMEM;
+	libbpf_is_verbose = options->verbose_libbpf;
+	libbpf_set_print(print_libbpf);
+	self->slot_count = options->slot_count ? options->slot_count : SM_SLOTS_DEFAULT;
+	datapath_map_specs(specs, self->slot_count);
+	if (options->pin_dir) {
+		error = datapath_pins_prepare(options->pin_dir);
+		if (!error)
+			error = datapath_pins_open(options->pin_dir, specs, fds);
+		if (error < 0)
+			goto out;
+		self->took_over = error == 1;
+	}
+	error = load_best(self, options, specs, fds);
+	if (!error)
+		error = finish(self, options, specs);
+out:
+	for (int i = 0; i < DATAPATH_MAP_COUNT; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	if (error)
+		datapath_close(self);
+	else
+		*out = self;
+	return error;
+}
+
+void datapath_close(struct datapath *self)
+{
+	if (!self)
+		return;
+	if (self->slots)
+		munmap(self->slots, self->slots_bytes);
+	if (self->switches)
+		munmap(self->switches, self->switches_bytes);
+	bpf_link__destroy(self->iterator);
+	smaccel_bpf__destroy(self->skeleton);
+	free(self);
+}
+
+struct sm_slot *datapath_slots(struct datapath *self, uint32_t *count)
+{
+	if (count)
+		*count = self->slot_count;
+	return self->slots;
+}
+
+struct sm_switches *datapath_switches(struct datapath *self)
+{
+	return self->switches;
+}
+
+bool datapath_took_over(const struct datapath *self)
+{
+	return self->took_over;
+}
+
+bool datapath_uses_rdonly_cast(const struct datapath *self)
+{
+	return self->uses_rdonly_cast;
+}
+
+/* ---- single sockets ---- */
+
+static int read_staged(struct datapath *self, struct sm_facts *facts)
+{
+	int fd = bpf_iter_create(self->iterator_fd);
+	ssize_t bytes;
+	int error = 0;
+
+	if (fd < 0)
+		return -errno;
+	bytes = read(fd, facts, sizeof(*facts));
+	if (bytes < 0)
+		error = -errno;
+	else if (bytes != sizeof(*facts))
+		error = -EOPNOTSUPP; /* it went out of the map by itself: reset or closed just now */
+	close(fd);
+	return error;
+}
+
+int datapath_stage(struct datapath *self, int fd, struct sm_facts *facts)
+{
+	uint64_t value = (uint64_t)fd;
+	uint32_t zero = 0;
+	int error;
+
+	datapath_unstage(self);
+	if (bpf_map_update_elem(self->stage_fd, &zero, &value, BPF_ANY) < 0)
+		return -errno;
+	self->staged = true;
+	error = read_staged(self, facts);
+	if (error)
+		datapath_unstage(self);
+	return error;
+}
+
+void datapath_unstage(struct datapath *self)
+{
+	uint32_t zero = 0;
+
+	if (self->staged)
+		bpf_map_delete_elem(self->stage_fd, &zero); /* it may have gone by itself */
+	self->staged = false;
+}
+
+int datapath_insert(struct datapath *self, int fd, uint64_t cookie, const struct sm_endref *ref)
+{
+	uint64_t value = (uint64_t)fd;
+	int error;
+
+	/* The sockhash first: it refuses a socket that is in it already, whose storage must not be touched. Until the
+	 * storage is there the verdict passes. BPF_NOEXIST: replacing an entry would throw bytes away (fact 18). */
+	if (bpf_map_update_elem(self->sockhash_fd, &cookie, &value, BPF_NOEXIST) < 0)
+		return errno == EEXIST ? -EBUSY : -errno;
+	if (bpf_map_update_elem(self->storage_fd, &fd, ref, BPF_ANY) < 0) {
+		error = -errno;
+		datapath_remove(self, cookie); /* clean: nothing is redirected to it yet */
+		return error;
+	}
+	return 0;
+}
+
+int datapath_remove(struct datapath *self, uint64_t cookie)
+{
+	return bpf_map_delete_elem(self->sockhash_fd, &cookie) < 0 ? -errno : 0;
+}
+
+bool datapath_present(struct datapath *self, uint64_t cookie)
+{
+	uint64_t value;
+
+	return bpf_map_lookup_elem(self->sockhash_fd, &cookie, &value) == 0;
+}
+
+int datapath_inspect(struct datapath *self, uint64_t sk, uint64_t cookie, struct sm_facts *facts)
+{
+	struct sm_inspect context = { .sk = sk, .cookie = cookie };
+	LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &context, .ctx_size_in = sizeof(context));
+
+	if (bpf_prog_test_run_opts(self->inspect_fd, &options) < 0)
+		return -errno;
+	*facts = context.facts;
+	return 0;
+}

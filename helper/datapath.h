@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The data path: the only part of the daemon (beside selftest) that knows libbpf.
+ *
+ * Loads or takes over the pinned maps and programs, asks the kernel for the facts of a socket, puts ends in the
+ * sockhash and takes them out. It keeps no policy: the order of the steps (invariants 3 and 5) is its caller's.
+ */
+#ifndef SMACCEL_DATAPATH_H
+#define SMACCEL_DATAPATH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../bpf/shared.h"
+
+struct datapath;
+
+struct datapath_options {
+	const char *pin_dir; /* e.g. /sys/fs/bpf/smaccel; made if missing (0700). NULL: private maps, no pins (tests) */
+	uint32_t slot_count; /* 0: SM_SLOTS_DEFAULT */
+	bool verbose_libbpf;
+	bool force_probe_read; /* tests: do not use bpf_rdonly_cast though the kernel has it */
+	bool skip_rmem_probe;  /* for that probe itself: take the kernel for one of before 6.1.123 / 6.12.8 (fact 12) */
+};
+
+/* Loads the programs, or takes over the maps pinned in options->pin_dir when their ABI and size fit (slots, sockhash,
+ * storage, switches live on). Raises switches->helper_generation. 0 and *out, or -errno with a line on stderr that says
+ * what to do. */
+int datapath_open(struct datapath **out, const struct datapath_options *options);
+/* Closes fds and mappings. Pins stay: armed pairs run on (fact 21). NULL is fine. */
+void datapath_close(struct datapath *datapath);
+
+struct sm_slot *datapath_slots(struct datapath *datapath, uint32_t *count); /* mapped, shared with the verdict */
+struct sm_switches *datapath_switches(struct datapath *datapath);
+bool datapath_took_over(const struct datapath *datapath); /* maps of an earlier helper were found */
+bool datapath_uses_rdonly_cast(const struct datapath *datapath);
+
+/* Puts the socket in the one-entry staging map and fills *facts from the iterator. SO_COOKIE must have been asked for
+ * on the socket first. The socket stays staged (its psock lives) until datapath_unstage(). 0, -EBUSY, -EOPNOTSUPP (not
+ * established), -EINVAL (ULP), -errno. */
+int datapath_stage(struct datapath *datapath, int fd, struct sm_facts *facts);
+void datapath_unstage(struct datapath *datapath);
+
+/* Puts a staged socket in the sockhash under its cookie, with its sk_storage set to {slot, side, generation}. 0 or
+ * -errno. */
+int datapath_insert(struct datapath *datapath, int fd, uint64_t cookie, const struct sm_endref *ref);
+/* Takes an entry out. The caller has made sure that its redirected bytes are read (invariant 5). -ENOENT: not there. */
+int datapath_remove(struct datapath *datapath, uint64_t cookie);
+/* Whether the sockhash has an entry of that cookie; false once the socket was closed. */
+bool datapath_present(struct datapath *datapath, uint64_t cookie);
+
+/* Facts of a socket by its address, without an fd: facts->found says whether the address still names the socket with
+ * that cookie. 0 or -errno. */
+int datapath_inspect(struct datapath *datapath, uint64_t sk, uint64_t cookie, struct sm_facts *facts);
+
+#endif

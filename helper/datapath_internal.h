@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the files of the data path share among themselves. */
+#ifndef SMACCEL_DATAPATH_INTERNAL_H
+#define SMACCEL_DATAPATH_INTERNAL_H
+
+#include "datapath.h"
+
+/* The maps that outlive a helper, in the order in which they are pinned. */
+enum datapath_map { DATAPATH_SWITCHES, DATAPATH_SLOTS, DATAPATH_STORAGE, DATAPATH_SOCKHASH, DATAPATH_MAP_COUNT };
+
+/* What a map must look like to be taken over. */
+struct datapath_map_spec {
+	const char *name; /* of the pin */
+	uint32_t type;
+	uint32_t key_size;
+	uint32_t value_size;
+	uint32_t max_entries; /* 0: not compared */
+};
+
+void datapath_map_specs(struct datapath_map_spec specs[DATAPATH_MAP_COUNT], uint32_t slot_count);
+
+/* Makes `pin_dir` (0700) and mounts bpffs on /sys/fs/bpf if nobody did. 0 or -errno with a line on stderr. */
+int datapath_pins_prepare(const char *pin_dir);
+/* Opens the pins of an earlier helper. 1: all are there and fit, fds[] are the caller's. 0: none to take over (pins
+ * that do not fit were unpinned: what runs on them runs on until its sockets close). -errno otherwise. */
+int datapath_pins_open(const char *pin_dir, const struct datapath_map_spec *specs, int fds[DATAPATH_MAP_COUNT]);
+/* Pins the maps. On failure nothing stays pinned. 0 or -errno. */
+int datapath_pins_make(const char *pin_dir, const struct datapath_map_spec *specs, const int fds[DATAPATH_MAP_COUNT]);
+
+/* Whether the kernel's BTF has bpf_rdonly_cast (6.2 and later). */
+bool datapath_probe_rdonly_cast(void);
+/* Fact 12: whether sk_rmem_alloc includes unread redirected bytes, found out by redirecting a few bytes between two
+ * loopback sockets over private maps. 1, 0, or -errno when it could not be tried (no loopback, for example). */
+int datapath_probe_rmem(void);
+/* Joins both ends of a connection of our own in slot 0 of private maps and arms it, without proofs; ends[0] is side 0.
+ * 0 or -errno. */
+int datapath_probe_arm(struct datapath *datapath, const int ends[2]);
+
+#endif

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the kernel at hand can do, found out by trying: versions say little where fixes are carried back. */
+#define _GNU_SOURCE
+#include "datapath_internal.h"
+
+#include <bpf/btf.h>
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "loopback.h"
+
+#define PROBE_BYTES 1000
+
+bool datapath_probe_rdonly_cast(void)
+{
+	static int known = -1; /* reading the kernel's BTF takes some 50 ms */
+	struct btf *btf;
+
+	if (known >= 0)
+		return known;
+	btf = btf__load_vmlinux_btf();
+	known = btf && btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
+	btf__free(btf);
+	return known;
+}
+
+int datapath_probe_arm(struct datapath *datapath, const int ends[2])
+{
+	struct sm_slot *slot = datapath_slots(datapath, NULL);
+	struct sm_facts facts;
+	int error;
+
+	slot->generation = 1;
+	for (uint32_t side = 0; side < SM_SIDES; side++) {
+		const struct sm_endref ref = { .slot = 0, .side = side, .generation = 1 };
+		uint64_t cookie = loopback_cookie(ends[side]);
+
+		error = datapath_stage(datapath, ends[side], &facts);
+		if (!error)
+			error = datapath_insert(datapath, ends[side], cookie, &ref);
+		datapath_unstage(datapath);
+		if (error)
+			return error;
+		slot->end[side].cookie = cookie;
+		slot->end[side].sk = facts.sk;
+	}
+	__atomic_store_n(&slot->state, SM_SLOT_ARMED, __ATOMIC_RELEASE);
+	return 0;
+}
+
+static int try_rmem(void)
+{
+	const struct datapath_options options = { .slot_count = 1, .skip_rmem_probe = true };
+	const char message[PROBE_BYTES] = { 0 };
+	struct datapath *datapath = NULL;
+	const struct sm_slot *slot;
+	struct sm_facts facts = {};
+	int ends[2];
+	int error;
+
+	error = loopback_pair_open(ends);
+	if (error)
+		return error;
+	error = datapath_open(&datapath, &options);
+	if (!error)
+		error = datapath_probe_arm(datapath, ends);
+	if (error)
+		goto out;
+	slot = datapath_slots(datapath, NULL);
+	if (send(ends[0], message, sizeof(message), MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(message))
+		error = -EIO;
+	else
+		error = datapath_inspect(datapath, slot->end[1].sk, slot->end[1].cookie, &facts);
+	if (!error && slot->direction[0].redirected_bytes != sizeof(message))
+		error = -ENOTSUP;
+	if (!error)
+		error = facts.rmem_alloc >= sizeof(message);
+out:
+	loopback_pair_close(ends); /* first: whatever is unread goes with the sockets */
+	datapath_close(datapath);
+	return error;
+}
+
+int datapath_probe_rmem(void)
+{
+	static int known = -1;
+
+	if (known < 0)
+		known = try_rmem();
+	return known;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Dispatch: one message, one request.
+ *
+ * Whatever comes is compared with the table first: type, size, number of fds, kind of channel. What does not fit is a
+ * client that does not speak the protocol; its channel is closed and nothing else happens (invariant 9). A handler returns 0,
+ * or a negative number to have the channel closed.
+ */
+#include "dispatch.h"
+
+#include <errno.h>
+
+#include "helper.h"
+#include "listener.h"
+#include "log.h"
+#include "pairing.h"
+#include "session.h"
+#include "sockfacts.h"
+#include "stats.h"
+#include "wire/wire.h"
+
+/* A turn's share of one channel: others wait no longer than this. */
+#define REQUESTS_PER_TURN 16
+
+struct row {
+	uint16_t type;
+	uint16_t size;
+	uint8_t fds;
+	uint8_t states; /* enum channel_state */
+	int (*handler)(struct request *request);
+};
+
+static const struct row table[] = {
+	{ WIRE_HELLO, sizeof(struct wire_hello), 1, CHANNEL_DOOR, session_handle_hello },
+	{ WIRE_OFFER, sizeof(struct wire_offer), 0, CHANNEL_SESSION, pairing_handle_offer },
+	{ WIRE_JOIN, sizeof(struct wire_join), 1, CHANNEL_SESSION, pairing_handle_join },
+	{ WIRE_PIN, sizeof(struct wire_pin), 1, CHANNEL_SESSION, pairing_handle_pin },
+	{ WIRE_LEAVE, sizeof(struct wire_pin), 1, CHANNEL_SESSION, pairing_handle_leave },
+	{ WIRE_RETIRE, sizeof(struct wire_retire), 0, CHANNEL_SESSION, pairing_handle_retire },
+	{ WIRE_PING, sizeof(struct wire_ping), 0, CHANNEL_SESSION, session_handle_ping },
+	{ WIRE_STATUS, sizeof(struct wire_request), 0, CHANNEL_DOOR, stats_handle_status },
+	{ WIRE_CONNECTIONS, sizeof(struct wire_request), 0, CHANNEL_DOOR, stats_handle_connections },
+	{ WIRE_OFF, sizeof(struct wire_request), 0, CHANNEL_DOOR, stats_handle_switch },
+	{ WIRE_ON, sizeof(struct wire_request), 0, CHANNEL_DOOR, stats_handle_switch },
+};
+
+bool channel_is_open(const struct channel *channel)
+{
+	return channel->source.ready != NULL;
+}
+
+bool dispatch_put_away(struct helper *helper, int fd, uint32_t uid, const struct reaper_tag *tag)
+{
+	if (sockfacts_is_tcp(fd) || sockfacts_is_channel(fd)) {
+		reaper_close_socket(helper->reaper, fd);
+		return true;
+	}
+	if (reaper_put(helper->reaper, fd, uid, tag) == -EDQUOT) {
+		log_debug("uid %u has too many fds that do not close: thrown out", uid);
+		sessions_close_uid(helper->sessions, uid);
+		listener_close_uid(helper->listener, uid);
+	}
+	return false;
+}
+
+static int find_row(const struct request *request, size_t bytes, size_t fds, const struct row **out)
+{
+	int error = wire_check(&request->message, bytes);
+
+	if (error)
+		return error;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		if (table[i].type != request->message.header.type)
+			continue;
+		if (!(table[i].states & request->channel->state) || table[i].fds != fds || table[i].size != bytes)
+			return -EPROTO;
+		*out = &table[i];
+		return 0;
+	}
+	return -EPROTO;
+}
+
+/* 1: one request was handled. 0: nothing is there. Negative: the channel has to be closed. */
+static int receive_one(struct channel *channel)
+{
+	struct request request = { .helper = channel->helper, .channel = channel, .fd = -1 };
+	const struct row *row = NULL;
+	int fds[WIRE_FDS_MAX];
+	size_t fd_count;
+	ssize_t bytes;
+	int result;
+
+	bytes = wire_receive_fds(channel->source.fd, &request.message, sizeof(request.message), fds, &fd_count,
+				 &request.creds);
+	if (bytes == -EAGAIN || bytes == -EINTR)
+		return 0;
+	if (bytes <= 0) {
+		result = bytes ? (int)bytes : -EPIPE;
+	} else {
+		result = find_row(&request, bytes, fd_count, &row);
+		if (result) {
+			log_debug("uid %u: malformed message (type %u, %zd bytes, %zu fds)", channel->uid,
+				  request.message.header.type, bytes, fd_count);
+			channel->helper->refusals[result == -EPROTONOSUPPORT ? REASON_VERSION : REASON_BAD_REQUEST]++;
+		}
+	}
+	if (!result) {
+		if (channel->state == CHANNEL_SESSION)
+			request.session = session_of(channel);
+		if (fd_count)
+			request.fd = fds[0];
+		result = row->handler(&request);
+		fd_count = request.fd >= 0; /* row->fds is 1 at the most */
+		fds[0] = request.fd;
+	}
+	for (size_t i = 0; i < fd_count; i++)
+		dispatch_put_away(channel->helper, fds[i], channel->uid, NULL);
+	return result ? result : 1;
+}
+
+void dispatch_ready(struct loop_source *source, uint32_t events)
+{
+	struct channel *channel = loop_container(source, struct channel, source);
+	int result = 1;
+
+	(void)events; /* a hang-up shows as end of file, behind what was sent before it */
+	for (int i = 0; i < REQUESTS_PER_TURN && result == 1 && channel_is_open(channel); i++)
+		result = receive_one(channel);
+	if (result < 0 && channel_is_open(channel))
+		channel->close(channel);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Requests: receiving them from a channel, checking them against one table, calling the handler. */
+#ifndef SMACCEL_HELPER_DISPATCH_H
+#define SMACCEL_HELPER_DISPATCH_H
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#include "loop.h"
+#include "reaper.h"
+#include "wire/protocol.h"
+
+struct helper;
+struct session;
+
+/* What a channel is decides what may be asked on it. Bits, for the table. */
+enum channel_state {
+	CHANNEL_DOOR = 1 << 0,    /* a connection to the helper's socket: HELLO, and the command line's requests */
+	CHANNEL_SESSION = 1 << 1, /* one process's own channel, after its HELLO */
+};
+
+/* A unix socket with a client behind it. Embedded by its owner (listener.c: doors, session.c: sessions). */
+struct channel {
+	struct loop_source source;
+	struct loop_corpse corpse;
+	struct helper *helper;
+	enum channel_state state;
+	uint32_t uid; /* whom its fds and quotas are charged to */
+	void (*close)(struct channel *channel);
+};
+
+struct request {
+	struct helper *helper;
+	struct channel *channel;
+	struct session *session; /* NULL on a door */
+	struct ucred creds;      /* of the sender of this message, from the kernel; uid -1 if there are none (sessions) */
+	int fd;                  /* -1 or a received fd; a handler that keeps or closes it sets -1 */
+	union {
+		struct wire_header header;
+		struct wire_hello hello;
+		struct wire_offer offer;
+		struct wire_join join;
+		struct wire_pin pin;
+		struct wire_retire retire;
+		struct wire_ping ping;
+		unsigned char bytes[WIRE_MESSAGE_MAX];
+	} message;
+};
+
+/* The loop's callback of every channel. A channel that breaks the rules is closed. */
+void dispatch_ready(struct loop_source *source, uint32_t events);
+bool channel_is_open(const struct channel *channel);
+
+/* Puts a received fd away, whatever it is, without blocking. *tag (may be NULL) is told to the reaper's `done` if that
+ * takes a while. True if the fd is closed already. */
+bool dispatch_put_away(struct helper *helper, int fd, uint32_t uid, const struct reaper_tag *tag);
+
+#endif

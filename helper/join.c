@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* JOIN: one end goes into the sockhash, all in one turn of the loop.
+ *
+ *   held -> facts of the fd -> stage: the kernel's facts -> accounts -> slot INSERTING -> insert -> stranded? -> unstage
+ *        -> duplicate closed -> compare-and-swap of the word -> slot JOINED -> the peer is there too: arm
+ *
+ * Nothing is redirected before the pair is armed, so every failure on the way is undone by a plain removal, and a helper
+ * that dies anywhere in between leaves only what the next one deletes (takeover.c). The word is answered after the
+ * duplicate is closed (invariant 6): an application that goes on has its socket to itself.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "datapath.h"
+#include "log.h"
+#include "pairing_internal.h"
+#include "proof.h"
+#include "sockfacts.h"
+
+/* A sample that does not add up may be torn: so often is it taken anew. */
+#define SAMPLES 3
+
+struct join {
+	struct helper *helper;
+	struct session *session;
+	const struct wire_join *message;
+	struct memory_cell *cell;
+	int fd;
+	struct sockfacts socket;
+	struct sm_facts facts;
+	struct registry_end *end;
+	struct slot *slot;
+	uint32_t side;
+	int octet;
+	bool end_is_new, staged, inserted;
+};
+
+/* An entry with our cookie or our name: what is left of it after its socket is gone must go first. */
+static enum sm_reason check_earlier(struct join *join)
+{
+	struct helper *helper = join->helper;
+	struct registry_end *earlier = registry_find_cookie(helper->registry, join->socket.cookie);
+
+	if (earlier) {
+		retire_check(helper, slot_at(helper->slots, earlier->slot));
+		if (registry_find_cookie(helper->registry, join->socket.cookie))
+			return REASON_BUSY;
+	}
+	/* Two sockets with one name: the kernel has only one of them connected now, and that is ours. */
+	earlier = registry_find_joined(helper->registry, &join->socket.key);
+	if (earlier) {
+		retire_check(helper, slot_at(helper->slots, earlier->slot));
+		if (registry_find_joined(helper->registry, &join->socket.key))
+			return REASON_BUSY;
+	}
+	return REASON_NONE;
+}
+
+static enum sm_reason check_socket(struct join *join)
+{
+	enum sm_reason reason = sockfacts_read(join->fd, &join->socket);
+
+	if (reason)
+		return reason;
+	if (join->socket.cookie != join->message->cookie)
+		return REASON_BAD_REQUEST;
+	if (registry_key_is_own_mirror(&join->socket.key))
+		return REASON_NOT_PEERS; /* connected to itself: both ends are one socket */
+	return REASON_NONE;
+}
+
+static enum sm_reason reason_of_stage(int error)
+{
+	switch (error) {
+	case 0:
+		return REASON_NONE;
+	case -EBUSY:
+		return REASON_BUSY;
+	case -EOPNOTSUPP:
+		return REASON_NOT_ESTABLISHED;
+	case -EINVAL:
+		return REASON_ULP;
+	default:
+		return REASON_INTERNAL;
+	}
+}
+
+static enum sm_reason check_kernel(struct join *join)
+{
+	struct datapath *datapath = join->helper->datapath;
+	int error = datapath_stage(datapath, join->fd, &join->facts);
+
+	if (error)
+		return reason_of_stage(error);
+	join->staged = true;
+	if (join->facts.cookie != join->socket.cookie)
+		return REASON_INTERNAL;
+	if (!join->socket.key.netns_cookie)
+		join->socket.key.netns_cookie = join->facts.netns_cookie;
+	if (!join->socket.key.netns_cookie)
+		return REASON_NETNS;
+	if (proof_may_be_stranded(&join->facts, PROOF_REFS_STAGED))
+		return REASON_BLOCKED_READER;
+	for (int i = 0; i < SAMPLES; i++) {
+		join->octet = proof_accounts(&join->facts, join->message->sent_bytes, join->message->received_bytes);
+		if (join->octet >= 0)
+			return REASON_NONE;
+		if (datapath_inspect(datapath, join->facts.sk, join->socket.cookie, &join->facts) || !join->facts.found)
+			return REASON_NOT_ESTABLISHED;
+	}
+	log_debug("pid %u fd %u: sent %u of %llu, received %u of %llu seen", join->session->pid, join->message->fd_number,
+		  join->facts.write_seq - proof_sent_initial(&join->facts),
+		  (unsigned long long)join->message->sent_bytes,
+		  join->facts.copied_seq - proof_recv_initial(&join->facts),
+		  (unsigned long long)join->message->received_bytes);
+	return REASON_UNSEEN_TRAFFIC;
+}
+
+/* The end's own entry: the offer that led here, or a new one. */
+static enum sm_reason take_end(struct join *join)
+{
+	const struct wire_header *header = &join->message->header;
+	const struct registry_owner owner = { .session_id = join->session->id, .cell = header->cell };
+	struct helper *helper = join->helper;
+
+	join->end = registry_find_owner(helper->registry, owner);
+	if (join->end && (join->end->state != END_OFFERED || join->end->generation != header->generation)) {
+		pairing_forget_owner(helper, join->session, header->cell);
+		join->end = NULL;
+	}
+	if (join->end)
+		return registry_rename(helper->registry, join->end, &join->socket.key) ? REASON_TABLE_FULL : REASON_NONE;
+	join->end = pairing_end_add(helper, join->session, &join->socket.key, header->cell, header->generation);
+	join->end_is_new = true;
+	return join->end ? REASON_NONE : REASON_TABLE_FULL;
+}
+
+/* The other half of the peer's slot, or a slot of its own. */
+static enum sm_reason take_slot(struct join *join)
+{
+	const struct registry_key mirror = registry_key_mirror(&join->socket.key);
+	struct helper *helper = join->helper;
+	struct registry_end *peer = registry_find_joined(helper->registry, &mirror);
+
+	if (peer) {
+		retire_check(helper, slot_at(helper->slots, peer->slot)); /* may be left from an earlier connection */
+		peer = registry_find_joined(helper->registry, &mirror);
+	}
+	/* A slot that is armed, or was, is its pair's alone. */
+	if (peer && slot_at(helper->slots, peer->slot)->shared->state == SM_SLOT_JOINED &&
+	    !slot_at(helper->slots, peer->slot)->end[!peer->side]) {
+		join->slot = slot_at(helper->slots, peer->slot);
+		join->side = !peer->side;
+		slot_state_set(join->slot, SM_SLOT_INSERTING);
+		return REASON_NONE;
+	}
+	join->slot = slot_take(helper->slots, join->session->channel.uid);
+	join->side = 0;
+	return join->slot ? REASON_NONE : REASON_TABLE_FULL;
+}
+
+static void fill_shared_end(const struct join *join)
+{
+	struct sm_end *end = &join->slot->shared->end[join->side];
+
+	memset(end, 0, sizeof(*end));
+	end->sk = join->facts.sk;
+	end->sent_initial = proof_sent_initial(&join->facts);
+	end->recv_initial = proof_recv_initial(&join->facts);
+	end->pid = join->session->pid;
+	end->uid = join->session->channel.uid;
+	end->family = join->socket.family;
+	end->port_n = join->socket.key.local.port_n;
+	memcpy(end->address, join->socket.key.local.address, sizeof(end->address));
+	end->cookie = join->socket.cookie; /* before the insertion: a successor knows by it what to delete */
+	join->slot->shared->netns_cookie = join->socket.key.netns_cookie;
+	join->slot->shared->joined_at_ns = loop_now_ns();
+	join->slot->octet[join->side] = join->octet;
+}
+
+static enum sm_reason insert(struct join *join)
+{
+	const struct sm_endref ref = {
+		.slot = join->slot->index,
+		.side = join->side,
+		.generation = join->slot->shared->generation,
+	};
+	struct helper *helper = join->helper;
+	int error;
+
+	if (registry_join(helper->registry, join->end, join->socket.cookie, join->slot->index, join->side))
+		return REASON_INTERNAL;
+	fill_shared_end(join);
+	error = datapath_insert(helper->datapath, join->fd, join->socket.cookie, &ref);
+	if (error)
+		return error == -E2BIG || error == -ENOMEM ? REASON_TABLE_FULL : reason_of_stage(error);
+	join->inserted = true;
+	if (datapath_inspect(helper->datapath, join->facts.sk, join->socket.cookie, &join->facts) || !join->facts.found)
+		return REASON_NOT_ESTABLISHED;
+	if (proof_may_be_stranded(&join->facts, PROOF_REFS_STAGED_JOINED))
+		return REASON_BLOCKED_READER;
+	return REASON_NONE;
+}
+
+/* Whether the same end may be let in a moment later: then its offer stays. */
+static bool is_transient(enum sm_reason reason)
+{
+	return reason == REASON_BLOCKED_READER || reason == REASON_BUSY || reason == REASON_TABLE_FULL ||
+	       reason == REASON_ABANDONED;
+}
+
+static void undo(struct join *join, enum sm_reason reason)
+{
+	struct helper *helper = join->helper;
+
+	if (join->inserted)
+		datapath_remove(helper->datapath, join->socket.cookie);
+	if (join->slot) {
+		join->slot->shared->end[join->side].cookie = 0;
+		if (join->slot->end[!join->side])
+			slot_state_set(join->slot, SM_SLOT_JOINED); /* the peer's place in it stays */
+		else
+			slot_release(helper->slots, join->slot);
+	}
+	if (join->end)
+		registry_unjoin(helper->registry, join->end);
+	if (join->end && (join->end_is_new || !is_transient(reason)))
+		pairing_end_remove(helper, join->end);
+	else if (!join->end && !is_transient(reason))
+		pairing_forget_owner(helper, join->session, join->message->header.cell);
+	else if (join->end)
+		pairing_match(helper, join->end); /* the flag was lowered when this began */
+}
+
+/* The word was won: from here on the end is in. */
+static void joined(struct join *join)
+{
+	struct helper *helper = join->helper;
+	struct slot *slot = join->slot;
+
+	slot->end[join->side] = join->end;
+	slot_state_set(slot, SM_SLOT_JOINED);
+	helper->switches->sockets_joined_total++;
+	retire_sweep_start(helper);
+	if (slot->end[!join->side]) {
+		arm_begin(helper, slot);
+		return;
+	}
+	retire_await_peer(helper, slot);
+	pairing_match(helper, join->end);
+}
+
+static enum sm_reason try_join(struct join *join)
+{
+	enum sm_reason reason = check_socket(join);
+
+	if (!reason)
+		reason = check_kernel(join);
+	if (!reason)
+		reason = check_earlier(join); /* now that the name is complete */
+	if (!reason)
+		reason = take_end(join);
+	if (!reason)
+		reason = take_slot(join);
+	if (!reason)
+		reason = insert(join);
+	if (join->staged)
+		datapath_unstage(join->helper->datapath);
+	return reason;
+}
+
+int pairing_handle_join(struct request *request)
+{
+	const struct wire_header *header = &request->message.header;
+	const struct reaper_tag tag = { request->session->id, header->cell, header->generation };
+	struct join join = {
+		.helper = request->helper,
+		.session = request->session,
+		.message = &request->message.join,
+		.cell = session_cell(request->session, header->cell),
+		.fd = request->fd,
+	};
+	enum sm_reason reason = REASON_ABANDONED;
+
+	if (!join.cell || header->generation > CELL_GENERATION_MASK) {
+		request->helper->refusals[REASON_BAD_REQUEST]++;
+		return -EPROTO;
+	}
+	session_status_change(join.session, header->cell, header->generation, ~0u & 0xff, CELL_HELD);
+	if (session_word_pending(join.cell, header->generation))
+		reason = try_join(&join);
+	request->fd = -1;
+	if (dispatch_put_away(join.helper, join.fd, request->channel->uid, &tag))
+		session_status_change(join.session, header->cell, header->generation, CELL_HELD, 0);
+	if (!reason) {
+		join.cell->slot = join.slot->index;
+		join.cell->side = join.side;
+		if (session_word_answer(join.cell, header->generation, CELL_DONE, REASON_NONE)) {
+			joined(&join);
+			return 0;
+		}
+		reason = REASON_ABANDONED;
+	} else {
+		session_word_answer(join.cell, header->generation, CELL_REFUSED, reason);
+	}
+	log_debug("pid %u fd %u: refused: %s", join.session->pid, join.message->fd_number, reason_name(reason));
+	join.helper->refusals[reason]++;
+	undo(&join, reason);
+	return 0;
+}

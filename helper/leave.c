@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* PIN and LEAVE: an end goes back to plain TCP.
+ *
+ * The fd that comes with the request names the end, by the cookie the kernel tells: whoever has the socket may pin it, and
+ * nobody else; so it works for ends whose owner, or whose helper, is long gone.
+ *
+ * Leaving, in the order that loses nothing (facts 18, 19, 19a):
+ *   1. pin both directions: verdicts from now on pass
+ *   2. wait until nobody is between verdict and enqueue at either end
+ *   3. only then look whether both queues are empty: nothing can enter them any more
+ *   4. state JOINED, both entries out, the slot free
+ * 2 and 3 are asked every POLL_NS, without holding up the loop, until the requester abandons it, or for LEAVE_MAX_NS. Then the
+ * pair stays pinned, which is right as well, only slower.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#include "datapath.h"
+#include "log.h"
+#include "pairing_internal.h"
+#include "proof.h"
+#include "sockfacts.h"
+
+#define POLL_NS (500 * LOOP_NS_PER_US)
+#define LEAVE_MAX_NS (5 * LOOP_NS_PER_S)
+#define LEAVES_PER_TURN 64
+/* Threads asleep inside must look so this often in a row (proof_inside()). */
+#define CALM_POLLS 4
+#define PIN_BOTH 3u
+
+struct leave {
+	uint64_t session_id;
+	uint64_t give_up_ns;
+	uint32_t cell, generation; /* of the requester */
+	uint32_t slot, slot_generation;
+	uint32_t calm_polls; /* in a row */
+	enum sm_reason reason;
+	struct leave *next, *prev;
+};
+
+/* The part that PIN and LEAVE share: takes the fd, finds the end. */
+struct request_end {
+	struct memory_cell *cell;
+	struct registry_end *end; /* NULL: not in the sockhash */
+};
+
+static int identify(struct request *request, struct request_end *out)
+{
+	const struct wire_pin *message = &request->message.pin;
+	const struct wire_header *header = &message->header;
+	const struct reaper_tag tag = { request->session->id, header->cell, header->generation };
+	struct helper *helper = request->helper;
+	uint64_t cookie;
+	int fd = request->fd;
+
+	out->cell = session_cell(request->session, header->cell);
+	if (!out->cell || header->generation > CELL_GENERATION_MASK || message->reason >= REASON_COUNT) {
+		helper->refusals[REASON_BAD_REQUEST]++;
+		return -EPROTO;
+	}
+	session_status_change(request->session, header->cell, header->generation, 0, CELL_HELD);
+	cookie = sockfacts_is_tcp(fd) ? sockfacts_cookie(fd) : 0;
+	request->fd = -1;
+	if (dispatch_put_away(helper, fd, request->channel->uid, &tag))
+		session_status_change(request->session, header->cell, header->generation, CELL_HELD, 0);
+	if (!channel_is_open(request->channel)) /* thrown out */
+		return 0;
+	if (!cookie || cookie != message->cookie) {
+		helper->refusals[REASON_BAD_REQUEST]++;
+		session_word_answer(out->cell, header->generation, CELL_REFUSED, REASON_BAD_REQUEST);
+		return 0;
+	}
+	out->end = registry_find_cookie(helper->registry, cookie);
+	return 1;
+}
+
+static void pin(struct helper *helper, struct slot *slot, enum sm_reason reason)
+{
+	if (!slot->shared->pins)
+		slot->shared->pin_reason = reason;
+	__atomic_store_n(&slot->shared->pins, PIN_BOTH, __ATOMIC_SEQ_CST);
+	for (int side = 0; side < SM_SIDES; side++)
+		if (slot->end[side])
+			pairing_notify(helper, slot->end[side], 0, CELL_PINNED);
+}
+
+int pairing_handle_pin(struct request *request)
+{
+	const struct wire_pin *message = &request->message.pin;
+	struct request_end found = { NULL, NULL };
+	int result = identify(request, &found);
+
+	if (result <= 0)
+		return result;
+	if (found.end)
+		pin(request->helper, slot_at(request->helper->slots, found.end->slot), message->reason);
+	/* Not in the sockhash: it passes anyhow. */
+	session_word_answer(found.cell, message->header.generation, CELL_DONE, REASON_NONE);
+	return 0;
+}
+
+/* ---- leaving ---- */
+
+/* The worst of both ends. */
+static enum proof_inside inspect_both(struct helper *helper, const struct slot *slot, struct sm_facts facts[SM_SIDES])
+{
+	enum proof_inside inside, worst = PROOF_NOBODY;
+
+	for (int side = 0; side < SM_SIDES; side++) {
+		const struct sm_end *end = &slot->shared->end[side];
+
+		facts[side] = (struct sm_facts){ 0 };
+		if (!slot->end[side])
+			continue;
+		if (datapath_inspect(helper->datapath, end->sk, end->cookie, &facts[side]))
+			return PROOF_MOVING;
+		if (!facts[side].found) /* closed: nobody is inside, nobody will read */
+			continue;
+		inside = proof_inside(&facts[side], PROOF_REFS_JOINED);
+		if (inside > worst)
+			worst = inside;
+	}
+	return worst;
+}
+
+static bool is_drained(struct helper *helper, const struct slot *slot, struct leave *leave)
+{
+	struct sm_facts facts[SM_SIDES];
+	enum proof_inside inside;
+
+	if (slot->shared->state != SM_SLOT_ARMED)
+		return true; /* nothing was ever redirected */
+	inside = inspect_both(helper, slot, facts);
+	/* Again: a queue seen empty before the last sender of the other end was seen to be out may have filled since. */
+	if (inside != PROOF_MOVING)
+		inside = inspect_both(helper, slot, facts);
+	leave->calm_polls = inside == PROOF_MOVING ? 0 : leave->calm_polls + 1;
+	if (inside == PROOF_MOVING || (inside == PROOF_ASLEEP && leave->calm_polls < CALM_POLLS))
+		return false;
+	return !(facts[0].found && facts[0].psock_queued) && !(facts[1].found && facts[1].psock_queued);
+}
+
+/* Both ends out, the slot free. Their owners see CELL_TAKEN_OUT. */
+static void leave_finish(struct helper *helper, struct slot *slot, const struct leave *leave)
+{
+	struct registry_end *ends[SM_SIDES] = { slot->end[0], slot->end[1] };
+
+	helper->switches->leaves_total++;
+	slot_state_set(slot, SM_SLOT_JOINED); /* for a successor: these may be deleted */
+	log_debug("slot %u: left (%s)", slot->index, reason_name(leave->reason));
+	for (int side = 0; side < SM_SIDES; side++)
+		if (ends[side])
+			retire_take_out(helper, ends[side], REASON_LEFT);
+}
+
+static void answer(struct helper *helper, const struct leave *leave, uint32_t state, enum sm_reason reason)
+{
+	struct session *session = session_find(helper->sessions, leave->session_id);
+	struct memory_cell *cell = session ? session_cell(session, leave->cell) : NULL;
+
+	if (cell)
+		session_word_answer(cell, leave->generation, state, reason);
+}
+
+static bool is_abandoned(struct helper *helper, const struct leave *leave)
+{
+	struct session *session = session_find(helper->sessions, leave->session_id);
+	struct memory_cell *cell = session ? session_cell(session, leave->cell) : NULL;
+
+	return !cell || !session_word_pending(cell, leave->generation);
+}
+
+/* True if that leave needs no more attention. */
+static bool leave_step(struct helper *helper, struct leave *leave, uint64_t now_ns)
+{
+	struct slot *slot = slot_at(helper->slots, leave->slot);
+
+	if (is_abandoned(helper, leave))
+		return true; /* it stays pinned */
+	if (slot->shared->state != SM_SLOT_FREE && slot->shared->generation == leave->slot_generation) {
+		if (!is_drained(helper, slot, leave)) {
+			if (now_ns < leave->give_up_ns)
+				return false;
+			answer(helper, leave, CELL_REFUSED, REASON_TIMEOUT);
+			return true;
+		}
+		leave_finish(helper, slot, leave);
+	}
+	answer(helper, leave, CELL_DONE, REASON_NONE);
+	return true;
+}
+
+static void leave_forget(struct pairing *pairing, struct leave *leave)
+{
+	DL_DELETE(pairing->leaves, leave);
+	pairing->leave_count--;
+	free(leave);
+}
+
+void leave_expired(struct loop_timer *timer)
+{
+	struct pairing *pairing = loop_container(timer, struct pairing, leave);
+	uint64_t now_ns = loop_now_ns();
+	uint32_t count = pairing->leave_count < LEAVES_PER_TURN ? pairing->leave_count : LEAVES_PER_TURN;
+
+	for (; count; count--) {
+		struct leave *leave = pairing->leaves;
+
+		if (leave_step(pairing->helper, leave, now_ns)) {
+			leave_forget(pairing, leave);
+			continue;
+		}
+		DL_DELETE(pairing->leaves, leave); /* everybody's turn comes */
+		DL_APPEND(pairing->leaves, leave);
+	}
+	if (pairing->leaves)
+		loop_timer_set(pairing->helper->loop, timer, now_ns + POLL_NS);
+}
+
+void leave_session_closed(struct helper *helper, uint64_t session_id)
+{
+	struct leave *leave, *next;
+
+	DL_FOREACH_SAFE(helper->pairing->leaves, leave, next)
+		if (leave->session_id == session_id)
+			leave_forget(helper->pairing, leave);
+}
+
+void leave_refuse_all(struct helper *helper)
+{
+	while (helper->pairing->leaves) {
+		answer(helper, helper->pairing->leaves, CELL_REFUSED, REASON_NO_HELPER);
+		leave_forget(helper->pairing, helper->pairing->leaves);
+	}
+}
+
+static int leave_start(struct request *request, const struct request_end *found)
+{
+	const struct wire_pin *message = &request->message.pin;
+	struct pairing *pairing = request->helper->pairing;
+	struct slot *slot = slot_at(request->helper->slots, found->end->slot);
+	struct leave *leave;
+
+	pin(request->helper, slot, message->reason);
+	leave = pairing->leave_count < LEAVES_MAX ? calloc(1, sizeof(*leave)) : NULL;
+	if (!leave) { /* pinned it is, which is what matters */
+		session_word_answer(found->cell, message->header.generation, CELL_REFUSED, REASON_TABLE_FULL);
+		return 0;
+	}
+	*leave = (struct leave){
+		.session_id = request->session->id,
+		.give_up_ns = loop_now_ns() + LEAVE_MAX_NS,
+		.cell = message->header.cell,
+		.generation = message->header.generation,
+		.slot = slot->index,
+		.slot_generation = slot->shared->generation,
+		.reason = message->reason,
+	};
+	if (leave_step(request->helper, leave, loop_now_ns())) {
+		free(leave);
+		return 0;
+	}
+	DL_APPEND(pairing->leaves, leave);
+	pairing->leave_count++;
+	loop_timer_set(request->helper->loop, &pairing->leave, loop_now_ns() + POLL_NS);
+	return 0;
+}
+
+int pairing_handle_leave(struct request *request)
+{
+	struct request_end found = { NULL, NULL };
+	int result = identify(request, &found);
+
+	if (result <= 0)
+		return result;
+	if (found.end)
+		return leave_start(request, &found);
+	session_word_answer(found.cell, request->message.header.generation, CELL_DONE, REASON_NONE);
+	return 0;
+}

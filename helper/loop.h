@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The daemon's only loop: fds, timers, signals. Single-threaded; nothing in it ever blocks. */
+#ifndef SMACCEL_HELPER_LOOP_H
+#define SMACCEL_HELPER_LOOP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+struct loop;
+
+/* An fd that is watched. The owner embeds it, and keeps the memory until loop_bury()'s callback has run, because an
+ * event of the same turn may still name it. */
+struct loop_source {
+	int fd;
+	void (*ready)(struct loop_source *source, uint32_t events); /* NULL: removed */
+};
+
+/* One-shot. Few of them (a list is searched): a module with many deadlines keeps its own queue behind one timer. */
+struct loop_timer {
+	void (*expired)(struct loop_timer *timer);
+	uint64_t due_ns; /* 0: not set */
+	struct loop_timer *next;
+};
+
+/* Memory to be freed when the turn is over. */
+struct loop_corpse {
+	void (*release)(struct loop_corpse *corpse);
+	struct loop_corpse *next;
+};
+
+int loop_open(struct loop **out); /* 0 or -errno */
+void loop_close(struct loop *loop);
+/* Turns until loop_stop(). 0 or -errno. */
+int loop_run(struct loop *loop);
+void loop_stop(struct loop *loop);
+
+int loop_add(struct loop *loop, struct loop_source *source, uint32_t events);
+void loop_pause(struct loop *loop, struct loop_source *source, uint32_t events); /* changes what is waited for */
+void loop_remove(struct loop *loop, struct loop_source *source);                 /* the fd stays the owner's */
+void loop_bury(struct loop *loop, struct loop_corpse *corpse);
+
+void loop_timer_add(struct loop *loop, struct loop_timer *timer, void (*expired)(struct loop_timer *timer));
+/* Sets the timer to due_ns (loop_now_ns() scale) if it is not set to an earlier time. */
+void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t due_ns);
+uint64_t loop_now_ns(void); /* CLOCK_MONOTONIC */
+
+/* The struct that embeds a source, timer or corpse. */
+#define loop_container(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
+
+#define LOOP_NS_PER_US 1000ull
+#define LOOP_NS_PER_MS 1000000ull
+#define LOOP_NS_PER_S 1000000000ull
+
+#endif

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* smacceld: the daemon.
+ *
+ * Start, in this order, and why:
+ *   options, capabilities   say what is wrong before anything is touched
+ *   signals                 blocked before threads or children could take them
+ *   listener (not serving)  its lock makes sure that we are the only helper of this path
+ *   data path               the maps: new ones, or those that run
+ *   take-over               before the first client can ask for anything
+ *   privileges              the last thing before the first client
+ *   ready
+ * The end is the reverse; armed pairs run on without us.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "datapath.h"
+#include "helper.h"
+#include "ledger.h"
+#include "listener.h"
+#include "log.h"
+#include "loop.h"
+#include "loopback.h"
+#include "pairing.h"
+#include "privileges.h"
+#include "reaper.h"
+#include "registry.h"
+#include "selftest.h"
+#include "session.h"
+#include "slots.h"
+#include "stats.h"
+
+struct signals {
+	struct loop_source source;
+	struct helper *helper;
+};
+
+static void signal_ready(struct loop_source *source, uint32_t events)
+{
+	struct signals *signals = loop_container(source, struct signals, source);
+	struct signalfd_siginfo info;
+
+	(void)events;
+	while (read(source->fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			stats_child_ended(signals->helper);
+		else
+			loop_stop(signals->helper->loop);
+	}
+}
+
+static int signals_open(struct signals *signals, struct helper *helper)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGCHLD);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	signals->helper = helper;
+	signals->source.ready = signal_ready;
+	signals->source.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (signals->source.fd < 0)
+		return -errno;
+	return loop_add(helper->loop, &signals->source, EPOLLIN);
+}
+
+/* Two helpers must not work on the same maps. The lock ends with the process. */
+static int lock_pins(const char *pin_dir)
+{
+	int fd = open(pin_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	close(fd);
+	log_error("another smacceld uses %s", pin_dir);
+	return -EADDRINUSE;
+}
+
+static int open_datapath(struct helper *helper, int *pins_lock)
+{
+	const struct options *options = &helper->options;
+	const struct datapath_options wanted = {
+		.pin_dir = options->pin_dir,
+		.slot_count = options->settings.slot_count,
+		.verbose_libbpf = options->verbose,
+	};
+	int error;
+
+	*pins_lock = lock_pins(options->pin_dir);
+	if (*pins_lock == -EADDRINUSE)
+		return *pins_lock;
+	error = datapath_open(&helper->datapath, &wanted);
+	if (error)
+		return error;
+	if (*pins_lock < 0)
+		*pins_lock = lock_pins(options->pin_dir); /* it was made just now */
+	if (*pins_lock < 0)
+		return *pins_lock;
+	helper->switches = datapath_switches(helper->datapath);
+	helper->switches->test_no_order = options->test_no_order;
+	helper->switches->test_bound_bytes = options->test_bound_bytes;
+	return 0;
+}
+
+/* A kernel on which the design's ground does not hold is served by nobody: plain TCP for all. */
+static int find_features(struct helper *helper)
+{
+	struct selftest_result results[SELFTEST_RESULTS_MAX];
+	int count = selftest_run(results, SELFTEST_RESULTS_MAX, &helper->features);
+
+	log_debug("self-test: %d results, features %#x", count, helper->features);
+	for (int i = 0; i < count; i++) {
+		if (results[i].outcome != SELFTEST_REFUSED)
+			continue;
+		log_error("this kernel cannot be used: %s: %s; `smaccel probe` shows all", results[i].name,
+			  results[i].detail);
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+static void reaped(void *context, const struct reaper_tag *tag)
+{
+	struct helper *helper = context;
+
+	session_fd_closed(helper->sessions, tag);
+}
+
+static int open_state(struct helper *helper)
+{
+	uint64_t seed[2] = { 1, 2 };
+	struct sm_slot *shared;
+	uint32_t count;
+
+	if (getrandom(seed, sizeof(seed), 0) != sizeof(seed))
+		return -errno;
+	shared = datapath_slots(helper->datapath, &count);
+	helper->policy = policy_new(&helper->options.settings, count);
+	helper->registry = registry_new(seed);
+	helper->ledgers = ledgers_new();
+	helper->sessions = sessions_new(helper);
+	helper->slots = slots_new(helper, shared, count);
+	if (!helper->policy || !helper->registry || !helper->ledgers || !helper->sessions || !helper->slots)
+		return -ENOMEM;
+	return 0;
+}
+
+/* Everything that a join needs of the kernel, with a connection of our own. */
+static int try_everything(void *context)
+{
+	const struct sm_endref nothing = { .generation = UINT32_MAX };
+	struct datapath *datapath = context;
+	struct sm_facts facts;
+	uint64_t cookie;
+	int ends[2];
+	int error;
+
+	error = loopback_pair_open(ends);
+	if (error)
+		return error;
+	cookie = loopback_cookie(ends[0]);
+	error = datapath_stage(datapath, ends[0], &facts);
+	if (!error)
+		error = datapath_insert(datapath, ends[0], cookie, &nothing);
+	if (!error)
+		error = datapath_inspect(datapath, facts.sk, cookie, &facts);
+	if (!error && (!facts.found || !datapath_present(datapath, cookie)))
+		error = -EPERM;
+	datapath_unstage(datapath);
+	datapath_remove(datapath, cookie);
+	loopback_pair_close(ends);
+	return error;
+}
+
+static int start(struct helper *helper, struct signals *signals, int *pins_lock)
+{
+	int error;
+
+	error = loop_open(&helper->loop);
+	if (!error)
+		error = signals_open(signals, helper);
+	if (!error)
+		error = listener_open(&helper->listener, helper);
+	if (!error)
+		error = open_datapath(helper, pins_lock);
+	if (!error)
+		error = open_state(helper);
+	if (!error)
+		error = reaper_open(&helper->reaper, helper->loop, reaped, helper);
+	if (!error)
+		error = stats_open(helper);
+	if (!error)
+		error = pairing_open(helper);
+	if (!error)
+		error = find_features(helper);
+	if (error)
+		return error;
+	pairing_take_over(helper);
+	error = privileges_drop(try_everything, helper->datapath);
+	if (!error)
+		error = listener_start(helper->listener);
+	return error;
+}
+
+static void stop(struct helper *helper, struct signals *signals, int pins_lock)
+{
+	if (helper->pairing)
+		pairing_close(helper); /* while the sessions can still be told */
+	listener_close(helper->listener);
+	sessions_free(helper->sessions);
+	pairing_free(helper);
+	stats_close(helper);
+	loop_close(helper->loop); /* frees what was buried */
+	reaper_free(helper->reaper);
+	slots_free(helper->slots);
+	ledgers_free(helper->ledgers);
+	registry_free(helper->registry);
+	policy_free(helper->policy);
+	datapath_close(helper->datapath);
+	if (signals->source.fd >= 0)
+		close(signals->source.fd);
+	if (pins_lock >= 0)
+		close(pins_lock);
+}
+
+int main(int argc, const char **argv)
+{
+	struct signals signals = { .source.fd = -1 };
+	struct helper helper = { 0 };
+	int pins_lock = -1;
+	int error;
+
+	error = options_parse(&helper.options, argc, argv);
+	if (error)
+		return error == OPTIONS_EXIT ? 0 : 1;
+	log_verbose = helper.options.verbose;
+	helper.started_ns = loop_now_ns();
+	error = privileges_check();
+	if (!error) {
+		privileges_raise_limits();
+		error = start(&helper, &signals, &pins_lock);
+		if (!error) {
+			fputs("smacceld: ready\n", stderr);
+			sd_notify(0, "READY=1");
+			error = loop_run(helper.loop);
+			sd_notify(0, "STOPPING=1");
+		}
+		if (error)
+			log_error("%s", strerror(-error));
+		stop(&helper, &signals, pins_lock);
+	}
+	options_free(&helper.options);
+	return error ? 1 : 0;
+}

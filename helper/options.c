@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Options: popt for the command line, "name = value" lines in the file of --config. The command line wins. */
+#include "options.h"
+
+#include <errno.h>
+#include <popt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wire/protocol.h"
+
+#define PIN_DIR_DEFAULT "/sys/fs/bpf/smaccel"
+#define CONFIG_DEFAULT "/etc/smaccel/smacceld.conf"
+
+/* As given; NULL: not given. */
+struct arguments {
+	char *socket_path, *pin_dir, *config, *slots, *socket_mode, *socket_group, *lonely_ms, *test_bound;
+	int verbose, version, test_no_order;
+};
+
+/* A missing file is an error only if it was asked for. */
+static int read_config(struct policy_settings *settings, const char *path, bool required)
+{
+	FILE *file = fopen(path, "re");
+	char *line = NULL;
+	size_t room = 0;
+	int number = 0, error = 0;
+
+	if (!file) {
+		error = -errno;
+		if (!required && error == -ENOENT)
+			return 0;
+		fprintf(stderr, "smacceld: cannot read %s: %s\n", path, strerror(-error));
+		return error;
+	}
+	while (!error && getline(&line, &room, file) >= 0) {
+		number++;
+		error = policy_settings_parse(settings, line);
+	}
+	if (error)
+		fprintf(stderr, "smacceld: %s:%d: not a setting, or its value is out of range\n", path, number);
+	free(line);
+	fclose(file);
+	return error;
+}
+
+/* An option that is a setting too goes the same way as a line of the file. */
+static int apply(struct policy_settings *settings, const char *name, const char *value)
+{
+	char line[160];
+	int length;
+
+	if (!value)
+		return 0;
+	length = snprintf(line, sizeof(line), "%s = %s", name, value);
+	if (length < 0 || (size_t)length >= sizeof(line) || strpbrk(value, "#\n=") || policy_settings_parse(settings, line)) {
+		fprintf(stderr, "smacceld: --%s: bad value '%s'\n", name, value);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int apply_all(struct options *options, struct arguments *arguments)
+{
+	struct policy_settings *settings = &options->settings;
+	char *end;
+	int error;
+
+	error = read_config(settings, arguments->config ? arguments->config : CONFIG_DEFAULT, arguments->config != NULL);
+	if (!error)
+		error = apply(settings, "slots", arguments->slots);
+	if (!error)
+		error = apply(settings, "socket-mode", arguments->socket_mode);
+	if (!error)
+		error = apply(settings, "socket-group", arguments->socket_group);
+	if (!error)
+		error = apply(settings, "lonely-ms", arguments->lonely_ms);
+	if (error)
+		return error;
+	if (arguments->test_bound) {
+		options->test_bound_bytes = strtoul(arguments->test_bound, &end, 10);
+		if (*end || !*arguments->test_bound)
+			return -EINVAL;
+	}
+	options->test_no_order = arguments->test_no_order;
+	options->verbose = arguments->verbose;
+	options->socket_path = arguments->socket_path ? arguments->socket_path : strdup(WIRE_SOCKET_DEFAULT);
+	options->pin_dir = arguments->pin_dir ? arguments->pin_dir : strdup(PIN_DIR_DEFAULT);
+	arguments->socket_path = arguments->pin_dir = NULL;
+	return options->socket_path && options->pin_dir ? 0 : -ENOMEM;
+}
+
+static int parse_command_line(struct arguments *a, int argc, const char **argv)
+{
+	const struct poptOption table[] = {
+		{ "socket", 0, POPT_ARG_STRING, &a->socket_path, 0, "where to listen (" WIRE_SOCKET_DEFAULT ")", "PATH" },
+		{ "pin-dir", 0, POPT_ARG_STRING, &a->pin_dir, 0, "folder of the pinned maps (" PIN_DIR_DEFAULT ")", "DIR" },
+		{ "config", 0, POPT_ARG_STRING, &a->config, 0, "settings (" CONFIG_DEFAULT ", if it is there)", "FILE" },
+		{ "verbose", 'v', POPT_ARG_NONE, &a->verbose, 0, "say on stderr what happens", NULL },
+		{ "slots", 0, POPT_ARG_STRING, &a->slots, 0, "how many pairs there is room for", "N" },
+		{ "socket-mode", 0, POPT_ARG_STRING, &a->socket_mode, 0, "permissions of the socket, octal (666)", "MODE" },
+		{ "socket-group", 0, POPT_ARG_STRING, &a->socket_group, 0, "group of the socket", "GROUP" },
+		{ "lonely-ms", 0, POPT_ARG_STRING, &a->lonely_ms, 0, "how long a joined end waits for its peer (2000)", "N" },
+		{ "version", 'V', POPT_ARG_NONE, &a->version, 0, "print the version and exit", NULL },
+		{ "test-no-order", 0, POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &a->test_no_order, 0, NULL, NULL },
+		{ "test-bound", 0, POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, &a->test_bound, 0, NULL, NULL },
+		POPT_AUTOHELP
+		POPT_TABLEEND
+	};
+	poptContext context = poptGetContext("smacceld", argc, argv, table, 0);
+	int result = poptGetNextOpt(context), error = 0;
+
+	if (result < -1) {
+		fprintf(stderr, "smacceld: %s: %s\n", poptBadOption(context, POPT_BADOPTION_NOALIAS), poptStrerror(result));
+		error = -EINVAL;
+	} else if (poptPeekArg(context)) {
+		fprintf(stderr, "smacceld: unexpected argument '%s'; see smacceld --help\n", poptPeekArg(context));
+		error = -EINVAL;
+	}
+	poptFreeContext(context);
+	return error;
+}
+
+int options_parse(struct options *options, int argc, const char **argv)
+{
+	struct arguments arguments = { 0 };
+	int error;
+
+	memset(options, 0, sizeof(*options));
+	policy_settings_init(&options->settings);
+	error = parse_command_line(&arguments, argc, argv);
+	if (!error && arguments.version)
+		printf("smacceld %s\n", SMACCEL_VERSION);
+	else if (!error)
+		error = apply_all(options, &arguments);
+	free(arguments.socket_path);
+	free(arguments.pin_dir);
+	free(arguments.config);
+	free(arguments.slots);
+	free(arguments.socket_mode);
+	free(arguments.socket_group);
+	free(arguments.lonely_ms);
+	free(arguments.test_bound);
+	if (error)
+		return error;
+	return arguments.version ? OPTIONS_EXIT : OPTIONS_RUN;
+}
+
+void options_free(struct options *options)
+{
+	free(options->socket_path);
+	free(options->pin_dir);
+}

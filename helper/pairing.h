@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Pairing: how two ends become an armed pair, and stop being one. The order of the steps is the design's.
+ *
+ *   pairing.c   offers, and what all parts share      join.c    one end into the sockhash, commit or abandon
+ *   arm.c       both joined: proof, ledger, armed     leave.c   pin, and back to plain TCP
+ *   retire.c    closed sockets, lonely ends, sweeps   takeover.c  what an earlier helper left
+ */
+#ifndef SMACCEL_HELPER_PAIRING_H
+#define SMACCEL_HELPER_PAIRING_H
+
+struct helper;
+struct pairing;
+struct request;
+struct session;
+
+int pairing_open(struct helper *helper); /* sets helper->pairing. 0 or -errno */
+/* The helper ends: ends that are not armed are taken out, the others run on. */
+void pairing_close(struct helper *helper);
+void pairing_free(struct helper *helper); /* after the sessions are closed */
+/* Looks at every slot an earlier helper left. Before the first request. */
+void pairing_take_over(struct helper *helper);
+/* The session's ends have no owner any more. */
+void pairing_session_closed(struct helper *helper, struct session *session);
+
+int pairing_handle_offer(struct request *request);
+int pairing_handle_join(struct request *request);
+int pairing_handle_pin(struct request *request);
+int pairing_handle_leave(struct request *request);
+int pairing_handle_retire(struct request *request);
+
+#endif

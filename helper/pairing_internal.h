@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the files of pairing share among themselves. */
+#ifndef SMACCEL_HELPER_PAIRING_INTERNAL_H
+#define SMACCEL_HELPER_PAIRING_INTERNAL_H
+
+#include "helper.h"
+#include "loop.h"
+#include "pairing.h"
+#include "registry.h"
+#include "session.h"
+#include "slots.h"
+
+struct leave;
+
+struct pairing {
+	struct helper *helper;
+	struct loop_timer lonely, arm, check, sweep, leave; /* each serves the queue of its name */
+	struct leave *leaves;
+	uint32_t leave_count;
+};
+
+#define LEAVES_MAX 4096u
+
+/* ---- pairing.c ---- */
+/* Sets and clears status bits in the cell of the end's owner, if it has one. */
+void pairing_notify(struct helper *helper, const struct registry_end *end, uint32_t clear, uint32_t set);
+/* The same with a reason, for an end that was taken out: CELL_TAKEN_OUT. */
+void pairing_notify_taken_out(struct helper *helper, const struct registry_end *end, enum sm_reason reason);
+/* Adds an end for the owner, charged to its session's user. NULL: quota or memory. */
+struct registry_end *pairing_end_add(struct helper *helper, struct session *session, const struct registry_key *key,
+				     uint32_t cell, uint32_t generation);
+/* Forgets an end: registry, quota. Not its place in a slot. */
+void pairing_end_remove(struct helper *helper, struct registry_end *end);
+void pairing_end_disown(struct helper *helper, struct registry_end *end);
+/* Raises CELL_MATCHED where `end` and the ends of its peer's name have found each other. */
+void pairing_match(struct helper *helper, struct registry_end *end);
+/* The owner's earlier end (another generation, closed without a RETIRE) makes room. */
+void pairing_forget_owner(struct helper *helper, struct session *session, uint32_t cell);
+
+/* ---- arm.c ---- */
+void arm_begin(struct helper *helper, struct slot *slot); /* both ends have joined */
+void arm_expired(struct loop_timer *timer);
+
+/* ---- leave.c ---- */
+void leave_expired(struct loop_timer *timer);
+void leave_session_closed(struct helper *helper, uint64_t session_id);
+void leave_refuse_all(struct helper *helper);
+
+/* ---- retire.c ---- */
+/* The end's socket left the sockhash by itself: it was closed or reset. Frees the slot when nobody is left in it. */
+void retire_end_gone(struct helper *helper, struct registry_end *end);
+/* Takes a never-armed end out of the sockhash (clean: nothing was redirected) and makes it an offer again. */
+void retire_take_out(struct helper *helper, struct registry_end *end, enum sm_reason reason);
+/* Something of that slot is being closed: look again soon. */
+void retire_check_soon(struct helper *helper, struct slot *slot);
+/* Looks now. */
+void retire_check(struct helper *helper, struct slot *slot);
+/* One end has joined and waits for the other. */
+void retire_await_peer(struct helper *helper, struct slot *slot);
+/* A slot is in use: the sweep has work. */
+void retire_sweep_start(struct helper *helper);
+void retire_lonely_expired(struct loop_timer *timer);
+void retire_check_expired(struct loop_timer *timer);
+void retire_sweep_expired(struct loop_timer *timer);
+
+#endif

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Policy: per-uid accounts, and the settings.
+ *
+ * An account exists as long as its user holds anything, so the table is no larger than the number of users present.
+ * Every take has one give; giving more than was taken is a defect of the caller, and the account stays at zero.
+ */
+#include "policy.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hash.h"
+
+#define LIMIT_DOORS 4096
+#define LIMIT_SESSIONS 4096
+#define LIMIT_OFFERS 65536
+#define LONELY_MS 2000
+#define SOCKET_MODE 0666 /* open to every local user: safe by the invariants */
+
+struct account {
+	uint32_t uid;
+	int lost; /* could not be added to the table */
+	uint32_t held[POLICY_KIND_COUNT];
+	UT_hash_handle hh;
+};
+
+struct policy {
+	struct policy_settings settings;
+	uint32_t slot_count;
+	struct account *accounts;
+};
+
+void policy_settings_init(struct policy_settings *settings)
+{
+	*settings = (struct policy_settings){
+		.limit = { [POLICY_DOORS] = LIMIT_DOORS, [POLICY_SESSIONS] = LIMIT_SESSIONS, [POLICY_OFFERS] = LIMIT_OFFERS },
+		.lonely_ms = LONELY_MS,
+		.socket_mode = SOCKET_MODE,
+	};
+}
+
+static int parse_number(const char *text, int base, uint32_t minimum, uint32_t maximum, uint32_t *out)
+{
+	unsigned long number;
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	errno = 0;
+	number = strtoul(text, &end, base);
+	if (*end || errno || number < minimum || number > maximum)
+		return -EINVAL;
+	*out = number;
+	return 0;
+}
+
+static int settings_assign(struct policy_settings *settings, const char *name, const char *value)
+{
+	uint32_t mode;
+	int error;
+
+	if (!strcmp(name, "doors-per-user"))
+		return parse_number(value, 10, 1, 1u << 20, &settings->limit[POLICY_DOORS]);
+	if (!strcmp(name, "sessions-per-user"))
+		return parse_number(value, 10, 1, 1u << 20, &settings->limit[POLICY_SESSIONS]);
+	if (!strcmp(name, "offers-per-user"))
+		return parse_number(value, 10, 1, 1u << 24, &settings->limit[POLICY_OFFERS]);
+	if (!strcmp(name, "slots-per-user"))
+		return parse_number(value, 10, 0, 1u << 22, &settings->limit[POLICY_SLOTS]);
+	if (!strcmp(name, "slots"))
+		return parse_number(value, 10, 1, 1u << 22, &settings->slot_count);
+	if (!strcmp(name, "lonely-ms"))
+		return parse_number(value, 10, 1, 3600 * 1000, &settings->lonely_ms);
+	if (!strcmp(name, "socket-mode")) {
+		error = parse_number(value, 8, 0, 0777, &mode);
+		if (!error)
+			settings->socket_mode = mode;
+		return error;
+	}
+	if (!strcmp(name, "socket-group")) {
+		if (!*value || strlen(value) >= sizeof(settings->socket_group))
+			return -EINVAL;
+		strcpy(settings->socket_group, value);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+/* Copies the part of `text` up to `end` without the blanks around it. */
+static int copy_trimmed(char *out, size_t room, const char *text, const char *end)
+{
+	while (text < end && isspace((unsigned char)*text))
+		text++;
+	while (end > text && isspace((unsigned char)end[-1]))
+		end--;
+	if ((size_t)(end - text) >= room)
+		return -EINVAL;
+	memcpy(out, text, end - text);
+	out[end - text] = '\0';
+	return 0;
+}
+
+int policy_settings_parse(struct policy_settings *settings, const char *line)
+{
+	char name[64], value[128];
+	const char *end = line + strcspn(line, "#\n");
+	const char *equals = memchr(line, '=', end - line);
+
+	if (!equals) {
+		if (copy_trimmed(name, sizeof(name), line, end))
+			return -EINVAL;
+		return *name ? -EINVAL : 0;
+	}
+	if (copy_trimmed(name, sizeof(name), line, equals) || copy_trimmed(value, sizeof(value), equals + 1, end))
+		return -EINVAL;
+	return settings_assign(settings, name, value);
+}
+
+struct policy *policy_new(const struct policy_settings *settings, uint32_t slot_count)
+{
+	struct policy *policy = calloc(1, sizeof(*policy));
+
+	if (!policy)
+		return NULL;
+	policy->settings = *settings;
+	policy->slot_count = slot_count;
+	if (!policy->settings.limit[POLICY_SLOTS])
+		policy->settings.limit[POLICY_SLOTS] = (slot_count + 1) / 2;
+	return policy;
+}
+
+void policy_free(struct policy *policy)
+{
+	struct account *account, *next;
+
+	if (!policy)
+		return;
+	HASH_ITER(hh, policy->accounts, account, next) {
+		HASH_DEL(policy->accounts, account);
+		free(account);
+	}
+	free(policy);
+}
+
+static struct account *account_find(const struct policy *policy, uint32_t uid)
+{
+	struct account *account;
+
+	HASH_FIND(hh, policy->accounts, &uid, sizeof(uid), account);
+	return account;
+}
+
+static struct account *account_make(struct policy *policy, uint32_t uid)
+{
+	struct account *account = calloc(1, sizeof(*account));
+
+	if (!account)
+		return NULL;
+	account->uid = uid;
+	HASH_ADD(hh, policy->accounts, uid, sizeof(uid), account);
+	if (account->lost) {
+		free(account);
+		return NULL;
+	}
+	return account;
+}
+
+static uint32_t limit_of(const struct policy *policy, uint32_t uid, enum policy_kind kind)
+{
+	if (uid == 0 && kind == POLICY_SLOTS)
+		return policy->slot_count;
+	return policy->settings.limit[kind];
+}
+
+int policy_take(struct policy *policy, uint32_t uid, enum policy_kind kind)
+{
+	struct account *account = account_find(policy, uid);
+
+	if (!account)
+		account = account_make(policy, uid);
+	if (!account)
+		return -ENOMEM;
+	if (account->held[kind] >= limit_of(policy, uid, kind))
+		return -EDQUOT;
+	account->held[kind]++;
+	return 0;
+}
+
+void policy_give(struct policy *policy, uint32_t uid, enum policy_kind kind)
+{
+	struct account *account = account_find(policy, uid);
+	uint32_t sum = 0;
+
+	if (!account || !account->held[kind])
+		return;
+	account->held[kind]--;
+	for (int i = 0; i < POLICY_KIND_COUNT; i++)
+		sum += account->held[i];
+	if (sum)
+		return;
+	HASH_DEL(policy->accounts, account);
+	free(account);
+}
+
+uint32_t policy_held(const struct policy *policy, uint32_t uid, enum policy_kind kind)
+{
+	const struct account *account = account_find(policy, uid);
+
+	return account ? account->held[kind] : 0;
+}

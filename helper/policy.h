@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Policy: what each user may hold at a time, and the settings of the configuration file. Pure: no I/O. */
+#ifndef SMACCEL_HELPER_POLICY_H
+#define SMACCEL_HELPER_POLICY_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+enum policy_kind {
+	POLICY_DOORS,    /* connections to the helper's socket */
+	POLICY_SESSIONS, /* processes */
+	POLICY_OFFERS,   /* entries of the registry, joined ends included */
+	POLICY_SLOTS,    /* pairs */
+	POLICY_KIND_COUNT
+};
+
+/* What --config and the command line decide. */
+struct policy_settings {
+	uint32_t limit[POLICY_KIND_COUNT]; /* of each uid; POLICY_SLOTS 0: half of all slots */
+	uint32_t slot_count;
+	uint32_t lonely_ms;
+	mode_t socket_mode;
+	char socket_group[64]; /* empty: the helper's own */
+};
+
+void policy_settings_init(struct policy_settings *settings);
+/* One line of the configuration file: "name = value", a comment, or nothing. 0, or -EINVAL and nothing is changed. */
+int policy_settings_parse(struct policy_settings *settings, const char *line);
+
+struct policy;
+
+struct policy *policy_new(const struct policy_settings *settings, uint32_t slot_count); /* NULL: out of memory */
+void policy_free(struct policy *policy);
+/* Charges one of `kind` to uid. 0; -EDQUOT: the limit is reached; -ENOMEM. Root may hold every slot. */
+int policy_take(struct policy *policy, uint32_t uid, enum policy_kind kind);
+void policy_give(struct policy *policy, uint32_t uid, enum policy_kind kind);
+uint32_t policy_held(const struct policy *policy, uint32_t uid, enum policy_kind kind);
+
+#endif

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Retiring: closed sockets, ends that wait alone, and the sweep.
+ *
+ * The kernel takes a socket out of the sockhash by itself when it is closed or reset. Nobody tells the helper, so it asks
+ * (datapath_present()): some milliseconds after a RETIRE or the end of a session, and in a slow sweep over the used slots
+ * for what slips through (a child that held the socket longer). A slot is freed when neither of its sockets is
+ * there any more. One that was armed and has lost one end stays ARMED: the other may have redirected bytes to read, and a helper
+ * that starts takes out only what is not armed.
+ */
+#include <errno.h>
+
+#include "datapath.h"
+#include "log.h"
+#include "pairing_internal.h"
+
+#define CHECK_FIRST_NS (2 * LOOP_NS_PER_MS)
+#define CHECK_TRIES 6 /* 2, 4, 8 ... 64 ms; then the sweep finds it */
+#define CHECKS_PER_TURN 512
+#define SWEEP_NS LOOP_NS_PER_S
+#define SWEEP_SLOTS 256
+
+/* ---- ends ---- */
+
+static void leave_place(struct slot *slot, const struct registry_end *end)
+{
+	slot->end[end->side] = NULL;
+	/* The verdict of the other end passes from here on. */
+	__atomic_store_n(&slot->shared->end[end->side].cookie, 0, __ATOMIC_RELEASE);
+}
+
+static void after_place_left(struct helper *helper, struct slot *slot)
+{
+	if (!slot->end[0] && !slot->end[1])
+		slot_release(helper->slots, slot);
+	else if (slot->shared->state != SM_SLOT_ARMED)
+		retire_await_peer(helper, slot);
+}
+
+void retire_end_gone(struct helper *helper, struct registry_end *end)
+{
+	struct slot *slot = slot_at(helper->slots, end->slot);
+
+	leave_place(slot, end);
+	pairing_end_remove(helper, end);
+	after_place_left(helper, slot);
+}
+
+void retire_take_out(struct helper *helper, struct registry_end *end, enum sm_reason reason)
+{
+	struct slot *slot = slot_at(helper->slots, end->slot);
+
+	datapath_remove(helper->datapath, end->cookie); /* -ENOENT: closed at this moment */
+	leave_place(slot, end);
+	registry_unjoin(helper->registry, end);
+	pairing_notify_taken_out(helper, end, reason);
+	if (reason == REASON_LONELY && end->lonely_times < UINT8_MAX)
+		end->lonely_times++;
+	/* It stays as an offer where its peer may still come. */
+	if (!end->owner.session_id || (reason != REASON_LONELY && reason != REASON_BLOCKED_READER))
+		pairing_end_remove(helper, end);
+	after_place_left(helper, slot);
+}
+
+/* ---- alone ---- */
+
+void retire_await_peer(struct helper *helper, struct slot *slot)
+{
+	uint64_t due_ns = loop_now_ns() + helper->options.settings.lonely_ms * LOOP_NS_PER_MS;
+
+	slot_queue_remove(helper->slots, slot, SLOT_QUEUE_ARM);
+	slot_queue_add(helper->slots, slot, SLOT_QUEUE_LONELY, due_ns);
+	loop_timer_set(helper->loop, &helper->pairing->lonely, due_ns);
+}
+
+void retire_lonely_expired(struct loop_timer *timer)
+{
+	struct helper *helper = loop_container(timer, struct pairing, lonely)->helper;
+	uint64_t now_ns = loop_now_ns();
+	struct slot *slot;
+
+	while ((slot = slot_queue_first(helper->slots, SLOT_QUEUE_LONELY))) {
+		struct registry_end *end = slot->end[0] ? slot->end[0] : slot->end[1];
+
+		if (slot->queued[SLOT_QUEUE_LONELY].due_ns > now_ns) {
+			loop_timer_set(helper->loop, timer, slot->queued[SLOT_QUEUE_LONELY].due_ns);
+			return;
+		}
+		slot_queue_remove(helper->slots, slot, SLOT_QUEUE_LONELY);
+		if (slot->shared->state == SM_SLOT_ARMED || !end || (slot->end[0] && slot->end[1]))
+			continue;
+		helper->refusals[REASON_LONELY]++;
+		retire_take_out(helper, end, REASON_LONELY);
+	}
+}
+
+/* ---- gone? ---- */
+
+void retire_check(struct helper *helper, struct slot *slot)
+{
+	struct registry_end *ends[SM_SIDES] = { slot->end[0], slot->end[1] };
+
+	for (int side = 0; side < SM_SIDES; side++)
+		if (ends[side] && !datapath_present(helper->datapath, ends[side]->cookie))
+			retire_end_gone(helper, ends[side]);
+}
+
+void retire_check_soon(struct helper *helper, struct slot *slot)
+{
+	uint64_t due_ns = loop_now_ns() + CHECK_FIRST_NS;
+
+	slot->queued[SLOT_QUEUE_CHECK].tries = 0;
+	slot_queue_add(helper->slots, slot, SLOT_QUEUE_CHECK, due_ns);
+	loop_timer_set(helper->loop, &helper->pairing->check, due_ns);
+}
+
+/* Waits of different length stand in this queue, so the deadlines are not in order: all of it is looked at, a
+ * share at a time. */
+void retire_check_expired(struct loop_timer *timer)
+{
+	struct helper *helper = loop_container(timer, struct pairing, check)->helper;
+	uint64_t now_ns = loop_now_ns();
+	struct slot *slot, *next;
+	int looked_at = 0;
+
+	for (slot = slot_queue_first(helper->slots, SLOT_QUEUE_CHECK); slot && looked_at < CHECKS_PER_TURN; slot = next) {
+		struct slot_link *link = &slot->queued[SLOT_QUEUE_CHECK];
+
+		next = link->next;
+		looked_at++;
+		if (link->due_ns > now_ns)
+			continue;
+		slot_queue_remove(helper->slots, slot, SLOT_QUEUE_CHECK);
+		retire_check(helper, slot);
+		if ((slot->end[0] || slot->end[1]) && ++link->tries < CHECK_TRIES)
+			slot_queue_add(helper->slots, slot, SLOT_QUEUE_CHECK, now_ns + (CHECK_FIRST_NS << link->tries));
+	}
+	if (slot_queue_first(helper->slots, SLOT_QUEUE_CHECK))
+		loop_timer_set(helper->loop, timer, now_ns + CHECK_FIRST_NS);
+}
+
+void retire_sweep_start(struct helper *helper)
+{
+	if (!helper->pairing->sweep.due_ns)
+		loop_timer_set(helper->loop, &helper->pairing->sweep, loop_now_ns() + SWEEP_NS);
+}
+
+void retire_sweep_expired(struct loop_timer *timer)
+{
+	struct helper *helper = loop_container(timer, struct pairing, sweep)->helper;
+	uint32_t count = slots_used(helper->slots);
+
+	if (count > SWEEP_SLOTS)
+		count = SWEEP_SLOTS;
+	for (; count && slots_first(helper->slots); count--) {
+		struct slot *slot = slots_first(helper->slots);
+
+		slots_rotate(helper->slots);
+		retire_check(helper, slot);
+	}
+	if (slots_used(helper->slots)) /* else the loop sleeps until something happens */
+		retire_sweep_start(helper);
+}
+
+/* ---- RETIRE ---- */
+
+int pairing_handle_retire(struct request *request)
+{
+	const struct wire_header *header = &request->message.header;
+	const struct registry_owner owner = { .session_id = request->session->id, .cell = header->cell };
+	struct registry_end *end = registry_find_owner(request->helper->registry, owner);
+
+	/* Only what this very session owns is found. The socket is about to be closed, or just was. */
+	if (end && end->generation == header->generation)
+		pairing_forget_owner(request->helper, request->session, header->cell);
+	return 0;
+}

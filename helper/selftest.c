@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The self-test: what this kernel does with a joined socket, shown on a loopback connection of our own.
+ *
+ * Each check leaves both queues of the connection empty, so that their order does not matter; a check that cannot do
+ * that is the last one. The first one that is refused ends the run: what follows would stand on nothing.
+ */
+#define _GNU_SOURCE
+#include "selftest.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "datapath_internal.h"
+#include "loopback.h"
+#include "wire/protocol.h"
+
+#define PATIENCE_MS 1000
+
+struct selftest {
+	struct datapath *datapath;
+	struct sm_slot *slot;
+	int ends[2]; /* everything is sent from end 0 to end 1 */
+	uint32_t features;
+	char *detail; /* of the check that runs: SELFTEST_DETAIL_BYTES */
+};
+
+const char *selftest_outcome_name(enum selftest_outcome outcome)
+{
+	static const char *const names[] = { "holds", "worked around", "refused" };
+
+	_Static_assert(sizeof(names) / sizeof(names[0]) == SELFTEST_OUTCOME_COUNT, "a name each");
+	return outcome < SELFTEST_OUTCOME_COUNT ? names[outcome] : "unknown";
+}
+
+__attribute__((format(printf, 3, 4))) static enum selftest_outcome say(struct selftest *self,
+								       enum selftest_outcome outcome,
+								       const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(self->detail, SELFTEST_DETAIL_BYTES, format, arguments);
+	va_end(arguments);
+	return outcome;
+}
+
+/* ---- small steps ---- */
+
+static bool send_text(struct selftest *self, const char *text)
+{
+	return send(self->ends[0], text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)strlen(text);
+}
+
+/* Sends through TCP: passes because the direction is pinned for this one message. */
+static bool pass_text(struct selftest *self, const char *text)
+{
+	bool sent;
+
+	self->slot->pins = 1;
+	sent = send_text(self, text);
+	self->slot->pins = 0;
+	return sent;
+}
+
+static bool wait_readable(const struct selftest *self)
+{
+	struct pollfd entry = { .fd = self->ends[1], .events = POLLIN };
+
+	return poll(&entry, 1, PATIENCE_MS) == 1;
+}
+
+/* Whether what comes next is `text`, over however many reads. */
+static bool receive_text(const struct selftest *self, const char *text)
+{
+	size_t wanted = strlen(text), have = 0;
+	char buffer[64];
+
+	while (have < wanted && wanted <= sizeof(buffer) && wait_readable(self)) {
+		ssize_t bytes = recv(self->ends[1], buffer + have, wanted - have, MSG_DONTWAIT);
+
+		if (bytes <= 0)
+			break;
+		have += (size_t)bytes;
+	}
+	return have == wanted && !memcmp(buffer, text, wanted);
+}
+
+static int inspect_receiver(const struct selftest *self, struct sm_facts *facts)
+{
+	return datapath_inspect(self->datapath, self->slot->end[1].sk, self->slot->end[1].cookie, facts);
+}
+
+static void pause_millisecond(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+}
+
+/* ---- the checks ---- */
+
+static enum selftest_outcome check_redirect(struct selftest *self)
+{
+	struct sm_direction *direction = &self->slot->direction[0];
+	bool arrived = send_text(self, "one") && send_text(self, "two") && receive_text(self, "onetwo");
+
+	if (!arrived || direction->redirected_msgs != 2 || direction->passed_msgs)
+		return say(self, SELFTEST_REFUSED, "%s; %llu redirected, %llu passed",
+			   arrived ? "not redirected" : "bytes lost or mixed up",
+			   (unsigned long long)direction->redirected_msgs, (unsigned long long)direction->passed_msgs);
+	return say(self, SELFTEST_HOLDS, "two messages redirected, in order");
+}
+
+static enum selftest_outcome check_order(struct selftest *self)
+{
+	struct sm_direction *direction = &self->slot->direction[0];
+	uint64_t held_back = direction->order_passes;
+
+	if (!pass_text(self, "one") || !send_text(self, "two") || !receive_text(self, "onetwo"))
+		return say(self, SELFTEST_REFUSED, "a message overtook passed bytes");
+	if (direction->order_passes != held_back + 1)
+		return say(self, SELFTEST_REFUSED, "the gate did not see the unread bytes");
+	return say(self, SELFTEST_HOLDS, "no redirect while passed bytes are unread");
+}
+
+static enum selftest_outcome check_inspect(struct selftest *self)
+{
+	struct sm_facts facts = {}, other = {};
+	int error = inspect_receiver(self, &facts);
+
+	if (!error)
+		error = datapath_inspect(self->datapath, self->slot->end[1].sk, self->slot->end[0].cookie, &other);
+	if (error)
+		return say(self, SELFTEST_REFUSED, "the kernel refused: %s", strerror(-error));
+	if (!facts.found || facts.cookie != self->slot->end[1].cookie || other.found || facts.psock_refs != 1 ||
+	    facts.psock_queued || !facts.netns_cookie)
+		return say(self, SELFTEST_REFUSED, "found %u, other %u, psock references %u, queued %u", facts.found,
+			   other.found, facts.psock_refs, facts.psock_queued);
+	return say(self, SELFTEST_HOLDS, "facts of a socket by its address, one psock reference when idle");
+}
+
+static enum selftest_outcome check_peer_reads(struct selftest *self)
+{
+	if (datapath_uses_rdonly_cast(self->datapath))
+		return say(self, SELFTEST_HOLDS, "the peer is read with bpf_rdonly_cast");
+	return say(self, SELFTEST_WORKED_AROUND,
+		   "no bpf_rdonly_cast: bpf_probe_read_kernel, some 150 ns more a message");
+}
+
+/* Constants of the connection that name it beyond its addresses. Under traffic a sample may be torn; this is idle. */
+static enum selftest_outcome check_pair_proof(struct selftest *self)
+{
+	struct sm_facts facts[2];
+	uint32_t sent_initial[2], recv_initial[2], there, back;
+	int error = 0;
+
+	for (int i = 0; i < 2 && !error; i++) {
+		error = datapath_inspect(self->datapath, self->slot->end[i].sk, self->slot->end[i].cookie, &facts[i]);
+		sent_initial[i] = (uint32_t)(facts[i].snd_una - facts[i].bytes_acked);
+		recv_initial[i] = (uint32_t)(facts[i].rcv_nxt - facts[i].bytes_received);
+	}
+	if (error)
+		return say(self, SELFTEST_REFUSED, "%s", strerror(-error));
+	there = recv_initial[1] - sent_initial[0];
+	back = recv_initial[0] - sent_initial[1];
+	if (there + back != 1 || there > 1)
+		return say(self, SELFTEST_REFUSED, "sequence numbers differ by (%u,%u) instead of (1,0)", there, back);
+	return say(self, SELFTEST_HOLDS, "initial sequence numbers match: (%u,%u)", there, back);
+}
+
+static void *sleep_in_recv(void *argument)
+{
+	const struct selftest *self = argument;
+	char byte;
+
+	recv(self->ends[1], &byte, 1, 0);
+	return NULL;
+}
+
+static enum selftest_outcome check_blocked_threads(struct selftest *self)
+{
+	struct sm_facts facts = {};
+	uint32_t seen = 0, after = 1;
+	pthread_t thread;
+	int error;
+
+	error = inspect_receiver(self, &facts);
+	if (error || facts.blocked_threads)
+		return say(self, SELFTEST_REFUSED, "%s",
+			   error ? strerror(-error) : "no address of woken_wake_function (kernel.kptr_restrict?)");
+	error = pthread_create(&thread, NULL, sleep_in_recv, self);
+	if (error)
+		return say(self, SELFTEST_REFUSED, "no thread to try with: %s", strerror(error));
+	for (int i = 0; i < PATIENCE_MS && !error && !seen; i++) {
+		pause_millisecond();
+		error = inspect_receiver(self, &facts);
+		seen = facts.blocked_threads;
+	}
+	if (!send_text(self, "x")) /* wakes it; the shutdown makes sure of it */
+		shutdown(self->ends[1], SHUT_RD);
+	pthread_join(thread, NULL);
+	if (!error && !inspect_receiver(self, &facts))
+		after = facts.blocked_threads;
+	if (error || seen != 1 || after)
+		return say(self, SELFTEST_REFUSED, "a thread asleep in recv counted as %u, then %u", seen, after);
+	return say(self, SELFTEST_HOLDS, "a thread asleep in recv is seen, and that it left");
+}
+
+static enum selftest_outcome check_rmem(struct selftest *self)
+{
+	struct sm_facts facts = {};
+	int error;
+
+	if (!send_text(self, "0123456789"))
+		return say(self, SELFTEST_REFUSED, "cannot send");
+	error = inspect_receiver(self, &facts);
+	if (!receive_text(self, "0123456789") || error)
+		return say(self, SELFTEST_REFUSED, "%s", error ? strerror(-error) : "bytes lost");
+	if (facts.rmem_alloc >= 10)
+		return say(self, SELFTEST_HOLDS, "sk_rmem_alloc includes redirected bytes");
+	return say(self, SELFTEST_WORKED_AROUND, "sk_rmem_alloc leaves redirected bytes out: one message at a time");
+}
+
+static enum selftest_outcome check_fionread(struct selftest *self)
+{
+	int of_psock = -1, of_tcp = -1;
+
+	if (!send_text(self, "redirected") || ioctl(self->ends[1], FIONREAD, &of_psock) < 0 ||
+	    !receive_text(self, "redirected"))
+		return say(self, SELFTEST_REFUSED, "cannot be asked: %s", strerror(errno));
+	if (!pass_text(self, "passed") || !wait_readable(self) || ioctl(self->ends[1], FIONREAD, &of_tcp) < 0 ||
+	    !receive_text(self, "passed"))
+		return say(self, SELFTEST_REFUSED, "cannot be asked: %s", strerror(errno));
+	if (of_tcp == 6)
+		self->features |= WIRE_FEATURE_FIONREAD_COUNTS_TCP;
+	if (of_psock == 10)
+		self->features |= WIRE_FEATURE_FIONREAD_COUNTS_PSOCK;
+	if (of_tcp == 6 && of_psock == 10)
+		return say(self, SELFTEST_HOLDS, "FIONREAD counts both queues");
+	if (of_tcp != 6 && of_psock != 10)
+		return say(self, SELFTEST_WORKED_AROUND, "FIONREAD counts nothing");
+	return say(self, SELFTEST_WORKED_AROUND, "FIONREAD counts %s bytes only",
+		   of_psock == 10 ? "redirected" : "passed");
+}
+
+/* ---- the run ---- */
+
+static enum selftest_outcome check_programs(struct selftest *self)
+{
+	const struct datapath_options options = { .slot_count = 1 };
+	int error = datapath_open(&self->datapath, &options);
+
+	if (error)
+		return say(self, SELFTEST_REFUSED, "the BPF programs did not load: %s", strerror(-error));
+	self->slot = datapath_slots(self->datapath, NULL);
+	error = datapath_probe_arm(self->datapath, self->ends);
+	if (error)
+		return say(self, SELFTEST_REFUSED, "the sockets did not join: %s", strerror(-error));
+	return say(self, SELFTEST_HOLDS, "loaded, both ends joined");
+}
+
+static const struct {
+	const char *name;
+	const char *fact;
+	enum selftest_outcome (*run)(struct selftest *self);
+} checks[] = {
+	{ "programs", "17", check_programs }, /* first: the others need it */
+	{ "redirect", "13", check_redirect },
+	{ "order", "1", check_order },
+	{ "inspect", "19a", check_inspect },
+	{ "pair-proof", "proof", check_pair_proof },
+	{ "blocked-threads", "19b", check_blocked_threads },
+	{ "peer-reads", "cast", check_peer_reads },
+	{ "receive-memory", "12", check_rmem },
+	{ "fionread", "6", check_fionread },
+};
+_Static_assert(sizeof(checks) / sizeof(checks[0]) <= SELFTEST_RESULTS_MAX, "room for all");
+
+int selftest_run(struct selftest_result *results, size_t capacity, uint32_t *features)
+{
+	struct selftest self = { .ends = { -1, -1 } };
+	char discarded[SELFTEST_DETAIL_BYTES];
+	size_t count = 0, total = sizeof(checks) / sizeof(checks[0]);
+	enum selftest_outcome outcome = SELFTEST_HOLDS;
+	int error = loopback_pair_open(self.ends);
+
+	*features = 0;
+	if (error)
+		return error;
+	for (size_t i = 0; i < total && outcome != SELFTEST_REFUSED; i++) {
+		struct selftest_result *result = count < capacity ? &results[count++] : NULL;
+
+		self.detail = result ? result->detail : discarded;
+		outcome = checks[i].run(&self);
+		if (result) {
+			result->name = checks[i].name;
+			result->fact = checks[i].fact;
+			result->outcome = outcome;
+		}
+	}
+	*features = self.features;
+	loopback_pair_close(self.ends); /* before the maps: unread bytes go with the sockets */
+	datapath_close(self.datapath);
+	return (int)count;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The self-test: what this kernel does with a joined socket, shown on a loopback connection of our own. */
+#ifndef SMACCEL_SELFTEST_H
+#define SMACCEL_SELFTEST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SELFTEST_RESULTS_MAX 16
+#define SELFTEST_DETAIL_BYTES 112
+
+enum selftest_outcome {
+	SELFTEST_HOLDS = 0,         /* as the design wants it */
+	SELFTEST_WORKED_AROUND = 1, /* different here; slower or with a repair, but right */
+	SELFTEST_REFUSED = 2,       /* without it nothing may be accelerated */
+	SELFTEST_OUTCOME_COUNT
+};
+
+struct selftest_result {
+	const char *name; /* static */
+	const char *fact; /* row of KERNEL-FACTS, e.g. "12"; static */
+	enum selftest_outcome outcome;
+	char detail[SELFTEST_DETAIL_BYTES];
+};
+
+/* "holds", "worked around", "refused"; never NULL. */
+const char *selftest_outcome_name(enum selftest_outcome outcome);
+
+/* Runs every check (about 0.5 s; needs the capabilities of datapath_open and an interface lo that is up) over private,
+ * unpinned maps. Fills at most `capacity` results and *features (enum wire_feature). Returns the number of results, or
+ * -errno when not even a loopback connection could be had. A check that says SELFTEST_REFUSED ends the list. */
+int selftest_run(struct selftest_result *results, size_t capacity, uint32_t *features);
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The slots: one per pair, in memory that the verdict reads; and the helper's own half of each. */
+#ifndef SMACCEL_HELPER_SLOTS_H
+#define SMACCEL_HELPER_SLOTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../bpf/shared.h"
+
+struct helper;
+struct ledger;
+struct registry_end;
+struct slots;
+
+/* Queues a slot can stand in; pairing's timers serve them. */
+enum slot_queue {
+	SLOT_QUEUE_LONELY, /* one end joined, waiting for the other */
+	SLOT_QUEUE_ARM,    /* both joined, not armed: to be tried again */
+	SLOT_QUEUE_CHECK,  /* a socket of it is being closed: is it gone? */
+	SLOT_QUEUE_COUNT
+};
+
+struct slot_link {
+	struct slot *next, *prev;
+	uint64_t due_ns; /* 0: not in the queue */
+	uint32_t tries;
+};
+
+struct slot {
+	uint32_t index;
+	struct sm_slot *shared;
+	struct registry_end *end[SM_SIDES]; /* NULL: not joined (yet), or gone */
+	struct ledger *ledger;              /* NULL: none */
+	uint32_t ledger_cell;
+	int8_t octet[SM_SIDES]; /* proof_accounts() of each end, to be confirmed when there are two */
+	uint32_t charged_uid;
+	bool charged;
+	struct slot_link queued[SLOT_QUEUE_COUNT];
+	struct slot *used_next, *used_prev;
+};
+
+struct slots *slots_new(struct helper *helper, struct sm_slot *shared, uint32_t count); /* NULL: out of memory */
+void slots_free(struct slots *slots);
+
+/* A free slot, charged to uid, with a fresh generation. NULL: none is left, or the user's limit is reached. It becomes
+ * SM_SLOT_INSERTING. */
+struct slot *slot_take(struct slots *slots, uint32_t uid);
+/* Marks a slot as used that an earlier helper left. */
+struct slot *slot_adopt(struct slots *slots, uint32_t index, uint32_t uid);
+/* Neither socket is in the sockhash (or their verdicts have nothing to redirect any more): counters go to the totals, the
+ * slot, its ledger cell and its quota are free again. */
+void slot_release(struct slots *slots, struct slot *slot);
+
+void slot_state_set(struct slot *slot, enum sm_slot_state state);
+const char *slot_state_name(unsigned state);
+struct slot *slot_at(struct slots *slots, uint32_t index);
+uint32_t slots_used(const struct slots *slots);
+uint32_t slots_count(const struct slots *slots);
+
+/* The used slots, those used for the longest time first. */
+struct slot *slots_first(const struct slots *slots);
+/* Puts the first one last: a sweep's way round. */
+void slots_rotate(struct slots *slots);
+
+/* Queues. due_ns is on loop_now_ns()'s scale. A slot that stands in the queue already is moved. */
+void slot_queue_add(struct slots *slots, struct slot *slot, enum slot_queue queue, uint64_t due_ns);
+void slot_queue_remove(struct slots *slots, struct slot *slot, enum slot_queue queue);
+/* The first slot of the queue; it is not taken out. */
+struct slot *slot_queue_first(const struct slots *slots, enum slot_queue queue);
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Facts of a received fd, all from the kernel (invariant 9). */
+#ifndef SMACCEL_HELPER_SOCKFACTS_H
+#define SMACCEL_HELPER_SOCKFACTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "registry.h"
+#include "wire/reason.h"
+
+struct sockfacts {
+	uint64_t cookie;
+	struct registry_key key; /* netns_cookie 0: this kernel does not tell */
+	uint16_t family;
+};
+
+/* Whether fd is a TCP socket. Asks by getsockopt alone, which never blocks, whatever the fd is (fstat on a FUSE file may). */
+bool sockfacts_is_tcp(int fd);
+/* The same for a unix SEQPACKET socket, which is what a session is made of. */
+bool sockfacts_is_channel(int fd);
+/* SO_COOKIE, or 0. */
+uint64_t sockfacts_cookie(int fd);
+/* Fills *facts for a connected TCP socket. REASON_NONE, or why it cannot join. */
+enum sm_reason sockfacts_read(int fd, struct sockfacts *facts);
+
+#endif

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The command line's requests.
+ *
+ * The status is small and answered at once. A list of connections may be long, and the loop must not stand still while it
+ * is made: a forked child, which has a snapshot of everything, makes and sends it. At most CHILDREN of them run at a
+ * time, one a user, each for CHILD_SECONDS at the most.
+ */
+#include "stats.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "datapath.h"
+#include "dispatch.h"
+#include "helper.h"
+#include "log.h"
+#include "session.h"
+#include "slots.h"
+#include "stats_internal.h"
+#include "wire/wire.h"
+
+#define CHILDREN 4
+#define CHILD_SECONDS 5
+
+struct stats {
+	struct {
+		pid_t pid; /* 0: free */
+		uint32_t uid;
+	} children[CHILDREN];
+};
+
+int stats_open(struct helper *helper)
+{
+	helper->stats = calloc(1, sizeof(*helper->stats));
+	return helper->stats ? 0 : -ENOMEM;
+}
+
+void stats_close(struct helper *helper)
+{
+	free(helper->stats); /* children end with their parent */
+	helper->stats = NULL;
+}
+
+void stats_child_ended(struct helper *helper)
+{
+	for (int i = 0; i < CHILDREN; i++)
+		if (helper->stats->children[i].pid && waitpid(helper->stats->children[i].pid, NULL, WNOHANG) != 0)
+			helper->stats->children[i].pid = 0;
+}
+
+/* ---- status ---- */
+
+static json_t *totals(struct helper *helper)
+{
+	struct sm_direction sum = helper->switches->retired;
+	uint64_t armed = 0, joined = 0;
+
+	for (struct slot *slot = slots_first(helper->slots); slot; slot = slot->used_next) {
+		for (int side = 0; side < SM_SIDES; side++) {
+			const struct sm_direction *one = &slot->shared->direction[side];
+
+			sum.redirected_msgs += one->redirected_msgs;
+			sum.redirected_bytes += one->redirected_bytes;
+			sum.passed_msgs += one->passed_msgs;
+			sum.passed_bytes += one->passed_bytes;
+			sum.spills += one->spills;
+			sum.order_passes += one->order_passes;
+			joined += slot->end[side] != NULL;
+		}
+		armed += slot->shared->state == SM_SLOT_ARMED && slot->end[0] && slot->end[1];
+	}
+	return json_pack("{sI sI sI sI sI sI sI sI sI sI sI}", "pairs_armed", (json_int_t)armed, "pairs_armed_total",
+			 (json_int_t)helper->switches->pairs_armed_total, "sockets_joined",
+			 (json_int_t)helper->switches->sockets_joined_total, "sockets_joined_now", (json_int_t)joined,
+			 "redirected_msgs", (json_int_t)sum.redirected_msgs, "redirected_bytes",
+			 (json_int_t)sum.redirected_bytes, "passed_msgs", (json_int_t)sum.passed_msgs, "passed_bytes",
+			 (json_int_t)sum.passed_bytes, "spills", (json_int_t)sum.spills, "order_passes",
+			 (json_int_t)sum.order_passes, "leaves", (json_int_t)helper->switches->leaves_total);
+}
+
+static json_t *refusals(const struct helper *helper)
+{
+	json_t *object = json_object();
+
+	for (unsigned reason = 0; reason < REASON_COUNT; reason++)
+		if (helper->refusals[reason])
+			json_object_set_new(object, reason_name(reason), json_integer((json_int_t)helper->refusals[reason]));
+	return object;
+}
+
+static json_t *kernel(const struct helper *helper)
+{
+	struct utsname name;
+	json_t *features = json_array();
+
+	if (uname(&name) < 0)
+		name.release[0] = '\0';
+	if (helper->features & WIRE_FEATURE_FIONREAD_COUNTS_TCP)
+		json_array_append_new(features, json_string("fionread-counts-tcp"));
+	if (helper->features & WIRE_FEATURE_FIONREAD_COUNTS_PSOCK)
+		json_array_append_new(features, json_string("fionread-counts-psock"));
+	if (datapath_uses_rdonly_cast(helper->datapath))
+		json_array_append_new(features, json_string("rdonly-cast"));
+	return json_pack("{ss so}", "release", name.release, "features", features);
+}
+
+json_t *stats_status(struct helper *helper)
+{
+	json_t *self = json_pack("{si ss sI sI si si si}", "pid", (int)getpid(), "version", SMACCEL_VERSION, "uptime_s",
+				 (json_int_t)((loop_now_ns() - helper->started_ns) / LOOP_NS_PER_S), "generation",
+				 (json_int_t)helper->switches->helper_generation, "sessions",
+				 (int)sessions_count(helper->sessions), "slots_used", (int)slots_used(helper->slots), "slots",
+				 (int)slots_count(helper->slots));
+
+	return json_pack("{so so so so s{sb}}", "totals", totals(helper), "refusals", refusals(helper), "helper", self,
+			 "kernel", kernel(helper), "switches", "off", (int)(helper->switches->off != 0));
+}
+
+/* ---- replies ---- */
+
+/* A sealed memfd of the text: the client reads it as it likes, and cannot change it for others. */
+static int text_memfd(const char *text, size_t bytes)
+{
+	int fd = memfd_create("smaccel-reply", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	size_t done = 0;
+
+	if (fd < 0)
+		return -errno;
+	while (done < bytes) {
+		ssize_t written = write(fd, text + done, bytes - done);
+
+		if (written <= 0) {
+			close(fd);
+			return -ENOMEM;
+		}
+		done += written;
+	}
+	fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
+	return fd;
+}
+
+/* A client that does not read its replies loses them. */
+static void reply(int door, int error, const char *text)
+{
+	struct wire_reply message = { .error = error };
+	int fd = -1;
+
+	if (text) {
+		message.json_bytes = strlen(text);
+		fd = text_memfd(text, message.json_bytes);
+		if (fd < 0)
+			message.error = fd;
+	}
+	wire_header_init(&message.header, WIRE_REPLY, sizeof(message), 0, 0);
+	wire_send(door, &message, sizeof(message), fd);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Takes the reference. */
+static void reply_json(int door, json_t *json)
+{
+	char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+
+	reply(door, text ? 0 : -ENOMEM, text);
+	free(text);
+	json_decref(json);
+}
+
+int stats_handle_status(struct request *request)
+{
+	reply_json(request->channel->source.fd, stats_status(request->helper));
+	return 0;
+}
+
+int stats_handle_connections(struct request *request)
+{
+	struct stats *stats = request->helper->stats;
+	int free_place = -1;
+	pid_t pid;
+
+	stats_child_ended(request->helper);
+	for (int i = 0; i < CHILDREN; i++) {
+		if (!stats->children[i].pid)
+			free_place = i;
+		else if (stats->children[i].uid == request->creds.uid && request->creds.uid != 0)
+			goto busy;
+	}
+	if (free_place < 0)
+		goto busy;
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* or doors would look alive */
+		signal(SIGALRM, SIG_DFL);
+		alarm(CHILD_SECONDS);
+		reply_json(request->channel->source.fd, stats_connections(request->helper, request->creds.uid));
+		_exit(0);
+	}
+	if (pid < 0) {
+		reply(request->channel->source.fd, -errno, NULL);
+		return 0;
+	}
+	stats->children[free_place].pid = pid;
+	stats->children[free_place].uid = request->creds.uid;
+	return 0;
+busy:
+	reply(request->channel->source.fd, -EBUSY, NULL);
+	return 0;
+}
+
+int stats_handle_switch(struct request *request)
+{
+	struct helper *helper = request->helper;
+	const bool off = request->message.header.type == WIRE_OFF;
+
+	if (request->creds.uid != 0 && request->creds.uid != geteuid()) {
+		reply(request->channel->source.fd, -EPERM, NULL);
+		return 0;
+	}
+	__atomic_store_n(&helper->switches->off, off, __ATOMIC_SEQ_CST);
+	sessions_set_off(helper->sessions, off);
+	log_debug("kill switch: %s", off ? "off" : "on");
+	reply(request->channel->source.fd, 0, NULL);
+	return 0;
+}

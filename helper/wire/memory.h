@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Memory shared between processes: the session memory (helper <-> one process) and ledgers (two processes).
+ *
+ * Both are memfds that the helper makes and seals (F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL), mapped read-write by
+ * all concerned and read as hostile by the helper: it checks every value it takes from here, and never waits on it.
+ */
+#ifndef SMACCEL_WIRE_MEMORY_H
+#define SMACCEL_WIRE_MEMORY_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "protocol.h"
+
+#define MEMORY_MAGIC 0x736d6d31u /* "smm1" */
+#define MEMORY_CELLS 65536u      /* sparse: only touched pages exist */
+#define LEDGER_CELLS 1024u
+
+/* ---- the commit-or-abandon word -------------------------------------------------------------------------------
+ * word = generation << 8 | state. A futex. The shim moves IDLE -> PENDING before it sends WIRE_JOIN, WIRE_PIN or
+ * WIRE_LEAVE. Then exactly one compare-and-swap wins: the helper's PENDING -> DONE or REFUSED (it writes `reason`
+ * first and wakes the futex after), or the shim's PENDING -> ABANDONED (any thread, also a signal handler). A helper
+ * that loses the swap of a join takes the end out again, which is clean: nothing was redirected. */
+enum cell_state {
+	CELL_IDLE = 0,
+	CELL_PENDING = 1,
+	CELL_DONE = 2,
+	CELL_REFUSED = 3,
+	CELL_ABANDONED = 4,
+};
+
+/* ---- status bits, set by the helper: status = generation << 8 | bits ------------------------------------------- */
+enum cell_status {
+	CELL_MATCHED = 1 << 0,   /* both ends have offered (or the peer has joined): join at the next chance */
+	CELL_ARMED = 1 << 1,     /* the pair is armed */
+	CELL_PINNED = 1 << 2,    /* both directions pass */
+	CELL_TAKEN_OUT = 1 << 3, /* no longer in the sockhash: plain TCP again, may offer anew */
+	CELL_HELD = 1 << 4,      /* the helper holds a duplicate of the fd right now */
+};
+
+#define CELL_GENERATION_MASK 0xffffffu
+static inline uint32_t cell_word(uint32_t generation, uint32_t state)
+{
+	return (generation & CELL_GENERATION_MASK) << 8 | state;
+}
+static inline uint32_t cell_word_state(uint32_t word) { return word & 0xffu; }
+static inline uint32_t cell_word_generation(uint32_t word) { return word >> 8; }
+
+/* One connection of the process. The first line is the conversation, the second what `ss` shows. */
+struct memory_cell {
+	_Atomic uint32_t word;
+	_Atomic uint32_t status;
+	uint32_t reason;      /* enum sm_reason; helper -> shim, with REFUSED or TAKEN_OUT */
+	uint32_t ledger_id;   /* helper -> shim, valid with CELL_ARMED; 0: none */
+	uint32_t ledger_cell; /* index in that ledger */
+	uint32_t side;        /* 0 or 1: which side this process's end is, in slot and ledger */
+	uint32_t slot;
+	_Atomic uint32_t reader; /* shim only: tid asleep in recv on this armed end, shared with forked children */
+	uint32_t padding_one[8];
+	/* shim -> helper, for display; unchecked claims about the process's own connections */
+	_Atomic uint32_t shown; /* generation << 8 | enum conn_state; 0: the cell is free */
+	uint32_t shown_reason;
+	uint32_t shown_fd;
+	uint32_t shown_family;
+	uint64_t shown_cookie;
+	struct wire_endpoint shown_local;
+	struct wire_endpoint shown_remote;
+};
+_Static_assert(sizeof(struct memory_cell) == 128, "two cache lines a connection");
+
+struct session_memory {
+	uint32_t magic;
+	uint32_t version;
+	uint64_t helper_generation;
+	_Atomic uint32_t pong;
+	_Atomic uint32_t off; /* a copy of the kill switch: no offers while it is set */
+	uint32_t cell_count;
+	uint32_t padding[25];
+	struct memory_cell cells[]; /* cell 0 is never used */
+};
+_Static_assert(sizeof(struct session_memory) == 128, "cells start on a line");
+
+/* ---- the ledger (the design's pair page) ----------------------------------------------------------------------
+ * One per pair of processes, a cell per connection between them. Each side writes its own half; what the peer says is
+ * a hint. `sent` is raised before a send by what it may send, and lowered afterwards by what it did not: it is never
+ * below what the peer may find in its queues. sent - consumed answers: is something behind a short read; how much is
+ * unread. */
+struct ledger_half {
+	_Atomic uint64_t sent;     /* by this side, since the connection began */
+	_Atomic uint32_t attached; /* generation of the slot once this side has stored its sums; 0 before */
+	_Atomic uint32_t waiting;  /* futex: this side's sender waits for room (1) or not (0) */
+	uint32_t padding_sent[12];
+	_Atomic uint64_t consumed; /* by this side's application */
+	uint32_t padding_consumed[14];
+};
+struct ledger_cell {
+	struct ledger_half half[2];
+};
+_Static_assert(sizeof(struct ledger_cell) == 256, "a cache line a direction and role");
+
+#define MEMORY_BYTES (sizeof(struct session_memory) + (uint64_t)MEMORY_CELLS * sizeof(struct memory_cell))
+#define LEDGER_BYTES ((uint64_t)LEDGER_CELLS * sizeof(struct ledger_cell))
+
+/* States of a connection as the shim publishes them in `shown`. */
+enum conn_state {
+	CONN_FREE = 0,
+	CONN_WATCHING,
+	CONN_OFFERED,
+	CONN_JOINING,
+	CONN_JOINED,
+	CONN_ARMED,
+	CONN_PINNED,
+	CONN_LEAVING,
+	CONN_LEFT,
+	CONN_REFUSED,
+	CONN_STATE_COUNT
+};
+const char *conn_state_name(unsigned state);
+
+#endif

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The messages between the shim, the command line and the helper.
+ *
+ * Transport: AF_UNIX SOCK_SEQPACKET, one message one request, at most one fd with it.
+ *
+ * The *door* is a connection to the helper's socket path. Two kinds of clients use it:
+ *  - the shim sends WIRE_HELLO through it with one end of a fresh SEQPACKET socketpair: that pair is the process's
+ *    *session*. The door is kept open and may be shared by a process and its children: each message on it carries
+ *    SCM_CREDENTIALS, set by the kernel, and these are the credentials of the session. The helper never answers on
+ *    the door, it answers WIRE_WELCOME on the session. When the door hangs up, the helper is gone.
+ *  - the command line sends WIRE_STATUS, WIRE_CONNECTIONS, WIRE_OFF, WIRE_ON and gets one WIRE_REPLY back on the door.
+ *
+ * The session's far end is duplicated by the shim before it is handed over (the *retractable mailbox*): on a time-out
+ * the shim reads its own messages, and the fds in them, back out of the helper's queue.
+ *
+ * Version rule: every message starts with struct wire_header. A change of a layout or of a meaning raises
+ * WIRE_VERSION; the helper closes a session whose HELLO has another version (the shim then stays on plain TCP with
+ * REASON_VERSION).
+ *
+ * All integers are in host order but those named _n.
+ */
+#ifndef SMACCEL_WIRE_PROTOCOL_H
+#define SMACCEL_WIRE_PROTOCOL_H
+
+#include <stdint.h>
+
+#define WIRE_VERSION 1
+#define WIRE_MAGIC 0x6d73 /* "sm" */
+#define WIRE_MESSAGE_MAX 256
+#define WIRE_SOCKET_DEFAULT "/run/smaccel/smaccel.sock"
+
+enum wire_type {
+	WIRE_HELLO = 1,       /* door, shim -> helper; fd: the session's far end */
+	WIRE_WELCOME = 2,     /* session, helper -> shim; fd: the session memory (memory.h) */
+	WIRE_OFFER = 3,       /* session, shim -> helper; no fd, no answer but CELL_MATCHED one day */
+	WIRE_JOIN = 4,        /* session; fd: the socket. Answer: the cell's word */
+	WIRE_PIN = 5,         /* session; fd: the socket. Pins both directions. Answer: the cell's word */
+	WIRE_LEAVE = 6,       /* session; fd: the socket. Pins, then takes the pair out. Answer: the cell's word */
+	WIRE_RETIRE = 7,      /* session: the application closed this end; no fd, no answer */
+	WIRE_PING = 8,        /* session: the helper writes `nonce` to memory->pong */
+	WIRE_LEDGER = 9,      /* session, helper -> shim; fd: a ledger (memory.h) that a cell will refer to by id */
+	WIRE_STATUS = 16,     /* door, command line */
+	WIRE_CONNECTIONS = 17,
+	WIRE_OFF = 18, /* root (or the helper's own uid) only */
+	WIRE_ON = 19,
+	WIRE_REPLY = 20, /* door, helper -> command line; fd: a sealed memfd of JSON text where the request has a result */
+};
+
+struct wire_header {
+	uint16_t magic;
+	uint16_t version;
+	uint16_t type;
+	uint16_t size; /* of the whole message, header included */
+	uint32_t cell; /* index into the session memory's cells; 0 where none is meant (cell 0 is never used) */
+	uint32_t generation; /* of that cell, 24 bits */
+};
+
+struct wire_hello {
+	struct wire_header header;
+	char comm[16]; /* for display only */
+};
+
+struct wire_welcome {
+	struct wire_header header;
+	uint64_t helper_generation;
+	uint32_t features;    /* enum wire_feature */
+	uint32_t cell_count;  /* of the session memory */
+	uint32_t memory_bytes;
+	uint32_t reserved;
+};
+
+/* What the helper's self-test found this kernel to do (KERNEL-FACTS, fact 6). */
+enum wire_feature {
+	WIRE_FEATURE_FIONREAD_COUNTS_TCP = 1 << 0,
+	WIRE_FEATURE_FIONREAD_COUNTS_PSOCK = 1 << 1,
+};
+
+struct wire_endpoint {
+	uint8_t address[16]; /* network order; IPv4 and v4-mapped as ::ffff:a.b.c.d */
+	uint16_t port_n;
+	uint16_t reserved;
+};
+
+struct wire_offer {
+	struct wire_header header;
+	uint64_t cookie;
+	uint64_t netns_cookie;
+	struct wire_endpoint local;
+	struct wire_endpoint remote;
+};
+
+struct wire_join {
+	struct wire_header header;
+	uint64_t cookie;
+	uint64_t sent_bytes;     /* the accounts (invariant 8): what the wrappers saw go out ... */
+	uint64_t received_bytes; /* ... and in since the connection began; compared modulo 2^32 */
+	uint32_t eager;
+	uint32_t fd_number; /* in the client; for display */
+};
+
+struct wire_pin {
+	struct wire_header header; /* WIRE_PIN, WIRE_LEAVE */
+	uint64_t cookie;
+	uint32_t reason; /* enum sm_reason */
+	uint32_t reserved;
+};
+
+struct wire_retire {
+	struct wire_header header;
+	uint64_t cookie;
+};
+
+struct wire_ping {
+	struct wire_header header;
+	uint32_t nonce;
+	uint32_t reserved;
+};
+
+struct wire_ledger {
+	struct wire_header header;
+	uint32_t ledger_id;
+	uint32_t ledger_cells;
+};
+
+struct wire_request { /* WIRE_STATUS, WIRE_CONNECTIONS, WIRE_OFF, WIRE_ON */
+	struct wire_header header;
+};
+
+struct wire_reply {
+	struct wire_header header;
+	int32_t error; /* 0 or -errno */
+	uint32_t json_bytes;
+};
+
+_Static_assert(sizeof(struct wire_header) == 16, "wire layout");
+_Static_assert(sizeof(struct wire_hello) == 32, "wire layout");
+_Static_assert(sizeof(struct wire_welcome) == 40, "wire layout");
+_Static_assert(sizeof(struct wire_endpoint) == 20, "wire layout");
+_Static_assert(sizeof(struct wire_offer) == 72, "wire layout");
+_Static_assert(sizeof(struct wire_join) == 48, "wire layout");
+_Static_assert(sizeof(struct wire_pin) == 32, "wire layout");
+_Static_assert(sizeof(struct wire_retire) == 24, "wire layout");
+_Static_assert(sizeof(struct wire_ping) == 24, "wire layout");
+_Static_assert(sizeof(struct wire_ledger) == 24, "wire layout");
+_Static_assert(sizeof(struct wire_reply) == 24, "wire layout");
+
+#endif

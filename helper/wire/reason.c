@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Names and explanations of the reasons; the one list is reason.def. */
+#include <stddef.h>
+
+#include "reason.h"
+
+static const char *const names[] = {
+#define REASON(id, name, text) [id] = name,
+#include "reason.def"
+#undef REASON
+};
+
+static const char *const texts[] = {
+#define REASON(id, name, text) [id] = text,
+#include "reason.def"
+#undef REASON
+};
+
+_Static_assert(sizeof(names) / sizeof(names[0]) == REASON_COUNT, "a name for each reason");
+_Static_assert(sizeof(texts) / sizeof(texts[0]) == REASON_COUNT, "a text for each reason");
+
+const char *reason_name(unsigned reason)
+{
+	return reason < REASON_COUNT && names[reason] ? names[reason] : "unknown";
+}
+
+const char *reason_text(unsigned reason)
+{
+	return reason < REASON_COUNT && texts[reason] ? texts[reason] : "not a reason that this version knows";
+}

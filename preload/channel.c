@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The way to the helper: see channel.h.
+ *
+ * `phase` moves NONE -> REQUESTED (hello sent) -> READY and back to NONE when the door hangs up; whoever changes it
+ * holds `busy`, a try-lock by tid: a loser goes on without a session, so that nobody, and no signal handler, waits for
+ * a thread that holds it. Requests need no lock: a SEQPACKET send is atomic.
+ */
+#include "channel.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+
+#include "../helper/wire/wire.h"
+#include "channel_fd.h"
+#include "config.h"
+#include "ledger.h"
+#include "log.h"
+#include "real.h"
+#include "threads.h"
+
+#define RETRY_MS 100 /* between attempts to reach a helper that is not there */
+
+enum phase { PHASE_NONE, PHASE_REQUESTED, PHASE_READY };
+
+static struct channel_fd door = { .fd = -1 }, session = { .fd = -1 }, mailbox = { .fd = -1 };
+static _Atomic uint32_t phase;
+static _Atomic int32_t busy; /* tid */
+static _Atomic uint32_t epoch;
+static uint32_t epochs;
+static struct session_memory *_Atomic memory;
+static uint32_t features;
+static _Atomic int64_t tried_ms;
+static _Atomic bool breaker_open;
+static _Atomic uint32_t ping_nonce; /* what `pong` must show to close the breaker; 0: not sent yet */
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static bool lock(void)
+{
+	int32_t expected = 0;
+
+	return atomic_compare_exchange_strong(&busy, &expected, thread_tid());
+}
+
+static void unlock(void)
+{
+	atomic_store(&busy, 0);
+}
+
+uint32_t channel_epoch(void)
+{
+	return atomic_load(&epoch);
+}
+
+uint32_t channel_features(void)
+{
+	return features;
+}
+
+bool channel_owns_fd(int fd)
+{
+	return fd >= 0 && (fd == atomic_load_explicit(&door.fd, memory_order_relaxed) ||
+			   fd == atomic_load_explicit(&session.fd, memory_order_relaxed) ||
+			   fd == atomic_load_explicit(&mailbox.fd, memory_order_relaxed));
+}
+
+int channel_next_fd(int from)
+{
+	const struct channel_fd *own[] = { &door, &session, &mailbox };
+	int next = -1;
+
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+		int fd = atomic_load_explicit(&own[i]->fd, memory_order_relaxed);
+
+		if (fd >= 0 && fd >= from && (next < 0 || fd < next))
+			next = fd;
+	}
+	return next;
+}
+
+static void forget_session(void)
+{
+	atomic_store(&phase, PHASE_NONE);
+	atomic_store(&epoch, 0);
+	/* The mapping stays: connections of that session may still look at their cells. */
+	channel_fd_close(&session);
+	channel_fd_close(&mailbox);
+}
+
+/* With the lock. Whether a door is open to a living helper. */
+static bool door_stands(void)
+{
+	struct pollfd poller = { .fd = channel_fd_get(&door), .events = 0 };
+
+	if (poller.fd < 0)
+		return false;
+	if (poll(&poller, 1, 0) == 0)
+		return true;
+	log_info("the helper is gone");
+	channel_fd_close(&door);
+	forget_session();
+	return false;
+}
+
+static void connect_door(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int64_t now = now_ms();
+
+	if (now - atomic_load(&tried_ms) < RETRY_MS && tried_ms != 0)
+		return;
+	atomic_store(&tried_ms, now);
+	int fd = real_socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return;
+	memcpy(address.sun_path, config.socket_path, sizeof(address.sun_path));
+	if (real_connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
+		log_info("no helper at %s: errno %d", config.socket_path, errno);
+		real_close(fd);
+		return;
+	}
+	if (channel_fd_set_consume(&door, fd) == 0)
+		atomic_store(&tried_ms, 0);
+}
+
+void channel_open_door(void)
+{
+	int saved = errno;
+
+	if (atomic_load_explicit(&door.fd, memory_order_relaxed) < 0 && lock()) {
+		if (!door_stands())
+			connect_door();
+		unlock();
+	}
+	errno = saved;
+}
+
+/* With the lock: sends the far end of a fresh pair through the door. */
+static void request_session(void)
+{
+	struct wire_hello hello = { 0 };
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0)
+		return;
+	int door_fd = channel_fd_get(&door);
+	wire_header_init(&hello.header, WIRE_HELLO, sizeof(hello), 0, 0);
+	memcpy(hello.comm, program_invocation_short_name,
+	       strnlen(program_invocation_short_name, sizeof(hello.comm) - 1));
+	int error = door_fd < 0 ? -ENOTCONN : wire_send(door_fd, &hello, sizeof(hello), pair[1]);
+	if (error) {
+		log_info("hello: %d", error);
+		real_close(pair[0]);
+		real_close(pair[1]);
+		return;
+	}
+	if (channel_fd_set_consume(&session, pair[0]) == 0 && channel_fd_set_consume(&mailbox, pair[1]) == 0)
+		atomic_store(&phase, PHASE_REQUESTED);
+	else
+		forget_session();
+}
+
+static int map_memory_consume(const struct wire_welcome *welcome, int fd)
+{
+	struct stat status;
+	void *mapping = MAP_FAILED;
+
+	if (fd >= 0 && welcome->memory_bytes == MEMORY_BYTES && welcome->cell_count == MEMORY_CELLS &&
+	    fstat(fd, &status) == 0 && (uint64_t)status.st_size >= MEMORY_BYTES)
+		mapping = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (fd >= 0)
+		real_close(fd);
+	if (mapping == MAP_FAILED)
+		return -EPROTO;
+	atomic_store(&memory, mapping);
+	features = welcome->features;
+	return 0;
+}
+
+/* One message of the helper. */
+static void handle_message(const void *message, ssize_t bytes, int fd)
+{
+	const struct wire_header *header = message;
+
+	if (wire_check(message, (size_t)bytes) == 0 && header->type == WIRE_LEDGER && fd >= 0) {
+		ledger_add_consume(((const struct wire_ledger *)message)->ledger_id, fd);
+		return;
+	}
+	if (wire_check(message, (size_t)bytes) == 0 && header->type == WIRE_WELCOME &&
+	    atomic_load(&phase) == PHASE_REQUESTED) {
+		if (map_memory_consume(message, fd) == 0) {
+			atomic_store(&epoch, ++epochs);
+			atomic_store(&breaker_open, false);
+			atomic_store(&phase, PHASE_READY);
+			log_info("session %u stands", epochs);
+		}
+		return;
+	}
+	if (fd >= 0)
+		real_close(fd);
+}
+
+static void receive_messages(void)
+{
+	char message[WIRE_MESSAGE_MAX] __attribute__((aligned(8)));
+	int session_fd = channel_fd_get(&session), fd;
+
+	for (int i = 0; i < 64 && session_fd >= 0; i++) {
+		ssize_t bytes = wire_receive(session_fd, message, sizeof(message), &fd, NULL);
+		if (bytes == -EMSGSIZE)
+			continue;
+		if (bytes <= 0)
+			break;
+		handle_message(message, bytes, fd);
+	}
+}
+
+void channel_drain(void)
+{
+	int saved = errno;
+
+	if (lock()) {
+		receive_messages();
+		unlock();
+	}
+	errno = saved;
+}
+
+void channel_breaker_trip(void)
+{
+	atomic_store(&ping_nonce, 0);
+	atomic_store(&breaker_open, true);
+	log_info("the helper does not answer: plain TCP until it does");
+}
+
+/* With the lock. Asks for, or looks for, a sign of life; never waits. */
+static void breaker_probe(void)
+{
+	struct session_memory *shared = atomic_load(&memory);
+	uint32_t nonce = atomic_load(&ping_nonce);
+
+	if (atomic_load(&phase) != PHASE_READY)
+		return; /* the WELCOME will close it */
+	if (nonce != 0 && atomic_load(&shared->pong) == nonce) {
+		atomic_store(&breaker_open, false);
+		log_info("the helper answers again");
+		return;
+	}
+	if (nonce == 0) {
+		struct wire_ping ping = { .nonce = (uint32_t)now_ms() | 1 };
+
+		wire_header_init(&ping.header, WIRE_PING, sizeof(ping), 0, 0);
+		if (channel_send(&ping, sizeof(ping), -1) == 0)
+			atomic_store(&ping_nonce, ping.nonce);
+	}
+}
+
+static void wait_for_welcome(void)
+{
+	struct pollfd poller = { .fd = channel_fd_get(&session), .events = POLLIN };
+	int64_t deadline = now_ms() + CHANNEL_WAIT_MS;
+
+	while (poller.fd >= 0 && atomic_load(&phase) == PHASE_REQUESTED) {
+		int64_t left = deadline - now_ms();
+		if (left <= 0 || poll(&poller, 1, (int)left) == 0) {
+			channel_breaker_trip();
+			return;
+		}
+		receive_messages();
+		if (poller.revents & (POLLHUP | POLLERR))
+			return;
+	}
+}
+
+static void advance(bool wait)
+{
+	if (!door_stands()) {
+		connect_door();
+		if (atomic_load(&door.fd) < 0)
+			return;
+	}
+	if (channel_fd_get(&session) < 0 || channel_fd_get(&mailbox) < 0)
+		forget_session();
+	if (atomic_load(&phase) == PHASE_NONE)
+		request_session();
+	if (atomic_load(&phase) == PHASE_REQUESTED)
+		receive_messages();
+	if (atomic_load(&breaker_open))
+		breaker_probe();
+	else if (wait && atomic_load(&phase) == PHASE_REQUESTED)
+		wait_for_welcome();
+}
+
+/* Another thread is at it: in eager mode its result is worth a bounded wait. */
+static void wait_for_other(void)
+{
+	struct timespec pause = { .tv_nsec = 200000 };
+
+	for (int i = 0; i < CHANNEL_WAIT_MS * 5 && atomic_load(&busy) != 0; i++) {
+		if (atomic_load(&busy) == thread_tid())
+			return; /* a signal handler on top of it */
+		nanosleep(&pause, NULL);
+	}
+}
+
+enum channel_state channel_session(struct session_memory **memory_out, bool wait)
+{
+	int saved = errno;
+	bool locked = lock();
+
+	if (!locked && wait && !atomic_load(&breaker_open)) {
+		wait_for_other();
+		locked = lock();
+	}
+	if (locked) {
+		advance(wait);
+		unlock();
+	}
+	errno = saved;
+	if (atomic_load(&breaker_open))
+		return CHANNEL_NONE;
+	if (atomic_load(&phase) == PHASE_READY) {
+		*memory_out = atomic_load(&memory);
+		return CHANNEL_READY;
+	}
+	return atomic_load(&phase) == PHASE_REQUESTED ? CHANNEL_STARTING : CHANNEL_NONE;
+}
+
+int channel_mailbox_fd(void)
+{
+	return channel_fd_get(&mailbox);
+}
+
+void channel_forked(void)
+{
+	/* The door is shared with the parent and stays; the session was the parent's. */
+	atomic_store(&busy, 0);
+	atomic_store(&breaker_open, false);
+	atomic_store(&ping_nonce, 0);
+	forget_session();
+}
+
+int channel_send(const void *message, size_t bytes, int fd)
+{
+	int session_fd = channel_fd_get(&session);
+
+	/* The session itself never breaks: this process holds its far end too. The door tells whether somebody reads. */
+	return session_fd < 0 ? -ENOTCONN : wire_send(session_fd, message, bytes, fd);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The shim's own fds: see channel_fd.h. */
+#include "channel_fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include "real.h"
+
+/* Below 1024 even if more is allowed: a single high fd makes the kernel grow the process's fd table to hold it. */
+#define HIGH_FD 1000
+#define HIGH_MARGIN 24
+
+static uint64_t socket_cookie(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t length = sizeof(cookie);
+
+	if (real_getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &length) != 0)
+		return 0;
+	return cookie;
+}
+
+int channel_fd_set_consume(struct channel_fd *own, int fd)
+{
+	struct rlimit limit;
+	int base = HIGH_FD;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < HIGH_FD + HIGH_MARGIN)
+		base = limit.rlim_cur > 2 * HIGH_MARGIN ? (int)limit.rlim_cur - HIGH_MARGIN : HIGH_MARGIN;
+	int high = real_fcntl(fd, F_DUPFD_CLOEXEC, base);
+	int error = high < 0 ? -errno : 0;
+
+	real_close(fd);
+	if (error)
+		return error;
+	own->cookie = socket_cookie(high);
+	atomic_store(&own->fd, high);
+	return 0;
+}
+
+int channel_fd_get(struct channel_fd *own)
+{
+	int fd = atomic_load(&own->fd);
+
+	if (fd < 0)
+		return -1;
+	if (own->cookie != 0 && socket_cookie(fd) == own->cookie)
+		return fd;
+	/* Closed where no wrapper saw it; the number may be the application's by now: it is not ours to close. */
+	atomic_store(&own->fd, -1);
+	return -1;
+}
+
+void channel_fd_close(struct channel_fd *own)
+{
+	int fd = channel_fd_get(own);
+
+	atomic_store(&own->fd, -1);
+	if (fd >= 0)
+		real_close(fd);
+}

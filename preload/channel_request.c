@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* One request and its end: the wait on the cell's word, and taking a request back (invariant 6).
+ *
+ * An fd in flight to a stopped helper keeps the connection open (fact 19c). So whoever abandons a request first wins
+ * the word, then reads the mailbox, the helper's own queue, until the message is found. Messages of others that come
+ * out on the way go back in at its tail: their order among themselves carries no meaning. If the message is not there
+ * the helper has taken it; the fd may then stay with it until it runs again, and the connection is marked as lent.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../helper/wire/wire.h"
+#include "channel.h"
+#include "real.h"
+
+#define MAILBOX_MESSAGES_MAX 1024
+
+/* Takes the request of that cell out of the mailbox. True if it was there. */
+static bool mailbox_take_back(uint32_t index, uint32_t generation)
+{
+	char message[WIRE_MESSAGE_MAX] __attribute__((aligned(8)));
+	char first[WIRE_MESSAGE_MAX];
+	ssize_t first_bytes = 0;
+	int mailbox_fd = channel_mailbox_fd(), fd;
+
+	for (int i = 0; i < MAILBOX_MESSAGES_MAX && mailbox_fd >= 0; i++) {
+		ssize_t bytes = wire_receive(mailbox_fd, message, sizeof(message), &fd, NULL);
+		if (bytes <= 0 || (size_t)bytes < sizeof(struct wire_header))
+			return false;
+		const struct wire_header *header = (const void *)message;
+		bool mine = header->cell == index && header->generation == generation &&
+			    (header->type == WIRE_JOIN || header->type == WIRE_PIN || header->type == WIRE_LEAVE);
+		bool around = first_bytes == bytes && memcmp(first, message, (size_t)bytes) == 0;
+
+		if (!mine)
+			channel_send(message, (size_t)bytes, fd);
+		if (fd >= 0)
+			real_close(fd);
+		if (mine)
+			return true;
+		if (around)
+			return false;
+		if (first_bytes == 0) {
+			memcpy(first, message, (size_t)bytes);
+			first_bytes = bytes;
+		}
+	}
+	return false;
+}
+
+bool channel_abandon(struct memory_cell *cell, uint32_t index, uint32_t generation, bool *lent)
+{
+	uint32_t expected = cell_word(generation, CELL_PENDING);
+
+	if (!atomic_compare_exchange_strong(&cell->word, &expected, cell_word(generation, CELL_ABANDONED)))
+		return false;
+	int saved = errno;
+	*lent = !mailbox_take_back(index, generation);
+	if (!*lent) /* nobody else knows of it any more */
+		atomic_store(&cell->word, cell_word(generation, CELL_IDLE));
+	syscall(SYS_futex, &cell->word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	errno = saved;
+	return true;
+}
+
+static int64_t now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+enum cell_state channel_wait(struct memory_cell *cell, uint32_t index, uint32_t generation, bool *lent)
+{
+	int saved = errno;
+	int64_t deadline_us = now_us() + CHANNEL_WAIT_MS * 1000;
+	uint32_t pending = cell_word(generation, CELL_PENDING);
+	uint32_t word = atomic_load(&cell->word);
+
+	while (word == pending) {
+		int64_t left_us = deadline_us - now_us();
+		struct timespec left = { .tv_sec = left_us / 1000000, .tv_nsec = left_us % 1000000 * 1000 };
+
+		if (left_us <= 0) {
+			if (channel_abandon(cell, index, generation, lent)) {
+				channel_breaker_trip();
+				errno = saved;
+				return CELL_ABANDONED;
+			}
+		} else {
+			syscall(SYS_futex, &cell->word, FUTEX_WAIT, pending, &left, NULL, 0);
+		}
+		word = atomic_load(&cell->word);
+	}
+	errno = saved;
+	if (cell_word_generation(word) != (generation & CELL_GENERATION_MASK))
+		return CELL_ABANDONED;
+	uint32_t state = cell_word_state(word);
+	return state == CELL_DONE || state == CELL_REFUSED ? (enum cell_state)state : CELL_ABANDONED;
+}

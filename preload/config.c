@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The shim's settings: see config.h. A setuid program's environment is its caller's and says nothing. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "../helper/wire/protocol.h"
+#include "log.h"
+
+#define TURNS_MAX 1000000ul
+
+struct config config = { .admit_turns = CONFIG_TURNS_DEFAULT, .socket_path = WIRE_SOCKET_DEFAULT };
+
+static bool means_off(const char *setting)
+{
+	static const char *const words[] = { "off", "0", "no", "false" };
+
+	for (size_t i = 0; setting && i < sizeof(words) / sizeof(words[0]); i++)
+		if (strcasecmp(setting, words[i]) == 0)
+			return true;
+	return false;
+}
+
+static void parse_admit(const char *setting)
+{
+	char *end;
+
+	if (!setting || !*setting || strcmp(setting, "auto") == 0)
+		return;
+	if (strcmp(setting, "eager") == 0) {
+		config.eager = true;
+		return;
+	}
+	unsigned long turns = strtoul(setting, &end, 10);
+	if (*setting >= '0' && *setting <= '9' && *end == '\0' && turns <= TURNS_MAX)
+		config.admit_turns = (uint32_t)turns;
+	else
+		log_error("SMACCEL_ADMIT=%s is not auto, eager or a number of turns: auto it is", setting);
+}
+
+static void parse_socket(const char *setting)
+{
+	if (!setting || !*setting)
+		return;
+	/* Not the default instead: another helper than the one that was asked for is worse than none. */
+	memset(config.socket_path, 0, sizeof(config.socket_path));
+	if (strlen(setting) < sizeof(config.socket_path))
+		strcpy(config.socket_path, setting);
+	else
+		log_error("SMACCEL_SOCKET is too long for a socket's path: no helper");
+}
+
+void config_init(void)
+{
+	config.off = means_off(secure_getenv("SMACCEL"));
+	parse_admit(secure_getenv("SMACCEL_ADMIT"));
+	parse_socket(secure_getenv("SMACCEL_SOCKET"));
+}

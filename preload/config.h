@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The shim's settings, read from the environment once by the constructor. */
+#ifndef SMACCEL_SHIM_CONFIG_H
+#define SMACCEL_SHIM_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct config {
+	bool off;               /* SMACCEL=off (also 0, no, false) */
+	bool eager;             /* SMACCEL_ADMIT=eager */
+	uint32_t admit_turns;   /* SMACCEL_ADMIT=N; auto: CONFIG_TURNS_DEFAULT */
+	char socket_path[108];  /* SMACCEL_SOCKET */
+};
+#define CONFIG_TURNS_DEFAULT 8u
+extern struct config config;
+void config_init(void);
+
+#endif

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The table of connections: see conn.h.
+ *
+ * Taking a struct conn: round-robin over a window that grows with the number of live ones, so that a struct is not
+ * reused at once (a thread that is still inside a call on a closed connection compares generations when it comes out),
+ * yet a process with few connections touches little memory. The state CONN_FREE is the allocator's only record.
+ */
+#include "conn.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "channel.h"
+#include "config.h"
+#include "fork.h"
+#include "lifecycle.h"
+#include "log.h"
+
+#define WINDOW_FIRST 512u
+#define PROBES 64u
+
+_Atomic uint32_t *conn_table;
+struct conn *conns;
+_Atomic uint32_t conn_fd_high; /* highest fd ever tracked */
+static _Atomic uint32_t next_index;
+static _Atomic uint32_t window = WINDOW_FIRST;
+
+static void *reserve(size_t bytes)
+{
+	void *memory =
+		mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+int conn_init(void)
+{
+	conns = reserve((size_t)MEMORY_CELLS * sizeof(struct conn));
+	if (!conns)
+		return -ENOMEM;
+	/* Last: conn_get() takes a NULL table for "nothing is tracked". */
+	conn_table = reserve((size_t)CONN_FD_MAX * sizeof(*conn_table));
+	return conn_table ? 0 : -ENOMEM;
+}
+
+static struct conn *conn_take(void)
+{
+	for (uint32_t probe = 0; probe < 3 * PROBES; probe++) {
+		uint32_t size = atomic_load_explicit(&window, memory_order_relaxed);
+		uint32_t index = atomic_fetch_add_explicit(&next_index, 1, memory_order_relaxed) % (size - 1) + 1;
+		uint32_t expected = CONN_FREE;
+
+		if (atomic_compare_exchange_strong(&conns[index].state, &expected, CONN_WATCHING)) {
+			conns[index].index = index;
+			return &conns[index];
+		}
+		if (probe % PROBES == PROBES - 1 && size < MEMORY_CELLS)
+			atomic_compare_exchange_strong(&window, &size, size * 2);
+	}
+	return NULL; /* very full: this one stays plain TCP */
+}
+
+struct conn *conn_open(int fd, bool accepted)
+{
+	if ((unsigned)fd >= CONN_FD_MAX || !conn_table)
+		return NULL;
+	if (conn_table[fd] != 0)
+		conn_fd_drop(fd); /* stale: closed where no wrapper saw it */
+	struct conn *conn = conn_take();
+	if (!conn)
+		return NULL;
+	atomic_fetch_add(&conn->generation, 1);
+	conn->sent = 0;
+	conn->received = 0;
+	conn->ledger = NULL;
+	conn->cell = NULL;
+	conn->cookie = 0;
+	conn->turns = 0;
+	conn->retry_at_turn = config.eager ? 0 : config.admit_turns;
+	conn->join_at_turn = 0;
+	conn->attach_countdown = 0;
+	conn->reason = REASON_WATCHING;
+	conn->attempts = 0;
+	conn->session_epoch = 0;
+	conn->fork_count = fork_count();
+	conn->touched = 0;
+	conn->last_was_receive = 0;
+	conn->is_accepted = accepted;
+	conn->lent = 0;
+	atomic_store(&conn->fds, 1);
+
+	uint32_t high = atomic_load_explicit(&conn_fd_high, memory_order_relaxed);
+	while (high < (uint32_t)fd && !atomic_compare_exchange_weak(&conn_fd_high, &high, (uint32_t)fd))
+		;
+	atomic_store_explicit(&conn_table[fd], conn->index, memory_order_release);
+	return conn;
+}
+
+bool conn_fd_drop(int fd)
+{
+	uint32_t index = conn_table && (unsigned)fd < CONN_FD_MAX ? atomic_exchange(&conn_table[fd], 0) : 0;
+
+	if (index == 0)
+		return false;
+	struct conn *conn = &conns[index];
+	if (atomic_fetch_sub(&conn->fds, 1) != 1)
+		return false;
+	bool must_shut_down = lifecycle_closing(conn, fd);
+	atomic_fetch_add(&conn->generation, 1);
+	conn_state_set(conn, CONN_FREE, REASON_CLOSED);
+	return must_shut_down;
+}
+
+void conn_fd_copy(int oldfd, int newfd)
+{
+	struct conn *conn = conn_get(oldfd);
+
+	if ((unsigned)newfd >= CONN_FD_MAX || !conn_table || oldfd == newfd)
+		return;
+	if (conn_table[newfd] != 0)
+		conn_fd_drop(newfd);
+	if (!conn)
+		return;
+	atomic_fetch_add(&conn->fds, 1);
+	uint32_t high = atomic_load_explicit(&conn_fd_high, memory_order_relaxed);
+	while (high < (uint32_t)newfd && !atomic_compare_exchange_weak(&conn_fd_high, &high, (uint32_t)newfd))
+		;
+	atomic_store_explicit(&conn_table[newfd], conn->index, memory_order_release);
+}
+
+void conn_publish(struct conn *conn)
+{
+	struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
+	uint32_t state = conn_state(conn);
+
+	/* Not into the parent's session, after a fork. */
+	if (!cell || conn->session_epoch != channel_epoch())
+		return;
+	cell->shown_reason = conn->reason;
+	atomic_store_explicit(&cell->shown, state == CONN_FREE ? 0 : cell_word(conn->generation, state),
+			      memory_order_release);
+}
+
+void conn_state_set(struct conn *conn, enum conn_state state, enum sm_reason reason)
+{
+	log_debug("conn %u: %s -> %s (%s)", conn->index, conn_state_name(conn_state(conn)), conn_state_name(state),
+		  reason_name(reason));
+	atomic_store_explicit(&conn->reason, reason, memory_order_relaxed);
+	if (state == CONN_FREE) {
+		/* The cell must show it gone before another thread can take the struct anew. */
+		struct memory_cell *cell = atomic_exchange(&conn->cell, NULL);
+		if (cell && conn->session_epoch == channel_epoch())
+			atomic_store(&cell->shown, 0);
+		atomic_store_explicit(&conn->state, state, memory_order_release);
+		return;
+	}
+	atomic_store_explicit(&conn->state, state, memory_order_release);
+	conn_publish(conn);
+}

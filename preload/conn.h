@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Connections as the shim knows them: the table from fd to connection, their states, their accounts.
+ *
+ * Memory is reserved once (MAP_NORESERVE) and never freed: a struct conn is type-stable, its generation changes when
+ * it is taken anew. Nothing here allocates, locks or blocks; everything may run in a signal handler.
+ */
+#ifndef SMACCEL_CONN_H
+#define SMACCEL_CONN_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "../helper/wire/memory.h"
+#include "../helper/wire/reason.h"
+
+#define CONN_FD_MAX (1u << 20) /* higher fds are never tracked */
+
+struct conn {
+	_Atomic uint32_t state; /* enum conn_state; conn_state_set() is the only writer but for compare-and-swap */
+	uint32_t index;         /* of this struct = of its memory_cell */
+	_Atomic uint32_t generation;
+	_Atomic uint32_t fds;      /* how many fds of this process name it (dup) */
+	_Atomic uint64_t sent;     /* accounts until the ledger is attached: bytes the wrappers saw go out */
+	_Atomic uint64_t received; /* and in (not peeked) */
+	struct ledger_cell *_Atomic ledger; /* NULL until both ends are armed and this process has attached */
+	struct memory_cell *_Atomic cell;   /* in the session memory it last used; NULL before the first offer */
+	uint64_t cookie;                    /* 0 until it offers */
+	uint32_t turns;
+	uint32_t retry_at_turn; /* no offer, or look after the helper, before that many turns */
+	uint32_t join_at_turn;  /* no join before that many turns: back-off after a transient refusal */
+	uint32_t attach_countdown; /* calls until the ledger is tried again */
+	_Atomic uint32_t reason;
+	uint32_t attempts;
+	uint32_t session_epoch; /* of the session whose memory `cell` is in */
+	uint32_t fork_count;    /* of the process when it was opened: differs = another process may share the socket */
+	_Atomic int32_t joiner; /* tid of the thread in CONN_JOINING */
+	uint32_t paced_at;      /* low bits of the peer's `consumed` when pacing last gave up */
+	uint8_t ledger_side;
+	_Atomic uint8_t touched; /* has ever been staged or joined: a spurious EAGAIN is possible for ever (fact 4) */
+	uint8_t last_was_receive;
+	uint8_t is_accepted;
+	_Atomic uint8_t lent; /* a duplicate may be stuck in a stopped helper: close() must send FIN itself */
+	uint8_t padding[27];
+};
+_Static_assert(sizeof(struct conn) == 128, "two lines a connection");
+/* The table. conn_table[fd] is 0 or an index into conns. Read with one load on the hot path. */
+extern _Atomic uint32_t *conn_table;
+extern struct conn *conns;
+extern _Atomic uint32_t conn_fd_high; /* the highest fd ever tracked: the end of a walk over all */
+
+/* The connection an fd names, or NULL: not ours. This is every wrapper's first act: a bound check and a load. */
+static inline struct conn *conn_get(int fd)
+{
+	if ((unsigned)fd >= CONN_FD_MAX || !conn_table)
+		return NULL;
+	uint32_t index = atomic_load_explicit(&conn_table[fd], memory_order_acquire);
+	return __builtin_expect(index != 0, 0) ? &conns[index] : NULL;
+}
+
+int conn_init(void); /* reserves the table; 0 or -errno (then nothing is ever tracked) */
+
+/* A TCP connection has come up (or is coming up: non-blocking connect) on fd. Tracks it as CONN_WATCHING. A stale entry of
+ * that fd is dropped. Returns NULL if there is no room. */
+struct conn *conn_open(int fd, bool accepted);
+/* The fd no longer names the connection (close, dup2 over it). Called BEFORE the real close. When it was the last fd of
+ * this process, lifecycle_closing() has been called; its answer is returned: true if the caller must
+ * shutdown(fd, SHUT_WR) before the real close, because a stopped helper may hold a duplicate (invariant 6). */
+bool conn_fd_drop(int fd);
+/* newfd is a duplicate of oldfd (called after the real dup). */
+void conn_fd_copy(int oldfd, int newfd);
+
+/* Shows state and reason in the session memory, if the connection has a cell there. */
+void conn_publish(struct conn *conn);
+void conn_state_set(struct conn *conn, enum conn_state state, enum sm_reason reason);
+static inline uint32_t conn_state(const struct conn *conn)
+{
+	return atomic_load_explicit(&((struct conn *)conn)->state, memory_order_acquire);
+}
+/* In the sockhash as far as this process knows: receives need care (repair.h). */
+static inline bool conn_is_joined(const struct conn *conn)
+{
+	return atomic_load_explicit(&((struct conn *)conn)->touched, memory_order_acquire) != 0;
+}
+
+#endif

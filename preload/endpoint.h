@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the kernel says of a connection's two addresses. */
+#ifndef SMACCEL_ENDPOINT_H
+#define SMACCEL_ENDPOINT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../helper/wire/protocol.h"
+
+struct endpoints {
+	struct wire_endpoint local;
+	struct wire_endpoint remote;
+	uint16_t family; /* AF_INET, AF_INET6: of the socket */
+};
+
+/* 0, or -errno: -ENOTCONN while a non-blocking connect has not come up, -EAFNOSUPPORT. */
+int endpoint_query(int fd, struct endpoints *out);
+/* Whether the other end is on this host: loopback, its own address, or an address that a socket may be bound to. */
+bool endpoint_is_local(const struct endpoints *ends);
+uint64_t endpoint_cookie(int fd);       /* SO_COOKIE; 0 if the kernel does not say */
+uint64_t endpoint_netns_cookie(int fd); /* SO_NETNS_COOKIE; 0 on kernels without it */
+
+#endif

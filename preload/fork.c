@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* fork and vfork: see fork.h.
+ *
+ * One page holds the pid of the process that owns this memory. The kernel wipes it in a child that gets a copy of the memory
+ * (MADV_WIPEONFORK) and leaves it to a child that shares it:
+ *
+ *	page           getpid()      so this is
+ *	pid            the same      the owner
+ *	0              any           a forked child that no atfork handler has run in: _Fork(), a raw clone
+ *	pid            another       a vfork child: hands off
+ *
+ * After fork(3) the atfork handler has written the child's pid before anything else can look.
+ */
+#include "fork.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "lifecycle.h"
+
+#define PAGE_BYTES 4096
+
+struct fork_page {
+	_Atomic uint32_t pid;
+};
+
+/* Where pages cannot be wiped, a child of a raw clone takes itself for a vfork child: it leaves the shim alone. */
+static struct fork_page never_wiped;
+static struct fork_page *page; /* NULL until fork_init() */
+static _Atomic uint32_t forks;
+
+uint32_t fork_count(void)
+{
+	return atomic_load_explicit(&forks, memory_order_relaxed);
+}
+
+bool fork_in_vfork_child(void)
+{
+	uint32_t pid = page ? atomic_load_explicit(&page->pid, memory_order_relaxed) : 0;
+
+	return pid != 0 && pid != (uint32_t)getpid();
+}
+
+bool fork_happened(void)
+{
+	uint32_t wiped = 0;
+
+	if (!page || atomic_load_explicit(&page->pid, memory_order_relaxed) != 0)
+		return false;
+	if (!atomic_compare_exchange_strong(&page->pid, &wiped, (uint32_t)getpid()))
+		return false;
+	atomic_fetch_add(&forks, 1);
+	return true;
+}
+
+void fork_notice(void)
+{
+	if (fork_happened())
+		lifecycle_forked();
+}
+
+/* In the parent, before: parent and child then agree that what was opened earlier may be shared. */
+static void count_fork(void)
+{
+	atomic_fetch_add(&forks, 1);
+}
+
+static void child_after_fork(void)
+{
+	atomic_store(&page->pid, (uint32_t)getpid());
+	lifecycle_forked();
+}
+
+void fork_init(void)
+{
+	struct fork_page *fresh = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (fresh == MAP_FAILED)
+		fresh = &never_wiped;
+	else if (madvise(fresh, PAGE_BYTES, MADV_WIPEONFORK) != 0)
+		fresh = &never_wiped; /* the page stays mapped, unused */
+	atomic_store(&fresh->pid, (uint32_t)getpid());
+	page = fresh;
+	pthread_atfork(count_fork, NULL, child_after_fork);
+}

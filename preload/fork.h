@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* fork and vfork: which process is this, and is its memory its own. Async-signal-safe. */
+#ifndef SMACCEL_FORK_H
+#define SMACCEL_FORK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+void fork_init(void); /* constructor */
+
+/* This process runs in its parent's memory (vfork, clone with CLONE_VM): it must change nothing of the shim. Costs a
+ * getpid(). */
+bool fork_in_vfork_child(void);
+
+/* True once in each child that was made past pthread_atfork (_Fork, a raw clone): the caller then calls
+ * lifecycle_forked(), or uses fork_notice(). Elsewhere one load. */
+bool fork_happened(void);
+void fork_notice(void); /* if (fork_happened()) lifecycle_forked(); */
+
+/* How many forks there were, before or in this process, that this process knows of. */
+uint32_t fork_count(void);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The constructor, and the order of initialisation.
+ *
+ * A preloaded library is the first in the search order, so that its constructor is the last but the program's own to run:
+ * wrappers are called before. They are then raw system calls (real.c), and nothing is tracked, because conn_table is NULL.
+ *
+ *	step            why here
+ *	real_init       everything after it may call real_NAME
+ *	log_init        config_init complains about settings it cannot read
+ *	config_init     SMACCEL=off stops here: every wrapper stays a pass-through for ever
+ *	fork_init       the pid must be known before the first connection is
+ *	signals_init    reads the handlers that earlier constructors installed; from here on the wrappers keep them current
+ *	threads_init    registers for membarrier, before any thread can be inside a call on a connection
+ *	conn_init       last: a conn_table that is not NULL is what turns the wrappers on
+ *
+ * The door to the helper is opened by the first socket() or listen(), not here: most programs never use a socket.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "config.h"
+#include "conn.h"
+#include "fork.h"
+#include "log.h"
+#include "real.h"
+#include "signals.h"
+#include "threads.h"
+
+__attribute__((constructor)) static void shim_init(void)
+{
+	int saved = errno;
+
+	real_init();
+	log_init(secure_getenv("SMACCEL_LOG"));
+	config_init();
+	if (!config.off) {
+		fork_init();
+		signals_init();
+		threads_init();
+		if (conn_init() != 0)
+			log_error("no memory for the table of connections: all stays plain TCP");
+	}
+	errno = saved;
+}

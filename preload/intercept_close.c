@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Where fds end and are doubled: close, close_range, closefrom, shutdown, dup, dup2, dup3, fcntl.
+ *
+ * The table forgets a number before the kernel does: afterwards another thread may have it already. The numbers of the shim's
+ * own fds do not exist as far as the application can tell. A vfork child's numbers are its own but the table is
+ * its parent's: it calls the real functions only.
+ */
+#include "intercept.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <sys/resource.h>
+
+#include "channel.h"
+#include "fork.h"
+#include "lifecycle.h"
+
+/* Not in a vfork child. The caller closes fd, or puts another file in its place, right after. */
+static void forget(int fd)
+{
+	int saved = errno;
+
+	/* A stopped helper may hold a duplicate: FIN must go out now (invariant 6). */
+	if (conn_fd_drop(fd))
+		real_shutdown(fd, SHUT_WR);
+	errno = saved;
+}
+
+int wrap_close(int fd)
+{
+	struct conn *conn = conn_get(fd);
+
+	if (!conn && !channel_owns_fd(fd))
+		return REAL(close)(fd);
+	if (!fork_in_vfork_child()) {
+		if (!conn) {
+			errno = EBADF;
+			return -1;
+		}
+		fork_notice();
+		forget(fd);
+	}
+	return real_close(fd);
+}
+
+/* True if an entry was forgotten for each tracked fd in the range; false if the caller is to call the real function
+ * alone, for the shim has no part in it. */
+static bool forget_range(unsigned int first, unsigned int last)
+{
+	unsigned int high = conn_table ? atomic_load_explicit(&conn_fd_high, memory_order_relaxed) : 0;
+
+	if (!conn_table || fork_in_vfork_child())
+		return false;
+	fork_notice();
+	for (unsigned int fd = first; fd <= last && fd <= high; fd++)
+		if (conn_get((int)fd))
+			forget((int)fd);
+	return true;
+}
+
+int wrap_close_range(unsigned int first, unsigned int last, int flags)
+{
+	/* The shim's own fds have CLOEXEC anyway. CLOSE_RANGE_UNSHARE gives this thread a table of its own first; other threads
+	 * then keep the fds, but lose their entries: a program with threads that does so execs next. */
+	if (first > last || (flags & ~CLOSE_RANGE_UNSHARE) != 0)
+		return REAL(close_range)(first, last, flags);
+	/* No such call (old kernel, seccomp): nothing will be closed, and nothing must be forgotten. */
+	if (REAL(close_range)(UINT_MAX, UINT_MAX, 0) != 0 || !forget_range(first, last))
+		return REAL(close_range)(first, last, flags);
+	for (;;) {
+		int own = first <= INT_MAX ? channel_next_fd((int)first) : -1;
+
+		if (own < 0 || (unsigned int)own > last)
+			return real_close_range(first, last, flags);
+		if ((unsigned int)own > first && real_close_range(first, (unsigned int)own - 1, flags) != 0)
+			return -1;
+		if ((unsigned int)own == last)
+			return 0;
+		first = (unsigned int)own + 1;
+	}
+}
+
+void wrap_closefrom(int first)
+{
+	int own;
+
+	first = first < 0 ? 0 : first;
+	if (forget_range((unsigned int)first, UINT_MAX)) {
+		while ((own = channel_next_fd(first)) >= 0) {
+			if (own > first && real_close_range((unsigned int)first, (unsigned int)own - 1, 0) != 0)
+				for (int fd = first; fd < own; fd++)
+					real_close(fd);
+			first = own + 1;
+		}
+	}
+	REAL(closefrom)(first);
+}
+
+/* The gate in the kernel sees an end's own shutdown (fact 14); there is nothing to do but to be listed: a later issue may. */
+int wrap_shutdown(int fd, int how)
+{
+	return REAL(shutdown)(fd, how);
+}
+
+/* newfd has just become a duplicate of oldfd. */
+static int duplicated(int oldfd, int newfd)
+{
+	if (newfd < 0 || oldfd == newfd || (!conn_get(oldfd) && !conn_get(newfd)) || fork_in_vfork_child())
+		return newfd;
+	int saved = errno;
+	fork_notice();
+	conn_fd_copy(oldfd, newfd); /* and forgets a stale entry of newfd */
+	errno = saved;
+	return newfd;
+}
+
+int wrap_dup(int oldfd)
+{
+	return duplicated(oldfd, REAL(dup)(oldfd));
+}
+
+/* Before dup2 and dup3: may newfd be overwritten? What is there is forgotten first, because the call closes it; so every
+ * cause of a failure is looked at before: an entry forgotten for a connection that lives on would be plain calls on a
+ * socket that may be joined. */
+static bool make_room(int oldfd, int newfd, int flags)
+{
+	struct conn *conn = conn_get(newfd);
+	struct rlimit limit;
+
+	if ((!conn && !channel_owns_fd(newfd)) || fork_in_vfork_child())
+		return true;
+	if (!conn) {
+		errno = EBADF; /* what the kernel says of a number that is out of range */
+		return false;
+	}
+	int saved = errno;
+	bool fails = oldfd == newfd || (flags & ~O_CLOEXEC) != 0 || real_fcntl(oldfd, F_GETFD) < 0 ||
+		     (getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)newfd >= limit.rlim_cur);
+	errno = saved;
+	fork_notice();
+	if (!fails)
+		forget(newfd);
+	return true;
+}
+
+int wrap_dup2(int oldfd, int newfd)
+{
+	if (!make_room(oldfd, newfd, 0))
+		return -1;
+	return duplicated(oldfd, REAL(dup2)(oldfd, newfd));
+}
+
+int wrap_dup3(int oldfd, int newfd, int flags)
+{
+	if (!make_room(oldfd, newfd, flags))
+		return -1;
+	return duplicated(oldfd, REAL(dup3)(oldfd, newfd, flags));
+}
+
+#define FCNTL(name)                                                                                                    \
+	int wrap_##name(int fd, int command, ...)                                                                      \
+	{                                                                                                              \
+		va_list list;                                                                                          \
+                                                                                                                       \
+		va_start(list, command);                                                                               \
+		void *argument = va_arg(list, void *);                                                                 \
+		va_end(list);                                                                                          \
+		int result = REAL(name)(fd, command, argument);                                                        \
+		if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)                                                  \
+			return duplicated(fd, result);                                                                 \
+		return result;                                                                                         \
+	}
+FCNTL(fcntl)
+FCNTL(fcntl64)

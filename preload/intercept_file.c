@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Transfers between a connection and another file: sendfile, splice. */
+#include "intercept.h"
+
+#include <errno.h>
+
+#include "transfer.h"
+
+struct sendfile_arguments {
+	int fd_in;
+	off64_t *offset;
+};
+
+static ssize_t perform_sendfile(const struct send_call *call)
+{
+	const struct sendfile_arguments *arguments = call->arguments;
+
+	return real_sendfile64(call->fd, arguments->fd_in, arguments->offset, call->bytes);
+}
+
+static ssize_t send_file(struct conn *conn, int fd_out, int fd_in, off64_t *offset, size_t count)
+{
+	return transfer_send(conn, &(struct send_call){ .fd = fd_out,
+							.bytes = count,
+							.perform = perform_sendfile,
+							.arguments = &(struct sendfile_arguments){ fd_in, offset } });
+}
+
+_Static_assert(sizeof(off_t) == sizeof(off64_t), "sendfile is sendfile64");
+
+ssize_t wrap_sendfile(int fd_out, int fd_in, off_t *offset, size_t count)
+{
+	struct conn *conn = conn_get(fd_out);
+
+	if (!conn || count == 0)
+		return REAL(sendfile)(fd_out, fd_in, offset, count);
+	return send_file(conn, fd_out, fd_in, (off64_t *)offset, count);
+}
+
+ssize_t wrap_sendfile64(int fd_out, int fd_in, off64_t *offset, size_t count)
+{
+	struct conn *conn = conn_get(fd_out);
+
+	if (!conn || count == 0)
+		return REAL(sendfile64)(fd_out, fd_in, offset, count);
+	return send_file(conn, fd_out, fd_in, offset, count);
+}
+
+struct splice_arguments {
+	int other_fd;
+	off64_t *other_offset;
+	unsigned int flags;
+};
+
+static ssize_t perform_splice_in(const struct send_call *call)
+{
+	const struct splice_arguments *arguments = call->arguments;
+
+	return real_splice(arguments->other_fd, arguments->other_offset, call->fd, NULL, call->bytes, arguments->flags);
+}
+
+static ssize_t perform_splice_out(const struct receive_call *call)
+{
+	const struct splice_arguments *arguments = call->arguments;
+
+	return real_splice(call->fd, NULL, arguments->other_fd, arguments->other_offset, call->bytes, arguments->flags);
+}
+
+/* One of the two is a pipe, or the kernel refuses the call. */
+static bool is_pipe(int fd)
+{
+	int saved = errno;
+	bool result = real_fcntl(fd, F_GETPIPE_SZ) >= 0;
+
+	errno = saved;
+	return result;
+}
+
+static ssize_t splice_out(struct conn *conn, int fd, int pipe_fd, size_t count, unsigned int flags)
+{
+	struct splice_arguments arguments = { .other_fd = pipe_fd, .flags = flags };
+
+	/* splice sees only the TCP queue of a joined socket (fact 8). */
+	if (conn_is_joined(conn))
+		return transfer_splice_out(conn, fd, pipe_fd, count, flags);
+	return transfer_receive(conn, &(struct receive_call){ .fd = fd,
+							      .flags = flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0,
+							      .bytes = count,
+							      .perform = perform_splice_out,
+							      .arguments = &arguments });
+}
+
+static ssize_t splice_in(struct conn *conn, int pipe_fd, int fd, size_t count, unsigned int flags)
+{
+	struct splice_arguments arguments = { .other_fd = pipe_fd, .flags = flags };
+
+	return transfer_send(
+		conn,
+		&(struct send_call){ .fd = fd, .bytes = count, .perform = perform_splice_in, .arguments = &arguments });
+}
+
+ssize_t wrap_splice(int fd_in, off64_t *offset_in, int fd_out, off64_t *offset_out, size_t count, unsigned int flags)
+{
+	struct conn *in = conn_get(fd_in), *out = conn_get(fd_out);
+
+	if (!in && !out)
+		return REAL(splice)(fd_in, offset_in, fd_out, offset_out, count, flags);
+	/* Neither a socket nor a pipe has an offset. */
+	if (count != 0 && !offset_in && !offset_out) {
+		if (in && is_pipe(fd_out))
+			return splice_out(in, fd_in, fd_out, count, flags);
+		if (out && is_pipe(fd_in))
+			return splice_in(out, fd_in, fd_out, count, flags);
+	}
+	return real_splice(fd_in, offset_in, fd_out, offset_out, count, flags);
+}

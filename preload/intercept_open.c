@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Where connections come from: socket, listen, connect, accept, accept4. */
+#include "intercept.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+
+#include "fork.h"
+#include "lifecycle.h"
+
+static int socket_option(int fd, int name)
+{
+	int value = -1;
+	socklen_t length = sizeof(value);
+
+	return real_getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0 ? value : -1;
+}
+
+/* MPTCP, SCTP and SMC are streams too: the protocol decides. */
+static bool has_protocol_tcp(int fd)
+{
+	int saved = errno;
+	bool result = socket_option(fd, SO_PROTOCOL) == IPPROTO_TCP;
+
+	errno = saved;
+	return result;
+}
+
+void intercept_forget_stale(int fd)
+{
+	int saved = errno;
+
+	/* A vfork child's numbers are its own, the table is its parent's. The answer of conn_fd_drop() is about the socket
+	 * that had the number before: it is closed, there is nothing to shut down. */
+	if (!fork_in_vfork_child()) {
+		fork_notice();
+		(void)conn_fd_drop(fd);
+	}
+	errno = saved;
+}
+
+int wrap_socket(int domain, int type, int protocol)
+{
+	int fd = REAL(socket)(domain, type, protocol);
+
+	if (fd < 0 || !conn_table)
+		return fd;
+	intercept_new_fd(fd);
+	/* Low bits: SOCK_NONBLOCK and SOCK_CLOEXEC are in the same word. */
+	if ((domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_STREAM && !fork_in_vfork_child())
+		lifecycle_open_door();
+	return fd;
+}
+
+int wrap_listen(int fd, int backlog)
+{
+	int result = REAL(listen)(fd, backlog);
+
+	if (result == 0 && conn_table && has_protocol_tcp(fd) && !fork_in_vfork_child())
+		lifecycle_open_door();
+	return result;
+}
+
+/* connect() on a socket that is tracked. The second call of a non-blocking connect (0, EALREADY, EISCONN), and a call after
+ * a failed one, concern the same socket: its entry and its accounts, 0 until now, stay right. */
+static int connect_again(struct conn *conn, int fd, const struct sockaddr *address, socklen_t length)
+{
+	/* AF_UNSPEC dissolves the connection; the socket can make a new one then, which is none of ours yet. */
+	bool dissolves = address && length >= sizeof(address->sa_family) && address->sa_family == AF_UNSPEC;
+
+	if (!dissolves)
+		return real_connect(fd, address, length);
+	(void)lifecycle_make_plain(conn, fd, REASON_OPTION);
+	int result = real_connect(fd, address, length);
+	if (result == 0)
+		intercept_forget_stale(fd);
+	return result;
+}
+
+int wrap_connect(int fd, const struct sockaddr *address, socklen_t length)
+{
+	struct conn *conn = conn_get(fd);
+
+	if (conn)
+		return connect_again(conn, fd, address, length);
+	int result = REAL(connect)(fd, address, length);
+	if (!conn_table || (result != 0 && errno != EINPROGRESS && errno != EINTR))
+		return result;
+	/* An interrupted connect goes on in the background, as one that is in progress. The kernel has read the address by now, so
+	 * this cannot fault; it costs a connect to a unix socket nothing. */
+	if (length < sizeof(address->sa_family) || (address->sa_family != AF_INET && address->sa_family != AF_INET6))
+		return result;
+	int saved = errno;
+	/* A raw socket may have the protocol number of TCP. */
+	if (has_protocol_tcp(fd) && socket_option(fd, SO_TYPE) == SOCK_STREAM && !fork_in_vfork_child()) {
+		fork_notice();
+		lifecycle_connected(fd);
+	}
+	errno = saved;
+	return result;
+}
+
+/* One getsockopt for each accepted socket. No cache by listener: it would save 0.1 of some 5 microseconds, and be wrong
+ * when the listener's number is closed and reused where no wrapper sees it. */
+static int accepted(int fd)
+{
+	if (fd < 0 || !conn_table)
+		return fd;
+	intercept_new_fd(fd);
+	if (has_protocol_tcp(fd)) {
+		int saved = errno;
+
+		fork_notice();
+		lifecycle_accepted(fd);
+		errno = saved;
+	}
+	return fd;
+}
+
+int wrap_accept(int fd, struct sockaddr *address, socklen_t *length)
+{
+	return accepted(REAL(accept)(fd, address, length));
+}
+
+int wrap_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
+{
+	return accepted(REAL(accept4)(fd, address, length, flags));
+}

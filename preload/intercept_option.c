@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What changes or asks for the nature of a connection: ioctl, setsockopt, getsockopt, fdopen; and option_check().
+ *
+ * The table of options is the whole policy. Options that are not in it pass: they act on the socket or on its TCP side
+ * and harm no redirected byte.
+ */
+#include "intercept.h"
+
+#include <asm/sockios.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "lifecycle.h"
+#include "option.h"
+#include "transfer.h"
+
+/* Younger than the headers of some systems that we build on. */
+#ifndef TCP_INQ
+#define TCP_INQ 36
+#endif
+#ifndef TCP_ZEROCOPY_RECEIVE
+#define TCP_ZEROCOPY_RECEIVE 35
+#endif
+#define OPTION_TCP_AO_ADD_KEY 38
+#define OPTION_TCP_AO_DEL_KEY 39
+#define OPTION_TCP_AO_INFO 40
+#define OPTION_TCP_AO_REPAIR 42
+#define OPTION_SO_TIMESTAMP_NEW 63
+#define OPTION_SO_TIMESTAMPNS_NEW 64
+#define OPTION_SO_TIMESTAMPING_NEW 65
+
+/* The values of an option that matter. */
+enum condition {
+	ANY_VALUE,
+	NOT_ZERO,
+	ABOVE_ONE,
+	NOT_NEGATIVE,
+};
+
+/* What becomes of the call when the end could not leave and is only pinned. */
+enum fallback {
+	REFUSE, /* ENOPROTOOPT, the answer of a kernel without the feature: it would act on redirected bytes wrongly */
+	PASS,   /* what TCP carries from now on is served right */
+};
+
+struct option_rule {
+	int level;
+	int name;
+	enum condition condition;
+	enum sm_reason reason;
+	enum fallback fallback;
+	bool can_be_asked; /* by option_check(), with getsockopt and an int */
+};
+
+static const struct option_rule rules[] = {
+	{ SOL_SOCKET, SO_ZEROCOPY, NOT_ZERO, REASON_ZEROCOPY, REFUSE, true },
+	{ SOL_SOCKET, SO_RCVLOWAT, ABOVE_ONE, REASON_LOWAT, REFUSE, true },
+	{ SOL_SOCKET, SO_PEEK_OFF, NOT_NEGATIVE, REASON_OPTION, REFUSE, true },
+	{ SOL_SOCKET, SO_OOBINLINE, NOT_ZERO, REASON_OOB, PASS, true },
+	{ SOL_SOCKET, SO_TIMESTAMP, NOT_ZERO, REASON_OPTION, REFUSE, true },
+	{ SOL_SOCKET, SO_TIMESTAMPNS, NOT_ZERO, REASON_OPTION, REFUSE, true },
+	{ SOL_SOCKET, SO_TIMESTAMPING, NOT_ZERO, REASON_OPTION, REFUSE, true },
+	{ SOL_SOCKET, OPTION_SO_TIMESTAMP_NEW, NOT_ZERO, REASON_OPTION, REFUSE, true },
+	{ SOL_SOCKET, OPTION_SO_TIMESTAMPNS_NEW, NOT_ZERO, REASON_OPTION, REFUSE, true },
+	{ SOL_SOCKET, OPTION_SO_TIMESTAMPING_NEW, NOT_ZERO, REASON_OPTION, REFUSE, true },
+	{ SOL_SOCKET, SO_ATTACH_FILTER, ANY_VALUE, REASON_OPTION, PASS, false },
+	{ SOL_SOCKET, SO_ATTACH_BPF, ANY_VALUE, REASON_OPTION, PASS, false },
+	/* Loopback has no queue to poll, so that a default of the system (net.core.busy_read) is no reason. */
+	{ SOL_SOCKET, SO_BUSY_POLL, NOT_ZERO, REASON_OPTION, PASS, false },
+	{ IPPROTO_TCP, TCP_ULP, ANY_VALUE, REASON_ULP, REFUSE, false },
+	{ IPPROTO_TCP, TCP_REPAIR, NOT_ZERO, REASON_OPTION, REFUSE, true },
+	{ IPPROTO_TCP, TCP_INQ, NOT_ZERO, REASON_OPTION, REFUSE, true },
+	{ IPPROTO_TCP, TCP_MD5SIG, ANY_VALUE, REASON_OPTION, PASS, false },
+	{ IPPROTO_TCP, TCP_MD5SIG_EXT, ANY_VALUE, REASON_OPTION, PASS, false },
+	{ IPPROTO_TCP, OPTION_TCP_AO_ADD_KEY, ANY_VALUE, REASON_OPTION, PASS, false },
+	{ IPPROTO_TCP, OPTION_TCP_AO_DEL_KEY, ANY_VALUE, REASON_OPTION, PASS, false },
+	{ IPPROTO_TCP, OPTION_TCP_AO_INFO, ANY_VALUE, REASON_OPTION, PASS, false },
+	{ IPPROTO_TCP, OPTION_TCP_AO_REPAIR, ANY_VALUE, REASON_OPTION, PASS, false },
+	/* Turns a v4-mapped socket into an IPv4 one; the kernel says EBUSY to a joined socket. */
+	{ IPPROTO_IPV6, IPV6_ADDRFORM, ANY_VALUE, REASON_OPTION, PASS, false },
+};
+#define RULES (sizeof(rules) / sizeof(rules[0]))
+
+static bool condition_holds(enum condition condition, int value)
+{
+	switch (condition) {
+	case NOT_ZERO:
+		return value != 0;
+	case ABOVE_ONE:
+		return value > 1;
+	case NOT_NEGATIVE:
+		return value >= 0;
+	case ANY_VALUE:
+		break;
+	}
+	return true;
+}
+
+static const struct option_rule *find_rule(int level, int name)
+{
+	for (size_t i = 0; i < RULES; i++)
+		if (rules[i].name == name && rules[i].level == level)
+			return &rules[i];
+	return NULL;
+}
+
+int wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t length)
+{
+	struct conn *conn = conn_get(fd);
+	const struct option_rule *rule = conn ? find_rule(level, name) : NULL;
+	int number = 0;
+
+	if (!rule)
+		return REAL(setsockopt)(fd, level, name, value, length);
+	if (value && length >= sizeof(number))
+		memcpy(&number, value, sizeof(number));
+	if (condition_holds(rule->condition, number) && !lifecycle_make_plain(conn, fd, rule->reason) &&
+	    rule->fallback == REFUSE) {
+		errno = ENOPROTOOPT;
+		return -1;
+	}
+	return real_setsockopt(fd, level, name, value, length);
+}
+
+int wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
+{
+	struct conn *conn = conn_get(fd);
+
+	/* The one question that takes bytes from the stream. */
+	if (conn && level == IPPROTO_TCP && name == TCP_ZEROCOPY_RECEIVE &&
+	    !lifecycle_make_plain(conn, fd, REASON_ZEROCOPY)) {
+		errno = ENOPROTOOPT;
+		return -1;
+	}
+	return REAL(getsockopt)(fd, level, name, value, length);
+}
+
+static bool has_ulp(int fd)
+{
+	char ulp[16];
+	socklen_t length = sizeof(ulp);
+
+	return real_getsockopt(fd, IPPROTO_TCP, TCP_ULP, ulp, &length) == 0 && length > 0;
+}
+
+static bool has_filter(int fd)
+{
+	socklen_t length = 0;
+
+	/* The length is a number of instructions; of an eBPF filter it says nothing but that it is there. */
+	if (real_getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &length) != 0)
+		return errno == EACCES;
+	return length > 0;
+}
+
+enum sm_reason option_check(int fd)
+{
+	enum sm_reason reason = REASON_NONE;
+	int saved = errno;
+
+	for (size_t i = 0; i < RULES && reason == REASON_NONE; i++) {
+		int value = 0;
+		socklen_t length = sizeof(value);
+
+		/* A kernel that does not know the option has not got it set. */
+		if (rules[i].can_be_asked && real_getsockopt(fd, rules[i].level, rules[i].name, &value, &length) == 0 &&
+		    length > 0 && condition_holds(rules[i].condition, value))
+			reason = rules[i].reason;
+	}
+	if (reason == REASON_NONE && has_ulp(fd))
+		reason = REASON_ULP;
+	if (reason == REASON_NONE && has_filter(fd))
+		reason = REASON_OPTION;
+	errno = saved;
+	return reason;
+}
+
+int wrap_ioctl(int fd, unsigned long request, ...)
+{
+	struct conn *conn = conn_get(fd);
+	va_list list;
+
+	va_start(list, request);
+	void *argument = va_arg(list, void *);
+	va_end(list);
+	/* SIOCINQ is the same number. A request is 32 bits to the kernel, and may come with its sign extended. */
+	if (conn && (unsigned int)request == FIONREAD && argument && conn_is_joined(conn))
+		return transfer_unread(conn, fd, argument);
+	return REAL(ioctl)(fd, request, argument);
+}
+
+FILE *wrap_fdopen(int fd, const char *mode)
+{
+	struct conn *conn = conn_get(fd);
+
+	/* stdio reads and writes inside libc, where no wrapper sees it. */
+	if (conn)
+		(void)lifecycle_make_plain(conn, fd, REASON_STDIO);
+	return REAL(fdopen)(fd, mode);
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Where fds go to another program: the exec family, posix_spawn.
+ *
+ * The new program may not be under the shim, or read its inherited sockets through stdio: what it inherits leaves first. In a
+ * vfork child lifecycle_before_exec() does nothing: the connections are the parent's, and what the child's program does on
+ * them is caught by the accounts. No memory is allocated here and nothing is kept: this may run between vfork and exec.
+ */
+#include "intercept.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+
+#include "lifecycle.h"
+
+static void before_exec(void)
+{
+	if (conn_table)
+		lifecycle_before_exec();
+}
+
+int wrap_execve(const char *path, char *const argv[], char *const envp[])
+{
+	before_exec();
+	return REAL(execve)(path, argv, envp);
+}
+
+int wrap_execv(const char *path, char *const argv[])
+{
+	before_exec();
+	return REAL(execv)(path, argv);
+}
+
+int wrap_execvp(const char *file, char *const argv[])
+{
+	before_exec();
+	return REAL(execvp)(file, argv);
+}
+
+int wrap_execvpe(const char *file, char *const argv[], char *const envp[])
+{
+	before_exec();
+	return REAL(execvpe)(file, argv, envp);
+}
+
+int wrap_execveat(int folder_fd, const char *path, char *const argv[], char *const envp[], int flags)
+{
+	before_exec();
+	return REAL(execveat)(folder_fd, path, argv, envp, flags);
+}
+
+int wrap_fexecve(int fd, char *const argv[], char *const envp[])
+{
+	before_exec();
+	return REAL(fexecve)(fd, argv, envp);
+}
+
+/* How many arguments follow up to the NULL, `first` included; the list is consumed. -1 with E2BIG: no end in sight. */
+static int count_arguments(const char *first, va_list *list)
+{
+	int count = 0;
+
+	for (const char *argument = first; argument; argument = va_arg(*list, const char *)) {
+		if (count == INT_MAX - 1) {
+			errno = E2BIG;
+			return -1;
+		}
+		count++;
+	}
+	return count;
+}
+
+/* Gathers count arguments and the NULL after them. */
+static void gather_arguments(char **argv, int count, const char *first, va_list *list)
+{
+	argv[0] = (char *)first;
+	for (int i = 1; i <= count; i++)
+		argv[i] = va_arg(*list, char *);
+}
+
+/* On the stack, as libc does: its size is bounded by what the caller has put there himself. */
+#define GATHER(first)                                                                                                  \
+	va_list list;                                                                                                  \
+	va_start(list, first);                                                                                         \
+	int count = count_arguments(first, &list);                                                                     \
+	va_end(list);                                                                                                  \
+	if (count < 0)                                                                                                 \
+		return -1;                                                                                             \
+	char *argv[count + 1];                                                                                         \
+	va_start(list, first);                                                                                         \
+	gather_arguments(argv, count, first, &list)
+
+int wrap_execl(const char *path, const char *argument, ...)
+{
+	GATHER(argument);
+	va_end(list);
+	before_exec();
+	return REAL(execve)(path, argv, environ);
+}
+
+int wrap_execlp(const char *file, const char *argument, ...)
+{
+	GATHER(argument);
+	va_end(list);
+	before_exec();
+	return REAL(execvp)(file, argv);
+}
+
+int wrap_execle(const char *path, const char *argument, ...)
+{
+	GATHER(argument);
+	char *const *envp = va_arg(list, char *const *);
+	va_end(list);
+	before_exec();
+	return REAL(execve)(path, argv, envp);
+}
+
+/* File actions cannot be read portably: every fd that a spawned program could inherit is given away. */
+int wrap_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+		     const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
+{
+	int saved = errno;
+
+	before_exec();
+	errno = saved;
+	return REAL(posix_spawn)(pid, path, actions, attributes, argv, envp);
+}
+
+int wrap_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
+		      const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
+{
+	int saved = errno;
+
+	before_exec();
+	errno = saved;
+	return REAL(posix_spawnp)(pid, file, actions, attributes, argv, envp);
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The way back to plain TCP, and the end of a connection: see lifecycle.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <time.h>
+
+#include "../helper/wire/wire.h"
+#include "config.h"
+#include "fork.h"
+#include "ledger.h"
+#include "lifecycle_internal.h"
+#include "log.h"
+#include "real.h"
+#include "threads.h"
+
+/* All the leaves of one exec together wait no longer than this. */
+#define EXEC_BUDGET_MS 100
+
+static bool in_sockhash(uint32_t state)
+{
+	return state == CONN_JOINED || state == CONN_ARMED || state == CONN_PINNED || state == CONN_LEAVING;
+}
+
+static void send_retire(struct conn *conn)
+{
+	struct wire_retire message = { .cookie = conn->cookie };
+
+	if (!conn->cell || conn->session_epoch != channel_epoch())
+		return;
+	wire_header_init(&message.header, WIRE_RETIRE, sizeof(message), conn->index,
+			 conn->generation & CELL_GENERATION_MASK);
+	channel_send(&message, sizeof(message), -1);
+}
+
+/* True when the helper has taken the pair out; else it is pinned at best. */
+static bool leave(struct conn *conn, int fd, enum sm_reason reason)
+{
+	struct wire_pin message = { .cookie = conn->cookie, .reason = reason };
+	struct session_memory *memory;
+
+	if (channel_session(&memory, true) != CHANNEL_READY)
+		return false;
+	lifecycle_bind_cell(conn, memory); /* a forked child has a session, and a cell, of its own */
+	wire_header_init(&message.header, WIRE_LEAVE, sizeof(message), conn->index,
+			 conn->generation & CELL_GENERATION_MASK);
+	return lifecycle_request(conn, fd, &message, sizeof(message)) == CELL_DONE;
+}
+
+bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
+{
+	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
+	uint32_t state = conn_state(conn);
+	bool plain = true, lent = false;
+
+	if (fork_in_vfork_child())
+		goto out;
+	if (state == CONN_JOINING && conn->cell) {
+		channel_abandon(conn->cell, conn->index, conn->generation & CELL_GENERATION_MASK, &lent);
+		for (int i = 0; i < 4 && conn_state(conn) == CONN_JOINING; i++)
+			lifecycle_settle(conn);
+		state = conn_state(conn);
+	}
+	if (in_sockhash(state)) {
+		plain = leave(conn, fd, reason);
+		if (plain)
+			ledger_detach(conn);
+		conn_state_set(conn, plain ? CONN_REFUSED : CONN_PINNED, reason);
+	} else if (state != CONN_REFUSED && state != CONN_FREE) {
+		if (state == CONN_OFFERED)
+			send_retire(conn);
+		conn_state_set(conn, CONN_REFUSED, reason);
+	}
+out:
+	lifecycle_quiet_end(quiet);
+	return plain;
+}
+
+void lifecycle_give_away(struct conn *conn, int fd, enum sm_reason reason)
+{
+	lifecycle_make_plain(conn, fd, reason);
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+void lifecycle_before_exec(void)
+{
+	if (!conn_table || fork_in_vfork_child())
+		return;
+	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
+	int64_t deadline_ms = now_ms() + EXEC_BUDGET_MS;
+	uint32_t high = atomic_load(&conn_fd_high);
+
+	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {
+		struct conn *conn = conn_get((int)fd);
+
+		if (!conn || !in_sockhash(conn_state(conn)))
+			continue;
+		if (real_fcntl((int)fd, F_GETFD) & FD_CLOEXEC) /* also -1: closed behind our back */
+			continue;
+		if (now_ms() > deadline_ms)
+			break;
+		lifecycle_give_away(conn, (int)fd, REASON_EXEC);
+	}
+	lifecycle_quiet_end(quiet);
+}
+
+bool lifecycle_closing(struct conn *conn, int fd)
+{
+	struct memory_cell *cell = conn->cell;
+	uint32_t generation = conn->generation & CELL_GENERATION_MASK;
+	bool lent = false;
+
+	(void)fd;
+	if (!cell)
+		return false;
+	fork_notice();
+	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
+	if (channel_abandon(cell, conn->index, generation, &lent) && lent)
+		atomic_store(&conn->lent, 1);
+	ledger_detach(conn);
+	send_retire(conn);
+	/* Only while nobody else can be using the connection: shutdown() would reach them too. */
+	bool must_shut_down = atomic_load(&conn->lent) && conn->fork_count == fork_count() &&
+			      atomic_load(&cell->word) == cell_word(generation, CELL_ABANDONED);
+	lifecycle_quiet_end(quiet);
+	return must_shut_down;
+}
+
+void lifecycle_forked(void)
+{
+	threads_forked();
+	channel_forked();
+	if (!conn_table)
+		return;
+	uint32_t high = atomic_load(&conn_fd_high);
+	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {
+		struct conn *conn = conn_get((int)fd);
+		uint32_t state = conn ? conn_state(conn) : CONN_FREE;
+
+		if (state != CONN_OFFERED && state != CONN_JOINING)
+			continue;
+		/* The offer, or the join under way, is the parent's. An armed end goes on as it is: its ledger is
+		 * shared, and its cell in the parent's session still says what the helper did with it. */
+		atomic_store(&conn->cell, NULL);
+		conn->retry_at_turn = conn->turns + config.admit_turns;
+		atomic_store(&conn->state, CONN_WATCHING);
+	}
+}

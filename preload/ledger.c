@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Ledgers: see ledger.h. The table of mappings only grows, up to LEDGERS_MAX; a connection whose ledger found no room
+ * runs without one: every short read is topped up by a system call, and its sender is not paced. */
+#include "ledger.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "real.h"
+
+#define LEDGERS_MAX 4096u
+#define LEDGER_PROBES 16u
+
+static struct {
+	_Atomic uint32_t id;
+	struct ledger_cell *_Atomic cells;
+} ledgers[LEDGERS_MAX];
+
+static bool fd_is_ledger(int fd)
+{
+	struct stat status;
+
+	return fstat(fd, &status) == 0 && (uint64_t)status.st_size >= LEDGER_BYTES;
+}
+
+void ledger_add_consume(uint32_t id, int fd)
+{
+	if (id == 0 || ledger_find(id, 0) || !fd_is_ledger(fd)) {
+		real_close(fd);
+		return;
+	}
+	void *memory = mmap(NULL, LEDGER_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	real_close(fd);
+	if (memory == MAP_FAILED)
+		return;
+	for (uint32_t probe = 0; probe < LEDGER_PROBES; probe++) {
+		uint32_t at = (id + probe) % LEDGERS_MAX;
+		uint32_t expected = 0;
+
+		if (atomic_compare_exchange_strong(&ledgers[at].id, &expected, id)) {
+			atomic_store(&ledgers[at].cells, memory);
+			return;
+		}
+	}
+	munmap(memory, LEDGER_BYTES);
+}
+
+struct ledger_cell *ledger_find(uint32_t id, uint32_t cell_index)
+{
+	if (id == 0 || cell_index >= LEDGER_CELLS)
+		return NULL;
+	for (uint32_t probe = 0; probe < LEDGER_PROBES; probe++) {
+		uint32_t at = (id + probe) % LEDGERS_MAX;
+
+		if (atomic_load(&ledgers[at].id) == id) {
+			struct ledger_cell *cells = atomic_load(&ledgers[at].cells);
+			return cells ? &cells[cell_index] : NULL;
+		}
+	}
+	return NULL;
+}
+
+void ledger_attach(struct conn *conn, struct ledger_cell *cell, uint32_t side, uint32_t slot_generation)
+{
+	conn->ledger_side = side & 1;
+	struct ledger_half *own = ledger_own(conn, cell);
+
+	atomic_store(&own->sent, conn->sent);
+	atomic_store(&own->consumed, conn->received);
+	atomic_store(&own->waiting, 0);
+	atomic_store(&own->attached, slot_generation);
+	atomic_store_explicit(&conn->ledger, cell, memory_order_release);
+}
+
+void ledger_detach(struct conn *conn)
+{
+	struct ledger_cell *cell = atomic_exchange(&conn->ledger, NULL);
+
+	if (!cell)
+		return;
+	struct ledger_half *own = ledger_own(conn, cell);
+	atomic_store(&own->attached, 0);
+	atomic_store(&conn->sent, atomic_load(&own->sent));
+	atomic_store(&conn->received, atomic_load(&own->consumed));
+}
+
+int64_t ledger_unread_in(const struct conn *conn, struct ledger_cell *cell)
+{
+	struct ledger_half *peer = ledger_peer(conn, cell);
+
+	if (atomic_load_explicit(&peer->attached, memory_order_acquire) == 0)
+		return INT64_MAX;
+	return (int64_t)(atomic_load_explicit(&peer->sent, memory_order_acquire) -
+			 atomic_load_explicit(&ledger_own(conn, cell)->consumed, memory_order_relaxed));
+}
+
+static int64_t unread_out(const struct conn *conn, struct ledger_cell *cell)
+{
+	struct ledger_half *peer = ledger_peer(conn, cell);
+
+	if (atomic_load_explicit(&peer->attached, memory_order_acquire) == 0)
+		return 0; /* the peer does not report: no pacing */
+	return (int64_t)(atomic_load_explicit(&ledger_own(conn, cell)->sent, memory_order_relaxed) -
+			 atomic_load(&peer->consumed));
+}
+
+void ledger_consumed(const struct conn *conn, struct ledger_cell *cell, uint64_t bytes)
+{
+	/* A locked add, so a full barrier: the look at `waiting` below cannot come before it (the sender does the
+	 * same in the other order). A lost wake-up would cost LEDGER_PACE_STEP_MS, no more. */
+	atomic_fetch_add(&ledger_own(conn, cell)->consumed, bytes);
+	struct ledger_half *peer = ledger_peer(conn, cell);
+	if (__builtin_expect(atomic_load_explicit(&peer->waiting, memory_order_relaxed) == 0, 1))
+		return;
+	if (ledger_unread_in(conn, cell) <= (int64_t)LEDGER_WAKE_BYTES && atomic_exchange(&peer->waiting, 0) != 0) {
+		int saved = errno;
+		syscall(SYS_futex, &peer->waiting, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+		errno = saved;
+	}
+}
+
+bool ledger_should_pace(const struct conn *conn, struct ledger_cell *cell, size_t bytes)
+{
+	int64_t unread = unread_out(conn, cell);
+
+	/* An empty pipe never waits: a single large write goes out at once. */
+	if (unread <= 0 || unread + (int64_t)bytes <= (int64_t)LEDGER_PACE_BYTES)
+		return false;
+	/* The last wait ended without a byte read: the reader stalls, TCP's own flow control takes over. */
+	return (uint32_t)atomic_load(&ledger_peer(conn, cell)->consumed) != conn->paced_at;
+}
+
+void ledger_pace(struct conn *conn, struct ledger_cell *cell, size_t bytes)
+{
+	struct ledger_half *own = ledger_own(conn, cell), *peer = ledger_peer(conn, cell);
+	int saved = errno, idle_steps = 0;
+
+	while (idle_steps < LEDGER_PACE_STEPS && ledger_should_pace(conn, cell, bytes)) {
+		struct timespec step = { .tv_nsec = LEDGER_PACE_STEP_MS * 1000000L };
+		uint64_t before = atomic_load(&peer->consumed);
+
+		atomic_store(&own->waiting, 1);
+		if (!ledger_should_pace(conn, cell, bytes))
+			break;
+		if (syscall(SYS_futex, &own->waiting, FUTEX_WAIT, 1, &step, NULL, 0) != 0 && errno == EINTR)
+			break; /* a handler ran: let the real send decide what that means */
+		idle_steps = atomic_load(&peer->consumed) == before ? idle_steps + 1 : 0;
+	}
+	atomic_store(&own->waiting, 0);
+	if (idle_steps == LEDGER_PACE_STEPS)
+		conn->paced_at = (uint32_t)atomic_load(&peer->consumed);
+	errno = saved;
+}

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The life of an end, up to armed: see lifecycle.h; leave.c has the way back.
+ *
+ * CONN_JOINING is also the lock of a connection: whoever swaps it in owns the connection's accounts until it swaps
+ * another state in. It then proves, by membarrier and the thread slots, that no other thread of the process is inside a
+ * call on the connection (invariants 3 and 8: nobody sleeps in a plain receive, and the sums are exact). A thread that
+ * comes while the state is CONN_JOINING waits a moment (lifecycle_settle) and otherwise takes the path that never
+ * sleeps in recv.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../helper/wire/wire.h"
+#include "config.h"
+#include "endpoint.h"
+#include "fork.h"
+#include "ledger.h"
+#include "lifecycle_internal.h"
+#include "log.h"
+#include "option.h"
+#include "threads.h"
+
+#define TURNS_HELPER_CHECK 64u /* between looks whether the helper that knows our offer still lives */
+#define TURNS_BACKOFF 8u
+#define ATTEMPTS_MAX 10u       /* transient refusals before a connection is left alone */
+#define ATTACH_RETRY_CALLS 64u
+#define SETTLE_NS 1000000
+
+struct lifecycle_quiet lifecycle_quiet_begin(void)
+{
+	struct lifecycle_quiet quiet = { .saved_errno = errno };
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &quiet.cancel_state);
+	return quiet;
+}
+
+void lifecycle_quiet_end(struct lifecycle_quiet quiet)
+{
+	pthread_setcancelstate(quiet.cancel_state, NULL);
+	errno = quiet.saved_errno;
+}
+
+static bool state_swap(struct conn *conn, uint32_t from, uint32_t to)
+{
+	return atomic_compare_exchange_strong(&conn->state, &from, to);
+}
+
+/* Ends CONN_JOINING, unless a close() in another thread has taken the connection away meanwhile. */
+static void joining_end(struct conn *conn, uint32_t generation, enum conn_state state, enum sm_reason reason)
+{
+	if (conn->generation != generation || !state_swap(conn, CONN_JOINING, state))
+		return;
+	conn_state_set(conn, state, reason);
+	syscall(SYS_futex, &conn->state, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+void lifecycle_settle(struct conn *conn)
+{
+	struct timespec moment = { .tv_nsec = SETTLE_NS };
+
+	if (conn_state(conn) != CONN_JOINING || atomic_load(&conn->joiner) == thread_tid())
+		return;
+	int saved = errno;
+	syscall(SYS_futex, &conn->state, FUTEX_WAIT_PRIVATE, CONN_JOINING, &moment, NULL, 0);
+	errno = saved;
+}
+
+void lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)
+{
+	struct memory_cell *cell = &memory->cells[conn->index];
+
+	if (conn->cell == cell && conn->session_epoch == channel_epoch() &&
+	    cell_word_generation(cell->status) == (conn->generation & CELL_GENERATION_MASK))
+		return;
+	cell->reason = REASON_NONE;
+	cell->ledger_id = 0;
+	cell->shown_cookie = conn->cookie;
+	atomic_store(&cell->reader, 0);
+	atomic_store(&cell->word, cell_word(conn->generation, CELL_IDLE));
+	atomic_store(&cell->status, cell_word(conn->generation, 0));
+	conn->session_epoch = channel_epoch();
+	atomic_store(&conn->cell, cell);
+}
+
+static void show_endpoints(struct conn *conn, int fd, const struct endpoints *ends)
+{
+	struct memory_cell *cell = conn->cell;
+
+	cell->shown_fd = (uint32_t)fd;
+	cell->shown_family = ends->family;
+	cell->shown_cookie = conn->cookie;
+	cell->shown_local = ends->local;
+	cell->shown_remote = ends->remote;
+}
+
+/* A session, the addresses, and whether anything about the socket forbids it. True: conn->cell is bound. */
+static bool prepare(struct conn *conn, int fd, struct endpoints *ends)
+{
+	struct session_memory *memory;
+
+	switch (channel_session(&memory, config.eager)) {
+	case CHANNEL_READY:
+		break;
+	case CHANNEL_STARTING:
+		conn->retry_at_turn = conn->turns + 1;
+		return false;
+	case CHANNEL_NONE:
+		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
+		atomic_store(&conn->reason, REASON_NO_HELPER);
+		return false;
+	}
+	conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
+	if (endpoint_query(fd, ends) != 0)
+		return false; /* not connected yet: later */
+	conn->cookie = endpoint_cookie(fd);
+	lifecycle_bind_cell(conn, memory);
+	show_endpoints(conn, fd, ends);
+	enum sm_reason reason = option_check(fd);
+	if (!endpoint_is_local(ends))
+		reason = REASON_REMOTE;
+	if (reason != REASON_NONE) {
+		conn_state_set(conn, CONN_REFUSED, reason);
+		return false;
+	}
+	if (atomic_load(&memory->off)) {
+		conn_state_set(conn, CONN_WATCHING, REASON_DISABLED);
+		return false;
+	}
+	return true;
+}
+
+static void offer(struct conn *conn, int fd)
+{
+	struct wire_offer message = { 0 };
+	struct endpoints ends;
+
+	if (!prepare(conn, fd, &ends))
+		return;
+	wire_header_init(&message.header, WIRE_OFFER, sizeof(message), conn->index,
+			 conn->generation & CELL_GENERATION_MASK);
+	message.cookie = conn->cookie;
+	message.netns_cookie = endpoint_netns_cookie(fd);
+	message.local = ends.local;
+	message.remote = ends.remote;
+	if (channel_send(&message, sizeof(message), -1) == 0 && state_swap(conn, CONN_WATCHING, CONN_OFFERED))
+		conn_state_set(conn, CONN_OFFERED, REASON_WAITING_PEER);
+}
+
+enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message, size_t bytes)
+{
+	struct memory_cell *cell = conn->cell;
+	uint32_t generation = conn->generation & CELL_GENERATION_MASK;
+	uint32_t word = atomic_load(&cell->word);
+	bool lent = false;
+
+	/* A request that was given up and that the helper has not cleared away yet, or one of another thread. */
+	if (cell_word_state(word) == CELL_ABANDONED || cell_word_state(word) == CELL_PENDING ||
+	    !atomic_compare_exchange_strong(&cell->word, &word, cell_word(generation, CELL_PENDING)))
+		return CELL_ABANDONED;
+	if (channel_send(message, bytes, fd) != 0) {
+		atomic_store(&cell->word, cell_word(generation, CELL_IDLE));
+		return CELL_ABANDONED;
+	}
+	enum cell_state result = channel_wait(cell, conn->index, generation, &lent);
+	if (lent)
+		atomic_store(&conn->lent, 1);
+	return result;
+}
+
+static bool reason_is_transient(uint32_t reason)
+{
+	switch (reason) {
+	case REASON_BLOCKED_READER:
+	case REASON_UNSEEN_TRAFFIC:
+	case REASON_BUSY:
+	case REASON_NOT_ESTABLISHED:
+	case REASON_TABLE_FULL:
+	case REASON_TIMEOUT:
+	case REASON_ABANDONED:
+	case REASON_INTERNAL:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Not now, or not at all. */
+static void join_failed(struct conn *conn, uint32_t generation, enum conn_state before, uint32_t reason)
+{
+	if (!reason_is_transient(reason) || conn->attempts >= ATTEMPTS_MAX) {
+		joining_end(conn, generation, CONN_REFUSED, reason);
+		return;
+	}
+	uint32_t backoff = TURNS_BACKOFF << (conn->attempts < 6 ? conn->attempts : 6);
+	conn->attempts++;
+	conn->join_at_turn = conn->turns + backoff;
+	if (before == CONN_WATCHING)
+		conn->retry_at_turn = conn->turns + backoff;
+	joining_end(conn, generation, before, reason);
+}
+
+static void attach(struct conn *conn)
+{
+	struct memory_cell *cell = conn->cell;
+
+	if (conn->attach_countdown > 0) {
+		conn->attach_countdown--;
+		return;
+	}
+	conn->attach_countdown = ATTACH_RETRY_CALLS;
+	struct ledger_cell *ledger = ledger_find(cell->ledger_id, cell->ledger_cell);
+	if (!ledger) {
+		channel_drain();
+		ledger = ledger_find(cell->ledger_id, cell->ledger_cell);
+	}
+	uint32_t generation = conn->generation;
+	if (!ledger || !state_swap(conn, CONN_ARMED, CONN_JOINING))
+		return;
+	atomic_store(&conn->joiner, thread_tid());
+	if (!threads_others_inside(conn->index))
+		ledger_attach(conn, ledger, cell->side, 1);
+	joining_end(conn, generation, CONN_ARMED, REASON_ARMED);
+}
+
+/* Gives the fd to the helper and waits for the word. `before` is the state to go back to. */
+static void join(struct conn *conn, int fd, enum conn_state before)
+{
+	struct wire_join message = { 0 };
+	uint32_t generation = conn->generation;
+	uint8_t touched = atomic_load(&conn->touched);
+
+	if (!state_swap(conn, before, CONN_JOINING))
+		return;
+	atomic_store(&conn->joiner, thread_tid());
+	atomic_store(&conn->touched, 1);
+	if (threads_others_inside(conn->index)) {
+		atomic_store(&conn->touched, touched);
+		conn->join_at_turn = conn->turns + 2;
+		joining_end(conn, generation, before, REASON_BLOCKED_READER);
+		return;
+	}
+	wire_header_init(&message.header, WIRE_JOIN, sizeof(message), conn->index, generation & CELL_GENERATION_MASK);
+	message.cookie = conn->cookie;
+	message.sent_bytes = conn->sent;
+	message.received_bytes = conn->received;
+	message.eager = config.eager;
+	message.fd_number = (uint32_t)fd;
+	conn_publish(conn);
+	switch (lifecycle_request(conn, fd, &message, sizeof(message))) {
+	case CELL_DONE:
+		conn->attempts = 0;
+		joining_end(conn, generation, CONN_JOINED, REASON_JOINED);
+		break;
+	case CELL_REFUSED:
+		join_failed(conn, generation, before, conn->cell ? conn->cell->reason : REASON_INTERNAL);
+		break;
+	default:
+		join_failed(conn, generation, before, REASON_TIMEOUT);
+		break;
+	}
+}
+
+static void joined_step(struct conn *conn)
+{
+	uint32_t status = atomic_load(&conn->cell->status);
+
+	if (status & CELL_TAKEN_OUT) {
+		ledger_detach(conn);
+		atomic_fetch_and(&conn->cell->status, ~(uint32_t)(CELL_TAKEN_OUT | CELL_ARMED | CELL_PINNED));
+		conn->join_at_turn = conn->turns + TURNS_BACKOFF;
+		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
+		conn_state_set(conn, CONN_OFFERED, conn->cell->reason);
+		return;
+	}
+	if (conn_state(conn) == CONN_JOINED && (status & CELL_ARMED) && state_swap(conn, CONN_JOINED, CONN_ARMED)) {
+		conn->attach_countdown = 0;
+		conn_state_set(conn, CONN_ARMED, REASON_ARMED);
+	}
+	if (conn_state(conn) == CONN_ARMED && !conn->ledger)
+		attach(conn);
+}
+
+static void watching_step(struct conn *conn, int fd)
+{
+	struct endpoints ends;
+
+	if (!config.eager)
+		offer(conn, fd);
+	else if (prepare(conn, fd, &ends))
+		join(conn, fd, CONN_WATCHING);
+}
+
+static void offered_step(struct conn *conn, int fd, bool may_join)
+{
+	struct session_memory *memory;
+
+	if (conn->turns >= conn->retry_at_turn) {
+		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
+		enum channel_state channel = channel_session(&memory, false);
+		if (channel == CHANNEL_NONE || conn->session_epoch != channel_epoch()) {
+			/* The helper that knew of the offer is gone, or does not answer: anew, later. */
+			state_swap(conn, CONN_OFFERED, CONN_WATCHING);
+			return;
+		}
+	}
+	uint32_t status = atomic_load(&conn->cell->status);
+	if (may_join && (status & CELL_MATCHED) && conn->turns >= conn->join_at_turn)
+		join(conn, fd, CONN_OFFERED);
+}
+
+void lifecycle_step(struct conn *conn, int fd, bool may_join)
+{
+	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
+
+	if (!fork_in_vfork_child()) {
+		fork_notice();
+		uint32_t state = conn_state(conn);
+
+		if (state == CONN_WATCHING)
+			watching_step(conn, fd);
+		else if (state == CONN_OFFERED)
+			offered_step(conn, fd, may_join);
+		state = conn_state(conn);
+		if (state == CONN_JOINED || state == CONN_ARMED || state == CONN_PINNED)
+			joined_step(conn);
+	}
+	lifecycle_quiet_end(quiet);
+}
+
+static void opened(int fd, bool accepted)
+{
+	struct conn *conn = conn_open(fd, accepted);
+
+	if (!conn || !config.eager)
+		return;
+	lifecycle_step(conn, fd, true);
+	if (conn_state(conn) == CONN_WATCHING && conn->attempts == 0)
+		conn->retry_at_turn = conn->turns; /* not established yet: at the first call on it */
+}
+
+void lifecycle_connected(int fd)
+{
+	opened(fd, false);
+}
+
+void lifecycle_accepted(int fd)
+{
+	opened(fd, true);
+}
+
+void lifecycle_open_door(void)
+{
+	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
+
+	channel_open_door();
+	lifecycle_quiet_end(quiet);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The life of an end (see the design): watching, offered, joining, joined, armed, left or refused.
+ *
+ * None of these functions fails the application: they do what can be done within the bound and leave errno as it was.
+ */
+#ifndef SMACCEL_LIFECYCLE_H
+#define SMACCEL_LIFECYCLE_H
+
+#include <stdbool.h>
+
+#include "conn.h"
+
+/* After a successful connect() (0 or EINPROGRESS) or accept() on a TCP socket: tracks it, and joins at once when
+ * SMACCEL_ADMIT=eager. */
+void lifecycle_connected(int fd);
+void lifecycle_accepted(int fd);
+
+/* Early occasions to open the door: the first socket() of a stream type, or listen(). */
+void lifecycle_open_door(void);
+
+/* Whether the connection has something to do before its next receive or send: a few loads. */
+static inline bool lifecycle_due(const struct conn *conn)
+{
+	struct memory_cell *cell = atomic_load_explicit(&((struct conn *)conn)->cell, memory_order_acquire);
+	uint32_t status = cell ? atomic_load_explicit(&cell->status, memory_order_acquire) : 0;
+
+	switch (conn_state(conn)) {
+	case CONN_WATCHING:
+		return conn->turns >= conn->retry_at_turn;
+	case CONN_OFFERED:
+		return ((status & CELL_MATCHED) && conn->turns >= conn->join_at_turn) ||
+		       conn->turns >= conn->retry_at_turn;
+	case CONN_JOINED:
+		return (status & (CELL_ARMED | CELL_TAKEN_OUT)) != 0;
+	case CONN_ARMED:
+		return (status & CELL_TAKEN_OUT) ||
+		       (!atomic_load_explicit(&((struct conn *)conn)->ledger, memory_order_relaxed) && cell &&
+			cell->ledger_id);
+	case CONN_PINNED:
+		return (status & CELL_TAKEN_OUT) != 0;
+	default:
+		return false;
+	}
+}
+/* Does it: offers, joins, attaches the ledger, takes notice of having been taken out. Waits for the helper only in a
+ * join, at most CHANNEL_WAIT_MS. may_join: this is the entry of a receive, or of a send of an end that only sends. */
+void lifecycle_step(struct conn *conn, int fd, bool may_join);
+
+/* The last fd of this process is about to be closed: takes back what is in flight (invariant 6). Called by
+ * conn_fd_drop(). Returns true if the caller must shutdown(fd, SHUT_WR) before the real close, because a stopped
+ * helper holds a duplicate. */
+bool lifecycle_closing(struct conn *conn, int fd);
+
+/* The application does something that a joined end cannot honour (option, call). Before joining: the end is refused
+ * for good with that reason. Joined: it leaves, within the bound. True if the socket is now plain TCP (or never was
+ * anything else), false if it could only be pinned. */
+bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason);
+
+/* The fd goes to a program or process that the shim does not see (exec, posix_spawn, SCM_RIGHTS): like make_plain, but
+ * goes ahead pinned if it cannot leave. */
+void lifecycle_give_away(struct conn *conn, int fd, enum sm_reason reason);
+/* give_away for every tracked fd without FD_CLOEXEC; for exec. Does nothing in a vfork child. */
+void lifecycle_before_exec(void);
+
+/* A thread is in the middle of a join or an attach: waits a moment for it, unless it is this very thread. */
+void lifecycle_settle(struct conn *conn);
+
+/* pthread_atfork child handler (and detection of a raw fork): forgets session, channel and thread slots of the parent. */
+void lifecycle_forked(void);
+
+#endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Thread slots: see threads.h. */
+#include "threads.h"
+
+#include <linux/membarrier.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define SLOTS 4096
+
+static struct thread_slot slots[SLOTS] __attribute__((aligned(64)));
+static struct thread_slot slot_shared; /* for threads beyond SLOTS: nobody can say where they are */
+static _Atomic uint32_t slots_used;    /* high-water mark */
+static _Atomic bool slots_overflowed;
+static pthread_key_t exit_key;
+static bool exit_key_valid;
+
+__thread struct thread_slot *thread_self __attribute__((tls_model("initial-exec")));
+
+int32_t thread_tid(void)
+{
+	return (int32_t)syscall(SYS_gettid);
+}
+
+static void thread_exited(void *value)
+{
+	struct thread_slot *slot = value;
+
+	atomic_store(&slot->inside, 0);
+	thread_self = NULL;
+	atomic_store(&slot->tid, 0);
+}
+
+void threads_init(void)
+{
+	exit_key_valid = pthread_key_create(&exit_key, thread_exited) == 0;
+	syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+}
+
+struct thread_slot *thread_register(void)
+{
+	int32_t tid = thread_tid();
+
+	for (uint32_t i = 0; i < SLOTS && exit_key_valid; i++) {
+		int32_t expected = 0;
+
+		if (atomic_load_explicit(&slots[i].tid, memory_order_relaxed) != 0 ||
+		    !atomic_compare_exchange_strong(&slots[i].tid, &expected, tid))
+			continue;
+		uint32_t used = atomic_load(&slots_used);
+		while (used < i + 1 && !atomic_compare_exchange_weak(&slots_used, &used, i + 1))
+			;
+		thread_self = &slots[i];
+		pthread_setspecific(exit_key, thread_self);
+		return thread_self;
+	}
+	atomic_store(&slots_overflowed, true);
+	thread_self = &slot_shared;
+	return thread_self;
+}
+
+void threads_forked(void)
+{
+	uint32_t used = atomic_load(&slots_used);
+
+	for (uint32_t i = 0; i < used; i++) {
+		if (&slots[i] == thread_self) {
+			atomic_store(&slots[i].tid, thread_tid());
+			continue;
+		}
+		atomic_store(&slots[i].inside, 0);
+		atomic_store(&slots[i].tid, 0);
+	}
+	if (thread_self != &slot_shared)
+		atomic_store(&slots_overflowed, false);
+}
+
+bool threads_others_inside(uint32_t conn_index)
+{
+	if (atomic_load(&slots_overflowed))
+		return true;
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0) {
+		/* Not registered (a fork through a raw clone), or filtered: without it nothing can be shown. */
+		if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0 ||
+		    syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0)
+			return true;
+	}
+	uint32_t used = atomic_load(&slots_used);
+	for (uint32_t i = 0; i < used; i++) {
+		if (&slots[i] != thread_self && atomic_load(&slots[i].inside) == conn_index)
+			return true;
+	}
+	return false;
+}

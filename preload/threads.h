@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Which thread of this process is inside a call on which connection.
+ *
+ * Each thread marks itself with plain stores in a slot of its own; who needs to know (a join, an attach: rare) runs
+ * membarrier(PRIVATE_EXPEDITED), which makes every mark that precedes a look at the connection's state visible, and
+ * scans. A count per connection would be left wrong by fork, SIGKILL and siglongjmp; a mark is overwritten by the
+ * thread's next call and dies with the thread.
+ */
+#ifndef SMACCEL_THREADS_H
+#define SMACCEL_THREADS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct thread_slot {
+	_Atomic int32_t tid; /* 0: free */
+	_Atomic uint32_t inside; /* index of a conn, or 0 */
+	uint32_t padding[14];
+};
+
+extern __thread struct thread_slot *thread_self __attribute__((tls_model("initial-exec")));
+
+void threads_init(void);
+struct thread_slot *thread_register(void); /* never NULL */
+void threads_forked(void);                 /* child: only this thread is left */
+int32_t thread_tid(void);
+
+/* Marks this thread; returns what thread_leave() must restore (calls nest in signal handlers). The caller looks at the
+ * connection's state only after this. */
+static inline uint32_t thread_enter(uint32_t conn_index)
+{
+	struct thread_slot *slot = thread_self ? thread_self : thread_register();
+	uint32_t previous = atomic_load_explicit(&slot->inside, memory_order_relaxed);
+
+	atomic_store_explicit(&slot->inside, conn_index, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst); /* the other half of the fence is the scanner's membarrier */
+	return previous;
+}
+static inline void thread_leave(uint32_t previous)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	atomic_store_explicit(&thread_self->inside, previous, memory_order_relaxed);
+}
+
+/* Whether a thread other than the caller is, or cannot be shown not to be, inside a call on the connection. The caller
+ * has changed the connection's state first, so that threads that come later see that. */
+bool threads_others_inside(uint32_t conn_index);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Receiving and sending on a tracked connection. The wrappers of intercept_*.c describe the call and hand it over here;
+ * calls on fds that are not ours never come here.
+ */
+#ifndef SMACCEL_TRANSFER_H
+#define SMACCEL_TRANSFER_H
+
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "conn.h"
+
+/* A receive as the application made it. `message` describes it as recvmsg would; for read() and recv() the wrapper fills one
+ * iovec and leaves name and control empty. `perform` does the application's own call, unchanged, through libc's real
+ * function (so that cancellation points and errno stay libc's). */
+struct receive_call {
+	int fd;
+	int flags;             /* of recv; 0 for read() */
+	size_t bytes;          /* room in all iovecs */
+	struct msghdr *message; /* msg_namelen, msg_controllen, msg_flags are results for recvmsg() */
+	ssize_t (*perform)(const struct receive_call *call);
+	const void *arguments; /* for perform */
+};
+ssize_t transfer_receive(struct conn *conn, const struct receive_call *call);
+
+/* A send. perform as above. `bytes` is what the call may send at the most. */
+struct send_call {
+	int fd;
+	int flags; /* of send; 0 for write() */
+	size_t bytes;
+	const struct msghdr *message; /* NULL if the call cannot be expressed so (sendfile, splice) */
+	ssize_t (*perform)(const struct send_call *call);
+	const void *arguments;
+};
+ssize_t transfer_send(struct conn *conn, const struct send_call *call);
+
+/* splice(2) out of a tracked socket into a pipe, and ioctl(FIONREAD) of one. Same results as the calls: -1 with errno. */
+ssize_t transfer_splice_out(struct conn *conn, int fd, int pipe_fd, size_t bytes, unsigned flags);
+int transfer_unread(struct conn *conn, int fd, int *bytes_out);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Shared by the transfer_*.c files. */
+#ifndef SMACCEL_TRANSFER_INTERNAL_H
+#define SMACCEL_TRANSFER_INTERNAL_H
+
+#include <fcntl.h>
+
+#include "ledger.h"
+#include "lifecycle.h"
+#include "real.h"
+#include "threads.h"
+#include "transfer.h"
+
+/* A single read or write of this size counts like a turn: bulk pays too. */
+#define TRANSFER_LARGE_BYTES 16384
+
+/* Asked each time, never cached: another process may share the file description. */
+static inline bool transfer_fd_nonblocking(int fd)
+{
+	return (real_fcntl(fd, F_GETFL) & O_NONBLOCK) != 0;
+}
+
+/* Marks the thread as inside a call on the connection, when possible not in the middle of another thread's join. The
+ * state is to be looked at after this. Ends with thread_leave(). */
+static inline uint32_t transfer_enter(struct conn *conn)
+{
+	uint32_t previous = thread_enter(conn->index);
+
+	if (__builtin_expect(conn_state(conn) == CONN_JOINING, 0)) {
+		thread_leave(previous);
+		lifecycle_settle(conn);
+		previous = thread_enter(conn->index);
+	}
+	return previous;
+}
+
+/* Fills `out` (room for `capacity`) with the part of `in` that starts `skip` bytes in and is at most `limit` long.
+ * Returns the number of iovecs. */
+size_t transfer_iov_window(const struct iovec *in, size_t count, size_t skip, size_t limit, struct iovec *out,
+			   size_t capacity);
+
+/* A receive on an end that is or was in the sockhash, with TCP's results (transfer_repair.c). */
+ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger);
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* splice(2) out of an end in the sockhash, and FIONREAD of one: the kernel's own answers miss redirected or passed
+ * bytes (facts 6 and 8). */
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "channel.h"
+#include "transfer_internal.h"
+
+#define SPLICE_PIECE_BYTES 65536
+#define PEEK_BYTES 4096
+
+struct plain_receive {
+	void *buffer;
+	size_t bytes;
+};
+
+static ssize_t perform_recv(const struct receive_call *call)
+{
+	const struct plain_receive *plain = call->arguments;
+
+	return real_recv(call->fd, plain->buffer, plain->bytes, call->flags);
+}
+
+static ssize_t receive(struct conn *conn, int fd, void *buffer, size_t bytes, int flags)
+{
+	struct plain_receive plain = { buffer, bytes };
+	struct iovec iov = { buffer, bytes };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct receive_call call = { .fd = fd, .flags = flags, .bytes = bytes, .message = &message,
+				     .perform = perform_recv, .arguments = &plain };
+
+	return transfer_receive(conn, &call);
+}
+
+/* How much a write to the pipe takes at once without blocking; 0: full. -EINVAL: not a pipe. */
+static ssize_t pipe_room(int pipe_fd)
+{
+	struct pollfd poller = { .fd = pipe_fd, .events = POLLOUT };
+	int size = real_fcntl(pipe_fd, F_GETPIPE_SZ), used = 0;
+
+	if (size < 0)
+		return -EINVAL;
+	if (real_ioctl(pipe_fd, FIONREAD, &used) == 0 && used == 0)
+		return size;
+	return poll(&poller, 1, 0) == 1 ? PIPE_BUF : 0;
+}
+
+/* Peek, write what the pipe takes, then consume exactly that: nothing is lost when the pipe is full. */
+ssize_t transfer_splice_out(struct conn *conn, int fd, int pipe_fd, size_t bytes, unsigned flags)
+{
+	char buffer[SPLICE_PIECE_BYTES];
+	ssize_t room = pipe_room(pipe_fd);
+
+	if (room < 0 || (room == 0 && (flags & SPLICE_F_NONBLOCK))) {
+		errno = room < 0 ? EINVAL : EAGAIN;
+		return -1;
+	}
+	size_t want = bytes < sizeof(buffer) ? bytes : sizeof(buffer);
+	if (want > (size_t)room)
+		want = room ? (size_t)room : PIPE_BUF;
+	ssize_t peeked = receive(conn, fd, buffer, want, MSG_PEEK | (flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0));
+	if (peeked <= 0)
+		return peeked;
+	ssize_t written = real_write(pipe_fd, buffer, (size_t)peeked);
+	if (written <= 0)
+		return written;
+	return receive(conn, fd, buffer, (size_t)written, MSG_DONTWAIT);
+}
+
+/* The lower bound that a peek gives. */
+static int peek_unread(int fd)
+{
+	char buffer[PEEK_BYTES];
+	ssize_t queued = real_recv(fd, NULL, 1u << 30, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+
+	if (queued >= 0)
+		return queued > INT_MAX ? INT_MAX : (int)queued;
+	queued = real_recv(fd, buffer, sizeof(buffer), MSG_PEEK | MSG_DONTWAIT);
+	return queued > 0 ? (int)queued : 0;
+}
+
+int transfer_unread(struct conn *conn, int fd, int *bytes_out)
+{
+	const uint32_t both = WIRE_FEATURE_FIONREAD_COUNTS_TCP | WIRE_FEATURE_FIONREAD_COUNTS_PSOCK;
+	int saved = errno, kernel_bytes = 0;
+
+	if (real_ioctl(fd, FIONREAD, &kernel_bytes) != 0)
+		return -1;
+	uint32_t previous = transfer_enter(conn);
+	struct ledger_cell *ledger = atomic_load_explicit(&conn->ledger, memory_order_acquire);
+	int64_t unread = ledger ? ledger_unread_in(conn, ledger) : 0;
+
+	thread_leave(previous);
+	if ((channel_features() & both) != both) {
+		if (kernel_bytes == 0)
+			kernel_bytes = peek_unread(fd);
+		/* INT64_MAX: the peer does not report. Above what the kernel can hold: the peer lies. */
+		if (kernel_bytes > 0 && unread > kernel_bytes && unread < INT_MAX)
+			kernel_bytes = (int)unread;
+	}
+	*bytes_out = kernel_bytes;
+	errno = saved;
+	return 0;
+}

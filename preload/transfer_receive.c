@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Receiving on a tracked connection: life steps before, the call, the accounts after. */
+#include <errno.h>
+
+#include "transfer_internal.h"
+
+size_t transfer_iov_window(const struct iovec *in, size_t count, size_t skip, size_t limit, struct iovec *out,
+			   size_t capacity)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < count && used < capacity && limit > 0; i++) {
+		if (skip >= in[i].iov_len) {
+			skip -= in[i].iov_len;
+			continue;
+		}
+		size_t bytes = in[i].iov_len - skip;
+		if (bytes > limit)
+			bytes = limit;
+		out[used].iov_base = (char *)in[i].iov_base + skip;
+		out[used++].iov_len = bytes;
+		limit -= bytes;
+		skip = 0;
+	}
+	return used;
+}
+
+static void account(struct conn *conn, struct ledger_cell *ledger, size_t bytes)
+{
+	if (ledger)
+		ledger_consumed(conn, ledger, bytes);
+	else
+		atomic_fetch_add_explicit(&conn->received, bytes, memory_order_relaxed);
+	conn->last_was_receive = 1;
+	if (bytes >= TRANSFER_LARGE_BYTES)
+		conn->turns++;
+}
+
+ssize_t transfer_receive(struct conn *conn, const struct receive_call *call)
+{
+	if (__builtin_expect(lifecycle_due(conn), 0))
+		lifecycle_step(conn, call->fd, true);
+
+	uint32_t previous = transfer_enter(conn);
+	uint32_t generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
+	struct ledger_cell *ledger = atomic_load_explicit(&conn->ledger, memory_order_acquire);
+	ssize_t result = conn_is_joined(conn) ? transfer_receive_repaired(conn, call, ledger) : call->perform(call);
+
+	/* Another generation: the application closed it meanwhile, these bytes are no longer of this connection. */
+	if (result > 0 && !(call->flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB)) &&
+	    atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)
+		account(conn, ledger, (size_t)result);
+	thread_leave(previous);
+	return result;
+}

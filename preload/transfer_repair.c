@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Receives on an end in the sockhash, with the results that TCP would give.
+ *
+ * What is repaired (numbers of KERNEL-FACTS):
+ *   2  one receive never merges redirected and passed bytes: a short read is topped up when more is behind it
+ *   3  two blocking readers can strand one of them: only one thread at a time sleeps in recv (cell->reader), others
+ *      poll and receive with MSG_DONTWAIT
+ *   4  EAGAIN on a blocking fd after a wake-up that brought no data: the receive goes on
+ *   5  MSG_WAITALL: collected piece by piece
+ */
+#include <errno.h>
+#include <poll.h>
+#include <sys/time.h>
+#include <time.h>
+
+#include "endpoint.h"
+#include "signals.h"
+#include "transfer_internal.h"
+
+#define WINDOW_IOVECS 64
+#define TOP_UPS_MAX 64
+/* CLOCK_MONOTONIC_COARSE advances in steps of up to 10 ms (CONFIG_HZ=100). */
+#define COARSE_STEP_MS 10
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* One receive that does not wait, of what is left after `done` bytes. */
+static ssize_t receive_now(const struct receive_call *call, size_t done)
+{
+	int flags = (call->flags & ~MSG_WAITALL) | MSG_DONTWAIT;
+	struct iovec window[WINDOW_IOVECS];
+	struct msghdr rest = { .msg_iov = window };
+
+	if (done == 0)
+		return real_recvmsg(call->fd, call->message, flags);
+	rest.msg_iovlen = transfer_iov_window(call->message->msg_iov, call->message->msg_iovlen, done, SIZE_MAX, window,
+					      WINDOW_IOVECS);
+	return rest.msg_iovlen ? real_recvmsg(call->fd, &rest, flags) : 0;
+}
+
+/* The fd still names this connection: another thread may have closed it and the number be in use again. */
+static bool same_connection(const struct conn *conn, uint32_t generation, int fd)
+{
+	return atomic_load(&((struct conn *)conn)->generation) == generation && conn_get(fd) == conn &&
+	       (conn->cookie == 0 || endpoint_cookie(fd) == conn->cookie);
+}
+
+/* SO_RCVTIMEO in ms; -1: none. */
+static int receive_timeout_ms(int fd)
+{
+	struct timeval timeout = { 0 };
+	socklen_t length = sizeof(timeout);
+
+	if (real_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, &length) != 0 ||
+	    (timeout.tv_sec == 0 && timeout.tv_usec == 0))
+		return -1;
+	if (timeout.tv_sec > 2000000)
+		return -1;
+	int ms = (int)(timeout.tv_sec * 1000 + (timeout.tv_usec + 999) / 1000);
+	return ms;
+}
+
+enum wait_result { WAIT_AGAIN, WAIT_TIMED_OUT, WAIT_INTERRUPTED };
+
+/* poll(2) ends with EINTR after any handler; plain TCP restarts after a handler with SA_RESTART, unless SO_RCVTIMEO is
+ * set (signal(7)). Where handlers of both kinds are installed, EINTR is the answer that no program may misread. */
+static enum wait_result wait_readable(int fd, int64_t started_ms)
+{
+	int timeout_ms = receive_timeout_ms(fd), left_ms = -1;
+	struct pollfd poller = { .fd = fd, .events = POLLIN };
+
+	if (timeout_ms >= 0) {
+		int64_t left = started_ms + timeout_ms - now_ms();
+		if (left <= 0)
+			return WAIT_TIMED_OUT;
+		left_ms = (int)left;
+	}
+	int ready = poll(&poller, 1, left_ms);
+	if (ready == 0)
+		return WAIT_TIMED_OUT;
+	if (ready < 0 && errno == EINTR && (timeout_ms >= 0 || signals_any_interrupts()))
+		return WAIT_INTERRUPTED;
+	return WAIT_AGAIN;
+}
+
+/* A blocking receive in which this thread never sleeps in recv. */
+static ssize_t receive_polling(struct conn *conn, const struct receive_call *call, int64_t started_ms)
+{
+	uint32_t generation = atomic_load(&conn->generation);
+	bool all = (call->flags & MSG_WAITALL) && !(call->flags & MSG_PEEK);
+	bool blocking_known = false;
+	size_t done = 0;
+
+	for (;;) {
+		ssize_t result = receive_now(call, done);
+		if (result > 0) {
+			done += (size_t)result;
+			if (!all || done >= call->bytes)
+				return (ssize_t)done;
+			continue;
+		}
+		if (result == 0 || errno != EAGAIN)
+			return done ? (ssize_t)done : result;
+		if (!blocking_known && ((call->flags & MSG_DONTWAIT) || transfer_fd_nonblocking(call->fd))) {
+			errno = EAGAIN;
+			return done ? (ssize_t)done : -1;
+		}
+		blocking_known = true;
+		enum wait_result waited = same_connection(conn, generation, call->fd)
+						  ? wait_readable(call->fd, started_ms)
+						  : WAIT_INTERRUPTED;
+		if (waited == WAIT_AGAIN)
+			continue;
+		errno = waited == WAIT_TIMED_OUT ? EAGAIN : EINTR;
+		return done ? (ssize_t)done : -1;
+	}
+}
+
+/* May this thread sleep in recv itself? Not in the middle of a join (fact 3), not for MSG_WAITALL (fact 5), not where a
+ * handler may want EINTR (fact 4: recv would say EAGAIN), and not while another thread does. */
+static bool reader_claim(struct conn *conn, const struct receive_call *call, struct memory_cell *cell)
+{
+	uint32_t nobody = 0;
+
+	if ((call->flags & (MSG_WAITALL | MSG_DONTWAIT)) || !cell || conn_state(conn) == CONN_JOINING ||
+	    signals_any_interrupts())
+		return false;
+	return atomic_compare_exchange_strong_explicit(&cell->reader, &nobody, conn->index, memory_order_acquire,
+						       memory_order_relaxed);
+}
+
+/* The application's own call, asleep in recv if need be; on EAGAIN the polling receive takes over. */
+static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *call, struct memory_cell *cell)
+{
+	uint32_t generation = atomic_load(&conn->generation);
+	int64_t started_ms = now_ms();
+	ssize_t result = call->perform(call);
+
+	atomic_store_explicit(&cell->reader, 0, memory_order_release);
+	if (result >= 0 || errno != EAGAIN || transfer_fd_nonblocking(call->fd))
+		return result;
+	if (!same_connection(conn, generation, call->fd)) {
+		errno = EINTR;
+		return -1;
+	}
+	int timeout_ms = receive_timeout_ms(call->fd);
+	if (timeout_ms >= 0 && now_ms() + COARSE_STEP_MS >= started_ms + timeout_ms) {
+		errno = EAGAIN;
+		return -1;
+	}
+	return receive_polling(conn, call, started_ms);
+}
+
+/* Passed bytes may wait behind the redirected ones of a short read (fact 2). */
+static ssize_t top_up(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger, size_t done)
+{
+	uint32_t state = conn_state(conn);
+	int saved = errno;
+
+	if (state != CONN_JOINED && state != CONN_ARMED && state != CONN_PINNED && state != CONN_LEAVING)
+		return (ssize_t)done;
+	for (int i = 0; i < TOP_UPS_MAX && done < call->bytes; i++) {
+		if (ledger && ledger_unread_in(conn, ledger) <= (int64_t)done)
+			break;
+		ssize_t more = receive_now(call, done);
+		if (more <= 0)
+			break;
+		done += (size_t)more;
+	}
+	errno = saved;
+	return (ssize_t)done;
+}
+
+ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger)
+{
+	struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
+	ssize_t result;
+
+	if (!call->message || (call->flags & (MSG_ERRQUEUE | MSG_OOB)))
+		return call->perform(call);
+	if (reader_claim(conn, call, cell))
+		result = receive_sleeping(conn, call, cell);
+	else if ((call->flags & MSG_DONTWAIT) && !(call->flags & MSG_WAITALL))
+		result = call->perform(call);
+	else
+		result = receive_polling(conn, call, now_ms());
+	if (result > 0 && (size_t)result < call->bytes && !(call->flags & MSG_PEEK))
+		result = top_up(conn, call, ledger, (size_t)result);
+	return result;
+}

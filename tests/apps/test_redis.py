@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""redis-server, redis-benchmark and a client that checks every answer, all unmodified."""
+import sys
+from pathlib import Path
+
+import pytest
+from support.apps import ARMS, Server
+from support.program import Program, run
+
+CHECK = Path(__file__).with_name("redis_check.py")
+
+
+def redis_server(*options):
+    return lambda port, directory: ["redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", directory,
+                                    "--save", "", "--appendonly", "no", "--daemonize", "no", *options]
+
+
+@pytest.mark.parametrize("threads", [1, 2], ids=["one-thread", "io-threads"])
+@pytest.mark.parametrize("arm", ARMS, ids=str)
+def test_redis_answers(helper, arm, threads):
+    command = redis_server("--io-threads", threads, "--io-threads-do-reads", "yes")
+    with Server(command, arm, helper.socket) as server, helper.counting() as grown:
+        seen = run([sys.executable, CHECK, server.port, 3], arm, helper.socket, timeout=15)
+    assert seen["answers"] > 200
+    if arm.accelerated:
+        assert grown["redirected_bytes"] > 0.5 * seen["bytes"], f"{seen} {grown}\n{helper.explain()}"
+
+
+@pytest.mark.parametrize("pipeline", [1, 16])
+@pytest.mark.parametrize("arm", ARMS, ids=str)
+def test_redis_benchmark(helper, arm, pipeline):
+    requests, tests = 20000 * (1 if pipeline == 1 else 3), 3
+    with Server(redis_server(), arm, helper.socket) as server, helper.counting() as grown, \
+            Program(["redis-benchmark", "-h", "127.0.0.1", "-p", server.port, "-n", requests, "-c", 50, "-P", pipeline,
+                     "-t", "set,get,incr", "--csv"], arm, helper.socket) as benchmark:
+        assert benchmark.wait(30) == 0, benchmark.describe()
+        rows = [line.split(",") for line in benchmark.out.splitlines() if line.startswith(('"SET"', '"GET"', '"INCR"'))]
+        assert len(rows) == tests and all(float(row[1].strip('"')) > 0 for row in rows), benchmark.describe()
+        assert "rror" not in benchmark.out + benchmark.err.replace("WARNING", ""), benchmark.describe()
+    if arm.accelerated:
+        assert grown["redirected_msgs"] > 0.8 * 2 * tests * requests / pipeline, f"{grown}\n{helper.explain()}"

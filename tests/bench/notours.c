@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What a call costs on an fd that is no connection: the wrappers' way out. Prints ns a call of a few calls that do next to
+ * nothing in the kernel; the quietest tenth of many short batches, as interruptions only ever add.
+ *   notours [--seconds S] [--client-cpu N] */
+#include "bench.h"
+#include <fcntl.h>
+
+#define BATCH 2000
+#define BATCHES_MAX 100000u
+
+static int null_fd, pair[2];
+
+static void do_write(void)
+{
+	char byte = 0;
+
+	must(write(null_fd, &byte, 1));
+}
+
+static void do_read(void)
+{
+	char byte;
+
+	must(read(null_fd, &byte, 1));
+}
+
+/* A socket, but no TCP connection: nothing there, EAGAIN. */
+static void do_recv(void)
+{
+	char byte;
+
+	if (recv(pair[0], &byte, 1, MSG_DONTWAIT) >= 0 || errno != EAGAIN)
+		exit(1);
+}
+
+static double measure(void (*call)(void), double seconds, uint64_t *samples)
+{
+	uint64_t end = now_ns() + (uint64_t)(seconds * 1e9), before = now_ns();
+	size_t count = 0;
+
+	while (before < end && count < BATCHES_MAX) {
+		uint64_t after;
+
+		for (int i = 0; i < BATCH; i++)
+			call();
+		after = now_ns();
+		samples[count++] = after - before;
+		before = after;
+	}
+	qsort(samples, count, sizeof(*samples), compare_samples);
+	return (double)percentile(samples, count, 0.1) / BATCH;
+}
+
+int main(int argc, char **argv)
+{
+	double seconds = argument(argc, argv, "seconds", 1) / 3;
+	uint64_t *samples = calloc(BATCHES_MAX, sizeof(*samples));
+
+	if (!samples)
+		return 2;
+	bound_lifetime(seconds * 3 + 10);
+	pin_to_cpu((int)argument(argc, argv, "client-cpu", 0));
+	null_fd = must(open("/dev/null", O_RDWR));
+	must(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	printf("{\"write_ns\": %.2f, ", measure(do_write, seconds, samples));
+	printf("\"read_ns\": %.2f, ", measure(do_read, seconds, samples));
+	printf("\"recv_ns\": %.2f}\n", measure(do_recv, seconds, samples));
+	return 0;
+}

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The helper dies, ends, comes back, is switched off and on, in mid-traffic: nobody but the clock can tell."""
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+from support.apps import ACCELERATED, Commanded, fd_count, median, wait_until
+from support.helper import Helper
+from support.program import BUILD, PLAIN, built
+
+PAIRS = 6
+PAUSE_US = 5000
+
+
+def smaccel(helper, *command):
+    subprocess.run([str(BUILD / "smaccel"), *command], env={"SMACCEL_SOCKET": str(helper.socket)}, check=True, timeout=10)
+
+
+def armed(helper):
+    return helper.totals()["pairs_armed"]
+
+
+def traffic_grows(traffic, by=200_000):
+    """Traffic goes on: waits until that many more bytes went there and back."""
+    start = traffic.ask("stat")["bytes"]
+    return wait_until(lambda: max(0, traffic.ask("stat")["bytes"] - start - by), 10, traffic.describe)
+
+
+def start_traffic(helper, traffic):
+    traffic.answer(5)
+    traffic.ask(f"open {PAIRS}")
+    traffic.ask("go")
+    wait_until(lambda: armed(helper) == PAIRS, 10, helper.explain)
+    traffic_grows(traffic)
+
+
+@pytest.fixture
+def traffic_of():
+    """Makes traffic programs; ends them all."""
+    programs = []
+
+    def make(arm, helper_socket=None):
+        programs.append(Commanded([built("chaos/traffic")], arm, helper_socket))
+        return programs[-1]
+
+    yield make
+    for program in programs:
+        program.end()
+
+
+def plain_probe_us(traffic_of):
+    """What connecting and a first exchange take beside the same traffic, on plain TCP."""
+    traffic = traffic_of(PLAIN)
+    traffic.answer(5)
+    traffic.ask(f"open {PAIRS}")
+    traffic.ask("go")
+    pause = median(traffic.ask("probe 60")["us"])
+    traffic.ask("halt")
+    return pause
+
+
+@pytest.mark.parametrize("end", ["kill", "term"])
+@pytest.mark.parametrize("arm", ACCELERATED, ids=str)
+def test_helper_gone_and_back(arm, end, traffic_of):
+    plain_us = plain_probe_us(traffic_of)
+    with Helper() as helper:
+        traffic = traffic_of(arm, helper.socket)
+        start_traffic(helper, traffic)
+
+        # Gone: what is armed runs on, what is new is plain TCP at once.
+        before = helper.totals()
+        if end == "kill":
+            helper.kill()
+        else:
+            assert helper.stop() == 0, helper.log
+        bytes_at_death = traffic.ask("stat")["bytes"]
+        traffic_grows(traffic)
+        gone_us = median(traffic.ask("probe 60")["us"])
+        assert gone_us <= plain_us + PAUSE_US
+        traffic_grows(traffic)
+        gone_bytes = traffic.ask("stat")["bytes"] - bytes_at_death
+
+        # Back: the old pairs were redirecting all the while, and still are.
+        helper.start()
+        back = helper.totals()
+        assert back["redirected_bytes"] - before["redirected_bytes"] >= 0.5 * gone_bytes, helper.explain()
+        assert back["pairs_armed"] == PAIRS, helper.explain()
+        with helper.counting() as grown:
+            traffic_grows(traffic)
+        assert grown["redirected_bytes"] > 100_000, helper.explain()
+
+        # And new ones are accelerated again.
+        traffic.ask(f"open {PAIRS}")
+        wait_until(lambda: armed(helper) == 2 * PAIRS, 10, helper.explain)
+        traffic.ask("halt")
+        with helper.counting() as grown:
+            turns = traffic.ask("turns 20")["turns"]
+        assert grown["redirected_msgs"] >= 1.8 * turns, helper.explain()
+        traffic.commands.write("quit\n")
+        assert traffic.wait(10) == 0, traffic.describe()
+        wait_until(lambda: armed(helper) == 0, 10, helper.explain)
+
+
+@pytest.mark.parametrize("arm", ACCELERATED, ids=str)
+def test_helper_killed_again_and_again(arm, traffic_of):
+    """Kills at random points of joins and arms; what a dead helper left half done is put right by the next."""
+    with Helper() as helper:
+        fds_idle = fd_count(helper.pid)
+        traffic = traffic_of(arm, helper.socket)
+        start_traffic(helper, traffic)
+        probing = threading.Thread(target=lambda: [traffic.ask("open 2") and traffic.ask("probe 40") for _ in range(10)])
+        probing.start()
+        for i in range(8):
+            time.sleep(0.02 + 0.013 * i)
+            helper.kill()
+            time.sleep(0.01 * (i % 3))
+            helper.start()
+        probing.join(30)
+        assert not probing.is_alive()
+        traffic_grows(traffic)
+        traffic.ask("open 4")
+        with helper.counting() as grown:
+            traffic_grows(traffic)
+        assert grown["redirected_bytes"] > 0, helper.explain()
+        assert grown["sockets_joined"] > 0 or armed(helper) >= 4, helper.explain()
+        traffic.commands.write("quit\n")
+        assert traffic.wait(10) == 0, traffic.describe()
+        wait_until(lambda: fd_count(helper.pid) <= fds_idle, 5, helper.explain)
+        wait_until(lambda: armed(helper) == 0, 10, helper.explain)
+
+
+@pytest.mark.parametrize("arm", ACCELERATED, ids=str)
+def test_off_and_on_in_mid_traffic(arm, traffic_of):
+    with Helper() as helper:
+        traffic = traffic_of(arm, helper.socket)
+        start_traffic(helper, traffic)
+        for _ in range(3):
+            smaccel(helper, "off")
+            time.sleep(0.02)  # messages whose verdict was under way
+            with helper.counting() as grown:
+                traffic_grows(traffic)
+            assert grown["redirected_msgs"] == 0, helper.explain()
+            assert grown["passed_msgs"] > 0, helper.explain()
+            smaccel(helper, "on")
+            with helper.counting() as grown:
+                traffic_grows(traffic)
+            assert grown["redirected_bytes"] > 100_000, helper.explain()
+        smaccel(helper, "off")
+        traffic.ask("open 3")
+        traffic_grows(traffic)
+        assert armed(helper) == PAIRS, helper.explain()
+        smaccel(helper, "on")
+        wait_until(lambda: armed(helper) == PAIRS + 3, 10, helper.explain)
+        traffic_grows(traffic)
+        traffic.commands.write("quit\n")
+        assert traffic.wait(10) == 0, traffic.describe()
+
+
+def test_sigint_ends_as_sigterm():
+    with Helper() as helper:
+        helper.signal(signal.SIGINT)
+        assert helper.process.wait(5) == 0, helper.log

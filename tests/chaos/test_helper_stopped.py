@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The helper is stopped (SIGSTOP): one bounded wait a process, nothing joins late, and close() is FIN all the same."""
+import contextlib
+import random
+import signal
+import socket
+import threading
+import time
+
+import pytest
+from support.apps import ACCELERATED, Commanded, median, ss_rows, wait_until
+from support.helper import Helper
+from support.program import PLAIN, Program, built
+
+BOUND_US = 50_000  # how long a join may wait for the helper
+SLACK_US = 40_000  # scheduling
+FIN_US = 5_000
+
+
+@contextlib.contextmanager
+def calls_of(arm, helper_socket=None):
+    with Commanded([built("chaos/timed_calls")], arm, helper_socket) as calls:
+        calls.answer(5)
+        yield calls
+
+
+def assert_one_timeout(calls):
+    """At most one call of each process was held up, and not beyond the bound."""
+    seen = calls.ask("calls")
+    for process in ("client", "server"):
+        assert seen[process]["long_calls"] <= 1, seen
+        assert seen[process]["worst_us"] <= BOUND_US + SLACK_US, seen
+    return seen
+
+
+def joined(helper):
+    return sum(row["state"] in ("joined", "armed", "joining") for row in ss_rows(helper))
+
+
+def assert_nothing_joins_late(helper, calls, rows):
+    """With no traffic at all, whatever joins now is a request of the time when the helper was stopped."""
+    helper.signal(signal.SIGCONT)
+    before = helper.totals()
+    time.sleep(0.3)
+    after = helper.totals()
+    assert after["sockets_joined"] <= before["sockets_joined"], helper.explain()
+    assert after["pairs_armed"] <= before["pairs_armed"], helper.explain()
+    assert joined(helper) <= rows, ss_rows(helper)
+    calls.ask("turns 10")
+
+
+def plain_fin_us():
+    with calls_of(PLAIN) as calls:
+        calls.ask("open 30 5")
+        return median(calls.ask("close")["us"])
+
+
+@pytest.mark.parametrize("arm", ACCELERATED, ids=str)
+def test_stopped_before_the_program_starts(arm):
+    with Helper() as helper:
+        helper.signal(signal.SIGSTOP)
+        with calls_of(arm, helper.socket) as calls:
+            calls.ask("open 40 20")
+            assert_one_timeout(calls)
+            assert_nothing_joins_late(helper, calls, 0)
+
+
+@pytest.mark.parametrize("arm", ACCELERATED, ids=str)
+def test_stopped_in_mid_traffic(arm):
+    with Helper() as helper, calls_of(arm, helper.socket) as calls:
+        calls.ask("open 5 30")
+        wait_until(lambda: helper.totals()["pairs_armed"] == 5, 5, helper.explain)
+        rows = joined(helper)
+        calls.ask("calls")
+        helper.signal(signal.SIGSTOP)
+        with_armed = calls.ask("turns 30") and calls.ask("calls")
+        assert with_armed["client"]["long_calls"] == with_armed["server"]["long_calls"] == 0, with_armed
+        calls.ask("open 40 20")
+        assert_one_timeout(calls)
+        assert_nothing_joins_late(helper, calls, rows)
+
+
+@pytest.mark.parametrize("arm", ACCELERATED, ids=str)
+def test_stopped_close_gives_fin(arm):
+    plain_us = plain_fin_us()
+    with Helper() as helper, calls_of(arm, helper.socket) as calls:
+        calls.ask("open 10 30")
+        wait_until(lambda: helper.totals()["pairs_armed"] == 10, 5, helper.explain)
+        helper.signal(signal.SIGSTOP)
+        calls.ask("open 20 20")
+        fins = calls.ask("close")["us"]
+        helper.signal(signal.SIGCONT)
+        assert median(fins) <= plain_us + FIN_US, fins
+        assert max(fins) <= BOUND_US + SLACK_US, fins
+        wait_until(lambda: helper.totals()["pairs_armed"] == 0, 5, helper.explain)
+
+
+@pytest.mark.parametrize("arm", ACCELERATED, ids=str)
+def test_stopped_at_random_moments_close_gives_fin(arm):
+    """Each round has a join in flight, or not, when another thread closes the fd."""
+    generator = random.Random(1)
+    ended = threading.Event()
+    with Helper() as helper:
+
+        def stop_and_continue():
+            while not ended.is_set():
+                helper.signal(signal.SIGSTOP)
+                ended.wait(generator.uniform(0.001, 0.12))
+                helper.signal(signal.SIGCONT)
+                ended.wait(generator.uniform(0.001, 0.03))
+
+        flipping = threading.Thread(target=stop_and_continue)
+        flipping.start()
+        try:
+            with Program([built("chaos/close_race"), 150, 20000], arm, helper.socket) as race:
+                fins = race.result(60)["us"]
+        finally:
+            ended.set()
+            flipping.join()
+        assert median(fins) <= FIN_US, sorted(fins)
+        assert sorted(fins)[len(fins) * 9 // 10] <= BOUND_US + SLACK_US, sorted(fins)
+        assert helper.process.poll() is None, helper.log
+
+
+@pytest.mark.parametrize("arm", ACCELERATED, ids=str)
+def test_stopped_with_a_full_backlog(arm):
+    """A blocking connect() to a helper whose backlog is full would never return."""
+    with Helper() as helper, contextlib.ExitStack() as doors:
+        helper.signal(signal.SIGSTOP)
+        for _ in range(10000):
+            door = doors.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK))
+            try:
+                door.connect(str(helper.socket))
+            except BlockingIOError:
+                break
+        else:
+            pytest.fail("the backlog has no end")
+        with calls_of(arm, helper.socket) as calls:
+            calls.ask("open 20 20")
+            assert_one_timeout(calls)
+            helper.signal(signal.SIGCONT)
+            doors.close()
+            calls.ask("turns 20")

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The stalled reader: how much a sender gets rid of while nobody reads, and how the bytes come when the reader wakes.
+ *
+ *   stalled_reader [rcvbuf=N] [blocking=1] [stall_ms=N] [after=N] [chunk=N] [deadline=S]
+ *
+ * Warms the connection up with turns (so that it arms), then sends against a reader that sleeps for stall_ms, then reads
+ * everything and `after` bytes more while the sender goes on. Measured: bytes accepted early and at the end of the stall,
+ * samples with POLLOUT set, socket memory, the longest time without a byte after the wake-up, and what the counters of
+ * this network namespace say (run it in one of its own). One line of JSON; the test compares it with plain TCP's.
+ */
+#define _GNU_SOURCE
+#include <linux/sock_diag.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+
+#include "../support/watchdog.h"
+
+#define WARM_TURNS 64u
+#define READ_BYTES (64u << 10)
+#define SAMPLE_MS 100u
+#define SETTLE_MS 3000u /* when the first figure is taken: by then a sender has long stopped */
+
+static unsigned rcvbuf, blocking, stall_ms = 15000, chunk = 16384, deadline_s = 60;
+static uint64_t after_bytes = 8u << 20;
+static int sender_fd, receiver_fd;
+static struct pattern pattern;
+static _Atomic uint64_t sent_bytes, target_bytes = UINT64_MAX, in_send_since_us;
+
+struct result {
+	uint64_t early, stalled;
+	unsigned writable_samples, samples;
+	uint32_t receive_memory, send_memory;
+	uint64_t first_us, longest_us, longest_at, total;
+};
+
+static void *sender_main(void *argument)
+{
+	unsigned char *buffer = malloc(chunk);
+	struct pollfd wait = { .fd = sender_fd, .events = POLLOUT };
+
+	while (buffer && sent_bytes < target_bytes) {
+		uint64_t left = target_bytes - sent_bytes;
+		size_t bytes = left < chunk ? (size_t)left : chunk;
+		ssize_t got;
+
+		pattern_fill(&pattern, sent_bytes, buffer, bytes);
+		in_send_since_us = now_us();
+		got = send(sender_fd, buffer, bytes, MSG_NOSIGNAL);
+		in_send_since_us = 0;
+		if (got > 0)
+			sent_bytes += (uint64_t)got;
+		else if (errno != EAGAIN || blocking)
+			die("send: %zd", got);
+		else
+			poll(&wait, 1, 50);
+	}
+	shutdown(sender_fd, SHUT_WR);
+	free(buffer);
+	return argument;
+}
+
+static void warm_up(void)
+{
+	char message[64] = "";
+
+	for (unsigned i = 0; i < WARM_TURNS; i++)
+		if (write_whole(sender_fd, message, sizeof(message)) ||
+		    read_whole(receiver_fd, message, sizeof(message)) ||
+		    write_whole(receiver_fd, message, sizeof(message)) ||
+		    read_whole(sender_fd, message, sizeof(message)))
+			die("warm-up");
+}
+
+static uint32_t socket_memory(int fd, unsigned which)
+{
+	uint32_t memory[SK_MEMINFO_VARS] = { 0 };
+	socklen_t size = sizeof(memory);
+
+	getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size);
+	return memory[which];
+}
+
+static void stall(struct result *result)
+{
+	uint64_t start = now_us();
+	struct pollfd state = { .fd = sender_fd, .events = POLLOUT };
+
+	while (now_us() - start < stall_ms * 1000ull) {
+		pause_us(SAMPLE_MS * 1000);
+		if (now_us() - start < SETTLE_MS * 1000ull) {
+			result->early = sent_bytes;
+			continue;
+		}
+		result->samples++;
+		state.revents = 0;
+		if (poll(&state, 1, 0) == 1 && state.revents & POLLOUT)
+			result->writable_samples++;
+	}
+	result->stalled = sent_bytes;
+	result->receive_memory = socket_memory(receiver_fd, SK_MEMINFO_RMEM_ALLOC);
+	result->send_memory = socket_memory(sender_fd, SK_MEMINFO_WMEM_QUEUED);
+}
+
+static void drain(struct result *result)
+{
+	unsigned char *buffer = malloc(READ_BYTES);
+	uint64_t last = now_us();
+	ssize_t got, bad;
+
+	target_bytes = result->stalled + after_bytes;
+	while (buffer && (got = recv(receiver_fd, buffer, READ_BYTES, 0)) > 0) {
+		uint64_t now = now_us();
+
+		if (!result->total)
+			result->first_us = now - last;
+		if (now - last > result->longest_us) {
+			result->longest_us = now - last;
+			result->longest_at = result->total;
+		}
+		bad = pattern_verify(&pattern, result->total, buffer, (size_t)got);
+		if (bad >= 0) {
+			fprintf(stderr, "MISMATCH at offset %llu\n",
+				(unsigned long long)result->total + (unsigned long long)bad);
+			_exit(EXIT_WRONG);
+		}
+		result->total += (uint64_t)got;
+		last = now_us();
+	}
+	if (!buffer || got < 0)
+		die("receive");
+	free(buffer);
+}
+
+static void dump(void)
+{
+	uint64_t since = in_send_since_us;
+
+	fprintf(stderr, "sent %llu of %llu; %s; receiver holds %u bytes, sender %u\n", (unsigned long long)sent_bytes,
+		(unsigned long long)target_bytes, since ? "in send" : "not in send",
+		socket_memory(receiver_fd, SK_MEMINFO_RMEM_ALLOC), socket_memory(sender_fd, SK_MEMINFO_WMEM_QUEUED));
+}
+
+static void options_read(int count, char **options)
+{
+	for (int i = 0; i < count; i++) {
+		unsigned *numbers[] = { &rcvbuf, &blocking, &stall_ms, &chunk, &deadline_s };
+		const char *names[] = { "rcvbuf=", "blocking=", "stall_ms=", "chunk=", "deadline=" };
+		unsigned which = 0;
+
+		while (which < 5 && strncmp(options[i], names[which], strlen(names[which])))
+			which++;
+		if (which < 5)
+			*numbers[which] = (unsigned)strtoul(options[i] + strlen(names[which]), NULL, 0);
+		else if (!strncmp(options[i], "after=", 6))
+			after_bytes = strtoull(options[i] + 6, NULL, 0);
+		else
+			_exit(EXIT_USAGE);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct result result = { 0 };
+	pthread_t sender;
+	int listener;
+
+	signal(SIGPIPE, SIG_IGN);
+	options_read(argc - 1, argv + 1);
+	pattern = pattern_make(77, 0, 0, 0);
+	listener = loopback_listen("127.0.0.1", 0, 4, (int)rcvbuf);
+	sender_fd = loopback_connect("127.0.0.1", loopback_port(listener));
+	receiver_fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	if (receiver_fd < 0)
+		die("accept");
+	watchdog_start(deadline_s, dump);
+	warm_up();
+	if (!blocking)
+		fcntl(sender_fd, F_SETFL, O_NONBLOCK);
+	if (pthread_create(&sender, NULL, sender_main, NULL))
+		die("pthread_create");
+	stall(&result);
+	drain(&result);
+	pthread_join(sender, NULL);
+	printf("{\"early\": %llu, \"stalled\": %llu, \"samples\": %u, \"writable\": %u, \"receive_memory\": %u, "
+	       "\"send_memory\": %u, \"first_us\": %llu, \"longest_us\": %llu, \"longest_at\": %llu, \"total\": %llu, "
+	       "\"expected\": %llu}\n",
+	       (unsigned long long)result.early, (unsigned long long)result.stalled, result.samples,
+	       result.writable_samples, result.receive_memory, result.send_memory, (unsigned long long)result.first_us,
+	       (unsigned long long)result.longest_us, (unsigned long long)result.longest_at,
+	       (unsigned long long)result.total, (unsigned long long)result.stalled + after_bytes);
+	return 0;
+}

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Two network namespaces use the same 127.0.0.1 tuples at the same time, under one helper: never a byte across (invariant 2)."""
+import pytest
+
+from support.namespaces import Netns
+from support.program import EAGER, PLAIN, Program, auto, built
+
+PORT, CLIENT_PORT, CONCURRENCY, CONNECTIONS = 7000, 7100, 6, 120
+
+
+@pytest.mark.parametrize("arm", [PLAIN, EAGER, auto(1)], ids=str)
+def test_equal_tuples_in_two_namespaces(helper, arm):
+    """Six connections at any time, from six fixed ports, in both namespaces; the seeds differ, so that every token does."""
+    options = [f"port={PORT}", f"client_port={CLIENT_PORT}", f"client_ports={CONCURRENCY}", f"concurrency={CONCURRENCY}",
+               f"connections={CONNECTIONS}", "turns=60", "message_max=16384", "pause_us=500", "deadline=60"]
+    with Netns() as one, Netns() as two, helper.counting() as grown:
+        programs = []
+        try:
+            for seed, netns in ((1, one), (2, two)):
+                programs.append(Program([built("conformance/exchange"), "both", f"seed={seed}", *options], arm,
+                                        helper.socket, netns))
+            results = [program.result(70) for program in programs]
+        finally:
+            for program in programs:
+                program.end()
+    for result in results:
+        assert result["connections"] == CONNECTIONS and result["mismatches"] == 0 and result["errors"] == 0
+    if arm.accelerated:
+        # more than one namespace alone can explain: both were accelerated
+        assert grown["pairs_armed_total"] > CONNECTIONS, f"{grown}\n{helper.explain()}"
+        assert grown["redirected_bytes"] > max(result["bytes"] for result in results) / 2, f"{grown}\n{helper.explain()}"
+
+
+@pytest.mark.parametrize("arm", [EAGER, auto(1)], ids=str)
+def test_each_namespace_is_accelerated(helper, arm):
+    """The same, one after the other: what each namespace alone gets redirected."""
+    for seed in (3, 4):
+        with Netns() as netns, helper.counting() as grown:
+            with Program([built("conformance/exchange"), "both", f"seed={seed}", f"port={PORT}",
+                          f"client_port={CLIENT_PORT}", "client_ports=4", "turns=60", "connections=20"], arm, helper.socket,
+                         netns) as program:
+                result = program.result(60)
+        assert result["mismatches"] == 0
+        assert grown["redirected_bytes"] > 0, f"{grown}\n{helper.explain()}"

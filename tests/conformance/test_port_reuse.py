@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Port reuse: 100,000 connections over few ports, a token of its own in each, both ways."""
+import pytest
+
+from support.namespaces import Netns
+from support.program import EAGER, PLAIN, auto, built, run
+
+CASES = [
+    # arm, connections, turns, close, least part of the connections that must have armed
+    (PLAIN, 10_000, 2, "rst", 0),
+    (EAGER, 80_000, 2, "rst", 0.5),
+    (EAGER, 5_000, 2, "mix", 0.3),
+    (auto(1), 15_000, 6, "rst", 0.3),
+]
+assert sum(case[1] for case in CASES if case[0].accelerated) >= 100_000
+
+
+@pytest.mark.parametrize("arm,connections,turns,close,armed", CASES, ids=lambda value: str(value))
+def test_tokens_over_few_ports(helper, arm, connections, turns, close, armed):
+    with Netns() as netns, helper.counting() as grown:
+        result = run([built("conformance/exchange"), "both", f"connections={connections}", "concurrency=4", "port=7000",
+                      "client_port=7100", "client_ports=8", f"turns={turns}", "message_max=512", f"close={close}",
+                      "deadline=100"], arm, helper.socket, netns, timeout=110)
+    assert result["connections"] == connections and result["mismatches"] == 0 and result["errors"] == 0
+    print(f"{arm}: {connections} connections in {result['seconds']} s, {grown}")
+    assert grown["pairs_armed_total"] >= connections * armed, f"{grown}\n{helper.explain()}"
+    if arm.accelerated:
+        assert grown["redirected_bytes"] > 0, f"{grown}\n{helper.explain()}"
+        assert result["seconds"] < 60, "100,000 short connections must not take a minute"

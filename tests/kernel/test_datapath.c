@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The data path as it is built, on this kernel: what the gate redirects, what it passes and why. Both ways of reading
+ * the peer (bpf_rdonly_cast, bpf_probe_read_kernel) are put through it. */
+#define _GNU_SOURCE
+#include "kernel_pair.h"
+
+#define SLOTS 4
+
+static void test_gate_states(struct datapath *datapath)
+{
+	struct sm_switches *switches = datapath_switches(datapath);
+	struct pair pair;
+	int seen;
+
+	pair_arm(datapath, &pair, 0);
+	seen = one_message(&pair);
+	check(seen == 1, "gate", "armed-redirects", "%d", seen);
+	switches->off = 1;
+	seen = one_message(&pair);
+	check(seen == 0, "gate", "kill-switch-passes", "%d", seen);
+	switches->off = 0;
+	pair.slot->pins = 1;
+	seen = one_message(&pair);
+	check(seen == 0, "gate", "pinned-passes", "%d", seen);
+	pair.slot->pins = 2;
+	seen = one_message(&pair);
+	check(seen == 1, "gate", "pin-of-the-other-direction-is-not-ours", "%d", seen);
+	pair.slot->pins = 0;
+	pair.slot->state = SM_SLOT_JOINED;
+	seen = one_message(&pair);
+	check(seen == 0, "gate", "joined-only-passes", "%d", seen);
+	pair.slot->state = SM_SLOT_ARMED;
+	pair.slot->end[1].cookie++;
+	seen = one_message(&pair);
+	check(seen == 0, "gate", "peer-cookie-mismatch-passes", "%d", seen);
+	pair.slot->end[1].cookie--;
+	pair.slot->end[0].cookie++;
+	seen = one_message(&pair);
+	check(seen == 0, "gate", "own-cookie-mismatch-passes", "%d", seen);
+	pair.slot->end[0].cookie--;
+	pair.slot->end[1].sk += 64;
+	seen = one_message(&pair);
+	check(seen == 0, "gate", "wrong-peer-address-passes", "%d", seen);
+	pair.slot->end[1].sk = 0;
+	seen = one_message(&pair);
+	check(seen == 0, "gate", "no-peer-address-passes", "%d", seen);
+	pair_close(&pair);
+}
+
+static void test_gate_generation(struct datapath *datapath)
+{
+	uint64_t before;
+	struct pair pair;
+	bool arrived;
+
+	pair_arm(datapath, &pair, 1);
+	pair.slot->generation++;
+	before = redirected(&pair, 0) + passed(&pair, 0);
+	arrived = sent(pair.ends[0], "stale") && received(pair.ends[1], "stale");
+	check(arrived && redirected(&pair, 0) + passed(&pair, 0) == before, "gate", "old-generation-passes-uncounted",
+	      "-");
+	pair_close(&pair);
+}
+
+static void test_gate_order(struct datapath *datapath)
+{
+	struct sm_switches *switches = datapath_switches(datapath);
+	struct pair pair;
+	bool order;
+
+	pair_arm(datapath, &pair, 0);
+	pair.slot->pins = 1;
+	require(sent(pair.ends[0], "111"));
+	pair.slot->pins = 0;
+	require(sent(pair.ends[0], "222"));
+	check(pair.slot->direction[0].order_passes == 1, "gate", "unread-passed-bytes-hold-back-redirects", "%llu",
+	      (unsigned long long)pair.slot->direction[0].order_passes);
+	order = received(pair.ends[1], "111222");
+	check(order && one_message(&pair) == 1, "gate", "redirects-again-once-they-are-read", "-");
+
+	switches->test_no_order = 1;
+	pair.slot->pins = 1;
+	require(sent(pair.ends[0], "111"));
+	pair.slot->pins = 0;
+	require(sent(pair.ends[0], "222"));
+	check(received(pair.ends[1], "222111"), "gate", "without-the-sequence-test-it-reorders", "-");
+	switches->test_no_order = 0;
+	pair_close(&pair);
+}
+
+static void test_gate_shutdown(struct datapath *datapath)
+{
+	struct pair pair;
+	bool arrived;
+
+	pair_arm(datapath, &pair, 0);
+	require(shutdown(pair.ends[0], SHUT_WR) == 0);
+	check(send(pair.ends[0], "x", 1, MSG_NOSIGNAL) < 0 && errno == EPIPE, "gate", "after-shut-wr-epipe", "%s",
+	      strerror(errno));
+	arrived = sent(pair.ends[1], "back") && received(pair.ends[0], "back");
+	check(arrived && redirected(&pair, 1) == 1, "gate", "the-other-half-still-redirects", "%llu",
+	      (unsigned long long)redirected(&pair, 1));
+	pair_close(&pair);
+
+	pair_arm(datapath, &pair, 0);
+	require(shutdown(pair.ends[1], SHUT_RD) == 0);
+	arrived = sent(pair.ends[0], "unread");
+	check(arrived && redirected(&pair, 0) == 0, "gate", "a-peer-that-shut-rd-is-left-to-tcp", "-");
+	pair_close(&pair);
+}
+
+/* Fills side 0's direction with 16 KiB messages until one cannot be sent at once; returns the bytes that were taken. */
+static uint64_t fill(const struct pair *pair)
+{
+	static char block[16384];
+	uint64_t bytes = 0;
+	ssize_t sent_bytes;
+
+	while ((sent_bytes = send(pair->ends[0], block, sizeof(block), MSG_DONTWAIT | MSG_NOSIGNAL)) > 0 &&
+	       bytes < 256u << 20)
+		bytes += (uint64_t)sent_bytes;
+	return bytes;
+}
+
+static uint64_t drain(const struct pair *pair, uint64_t wanted)
+{
+	static char block[65536];
+	uint64_t bytes = 0;
+	ssize_t got;
+
+	while (bytes < wanted && readable_within(pair->ends[1], 2000) &&
+	       (got = recv(pair->ends[1], block, sizeof(block), MSG_DONTWAIT)) > 0)
+		bytes += (uint64_t)got;
+	return bytes;
+}
+
+static void bound_case(struct datapath *datapath, const char *what, int rcvbuf, uint64_t most_redirected)
+{
+	const struct sm_direction *direction;
+	struct pollfd writable = { .events = POLLOUT };
+	uint64_t filled, at_full;
+	struct pair pair;
+
+	pair_arm(datapath, &pair, 0);
+	direction = &pair.slot->direction[0];
+	if (rcvbuf)
+		require(setsockopt(pair.ends[1], SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof(rcvbuf)) == 0);
+	filled = fill(&pair);
+	at_full = direction->redirected_bytes;
+	writable.fd = pair.ends[0];
+	check(at_full <= most_redirected && (at_full || !most_redirected) && direction->spills &&
+		      poll(&writable, 1, 0) == 0,
+	      "gate", what, "redirected %llu of %llu, at most %llu, spills %llu", (unsigned long long)at_full,
+	      (unsigned long long)filled, (unsigned long long)most_redirected, (unsigned long long)direction->spills);
+	check(drain(&pair, filled) == filled, "gate", "every-spilled-byte-arrives", "of %llu",
+	      (unsigned long long)filled);
+	pair_close(&pair);
+}
+
+static void test_gate_bound(struct datapath *datapath)
+{
+	struct sm_switches *switches = datapath_switches(datapath);
+	unsigned low, middle, high;
+	FILE *file = fopen("/proc/sys/net/ipv4/tcp_rmem", "r");
+
+	require(file && fscanf(file, "%u %u %u", &low, &middle, &high) == 3);
+	fclose(file);
+	if (high > 1 << 20)
+		bound_case(datapath, "auto-tuned-spills-below-tcp-rmem-max", 0, high - (1 << 20));
+	bound_case(datapath, "locked-rcvbuf-spills-at-a-quarter", 256 * 1024, 512 * 1024 / 4);
+	bound_case(datapath, "small-locked-rcvbuf-never-redirects", 32 * 1024, 0);
+	switches->test_bound_bytes = 40000;
+	bound_case(datapath, "test-bound-is-an-upper-limit", 0, 40000);
+	switches->test_bound_bytes = 0;
+}
+
+static void test_facts(struct datapath *datapath)
+{
+	struct sm_facts facts, gone;
+	struct pair pair;
+	uint64_t sk;
+
+	pair_arm(datapath, &pair, 2);
+	sk = pair.slot->end[1].sk;
+	require(sent(pair.ends[0], "abc"));
+	require(datapath_inspect(datapath, sk, pair.cookie[1], &facts) == 0);
+	check(facts.found && facts.cookie == pair.cookie[1] && facts.psock_refs == 1 && facts.psock_queued &&
+		      facts.tcp_state == 1 && facts.blocked_threads == 0,
+	      "inspect", "sees-the-queue-and-one-psock-reference", "found %u refs %u queued %u state %u blocked %u",
+	      facts.found, facts.psock_refs, facts.psock_queued, facts.tcp_state, facts.blocked_threads);
+	require(datapath_inspect(datapath, sk, pair.cookie[0], &gone) == 0);
+	check(!gone.found, "inspect", "another-cookie-is-not-found", "-");
+	require(datapath_inspect(datapath, 0x1000, 0, &gone) == 0);
+	check(!gone.found, "inspect", "a-wild-address-is-not-found", "-");
+	check(received(pair.ends[1], "abc"), "inspect", "disturbs-nothing", "-");
+	check(datapath_present(datapath, pair.cookie[1]), "present", "while-joined", "-");
+	check(datapath_insert(datapath, pair.ends[1], pair.cookie[1], &(struct sm_endref){ .slot = 3 }) == -EBUSY &&
+		      one_message(&pair) == 1,
+	      "insert", "a-second-time-is-refused-and-harmless", "-");
+	check(datapath_remove(datapath, pair.cookie[1]) == 0 && !datapath_present(datapath, pair.cookie[1]) &&
+		      datapath_remove(datapath, pair.cookie[1]) == -ENOENT,
+	      "remove", "once", "-");
+	check(one_message(&pair) == 0, "gate", "no-entry-of-the-peer-passes", "-");
+	pair_close(&pair);
+	require(datapath_inspect(datapath, sk, pair.cookie[1], &gone) == 0);
+	check(!gone.found || gone.tcp_state != 1, "inspect", "a-closed-socket-is-gone", "state %u", gone.tcp_state);
+}
+
+/* Fact 12 on kernels of before 6.1.123 / 6.12.8, played here: one message at a time, the rest passes. */
+static void test_gate_before_rmem_counts(void)
+{
+	const struct datapath_options options = { .slot_count = SLOTS, .skip_rmem_probe = true };
+	const struct sm_direction *direction;
+	struct datapath *datapath;
+	struct pair pair;
+
+	require(datapath_open(&datapath, &options) == 0);
+	pair_arm(datapath, &pair, 0);
+	direction = &pair.slot->direction[0];
+	require(sent(pair.ends[0], "one") && sent(pair.ends[0], "two") && sent(pair.ends[0], "three"));
+	check(direction->redirected_msgs == 1 && direction->passed_msgs == 2 && direction->spills == 1, "gate",
+	      "where-memory-is-not-counted-one-message-at-a-time", "%llu redirected, %llu passed",
+	      (unsigned long long)direction->redirected_msgs, (unsigned long long)direction->passed_msgs);
+	check(received(pair.ends[1], "onetwothree") && one_message(&pair) == 1, "gate", "and-in-order", "-");
+	pair_close(&pair);
+	datapath_close(datapath);
+}
+
+static void test_all(bool force_probe_read)
+{
+	const struct datapath_options options = { .slot_count = SLOTS,
+						  .pin_dir = pin_dir,
+						  .force_probe_read = force_probe_read };
+	struct datapath *datapath;
+	uint64_t start = now_ns();
+
+	require(datapath_open(&datapath, &options) == 0);
+	printf("# reads the peer with %s; opened in %llu ms\n",
+	       datapath_uses_rdonly_cast(datapath) ? "bpf_rdonly_cast" : "bpf_probe_read_kernel",
+	       (unsigned long long)(now_ns() - start) / 1000000);
+	test_gate_states(datapath);
+	test_gate_generation(datapath);
+	test_gate_order(datapath);
+	test_gate_shutdown(datapath);
+	test_gate_bound(datapath);
+	test_facts(datapath);
+	datapath_close(datapath);
+	pins_remove();
+}
+
+int main(void)
+{
+	alarm(50);
+	pins_name();
+	test_all(false);
+	test_all(true);
+	test_gate_before_rmem_counts();
+	return kernel_test_finish();
+}

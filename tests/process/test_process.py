@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""fork, exec, dup and their kin with a connection that is armed: the same output and the right bytes as on plain TCP.
+
+Each case is a conversation of two processes (process_case.h). In the accelerated arms the helper's counters must show that
+the conversation was redirected before the deed, and the helper must hold no fd more than before afterwards.
+"""
+import pytest
+from support.apps import ARMS, fd_count, wait_until
+from support.program import Program, built
+
+CASES = {
+    "process/fork_cases": ["fork-split", "fork-takeover", "fork-child-leaves", "fork-relay", "fork-two-readers",
+                           "thread-two-readers", "fork-prefork", "daemon", "daemon-null", "vfork"],
+    "process/exec_cases": ["inetd-cat", "inetd-cat-bare", "inetd-shell", "inetd-python", "exec", "exec-bare", "exec-fails",
+                           "exec-fds", "system", "popen-write", "popen-read", "spawn-actions", "spawn-actions-bare",
+                           "spawn-idle", "spawn-uses", "vfork-cat"],
+    "process/fd_cases": ["closefrom", "close-range", "close-range-unshare", "close-raw", "close-range-cloexec", "dup2-over",
+                         "dup2-connection", "dup2-self", "dup", "dup-last", "thread-close", "thread-shutdown",
+                         "pass-forked", "pass-executed", "pass-bare", "pass-self"],
+}
+TIMEOUT_S = 25
+
+
+@pytest.mark.parametrize("program", CASES)
+def test_process_cases_are_all_listed(program):
+    with Program([built(program)]) as listing:
+        assert listing.wait(TIMEOUT_S) == 0
+        assert listing.out.split() == CASES[program]
+
+
+@pytest.mark.parametrize("arm", ARMS, ids=str)
+@pytest.mark.parametrize("role", ["accept", "connect"])
+@pytest.mark.parametrize("program, case", [(program, case) for program, cases in CASES.items() for case in cases])
+def test_process_case(helper, program, case, role, arm):
+    fds_before = fd_count(helper.pid)
+    with helper.counting() as grown, Program([built(program), case, role], arm, helper.socket) as run:
+        status = run.wait(TIMEOUT_S)
+        assert status == 0, run.describe()
+        assert run.out == f"ok {case}\n", run.describe()
+    if arm.accelerated:
+        assert grown["redirected_msgs"] > 20, f"hardly anything was redirected: {grown}\n{helper.explain()}"
+    wait_until(lambda: fd_count(helper.pid) <= fds_before, 5,
+               lambda: f"the helper keeps fds: {fds_before} before, {fd_count(helper.pid)} now\n{helper.explain()}")

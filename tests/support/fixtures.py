@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""pytest fixtures: from support.fixtures import *  in a conftest.py."""
+import os
+
+import pytest
+
+from .helper import Helper
+
+__all__ = ["root_only", "helper"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def root_only():
+    if os.geteuid() != 0:
+        pytest.skip("needs root: smacceld loads BPF programs")
+
+
+@pytest.fixture(scope="module")
+def helper(root_only):
+    """A private helper, shared by the tests of a file."""
+    with Helper() as running:
+        yield running

@@ -1,0 +1,116 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# `smaccel` as scripts see it: exit statuses, the environment it hands on, the programs it refuses. TAP. No root, no helper.
+set -u
+here=$(cd "$(dirname "$0")/../.." && pwd)
+build=${SMACCEL_BUILD:-$here/build}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+smaccel=$build/smaccel
+cc=${CC:-gcc}
+unset LD_PRELOAD SMACCEL SMACCEL_ADMIT SMACCEL_LOG SMACCEL_LIBRARY ASAN_OPTIONS
+export SMACCEL_SOCKET=$work/no-helper
+failures=0
+
+# A library that does nothing stands in for the shim: this is about the command line.
+echo | "$cc" -shared -fPIC -o "$work/libsmaccel.so" -x c - || exit 1
+export SMACCEL_LIBRARY=$work/libsmaccel.so
+
+result() { # GOOD NAME [DETAIL]
+	if [ "$1" = 0 ]; then
+		echo "ok $2"
+	else
+		echo "not ok $2 # ${3:-}"
+		failures=$((failures + 1))
+	fi
+}
+
+# Status and both outputs of a command, in $status, $out, $err.
+try() {
+	"$@" >"$work/out" 2>"$work/err" </dev/null
+	status=$?
+	out=$(cat "$work/out")
+	err=$(cat "$work/err")
+}
+
+expect() { # NAME STATUS OUT-PATTERN ERR-PATTERN: shell patterns
+	# shellcheck disable=SC2053
+	[ "$status" = "$2" ] && [[ $out == $3 ]] && [[ $err == $4 ]]
+	result $? "$1" "status $status, out: ${out:0:80}, err: ${err:0:120}"
+}
+
+program() { # NAME FLAGS...
+	local name=$1
+	shift
+	echo 'int main(void) { return 0; }' | "$cc" -o "$work/$name" -x c - "$@" 2>"$work/cc.log"
+}
+
+try "$smaccel"; expect usage_without_command 2 '' 'Usage:*'
+try "$smaccel" --help; expect help 0 'Usage:*run*status*ss*probe*off*on*' ''
+try "$smaccel" --version; expect version 0 'smaccel [0-9]*' ''
+try "$smaccel" nonsense; expect unknown_command 2 '' '*nonsense*'
+for command in run status ss probe off on; do
+	try "$smaccel" $command --help; expect help_$command 0 "Usage: smaccel $command*" ''
+	try "$smaccel" $command --nonsense; expect bad_option_$command 2 '' '*--nonsense*'
+done
+for command in status ss off on; do
+	try "$smaccel" $command; expect no_helper_$command 1 '' "*no helper at $SMACCEL_SOCKET*start it*"
+	try "$smaccel" $command --socket "$work/other"; expect socket_option_$command 1 '' "*no helper at $work/other*"
+	try "$smaccel" $command extra; expect no_arguments_$command 2 '' '*extra*'
+done
+
+try "$smaccel" run; expect run_nothing 2 '' '*which program*'
+try "$smaccel" run --profile nonsense true; expect run_bad_profile 2 '' '*nonsense*'
+# shellcheck disable=SC2016
+print_preload=(sh -c 'echo "$LD_PRELOAD"')
+try "$smaccel" run "${print_preload[@]}"; expect run_preloads 0 "$SMACCEL_LIBRARY" ''
+LD_PRELOAD=libc.so.6 try "$smaccel" run "${print_preload[@]}"; expect run_appends 0 "libc.so.6:$SMACCEL_LIBRARY" ''
+try "$smaccel" run "$smaccel" run "${print_preload[@]}"; expect run_twice 0 "$SMACCEL_LIBRARY" ''
+try "$smaccel" run -- echo -- --profile x; expect run_leaves_arguments 0 '-- --profile x' ''
+try "$smaccel" run echo --json -n; expect run_leaves_options 0 '--json -n' ''
+try "$smaccel" run sh -c 'exit 37'; expect run_exit_status 37 '' ''
+try "$smaccel" run sh -c 'kill -TERM $$'; expect run_signal 143 '' '*'
+try "$smaccel" run --profile eager sh -c 'echo $SMACCEL_ADMIT'; expect run_profile 0 eager ''
+try "$smaccel" run --socket /x/y sh -c 'echo $SMACCEL_SOCKET'; expect run_socket 0 /x/y ''
+SMACCEL_LOG=info try "$smaccel" run true; expect run_warns_with_a_log 0 '' '*no helper*'
+SMACCEL_LIBRARY=/nonexistent try "$smaccel" run true; expect run_without_library 1 '' '*SMACCEL_LIBRARY*'
+mkdir "$work/a b" && cp "$SMACCEL_LIBRARY" "$work/a b/"
+SMACCEL_LIBRARY="$work/a b/libsmaccel.so" try "$smaccel" run true; expect run_library_with_blank 1 '' '*blank*'
+
+try "$smaccel" run nonexistent-program; expect run_not_found 127 '' '*not found*'
+try "$smaccel" run "$work/nonexistent"; expect run_path_not_found 127 '' '*not found*'
+try "$smaccel" run "$work"; expect run_folder 126 '' '*not an executable*'
+echo text >"$work/text"
+try "$smaccel" run "$work/text"; expect run_not_executable 126 '' '*not an executable*'
+PATH=$work:$PATH try "$smaccel" run text; expect run_not_executable_in_path 126 '' '*not an executable*'
+
+program plain; program setuid; program setgid
+chmod u+s "$work/setuid"; chmod g+s "$work/setgid"
+try "$smaccel" run "$work/plain"; expect run_plain 0 '' ''
+try "$smaccel" run "$work/setuid"; expect run_setuid 126 '' '*setuid*'
+try "$smaccel" run "$work/setgid"; expect run_setgid 126 '' '*setgid*'
+if program static -static; then
+	try "$smaccel" run "$work/static"; expect run_static 126 '' '*statically linked*'
+	printf '#!%s\n' "$work/static" >"$work/script"; chmod +x "$work/script"
+	try "$smaccel" run "$work/script"; expect run_static_interpreter 126 '' "*$work/static*statically linked*"
+fi
+if [ "$(id -u)" = 0 ] && program caps && setcap cap_net_raw+ep "$work/caps" 2>/dev/null; then
+	try "$smaccel" run "$work/caps"; expect run_file_capability 126 '' '*file capabilities*'
+else
+	echo 'ok run_file_capability # SKIP takes root and setcap'
+fi
+printf '#!/usr/bin/env -S sh -e\necho env script\n' >"$work/script"; chmod +x "$work/script"
+try "$smaccel" run "$work/script"; expect run_env_script 0 'env script' ''
+printf 'echo no hash bang\n' >"$work/bare"; chmod +x "$work/bare"
+try "$smaccel" run "$work/bare"; expect run_bare_script 0 'no hash bang' ''
+printf '#!%s\n' "$work/setuid" >"$work/script"
+try "$smaccel" run "$work/script"; expect run_setuid_interpreter 126 '' '*setuid*'
+printf '\177ELF\1\1\1' >"$work/elf32"; head -c 100 /dev/zero >>"$work/elf32"; chmod +x "$work/elf32"
+try "$smaccel" run "$work/elf32"; expect run_other_class 126 '' '*another machine*'
+head -c 64 "$work/plain" >"$work/cut"; chmod +x "$work/cut"
+try "$smaccel" run "$work/cut"; expect run_cut_elf 126 '' '*cut*'
+if program asan -fsanitize=address; then
+	try "$smaccel" run "$work/asan"; expect run_asan 0 '' ''
+	ASAN_OPTIONS=detect_leaks=0 try "$smaccel" run "$work/asan"; expect run_asan_options_kept 0 '' ''
+fi
+exit $((failures > 0))

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The gate's arithmetic (bpf/gate.h) at its edges. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "../../bpf/gate.h"
+
+#define KIB 1024u
+#define MIB (1024u * 1024u)
+
+/* An auto-tuned receiver with an empty queue and no promised window. */
+static struct gate_receiver receiver_autotuned(uint32_t rmem_max)
+{
+	return (struct gate_receiver){ .rmem_max = rmem_max, .rcvbuf = 128 * KIB, .rmem_counts_redirected = 1 };
+}
+
+static struct gate_receiver receiver_locked(uint32_t rcvbuf)
+{
+	return (struct gate_receiver){
+		.rmem_max = 6 * MIB, .rcvbuf = rcvbuf, .rcvbuf_locked = 1, .rmem_counts_redirected = 1
+	};
+}
+
+static void test_gate_order_needs_equal_sequences(void **state)
+{
+	(void)state;
+	assert_true(gate_order_holds(5, 5));
+	assert_false(gate_order_holds(6, 5));
+	assert_false(gate_order_holds(5, 6));
+	assert_false(gate_order_holds(0, UINT32_MAX)); /* one byte unread across the wrap */
+	assert_true(gate_order_holds(0, 0));
+}
+
+static void test_gate_window_wraps_and_clamps(void **state)
+{
+	(void)state;
+	assert_int_equal(gate_window(100, 1000, 300), 800);
+	assert_int_equal(gate_window(100, 1000, 1100), 0);
+	assert_int_equal(gate_window(100, 1000, 1200), 0); /* shrunk: negative */
+	assert_int_equal(gate_window(UINT32_MAX - 9, 1000, 90), 900);
+}
+
+static void test_gate_window_truesize_uses_the_scaling_ratio(void **state)
+{
+	(void)state;
+	assert_int_equal(gate_window_truesize(1000, 256), 1000);
+	assert_int_equal(gate_window_truesize(1000, 128), 2000);
+	assert_int_equal(gate_window_truesize(1000, 0), 2000); /* below 6.6: twice */
+	assert_int_equal(gate_window_truesize(1000, 64), 4000);
+	assert_true(gate_window_truesize(UINT32_MAX, 1) == (uint64_t)UINT32_MAX * 256);
+}
+
+static void test_gate_room_autotuned_leaves_a_reserve(void **state)
+{
+	struct gate_receiver to = receiver_autotuned(6 * MIB);
+
+	(void)state;
+	assert_true(gate_has_room(&to, 5 * MIB, 0));
+	assert_false(gate_has_room(&to, 5 * MIB + 1, 0));
+	to.rmem_alloc = 4 * MIB;
+	assert_true(gate_has_room(&to, 1 * MIB, 0));
+	assert_false(gate_has_room(&to, 1 * MIB + 1, 0));
+	to.window = 256 * KIB;
+	to.scaling_ratio = 128;
+	assert_true(gate_has_room(&to, 512 * KIB, 0));
+	assert_false(gate_has_room(&to, 512 * KIB + 1, 0));
+}
+
+static void test_gate_room_autotuned_with_little_memory_never_redirects(void **state)
+{
+	struct gate_receiver to = receiver_autotuned(1 * MIB);
+
+	(void)state;
+	assert_false(gate_has_room(&to, 1, 0));
+	to.rmem_max = 0; /* nothing could be read */
+	assert_false(gate_has_room(&to, 1, 0));
+	to.rmem_max = 1 * MIB + 1;
+	assert_true(gate_has_room(&to, 1, 0));
+	assert_false(gate_has_room(&to, 2, 0));
+}
+
+static void test_gate_room_locked_is_a_quarter(void **state)
+{
+	struct gate_receiver to = receiver_locked(128 * KIB);
+
+	(void)state;
+	assert_true(gate_has_room(&to, 32 * KIB, 0));
+	assert_false(gate_has_room(&to, 32 * KIB + 1, 0));
+	to.rmem_alloc = 32 * KIB;
+	assert_false(gate_has_room(&to, 1, 0));
+	to = receiver_locked(128 * KIB - 1);
+	assert_false(gate_has_room(&to, 1, 0));
+}
+
+static void test_gate_room_locked_ignores_tcp_rmem(void **state)
+{
+	struct gate_receiver to = receiver_locked(8 * MIB);
+
+	(void)state;
+	to.rmem_max = 0;
+	assert_true(gate_has_room(&to, 2 * MIB, 0));
+}
+
+static void test_gate_room_test_bound_only_lowers(void **state)
+{
+	struct gate_receiver to = receiver_autotuned(6 * MIB);
+
+	(void)state;
+	assert_true(gate_has_room(&to, 4096, 4096));
+	assert_false(gate_has_room(&to, 4097, 4096));
+	to.rmem_alloc = 1;
+	assert_false(gate_has_room(&to, 4096, 4096));
+	assert_false(gate_has_room(&to, 6 * MIB, UINT32_MAX));
+}
+
+static void test_gate_room_one_message_where_the_kernel_does_not_count(void **state)
+{
+	struct gate_receiver to = receiver_autotuned(6 * MIB);
+
+	(void)state;
+	to.rmem_counts_redirected = 0;
+	assert_true(gate_has_room(&to, 1, 0));
+	to.redirected_unread = 1;
+	assert_false(gate_has_room(&to, 1, 0));
+}
+
+static void test_gate_room_survives_nonsense(void **state)
+{
+	struct gate_receiver to = receiver_autotuned(UINT32_MAX);
+
+	(void)state;
+	to.rmem_alloc = UINT32_MAX; /* a torn or negative count */
+	assert_false(gate_has_room(&to, UINT32_MAX, 0));
+	to.rmem_alloc = 0;
+	to.window = UINT32_MAX;
+	to.scaling_ratio = 1;
+	assert_false(gate_has_room(&to, 1, 0));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_gate_order_needs_equal_sequences),
+		cmocka_unit_test(test_gate_window_wraps_and_clamps),
+		cmocka_unit_test(test_gate_window_truesize_uses_the_scaling_ratio),
+		cmocka_unit_test(test_gate_room_autotuned_leaves_a_reserve),
+		cmocka_unit_test(test_gate_room_autotuned_with_little_memory_never_redirects),
+		cmocka_unit_test(test_gate_room_locked_is_a_quarter),
+		cmocka_unit_test(test_gate_room_locked_ignores_tcp_rmem),
+		cmocka_unit_test(test_gate_room_test_bound_only_lowers),
+		cmocka_unit_test(test_gate_room_one_message_where_the_kernel_does_not_count),
+		cmocka_unit_test(test_gate_room_survives_nonsense),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
