@@ -109,7 +109,8 @@ $(1): FORCE
 	@mkdir -p $$(@D)
 	@echo '$(subst ','"'"',$(2))' | cmp -s - $$@ || echo '$(subst ','"'"',$(2))' > $$@
 endef
-$(eval $(call stamp_rule,$(B)/.flags,$(CC) $(CLANG) $(ALL_CFLAGS) $(SHIM_CFLAGS) $(SHIM_WIRE_FLAGS) $(BPF_CFLAGS) $(LIBDIR)))
+$(eval $(call stamp_rule,$(B)/.flags,$(CC) $(CLANG) $(ALL_CFLAGS) $(SHIM_CFLAGS) $(SHIM_WIRE_FLAGS) $(BPF_CFLAGS)))
+$(eval $(call stamp_rule,$(B)/.libdir,$(LIBDIR) $(MULTIARCH)))
 $(eval $(call stamp_rule,$(B)/.sources,$(LDFLAGS) $(DAEMON_SOURCES) / $(CLI_SOURCES) / $(PROBE_SOURCES) / $(SHIM_SOURCES)))
 
 .SECONDARY: $(SKELETONS) $(SKELETONS:.skel.h=.bpf.o)
@@ -138,7 +139,10 @@ $(B)/obj/daemon/%.o: %.c $(B)/.flags | $(B)/.packages $(SKELETONS)
 $(B)/obj/cli/%.o: %.c $(B)/.flags | $(B)/.packages $(SKELETONS)
 	@mkdir -p $(@D)
 	$(say) CC $@
-	$(Q)$(CC) $(ALL_CFLAGS) $(CLI_CFLAGS) -I$(B)/bpf -DSMACCEL_LIBDIR='"$(LIBDIR)"' -DSMACCEL_MULTIARCH='"$(MULTIARCH)"' $(DEPEND) -c -o $@ $<
+	$(Q)$(CC) $(ALL_CFLAGS) $(CLI_CFLAGS) -I$(B)/bpf $(DEFINES) $(DEPEND) -c -o $@ $<
+
+$(B)/obj/cli/helper/cli/library.o: DEFINES := -DSMACCEL_LIBDIR='"$(LIBDIR)"' -DSMACCEL_MULTIARCH='"$(MULTIARCH)"'
+$(B)/obj/cli/helper/cli/library.o: $(B)/.libdir
 
 $(B)/obj/shim/preload/%.o: preload/%.c $(B)/.flags | $(B)/.packages
 	@mkdir -p $(@D)
@@ -175,7 +179,7 @@ deps:
 .PHONY: try
 try:
 	tests/deps install build try
-	+$(MAKE) --no-print-directory all
+	+$(MAKE) --no-print-directory $(JOBS) all
 	examples/redis-before-after.sh
 
 # ---- installing ----------------------------------------------------------------------------------------------------------

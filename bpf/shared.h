@@ -53,7 +53,7 @@ struct sm_end {
 	__u32 uid;          /* owner; authoritative (SO_PEERCRED / SCM_CREDENTIALS) */
 	__u8 address[16];   /* of this end, network order; IPv4 as ::ffff:a.b.c.d */
 	__u16 port_n;
-	__u16 family; /* AF_INET, AF_INET6: of the socket, for display */
+	__u16 family;      /* AF_INET, AF_INET6: of the socket, for display */
 	__u32 reserved[3]; /* fills the line: the counters below start on one of their own */
 };
 
@@ -63,7 +63,7 @@ struct sm_slot {
 	__u32 pins;       /* bit i: direction[i] always passes */
 	__u32 pin_reason; /* enum sm_reason of the first pin; for display */
 	__u64 netns_cookie;
-	__u64 joined_at_ns;  /* CLOCK_MONOTONIC */
+	__u64 joined_at_ns; /* CLOCK_MONOTONIC */
 	__u64 reserved[4];
 	struct sm_end end[SM_SIDES];
 	struct sm_direction direction[SM_SIDES];

@@ -111,7 +111,7 @@ static void give_up(struct helper *helper, struct slot *slot, enum sm_reason rea
 	helper->refusals[reason]++;
 	for (int side = 0; side < SM_SIDES; side++)
 		if (ends[side])
-			retire_take_out(helper, ends[side], reason);
+			retire_take_out(helper, ends[side], reason, reason == REASON_BLOCKED_READER);
 }
 
 /* Whether it has to be tried again. */

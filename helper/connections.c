@@ -51,8 +51,10 @@ static void add_counters(json_t *row, const char *prefix, const struct sm_direct
 		const char *name;
 		uint64_t value;
 	} counters[] = {
-		{ "redirected_msgs", direction->redirected_msgs }, { "redirected_bytes", direction->redirected_bytes },
-		{ "passed_msgs", direction->passed_msgs },	   { "passed_bytes", direction->passed_bytes },
+		{ "redirected_msgs", direction->redirected_msgs },
+		{ "redirected_bytes", direction->redirected_bytes },
+		{ "passed_msgs", direction->passed_msgs },
+		{ "passed_bytes", direction->passed_bytes },
 		{ "spills", direction->spills },
 	};
 	char name[48];
@@ -97,9 +99,9 @@ static void add_row(struct listing *listing, const char *local, const char *remo
 		listing->seen[slot->index] |= 1u << side;
 		state_of_slot(slot, &state, &reason);
 	}
-	row = json_pack("{ss ss ss sI sI ss? si ss ss}", "local", local, "remote", remote, "family", family_name(family),
-			"pid", (json_int_t)pid, "uid", (json_int_t)uid, "comm", comm, "fd", fd, "state",
-			conn_state_name(state), "reason", reason_name(reason));
+	row = json_pack("{ss ss ss sI sI ss si ss ss}", "local", local, "remote", remote, "family",
+			family_name(family), "pid", (json_int_t)pid, "uid", (json_int_t)uid, "comm", comm, "fd", fd,
+			"state", conn_state_name(state), "reason", reason_name(reason));
 	if (!row)
 		return;
 	add_slot(row, slot, side);
@@ -117,8 +119,8 @@ static void copy_comm(char out[17], const char *comm)
 }
 
 /* The end that the cell is about: the session's own, or one of the same user that it shares (after a fork). */
-static const struct registry_end *end_of_cell(const struct listing *listing, const struct session *session, uint32_t index,
-					      const struct memory_cell *cell)
+static const struct registry_end *end_of_cell(const struct listing *listing, const struct session *session,
+					      uint32_t index, const struct memory_cell *cell)
 {
 	const struct registry_owner owner = { .session_id = session->id, .cell = index };
 	const struct registry_end *end = registry_find_owner(listing->helper->registry, owner);
@@ -164,7 +166,7 @@ static void list_session(struct session *session, void *context)
 
 		if (data < 0)
 			return; /* nothing but holes from here on */
-		if (data > at) /* back to where a cell begins */
+		if (data > at)  /* back to where a cell begins */
 			at = base + (data - base) / (off_t)sizeof(cells[0]) * (off_t)sizeof(cells[0]);
 		bytes = pread(session->memory_fd, cells, sizeof(cells), at);
 		if (bytes < (ssize_t)sizeof(cells[0]))
@@ -188,8 +190,8 @@ static void list_slot(struct listing *listing, const struct slot *slot)
 			continue;
 		format_endpoint(local, sizeof(local), end->key.local.address, end->key.local.port_n);
 		format_endpoint(remote, sizeof(remote), end->key.remote.address, end->key.remote.port_n);
-		add_row(listing, local, remote, slot->shared->end[side].family, end->pid, end->uid, NULL, -1, CONN_JOINED,
-			REASON_NONE, slot, side);
+		add_row(listing, local, remote, slot->shared->end[side].family, end->pid, end->uid, NULL, -1,
+			CONN_JOINED, REASON_NONE, slot, side);
 	}
 }
 

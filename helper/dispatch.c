@@ -48,9 +48,9 @@ bool channel_is_open(const struct channel *channel)
 	return channel->source.ready != NULL;
 }
 
-bool dispatch_put_away(struct helper *helper, int fd, uint32_t uid, const struct reaper_tag *tag)
+bool dispatch_put_away(struct helper *helper, int fd, bool is_quick, uint32_t uid, const struct reaper_tag *tag)
 {
-	if (sockfacts_is_tcp(fd) || sockfacts_is_channel(fd)) {
+	if (is_quick) {
 		reaper_close_socket(helper->reaper, fd);
 		return true;
 	}
@@ -113,7 +113,7 @@ static int receive_one(struct channel *channel)
 		fds[0] = request.fd;
 	}
 	for (size_t i = 0; i < fd_count; i++)
-		dispatch_put_away(channel->helper, fds[i], channel->uid, NULL);
+		dispatch_put_away(channel->helper, fds[i], sockfacts_closes_quickly(fds[i]), channel->uid, NULL);
 	return result ? result : 1;
 }
 

@@ -33,8 +33,8 @@ struct request {
 	struct helper *helper;
 	struct channel *channel;
 	struct session *session; /* NULL on a door */
-	struct ucred creds;      /* of the sender of this message, from the kernel; uid -1 if there are none (sessions) */
-	int fd;                  /* -1 or a received fd; a handler that keeps or closes it sets -1 */
+	struct ucred creds; /* of the sender of this message, from the kernel; uid -1 if there are none (sessions) */
+	int fd;             /* -1 or a received fd; a handler that keeps or closes it sets -1 */
 	union {
 		struct wire_header header;
 		struct wire_hello hello;
@@ -52,7 +52,7 @@ void dispatch_ready(struct loop_source *source, uint32_t events);
 bool channel_is_open(const struct channel *channel);
 
 /* Puts a received fd away, whatever it is, without blocking. *tag (may be NULL) is told to the reaper's `done` if that
- * takes a while. True if the fd is closed already. */
-bool dispatch_put_away(struct helper *helper, int fd, uint32_t uid, const struct reaper_tag *tag);
+ * takes a while. is_quick: sockfacts_closes_quickly(). True if the fd is closed already. */
+bool dispatch_put_away(struct helper *helper, int fd, bool is_quick, uint32_t uid, const struct reaper_tag *tag);
 
 #endif

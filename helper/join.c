@@ -81,6 +81,7 @@ static enum sm_reason reason_of_stage(int error)
 	case -EINVAL:
 		return REASON_ULP;
 	default:
+		log_debug("the kernel does not take a socket: %s", strerror(-error));
 		return REASON_INTERNAL;
 	}
 }
@@ -108,8 +109,8 @@ static enum sm_reason check_kernel(struct join *join)
 		if (datapath_inspect(datapath, join->facts.sk, join->socket.cookie, &join->facts) || !join->facts.found)
 			return REASON_NOT_ESTABLISHED;
 	}
-	log_debug("pid %u fd %u: sent %u of %llu, received %u of %llu seen", join->session->pid, join->message->fd_number,
-		  join->facts.write_seq - proof_sent_initial(&join->facts),
+	log_debug("pid %u fd %u: sent %u of %llu, received %u of %llu seen", join->session->pid,
+		  join->message->fd_number, join->facts.write_seq - proof_sent_initial(&join->facts),
 		  (unsigned long long)join->message->sent_bytes,
 		  join->facts.copied_seq - proof_recv_initial(&join->facts),
 		  (unsigned long long)join->message->received_bytes);
@@ -129,7 +130,8 @@ static enum sm_reason take_end(struct join *join)
 		join->end = NULL;
 	}
 	if (join->end)
-		return registry_rename(helper->registry, join->end, &join->socket.key) ? REASON_TABLE_FULL : REASON_NONE;
+		return registry_rename(helper->registry, join->end, &join->socket.key) ? REASON_TABLE_FULL
+										       : REASON_NONE;
 	join->end = pairing_end_add(helper, join->session, &join->socket.key, header->cell, header->generation);
 	join->end_is_new = true;
 	return join->end ? REASON_NONE : REASON_TABLE_FULL;
@@ -202,11 +204,37 @@ static enum sm_reason insert(struct join *join)
 	return REASON_NONE;
 }
 
-/* Whether the same end may be let in a moment later: then its offer stays. */
+/* Whether the same end may be let in a moment later: then its offer stays. (Accounts do not match while another thread
+ * is in a call.) */
 static bool is_transient(enum sm_reason reason)
 {
-	return reason == REASON_BLOCKED_READER || reason == REASON_BUSY || reason == REASON_TABLE_FULL ||
-	       reason == REASON_ABANDONED;
+	switch (reason) {
+	case REASON_BLOCKED_READER:
+	case REASON_UNSEEN_TRAFFIC:
+	case REASON_BUSY:
+	case REASON_NOT_ESTABLISHED:
+	case REASON_TABLE_FULL:
+	case REASON_ABANDONED:
+	case REASON_INTERNAL:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The offer that led here: goes, or is as it was before CELL_MATCHED was lowered. */
+static void undo_offer(struct join *join, enum sm_reason reason)
+{
+	const struct wire_header *header = &join->message->header;
+	const struct registry_owner owner = { .session_id = join->session->id, .cell = header->cell };
+	struct registry_end *end = registry_find_owner(join->helper->registry, owner);
+
+	if (!end || end->state != END_OFFERED || end->generation != header->generation)
+		return;
+	if (is_transient(reason))
+		pairing_match(join->helper, end);
+	else
+		pairing_end_remove(join->helper, end);
 }
 
 static void undo(struct join *join, enum sm_reason reason)
@@ -224,12 +252,10 @@ static void undo(struct join *join, enum sm_reason reason)
 	}
 	if (join->end)
 		registry_unjoin(helper->registry, join->end);
-	if (join->end && (join->end_is_new || !is_transient(reason)))
+	if (join->end && join->end_is_new)
 		pairing_end_remove(helper, join->end);
-	else if (!join->end && !is_transient(reason))
-		pairing_forget_owner(helper, join->session, join->message->header.cell);
-	else if (join->end)
-		pairing_match(helper, join->end); /* the flag was lowered when this began */
+	else
+		undo_offer(join, reason);
 }
 
 /* The word was won: from here on the end is in. */
@@ -290,16 +316,19 @@ int pairing_handle_join(struct request *request)
 	if (session_word_pending(join.cell, header->generation))
 		reason = try_join(&join);
 	request->fd = -1;
-	if (dispatch_put_away(join.helper, join.fd, request->channel->uid, &tag))
-		session_status_change(join.session, header->cell, header->generation, CELL_HELD, 0);
+	if (dispatch_put_away(join.helper, join.fd, join.socket.is_tcp || sockfacts_closes_quickly(join.fd),
+			      request->channel->uid, &tag))
+		session_fd_closed(join.helper->sessions, &tag);
 	if (!reason) {
 		join.cell->slot = join.slot->index;
 		join.cell->side = join.side;
-		if (session_word_answer(join.cell, header->generation, CELL_DONE, REASON_NONE)) {
+		if (session_word_settle(join.cell, header->generation, CELL_DONE, REASON_NONE)) {
 			joined(&join);
+			session_word_wake(join.cell); /* only now: who slept finds the pair armed already, if it can be */
 			return 0;
 		}
 		reason = REASON_ABANDONED;
+		session_word_clear(join.cell, header->generation);
 	} else {
 		session_word_answer(join.cell, header->generation, CELL_REFUSED, reason);
 	}

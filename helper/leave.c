@@ -33,7 +33,7 @@ struct leave {
 	uint64_t session_id;
 	uint64_t give_up_ns;
 	uint32_t cell, generation; /* of the requester */
-	uint32_t slot, slot_generation;
+	uint32_t slot, side, slot_generation;
 	uint32_t calm_polls; /* in a row */
 	enum sm_reason reason;
 	struct leave *next, *prev;
@@ -51,8 +51,9 @@ static int identify(struct request *request, struct request_end *out)
 	const struct wire_header *header = &message->header;
 	const struct reaper_tag tag = { request->session->id, header->cell, header->generation };
 	struct helper *helper = request->helper;
-	uint64_t cookie;
 	int fd = request->fd;
+	uint64_t cookie;
+	bool is_tcp;
 
 	out->cell = session_cell(request->session, header->cell);
 	if (!out->cell || header->generation > CELL_GENERATION_MASK || message->reason >= REASON_COUNT) {
@@ -60,10 +61,11 @@ static int identify(struct request *request, struct request_end *out)
 		return -EPROTO;
 	}
 	session_status_change(request->session, header->cell, header->generation, 0, CELL_HELD);
-	cookie = sockfacts_is_tcp(fd) ? sockfacts_cookie(fd) : 0;
+	is_tcp = sockfacts_is_tcp(fd);
+	cookie = is_tcp ? sockfacts_cookie(fd) : 0;
 	request->fd = -1;
-	if (dispatch_put_away(helper, fd, request->channel->uid, &tag))
-		session_status_change(request->session, header->cell, header->generation, CELL_HELD, 0);
+	if (dispatch_put_away(helper, fd, is_tcp || sockfacts_closes_quickly(fd), request->channel->uid, &tag))
+		session_fd_closed(helper->sessions, &tag);
 	if (!channel_is_open(request->channel)) /* thrown out */
 		return 0;
 	if (!cookie || cookie != message->cookie) {
@@ -149,9 +151,9 @@ static void leave_finish(struct helper *helper, struct slot *slot, const struct 
 	helper->switches->leaves_total++;
 	slot_state_set(slot, SM_SLOT_JOINED); /* for a successor: these may be deleted */
 	log_debug("slot %u: left (%s)", slot->index, reason_name(leave->reason));
-	for (int side = 0; side < SM_SIDES; side++)
-		if (ends[side])
-			retire_take_out(helper, ends[side], REASON_LEFT);
+	for (uint32_t side = 0; side < SM_SIDES; side++)
+		if (ends[side]) /* the one that wanted this is forgotten, the other is found when that one comes again */
+			retire_take_out(helper, ends[side], REASON_LEFT, side != leave->side);
 }
 
 static void answer(struct helper *helper, const struct leave *leave, uint32_t state, enum sm_reason reason)
@@ -168,7 +170,11 @@ static bool is_abandoned(struct helper *helper, const struct leave *leave)
 	struct session *session = session_find(helper->sessions, leave->session_id);
 	struct memory_cell *cell = session ? session_cell(session, leave->cell) : NULL;
 
-	return !cell || !session_word_pending(cell, leave->generation);
+	if (cell && session_word_pending(cell, leave->generation))
+		return false;
+	if (cell)
+		session_word_clear(cell, leave->generation);
+	return true;
 }
 
 /* True if that leave needs no more attention. */
@@ -223,8 +229,8 @@ void leave_session_closed(struct helper *helper, uint64_t session_id)
 	struct leave *leave, *next;
 
 	DL_FOREACH_SAFE(helper->pairing->leaves, leave, next)
-		if (leave->session_id == session_id)
-			leave_forget(helper->pairing, leave);
+	if (leave->session_id == session_id)
+		leave_forget(helper->pairing, leave);
 }
 
 void leave_refuse_all(struct helper *helper)
@@ -254,6 +260,7 @@ static int leave_start(struct request *request, const struct request_end *found)
 		.cell = message->header.cell,
 		.generation = message->header.generation,
 		.slot = slot->index,
+		.side = found->end->side,
 		.slot_generation = slot->shared->generation,
 		.reason = message->reason,
 	};

@@ -52,8 +52,7 @@ static int ledger_memory(void)
 
 	if (fd < 0)
 		return -errno;
-	if (ftruncate(fd, LEDGER_BYTES) == 0 &&
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0)
+	if (ftruncate(fd, LEDGER_BYTES) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0)
 		return fd;
 	error = -errno;
 	close(fd);
@@ -103,8 +102,8 @@ int ledger_take(struct ledgers *ledgers, uint64_t session_a, uint64_t session_b,
 	int error;
 
 	DL_FOREACH(ledgers->list, ledger)
-		if (ledger->session_id[0] == low && ledger->session_id[1] == high && ledger->free_count)
-			break;
+	if (ledger->session_id[0] == low && ledger->session_id[1] == high && ledger->free_count)
+		break;
 	if (!ledger) {
 		error = ledger_make(ledgers, low, high, &ledger);
 		if (error)
@@ -138,7 +137,8 @@ void ledger_session_closed(struct ledgers *ledgers, uint64_t session_id)
 {
 	struct ledger *ledger, *next;
 
-	DL_FOREACH_SAFE(ledgers->list, ledger, next) {
+	DL_FOREACH_SAFE(ledgers->list, ledger, next)
+	{
 		if (ledger->session_id[0] != session_id && ledger->session_id[1] != session_id)
 			continue;
 		ledger->orphaned = true;

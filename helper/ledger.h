@@ -13,8 +13,8 @@ struct ledger {
 	uint32_t id;
 	uint64_t session_id[2]; /* ascending; equal for a process that talks to itself */
 	int fd;
-	bool sent[2];   /* that session has got the fd */
-	bool orphaned;  /* a session of the two is gone: freed with its last cell */
+	bool sent[2];  /* that session has got the fd */
+	bool orphaned; /* a session of the two is gone: freed with its last cell */
 	uint32_t used;
 	uint16_t *free_cells; /* a ring: the cell freed last is used last */
 	uint16_t free_head, free_count;

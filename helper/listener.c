@@ -33,6 +33,9 @@
 #define BACKLOG 4096
 #define ACCEPTS_PER_TURN 32
 #define FULL_PAUSE_NS (100 * LOOP_NS_PER_MS) /* out of fds: accepting again at once would only spin */
+/* A helper that was killed holds its locks for some moments: its successor waits that long. */
+#define LOCK_TRIES 100
+#define LOCK_PAUSE_US 20000
 
 struct door {
 	struct channel channel;
@@ -118,7 +121,8 @@ static void listener_ready(struct loop_source *source, uint32_t events)
 		if (fd < 0) {
 			if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
 				loop_pause(listener->helper->loop, source, 0);
-				loop_timer_set(listener->helper->loop, &listener->resume, loop_now_ns() + FULL_PAUSE_NS);
+				loop_timer_set(listener->helper->loop, &listener->resume,
+					       loop_now_ns() + FULL_PAUSE_NS);
 			}
 			return;
 		}
@@ -141,8 +145,8 @@ void listener_close_uid(struct listener *listener, uint32_t uid)
 	struct door *door, *next;
 
 	DL_FOREACH_SAFE(listener->doors, door, next)
-		if (door->channel.uid == uid)
-			door_close(&door->channel);
+	if (door->channel.uid == uid)
+		door_close(&door->channel);
 }
 
 /* ---- the socket ---- */
@@ -170,6 +174,18 @@ static void make_parent(const char *path)
 	free(copy);
 }
 
+int listener_lock(int fd)
+{
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -errno;
+		usleep(LOCK_PAUSE_US);
+	}
+	return -EADDRINUSE;
+}
+
 static int take_lock(struct listener *listener, const char *path)
 {
 	char lock_path[sizeof(((struct sockaddr_un *)0)->sun_path) + 8];
@@ -178,9 +194,7 @@ static int take_lock(struct listener *listener, const char *path)
 	listener->lock_fd = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (listener->lock_fd < 0)
 		return -errno;
-	if (flock(listener->lock_fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
-	return 0;
+	return listener_lock(listener->lock_fd);
 }
 
 static int set_access(const struct policy_settings *settings, const char *path)

@@ -15,6 +15,8 @@ int listener_open(struct listener **out, struct helper *helper);
 int listener_start(struct listener *listener);
 /* Closes socket and doors; removes the socket's file if it is still the one made by listener_open(). NULL is fine. */
 void listener_close(struct listener *listener);
+/* Locks the file for this process, waiting a bounded time for a helper that is just ending. 0, -EADDRINUSE or -errno. */
+int listener_lock(int fd);
 void listener_close_uid(struct listener *listener, uint32_t uid);
 
 #endif

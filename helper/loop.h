@@ -47,7 +47,7 @@ void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t due_ns
 uint64_t loop_now_ns(void); /* CLOCK_MONOTONIC */
 
 /* The struct that embeds a source, timer or corpse. */
-#define loop_container(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
+#define loop_container(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 #define LOOP_NS_PER_US 1000ull
 #define LOOP_NS_PER_MS 1000000ull

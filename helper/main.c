@@ -16,7 +16,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <systemd/sd-daemon.h>
@@ -80,14 +79,17 @@ static int signals_open(struct signals *signals, struct helper *helper)
 static int lock_pins(const char *pin_dir)
 {
 	int fd = open(pin_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int error;
 
 	if (fd < 0)
 		return -errno;
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+	error = listener_lock(fd);
+	if (!error)
 		return fd;
 	close(fd);
-	log_error("another smacceld uses %s", pin_dir);
-	return -EADDRINUSE;
+	if (error == -EADDRINUSE)
+		log_error("another smacceld uses %s", pin_dir);
+	return error;
 }
 
 static int open_datapath(struct helper *helper, int *pins_lock)

@@ -54,7 +54,8 @@ static int apply(struct policy_settings *settings, const char *name, const char 
 	if (!value)
 		return 0;
 	length = snprintf(line, sizeof(line), "%s = %s", name, value);
-	if (length < 0 || (size_t)length >= sizeof(line) || strpbrk(value, "#\n=") || policy_settings_parse(settings, line)) {
+	if (length < 0 || (size_t)length >= sizeof(line) || strpbrk(value, "#\n=") ||
+	    policy_settings_parse(settings, line)) {
 		fprintf(stderr, "smacceld: --%s: bad value '%s'\n", name, value);
 		return -EINVAL;
 	}
@@ -67,7 +68,8 @@ static int apply_all(struct options *options, struct arguments *arguments)
 	char *end;
 	int error;
 
-	error = read_config(settings, arguments->config ? arguments->config : CONFIG_DEFAULT, arguments->config != NULL);
+	error = read_config(settings, arguments->config ? arguments->config : CONFIG_DEFAULT,
+			    arguments->config != NULL);
 	if (!error)
 		error = apply(settings, "slots", arguments->slots);
 	if (!error)
@@ -94,25 +96,30 @@ static int apply_all(struct options *options, struct arguments *arguments)
 static int parse_command_line(struct arguments *a, int argc, const char **argv)
 {
 	const struct poptOption table[] = {
-		{ "socket", 0, POPT_ARG_STRING, &a->socket_path, 0, "where to listen (" WIRE_SOCKET_DEFAULT ")", "PATH" },
-		{ "pin-dir", 0, POPT_ARG_STRING, &a->pin_dir, 0, "folder of the pinned maps (" PIN_DIR_DEFAULT ")", "DIR" },
-		{ "config", 0, POPT_ARG_STRING, &a->config, 0, "settings (" CONFIG_DEFAULT ", if it is there)", "FILE" },
+		{ "socket", 0, POPT_ARG_STRING, &a->socket_path, 0, "where to listen (" WIRE_SOCKET_DEFAULT ")",
+		  "PATH" },
+		{ "pin-dir", 0, POPT_ARG_STRING, &a->pin_dir, 0, "folder of the pinned maps (" PIN_DIR_DEFAULT ")",
+		  "DIR" },
+		{ "config", 0, POPT_ARG_STRING, &a->config, 0, "settings (" CONFIG_DEFAULT ", if it is there)",
+		  "FILE" },
 		{ "verbose", 'v', POPT_ARG_NONE, &a->verbose, 0, "say on stderr what happens", NULL },
 		{ "slots", 0, POPT_ARG_STRING, &a->slots, 0, "how many pairs there is room for", "N" },
-		{ "socket-mode", 0, POPT_ARG_STRING, &a->socket_mode, 0, "permissions of the socket, octal (666)", "MODE" },
+		{ "socket-mode", 0, POPT_ARG_STRING, &a->socket_mode, 0, "permissions of the socket, octal (666)",
+		  "MODE" },
 		{ "socket-group", 0, POPT_ARG_STRING, &a->socket_group, 0, "group of the socket", "GROUP" },
-		{ "lonely-ms", 0, POPT_ARG_STRING, &a->lonely_ms, 0, "how long a joined end waits for its peer (2000)", "N" },
+		{ "lonely-ms", 0, POPT_ARG_STRING, &a->lonely_ms, 0, "how long a joined end waits for its peer (2000)",
+		  "N" },
 		{ "version", 'V', POPT_ARG_NONE, &a->version, 0, "print the version and exit", NULL },
 		{ "test-no-order", 0, POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &a->test_no_order, 0, NULL, NULL },
 		{ "test-bound", 0, POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, &a->test_bound, 0, NULL, NULL },
-		POPT_AUTOHELP
-		POPT_TABLEEND
+		POPT_AUTOHELP POPT_TABLEEND
 	};
 	poptContext context = poptGetContext("smacceld", argc, argv, table, 0);
 	int result = poptGetNextOpt(context), error = 0;
 
 	if (result < -1) {
-		fprintf(stderr, "smacceld: %s: %s\n", poptBadOption(context, POPT_BADOPTION_NOALIAS), poptStrerror(result));
+		fprintf(stderr, "smacceld: %s: %s\n", poptBadOption(context, POPT_BADOPTION_NOALIAS),
+			poptStrerror(result));
 		error = -EINVAL;
 	} else if (poptPeekArg(context)) {
 		fprintf(stderr, "smacceld: unexpected argument '%s'; see smacceld --help\n", poptPeekArg(context));

@@ -46,7 +46,7 @@ void pairing_close(struct helper *helper)
 			continue;
 		for (int side = 0; side < SM_SIDES; side++)
 			if (slot->end[side]) /* the last one frees the slot: `next` is not it */
-				retire_take_out(helper, slot->end[side], REASON_NO_HELPER);
+				retire_take_out(helper, slot->end[side], REASON_NO_HELPER, false);
 	}
 }
 
@@ -151,11 +151,12 @@ void pairing_forget_owner(struct helper *helper, struct session *session, uint32
 	retire_check_soon(helper, slot_at(helper->slots, end->slot));
 }
 
-void pairing_session_closed(struct helper *helper, struct session *session)
+bool pairing_session_closed(struct helper *helper, struct session *session, uint32_t count)
 {
 	leave_session_closed(helper, session->id);
-	while (session->ends)
+	for (; session->ends && count; count--)
 		pairing_forget_owner(helper, session, session->ends->owner.cell);
+	return !session->ends;
 }
 
 /* ---- matching ---- */
@@ -193,7 +194,8 @@ void pairing_match(struct helper *helper, struct registry_end *end)
 
 /* ---- OFFER ---- */
 
-static bool is_repetition(const struct registry_end *end, const struct wire_offer *offer, const struct registry_key *key)
+static bool is_repetition(const struct registry_end *end, const struct wire_offer *offer,
+			  const struct registry_key *key)
 {
 	return end->generation == offer->header.generation && end->cookie == offer->cookie &&
 	       !memcmp(&end->key, key, sizeof(*key));

@@ -8,6 +8,9 @@
 #ifndef SMACCEL_HELPER_PAIRING_H
 #define SMACCEL_HELPER_PAIRING_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 struct helper;
 struct pairing;
 struct request;
@@ -19,8 +22,8 @@ void pairing_close(struct helper *helper);
 void pairing_free(struct helper *helper); /* after the sessions are closed */
 /* Looks at every slot an earlier helper left. Before the first request. */
 void pairing_take_over(struct helper *helper);
-/* The session's ends have no owner any more. */
-void pairing_session_closed(struct helper *helper, struct session *session);
+/* Takes up to `count` ends from a session that was closed. True if none is left. */
+bool pairing_session_closed(struct helper *helper, struct session *session, uint32_t count);
 
 int pairing_handle_offer(struct request *request);
 int pairing_handle_join(struct request *request);

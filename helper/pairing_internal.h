@@ -49,8 +49,9 @@ void leave_refuse_all(struct helper *helper);
 /* ---- retire.c ---- */
 /* The end's socket left the sockhash by itself: it was closed or reset. Frees the slot when nobody is left in it. */
 void retire_end_gone(struct helper *helper, struct registry_end *end);
-/* Takes a never-armed end out of the sockhash (clean: nothing was redirected) and makes it an offer again. */
-void retire_take_out(struct helper *helper, struct registry_end *end, enum sm_reason reason);
+/* Takes an end out of the sockhash: one that was never armed (clean: nothing was redirected to it), or is drained. It stays
+ * known as an offer if its peer may still come. */
+void retire_take_out(struct helper *helper, struct registry_end *end, enum sm_reason reason, bool keep_offer);
 /* Something of that slot is being closed: look again soon. */
 void retire_check_soon(struct helper *helper, struct slot *slot);
 /* Looks now. */

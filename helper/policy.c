@@ -35,7 +35,9 @@ struct policy {
 void policy_settings_init(struct policy_settings *settings)
 {
 	*settings = (struct policy_settings){
-		.limit = { [POLICY_DOORS] = LIMIT_DOORS, [POLICY_SESSIONS] = LIMIT_SESSIONS, [POLICY_OFFERS] = LIMIT_OFFERS },
+		.limit = { [POLICY_DOORS] = LIMIT_DOORS,
+			   [POLICY_SESSIONS] = LIMIT_SESSIONS,
+			   [POLICY_OFFERS] = LIMIT_OFFERS },
 		.lonely_ms = LONELY_MS,
 		.socket_mode = SOCKET_MODE,
 	};
@@ -137,7 +139,7 @@ void policy_free(struct policy *policy)
 
 	if (!policy)
 		return;
-	HASH_ITER(hh, policy->accounts, account, next) {
+	HASH_ITER (hh, policy->accounts, account, next) {
 		HASH_DEL(policy->accounts, account);
 		free(account);
 	}

@@ -62,7 +62,8 @@ static void count_user(struct reaper *reaper, uint32_t uid, unsigned *waiting, u
 	struct job *job;
 
 	*waiting = *running = 0;
-	DL_FOREACH(reaper->jobs, job) {
+	DL_FOREACH(reaper->jobs, job)
+	{
 		if (job->uid != uid)
 			continue;
 		if (job->running)
@@ -78,7 +79,8 @@ static struct job *job_pick(struct reaper *reaper)
 	unsigned waiting, running;
 	struct job *job;
 
-	DL_FOREACH(reaper->jobs, job) {
+	DL_FOREACH(reaper->jobs, job)
+	{
 		if (job->running)
 			continue;
 		count_user(reaper, job->uid, &waiting, &running);
@@ -143,7 +145,8 @@ static void jobs_finished(struct loop_source *source, uint32_t events)
 	reaper->finished = NULL;
 	thread_start(reaper); /* a thread may have ended just before the last reaper_put() */
 	pthread_mutex_unlock(&reaper->lock);
-	DL_FOREACH_SAFE(finished, job, next) {
+	DL_FOREACH_SAFE(finished, job, next)
+	{
 		if (job->tag.session_id)
 			reaper->done(reaper->context, &job->tag);
 		free(job);

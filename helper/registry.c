@@ -106,9 +106,9 @@ void registry_free(struct registry *registry)
 		return;
 	HASH_CLEAR(hh_cookie, registry->cookies);
 	HASH_CLEAR(hh_owner, registry->owners);
-	HASH_ITER(hh, registry->names, name, next_name) {
+	HASH_ITER (hh, registry->names, name, next_name) {
 		DL_FOREACH_SAFE2(name->ends, end, next_end, name_next)
-			free(end);
+		free(end);
 		HASH_DEL(registry->names, name);
 		free(name);
 	}
@@ -178,8 +178,8 @@ static void name_release_if_empty(struct registry *registry, struct registry_nam
 	free(name);
 }
 
-struct registry_end *registry_add(struct registry *registry, const struct registry_key *key, struct registry_owner owner,
-				  struct registry_end **session_ends)
+struct registry_end *registry_add(struct registry *registry, const struct registry_key *key,
+				  struct registry_owner owner, struct registry_end **session_ends)
 {
 	struct registry_name *name = name_get(registry, key);
 	struct registry_end *end;

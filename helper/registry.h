@@ -46,7 +46,7 @@ struct registry_end {
 	uint32_t generation; /* of the owner's cell */
 	enum end_state state;
 	uint32_t uid, pid;
-	uint32_t slot, side; /* END_JOINED */
+	uint32_t slot, side;  /* END_JOINED */
 	uint8_t lonely_times; /* how often it was taken out because no peer came */
 	bool charged;         /* policy: POLICY_OFFERS */
 	int lost;             /* an index had no memory for it */
@@ -66,8 +66,8 @@ void registry_free(struct registry *registry);
 
 /* Adds an offered end. *session_ends is the head of its session's list. NULL: out of memory. The caller has made sure
  * that the owner has no end yet. Owner 0 (nobody) is fine: then it is found by key and cookie only. */
-struct registry_end *registry_add(struct registry *registry, const struct registry_key *key, struct registry_owner owner,
-				  struct registry_end **session_ends);
+struct registry_end *registry_add(struct registry *registry, const struct registry_key *key,
+				  struct registry_owner owner, struct registry_end **session_ends);
 /* Takes the end out of all indexes and frees it. */
 void registry_remove(struct registry *registry, struct registry_end *end, struct registry_end **session_ends);
 /* The owner is gone, the end stays. */

@@ -45,7 +45,7 @@ void retire_end_gone(struct helper *helper, struct registry_end *end)
 	after_place_left(helper, slot);
 }
 
-void retire_take_out(struct helper *helper, struct registry_end *end, enum sm_reason reason)
+void retire_take_out(struct helper *helper, struct registry_end *end, enum sm_reason reason, bool keep_offer)
 {
 	struct slot *slot = slot_at(helper->slots, end->slot);
 
@@ -55,8 +55,7 @@ void retire_take_out(struct helper *helper, struct registry_end *end, enum sm_re
 	pairing_notify_taken_out(helper, end, reason);
 	if (reason == REASON_LONELY && end->lonely_times < UINT8_MAX)
 		end->lonely_times++;
-	/* It stays as an offer where its peer may still come. */
-	if (!end->owner.session_id || (reason != REASON_LONELY && reason != REASON_BLOCKED_READER))
+	if (!end->owner.session_id || !keep_offer)
 		pairing_end_remove(helper, end);
 	after_place_left(helper, slot);
 }
@@ -89,7 +88,7 @@ void retire_lonely_expired(struct loop_timer *timer)
 		if (slot->shared->state == SM_SLOT_ARMED || !end || (slot->end[0] && slot->end[1]))
 			continue;
 		helper->refusals[REASON_LONELY]++;
-		retire_take_out(helper, end, REASON_LONELY);
+		retire_take_out(helper, end, REASON_LONELY, true);
 	}
 }
 
@@ -122,7 +121,8 @@ void retire_check_expired(struct loop_timer *timer)
 	struct slot *slot, *next;
 	int looked_at = 0;
 
-	for (slot = slot_queue_first(helper->slots, SLOT_QUEUE_CHECK); slot && looked_at < CHECKS_PER_TURN; slot = next) {
+	for (slot = slot_queue_first(helper->slots, SLOT_QUEUE_CHECK); slot && looked_at < CHECKS_PER_TURN;
+	     slot = next) {
 		struct slot_link *link = &slot->queued[SLOT_QUEUE_CHECK];
 
 		next = link->next;

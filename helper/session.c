@@ -3,7 +3,8 @@
  *
  * A session is the far end of a socketpair that a process sent through the door, with the credentials that the kernel
  * attached to that message. It ends when the process (and every child that inherited the near end) is gone, or when it
- * breaks the protocol. Ends that it owned live on without an owner, for as long as their sockets do.
+ * breaks the protocol. Its offers are forgotten then; ends that had joined live on without an owner, for as long as their
+ * sockets do.
  *
  * The memory is the helper's memfd, sealed so that nobody can shrink it under us, and written by the client at will. The
  * helper reads words and stores answers; no index, length or pointer is ever taken from it.
@@ -19,6 +20,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #include "helper.h"
 #include "ledger.h"
@@ -30,10 +32,16 @@
 
 /* Threads of one process woken by one answer. */
 #define WAKE_MAX 1024
+#define STATUS_TRIES 16
+/* A session may own 65535 ends: they are let go a share at a time, and others are served in between. */
+#define DISSOLVE_ENDS 512
+#define DISSOLVE_NS (500 * LOOP_NS_PER_US)
 
 struct sessions {
 	struct helper *helper;
 	struct session *table;
+	struct session *dissolving; /* closed; some of their ends are still registered */
+	struct loop_timer dissolve;
 	uint64_t last_id;
 };
 
@@ -73,15 +81,18 @@ struct memory_cell *session_cell(struct session *session, uint32_t index)
 void session_status_change(struct session *session, uint32_t index, uint32_t generation, uint32_t clear, uint32_t set)
 {
 	struct memory_cell *cell = session_cell(session, index);
-	uint32_t status;
+	uint32_t status, changed;
 
 	if (!cell)
 		return;
-	/* The helper's loop is the only writer (a client that writes here fools itself): no compare-and-swap. */
-	status = atomic_load_explicit(&cell->status, memory_order_relaxed);
-	if (cell_word_generation(status) != generation)
-		status = cell_word(generation, 0);
-	atomic_store_explicit(&cell->status, (status & ~clear) | set, memory_order_release);
+	/* The shim only ever lowers bits it has seen. A client that does more than that must not hold us up. */
+	status = atomic_load(&cell->status);
+	for (int i = 0; i < STATUS_TRIES; i++) {
+		changed = cell_word_generation(status) == generation ? status : cell_word(generation, 0);
+		changed = (changed & ~clear) | set;
+		if (atomic_compare_exchange_strong(&cell->status, &status, changed))
+			return;
+	}
 }
 
 bool session_word_pending(const struct memory_cell *cell, uint32_t generation)
@@ -90,16 +101,35 @@ bool session_word_pending(const struct memory_cell *cell, uint32_t generation)
 	       cell_word(generation, CELL_PENDING);
 }
 
-bool session_word_answer(struct memory_cell *cell, uint32_t generation, uint32_t state, enum sm_reason reason)
+bool session_word_settle(struct memory_cell *cell, uint32_t generation, uint32_t state, enum sm_reason reason)
 {
 	uint32_t pending = cell_word(generation, CELL_PENDING);
 
 	if (state == CELL_REFUSED)
 		cell->reason = reason;
-	if (!atomic_compare_exchange_strong(&cell->word, &pending, cell_word(generation, state)))
-		return false;
+	return atomic_compare_exchange_strong(&cell->word, &pending, cell_word(generation, state));
+}
+
+void session_word_wake(struct memory_cell *cell)
+{
 	wake(&cell->word);
-	return true;
+}
+
+bool session_word_answer(struct memory_cell *cell, uint32_t generation, uint32_t state, enum sm_reason reason)
+{
+	bool won = session_word_settle(cell, generation, state, reason);
+
+	if (won)
+		session_word_wake(cell);
+	return won;
+}
+
+void session_word_clear(struct memory_cell *cell, uint32_t generation)
+{
+	uint32_t abandoned = cell_word(generation, CELL_ABANDONED);
+
+	if (atomic_compare_exchange_strong(&cell->word, &abandoned, cell_word(generation, CELL_IDLE)))
+		session_word_wake(cell);
 }
 
 void session_fd_closed(struct sessions *sessions, const struct reaper_tag *tag)
@@ -107,20 +137,13 @@ void session_fd_closed(struct sessions *sessions, const struct reaper_tag *tag)
 	struct session *session = session_find(sessions, tag->session_id);
 	struct memory_cell *cell = session ? session_cell(session, tag->cell) : NULL;
 
-	if (cell && cell_word_generation(atomic_load(&cell->status)) == tag->generation)
-		session_status_change(session, tag->cell, tag->generation, CELL_HELD, 0);
+	if (!cell || cell_word_generation(atomic_load(&cell->status)) != tag->generation)
+		return;
+	session_status_change(session, tag->cell, tag->generation, CELL_HELD, 0);
+	session_word_clear(cell, tag->generation);
 }
 
 /* ---- the table ---- */
-
-struct sessions *sessions_new(struct helper *helper)
-{
-	struct sessions *sessions = calloc(1, sizeof(*sessions));
-
-	if (sessions)
-		sessions->helper = helper;
-	return sessions;
-}
 
 static void session_release(struct loop_corpse *corpse)
 {
@@ -131,19 +154,55 @@ static void session_release(struct loop_corpse *corpse)
 	free(session);
 }
 
+/* A share of the ends is let go, at most `count`. True if none is left and the session is no more. */
+static bool session_dissolve(struct session *session, uint32_t count)
+{
+	struct helper *helper = session->channel.helper;
+
+	if (!pairing_session_closed(helper, session, count))
+		return false;
+	HASH_DEL(helper->sessions->table, session);
+	ledger_session_closed(helper->ledgers, session->id);
+	policy_give(helper->policy, session->channel.uid, POLICY_SESSIONS);
+	loop_bury(helper->loop, &session->channel.corpse);
+	return true;
+}
+
 static void session_close(struct channel *channel)
 {
 	struct session *session = session_of(channel);
-	struct helper *helper = channel->helper;
+	struct sessions *sessions = channel->helper->sessions;
 
 	log_debug("session %llu (pid %u) ends", (unsigned long long)session->id, session->pid);
-	pairing_session_closed(helper, session);
-	HASH_DEL(helper->sessions->table, session);
-	ledger_session_closed(helper->ledgers, session->id);
-	policy_give(helper->policy, channel->uid, POLICY_SESSIONS);
-	loop_remove(helper->loop, &channel->source);
-	reaper_close_socket(helper->reaper, channel->source.fd);
-	loop_bury(helper->loop, &channel->corpse);
+	loop_remove(channel->helper->loop, &channel->source);
+	reaper_close_socket(channel->helper->reaper, channel->source.fd);
+	if (session_dissolve(session, DISSOLVE_ENDS))
+		return;
+	DL_APPEND(sessions->dissolving, session);
+	loop_timer_set(channel->helper->loop, &sessions->dissolve, loop_now_ns() + DISSOLVE_NS);
+}
+
+static void dissolve_expired(struct loop_timer *timer)
+{
+	struct sessions *sessions = loop_container(timer, struct sessions, dissolve);
+	struct session *session = sessions->dissolving;
+
+	DL_DELETE(sessions->dissolving, session);
+	if (!session_dissolve(session, DISSOLVE_ENDS))
+		DL_APPEND(sessions->dissolving, session);
+	if (sessions->dissolving)
+		loop_timer_set(sessions->helper->loop, timer, loop_now_ns() + DISSOLVE_NS);
+}
+
+struct sessions *sessions_new(struct helper *helper)
+{
+	struct sessions *sessions = calloc(1, sizeof(*sessions));
+
+	if (!sessions)
+		return NULL;
+	sessions->helper = helper;
+	loop_timer_add(helper->loop, &sessions->dissolve, dissolve_expired);
+	return sessions;
 }
 
 void sessions_close_uid(struct sessions *sessions, uint32_t uid)
@@ -151,7 +210,7 @@ void sessions_close_uid(struct sessions *sessions, uint32_t uid)
 	struct session *session, *next;
 
 	HASH_ITER(hh, sessions->table, session, next)
-		if (session->channel.uid == uid)
+		if (session->channel.uid == uid && channel_is_open(&session->channel))
 			session_close(&session->channel);
 }
 
@@ -161,8 +220,12 @@ void sessions_free(struct sessions *sessions)
 
 	if (!sessions)
 		return;
-	HASH_ITER(hh, sessions->table, session, next)
-		session_close(&session->channel);
+	HASH_ITER(hh, sessions->table, session, next) {
+		if (channel_is_open(&session->channel))
+			session_close(&session->channel);
+	}
+	while (sessions->dissolving)
+		dissolve_expired(&sessions->dissolve);
 	free(sessions);
 }
 
@@ -170,7 +233,7 @@ void sessions_set_off(struct sessions *sessions, bool off)
 {
 	struct session *session, *next;
 
-	HASH_ITER(hh, sessions->table, session, next)
+	HASH_ITER (hh, sessions->table, session, next)
 		atomic_store(&session->memory->off, off);
 }
 
@@ -178,7 +241,7 @@ void sessions_each(struct sessions *sessions, void (*visit)(struct session *sess
 {
 	struct session *session, *next;
 
-	HASH_ITER(hh, sessions->table, session, next)
+	HASH_ITER (hh, sessions->table, session, next)
 		visit(session, context);
 }
 
@@ -209,8 +272,7 @@ static int memory_make(struct session *session, struct helper *helper)
 
 	if (fd < 0)
 		return -errno;
-	if (ftruncate(fd, MEMORY_BYTES) < 0 ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+	if (ftruncate(fd, MEMORY_BYTES) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
 		goto out_errno;
 	session->memory = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (session->memory == MAP_FAILED)
@@ -299,7 +361,8 @@ int session_handle_hello(struct request *request)
 	if (error) {
 		log_debug("no session for pid %d: %s", request->creds.pid, strerror(-error));
 		policy_give(helper->policy, request->creds.uid, POLICY_SESSIONS);
-		helper->refusals[REASON_INTERNAL]++;
+		if (error != -EPIPE && error != -ECONNRESET) /* else it is gone already */
+			helper->refusals[REASON_INTERNAL]++;
 	}
 	return 0;
 }

@@ -28,6 +28,7 @@ struct session {
 	struct registry_end *ends;     /* head of the list that registry.c keeps */
 	uint8_t touched[(SESSION_PAGES + 7) / 8];
 	int lost;
+	struct session *next, *prev; /* while it dissolves */
 	UT_hash_handle hh;
 };
 
@@ -37,7 +38,7 @@ void sessions_close_uid(struct sessions *sessions, uint32_t uid);
 void sessions_set_off(struct sessions *sessions, bool off);
 void sessions_each(struct sessions *sessions, void (*visit)(struct session *session, void *context), void *context);
 uint32_t sessions_count(const struct sessions *sessions);
-struct session *session_find(struct sessions *sessions, uint64_t id); /* NULL: gone */
+struct session *session_find(struct sessions *sessions, uint64_t id); /* NULL: gone; a dissolving one is found */
 struct session *session_of(struct channel *channel);
 
 int session_handle_hello(struct request *request);
@@ -50,8 +51,13 @@ struct memory_cell *session_cell(struct session *session, uint32_t index);
 void session_status_change(struct session *session, uint32_t cell, uint32_t generation, uint32_t clear, uint32_t set);
 /* Whether the word waits for an answer. */
 bool session_word_pending(const struct memory_cell *cell, uint32_t generation);
-/* Answers: PENDING -> CELL_DONE or CELL_REFUSED, and wakes who waits. False: it was abandoned. */
+/* Answers: PENDING -> CELL_DONE or CELL_REFUSED. False: it was abandoned. The waiter sleeps on until session_word_wake(). */
+bool session_word_settle(struct memory_cell *cell, uint32_t generation, uint32_t state, enum sm_reason reason);
+void session_word_wake(struct memory_cell *cell);
+/* Both. */
 bool session_word_answer(struct memory_cell *cell, uint32_t generation, uint32_t state, enum sm_reason reason);
+/* ABANDONED -> IDLE: the fd of a request that was given up has been put away, the connection is the application's alone. */
+void session_word_clear(struct memory_cell *cell, uint32_t generation);
 /* An fd of that cell that could not be closed on the spot is closed now. */
 void session_fd_closed(struct sessions *sessions, const struct reaper_tag *tag);
 

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -24,14 +23,18 @@ bool sockfacts_is_tcp(int fd)
 {
 	int domain = option_int(fd, SO_DOMAIN);
 
-	return (domain == AF_INET || domain == AF_INET6) && option_int(fd, SO_TYPE) == SOCK_STREAM &&
-	       option_int(fd, SO_PROTOCOL) == IPPROTO_TCP;
+	return (domain == AF_INET || domain == AF_INET6) && option_int(fd, SO_PROTOCOL) == IPPROTO_TCP;
 }
 
 bool sockfacts_is_channel(int fd)
 {
 	return option_int(fd, SO_DOMAIN) == AF_UNIX && option_int(fd, SO_TYPE) == SOCK_SEQPACKET &&
 	       option_int(fd, SO_ACCEPTCONN) == 0;
+}
+
+bool sockfacts_closes_quickly(int fd)
+{
+	return sockfacts_is_tcp(fd) || sockfacts_is_channel(fd);
 }
 
 static uint64_t option_u64(int fd, int option)
@@ -73,15 +76,13 @@ enum sm_reason sockfacts_read(int fd, struct sockfacts *facts)
 {
 	struct sockaddr_storage local = { 0 }, remote = { 0 };
 	socklen_t local_bytes = sizeof(local), remote_bytes = sizeof(remote);
-	char ulp[16] = { 0 };
-	socklen_t ulp_bytes = sizeof(ulp);
-
 	memset(facts, 0, sizeof(*facts));
-	if (!sockfacts_is_tcp(fd))
+	facts->family = option_int(fd, SO_DOMAIN);
+	facts->is_tcp = (facts->family == AF_INET || facts->family == AF_INET6) && option_int(fd, SO_PROTOCOL) == IPPROTO_TCP;
+	if (!facts->is_tcp)
 		return REASON_NOT_TCP;
 	facts->cookie = sockfacts_cookie(fd);
 	facts->key.netns_cookie = option_u64(fd, SO_NETNS_COOKIE);
-	facts->family = option_int(fd, SO_DOMAIN);
 	if (!facts->cookie)
 		return REASON_INTERNAL;
 	if (getsockname(fd, (struct sockaddr *)&local, &local_bytes) < 0 ||
@@ -89,7 +90,5 @@ enum sm_reason sockfacts_read(int fd, struct sockfacts *facts)
 		return REASON_NOT_ESTABLISHED;
 	if (endpoint_from(&facts->key.local, &local) || endpoint_from(&facts->key.remote, &remote))
 		return REASON_NOT_TCP;
-	if (getsockopt(fd, IPPROTO_TCP, TCP_ULP, ulp, &ulp_bytes) == 0 && ulp_bytes > 0 && ulp[0])
-		return REASON_ULP;
 	return REASON_NONE;
 }

@@ -10,6 +10,7 @@
 #include "wire/reason.h"
 
 struct sockfacts {
+	bool is_tcp;
 	uint64_t cookie;
 	struct registry_key key; /* netns_cookie 0: this kernel does not tell */
 	uint16_t family;
@@ -21,7 +22,9 @@ bool sockfacts_is_tcp(int fd);
 bool sockfacts_is_channel(int fd);
 /* SO_COOKIE, or 0. */
 uint64_t sockfacts_cookie(int fd);
-/* Fills *facts for a connected TCP socket. REASON_NONE, or why it cannot join. */
+/* Whether close() of it can be trusted to the loop (reaper_close_socket()). */
+bool sockfacts_closes_quickly(int fd);
+/* Fills *facts for a connected TCP socket. REASON_NONE, or why it cannot join. (A ULP shows when it is staged.) */
 enum sm_reason sockfacts_read(int fd, struct sockfacts *facts);
 
 #endif

@@ -92,7 +92,8 @@ static json_t *refusals(const struct helper *helper)
 
 	for (unsigned reason = 0; reason < REASON_COUNT; reason++)
 		if (helper->refusals[reason])
-			json_object_set_new(object, reason_name(reason), json_integer((json_int_t)helper->refusals[reason]));
+			json_object_set_new(object, reason_name(reason),
+					    json_integer((json_int_t)helper->refusals[reason]));
 	return object;
 }
 
@@ -117,8 +118,8 @@ json_t *stats_status(struct helper *helper)
 	json_t *self = json_pack("{si ss sI sI si si si}", "pid", (int)getpid(), "version", SMACCEL_VERSION, "uptime_s",
 				 (json_int_t)((loop_now_ns() - helper->started_ns) / LOOP_NS_PER_S), "generation",
 				 (json_int_t)helper->switches->helper_generation, "sessions",
-				 (int)sessions_count(helper->sessions), "slots_used", (int)slots_used(helper->slots), "slots",
-				 (int)slots_count(helper->slots));
+				 (int)sessions_count(helper->sessions), "slots_used", (int)slots_used(helper->slots),
+				 "slots", (int)slots_count(helper->slots));
 
 	return json_pack("{so so so so s{sb}}", "totals", totals(helper), "refusals", refusals(helper), "helper", self,
 			 "kernel", kernel(helper), "switches", "off", (int)(helper->switches->off != 0));

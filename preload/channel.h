@@ -23,9 +23,9 @@
 void channel_open_door(void);
 
 enum channel_state {
-	CHANNEL_READY,   /* the session stands; *memory is its memory */
+	CHANNEL_READY,    /* the session stands; *memory is its memory */
 	CHANNEL_STARTING, /* asked for, no answer yet: try again some turns later */
-	CHANNEL_NONE,    /* no helper, or the breaker is open */
+	CHANNEL_NONE,     /* no helper, or the breaker is open */
 };
 /* Starts a session if there is none, and takes notice of a helper that is gone. With `wait`, waits up to
  * CHANNEL_WAIT_MS for the answer (eager mode), unless the breaker is open. */
@@ -53,6 +53,6 @@ void channel_drain(void);
 
 bool channel_owns_fd(int fd);
 int channel_next_fd(int from); /* the lowest own fd >= from, or -1: close_range() goes around them */
-void channel_forked(void); /* child: the session is the parent's */
+void channel_forked(void);     /* child: the session is the parent's */
 
 #endif

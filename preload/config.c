@@ -9,7 +9,7 @@
 #include "../helper/wire/protocol.h"
 #include "log.h"
 
-#define TURNS_MAX 1000000ul
+#define TURNS_MAX 2000000000u /* leaves room for the back-off that is added to it */
 
 struct config config = { .admit_turns = CONFIG_TURNS_DEFAULT, .socket_path = WIRE_SOCKET_DEFAULT };
 

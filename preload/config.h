@@ -7,10 +7,10 @@
 #include <stdint.h>
 
 struct config {
-	bool off;               /* SMACCEL=off (also 0, no, false) */
-	bool eager;             /* SMACCEL_ADMIT=eager */
-	uint32_t admit_turns;   /* SMACCEL_ADMIT=N; auto: CONFIG_TURNS_DEFAULT */
-	char socket_path[108];  /* SMACCEL_SOCKET */
+	bool off;              /* SMACCEL=off (also 0, no, false) */
+	bool eager;            /* SMACCEL_ADMIT=eager */
+	uint32_t admit_turns;  /* SMACCEL_ADMIT=N; auto: CONFIG_TURNS_DEFAULT */
+	char socket_path[108]; /* SMACCEL_SOCKET */
 };
 #define CONFIG_TURNS_DEFAULT 8u
 extern struct config config;

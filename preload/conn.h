@@ -22,15 +22,15 @@ struct conn {
 	_Atomic uint32_t state; /* enum conn_state; conn_state_set() is the only writer but for compare-and-swap */
 	uint32_t index;         /* of this struct = of its memory_cell */
 	_Atomic uint32_t generation;
-	_Atomic uint32_t fds;      /* how many fds of this process name it (dup) */
-	_Atomic uint64_t sent;     /* accounts until the ledger is attached: bytes the wrappers saw go out */
-	_Atomic uint64_t received; /* and in (not peeked) */
+	_Atomic uint32_t fds;               /* how many fds of this process name it (dup) */
+	_Atomic uint64_t sent;              /* accounts until the ledger is attached: bytes the wrappers saw go out */
+	_Atomic uint64_t received;          /* and in (not peeked) */
 	struct ledger_cell *_Atomic ledger; /* NULL until both ends are armed and this process has attached */
 	struct memory_cell *_Atomic cell;   /* in the session memory it last used; NULL before the first offer */
 	uint64_t cookie;                    /* 0 until it offers */
 	uint32_t turns;
-	uint32_t retry_at_turn; /* no offer, or look after the helper, before that many turns */
-	uint32_t join_at_turn;  /* no join before that many turns: back-off after a transient refusal */
+	uint32_t retry_at_turn;    /* no offer, or look after the helper, before that many turns */
+	uint32_t join_at_turn;     /* no join before that many turns: back-off after a transient refusal */
 	uint32_t attach_countdown; /* calls until the ledger is tried again */
 	_Atomic uint32_t reason;
 	uint32_t attempts;

@@ -69,8 +69,8 @@ static bool bindable(const struct wire_endpoint *end)
 		return false;
 	memcpy(&in.sin_addr, end->address + 12, 4);
 	memcpy(&in6.sin6_addr, end->address, 16);
-	int result = mapped ? bind(fd, (struct sockaddr *)&in, sizeof(in))
-			    : bind(fd, (struct sockaddr *)&in6, sizeof(in6));
+	int result =
+		mapped ? bind(fd, (struct sockaddr *)&in, sizeof(in)) : bind(fd, (struct sockaddr *)&in6, sizeof(in6));
 	real_close(fd);
 	return result == 0;
 }

@@ -27,7 +27,7 @@
 
 #define TURNS_HELPER_CHECK 64u /* between looks whether the helper that knows our offer still lives */
 #define TURNS_BACKOFF 8u
-#define ATTEMPTS_MAX 10u       /* transient refusals before a connection is left alone */
+#define ATTEMPTS_MAX 10u /* transient refusals before a connection is left alone */
 #define ATTACH_RETRY_CALLS 64u
 #define SETTLE_NS 1000000
 

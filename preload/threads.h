@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 struct thread_slot {
-	_Atomic int32_t tid; /* 0: free */
+	_Atomic int32_t tid;     /* 0: free */
 	_Atomic uint32_t inside; /* index of a conn, or 0 */
 	uint32_t padding[14];
 };

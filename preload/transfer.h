@@ -17,8 +17,8 @@
  * function (so that cancellation points and errno stay libc's). */
 struct receive_call {
 	int fd;
-	int flags;             /* of recv; 0 for read() */
-	size_t bytes;          /* room in all iovecs */
+	int flags;              /* of recv; 0 for read() */
+	size_t bytes;           /* room in all iovecs */
 	struct msghdr *message; /* msg_namelen, msg_controllen, msg_flags are results for recvmsg() */
 	ssize_t (*perform)(const struct receive_call *call);
 	const void *arguments; /* for perform */

@@ -30,8 +30,12 @@ static ssize_t receive(struct conn *conn, int fd, void *buffer, size_t bytes, in
 	struct plain_receive plain = { buffer, bytes };
 	struct iovec iov = { buffer, bytes };
 	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
-	struct receive_call call = { .fd = fd, .flags = flags, .bytes = bytes, .message = &message,
-				     .perform = perform_recv, .arguments = &plain };
+	struct receive_call call = { .fd = fd,
+				     .flags = flags,
+				     .bytes = bytes,
+				     .message = &message,
+				     .perform = perform_recv,
+				     .arguments = &plain };
 
 	return transfer_receive(conn, &call);
 }

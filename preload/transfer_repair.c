@@ -45,9 +45,9 @@ static ssize_t receive_now(const struct receive_call *call, size_t done)
 }
 
 /* The fd still names this connection: another thread may have closed it and the number be in use again. */
-static bool same_connection(const struct conn *conn, uint32_t generation, int fd)
+static bool same_connection(struct conn *conn, uint32_t generation, int fd)
 {
-	return atomic_load(&((struct conn *)conn)->generation) == generation && conn_get(fd) == conn &&
+	return conn_get(fd) == conn && atomic_load(&conn->generation) == generation &&
 	       (conn->cookie == 0 || endpoint_cookie(fd) == conn->cookie);
 }
 

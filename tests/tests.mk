@@ -67,17 +67,19 @@ $(B)/.packages-test: tests/packages tests/deps
 
 # ---- running them -----------------------------------------------------------------------------------------------------
 # What the runner's tests find: $(B) under its absolute name.
+# All CPUs, unless the caller gave -j.
+JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 RUN_TESTS = SMACCEL_BUILD='$(abspath $(B))' tests/run
 
 .PHONY: check test
 check:
 	@[ "$$(id -u)" = 0 ] || { echo 'make check: needs root (BPF, network namespaces, packages)' >&2; exit 1; }
 	@tests/deps install build test lint
-	@+$(MAKE) --no-print-directory all tests
+	@+$(MAKE) --no-print-directory $(JOBS) all tests
 	@$(RUN_TESTS)
 
 test:
-	@+$(MAKE) --no-print-directory all tests
+	@+$(MAKE) --no-print-directory $(JOBS) all tests
 	@$(RUN_TESTS) $(T)
 
 # ---- style --------------------------------------------------------------------------------------------------------------
@@ -112,5 +114,5 @@ format:
 bench bench-quick:
 	@[ "$$(id -u)" = 0 ] || { echo 'make $@: needs root (the helper loads BPF programs)' >&2; exit 1; }
 	@tests/deps install build try
-	@+$(MAKE) --no-print-directory all tests
+	@+$(MAKE) --no-print-directory $(JOBS) all tests
 	@SMACCEL_BUILD='$(abspath $(B))' python3 tests/bench/bench.py $(if $(filter bench-quick,$@),--quick) $(BENCH)

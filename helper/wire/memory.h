@@ -43,8 +43,14 @@ static inline uint32_t cell_word(uint32_t generation, uint32_t state)
 {
 	return (generation & CELL_GENERATION_MASK) << 8 | state;
 }
-static inline uint32_t cell_word_state(uint32_t word) { return word & 0xffu; }
-static inline uint32_t cell_word_generation(uint32_t word) { return word >> 8; }
+static inline uint32_t cell_word_state(uint32_t word)
+{
+	return word & 0xffu;
+}
+static inline uint32_t cell_word_generation(uint32_t word)
+{
+	return word >> 8;
+}
 
 /* One connection of the process. The first line is the conversation, the second what `ss` shows. */
 struct memory_cell {

@@ -30,28 +30,29 @@
 #define WIRE_SOCKET_DEFAULT "/run/smaccel/smaccel.sock"
 
 enum wire_type {
-	WIRE_HELLO = 1,       /* door, shim -> helper; fd: the session's far end */
-	WIRE_WELCOME = 2,     /* session, helper -> shim; fd: the session memory (memory.h) */
-	WIRE_OFFER = 3,       /* session, shim -> helper; no fd, no answer but CELL_MATCHED one day */
-	WIRE_JOIN = 4,        /* session; fd: the socket. Answer: the cell's word */
-	WIRE_PIN = 5,         /* session; fd: the socket. Pins both directions. Answer: the cell's word */
-	WIRE_LEAVE = 6,       /* session; fd: the socket. Pins, then takes the pair out. Answer: the cell's word */
-	WIRE_RETIRE = 7,      /* session: the application closed this end; no fd, no answer */
-	WIRE_PING = 8,        /* session: the helper writes `nonce` to memory->pong */
-	WIRE_LEDGER = 9,      /* session, helper -> shim; fd: a ledger (memory.h) that a cell will refer to by id */
-	WIRE_STATUS = 16,     /* door, command line */
+	WIRE_HELLO = 1,   /* door, shim -> helper; fd: the session's far end */
+	WIRE_WELCOME = 2, /* session, helper -> shim; fd: the session memory (memory.h) */
+	WIRE_OFFER = 3,   /* session, shim -> helper; no fd, no answer but CELL_MATCHED one day */
+	WIRE_JOIN = 4,    /* session; fd: the socket. Answer: the cell's word */
+	WIRE_PIN = 5,     /* session; fd: the socket. Pins both directions. Answer: the cell's word */
+	WIRE_LEAVE = 6,   /* session; fd: the socket. Pins, then takes the pair out. Answer: the cell's word */
+	WIRE_RETIRE = 7,  /* session: the application closed this end; no fd, no answer */
+	WIRE_PING = 8,    /* session: the helper writes `nonce` to memory->pong */
+	WIRE_LEDGER = 9,  /* session, helper -> shim; fd: a ledger (memory.h) that a cell will refer to by id */
+	WIRE_STATUS = 16, /* door, command line */
 	WIRE_CONNECTIONS = 17,
 	WIRE_OFF = 18, /* root (or the helper's own uid) only */
 	WIRE_ON = 19,
-	WIRE_REPLY = 20, /* door, helper -> command line; fd: a sealed memfd of JSON text where the request has a result */
+	WIRE_REPLY =
+		20, /* door, helper -> command line; fd: a sealed memfd of JSON text where the request has a result */
 };
 
 struct wire_header {
 	uint16_t magic;
 	uint16_t version;
 	uint16_t type;
-	uint16_t size; /* of the whole message, header included */
-	uint32_t cell; /* index into the session memory's cells; 0 where none is meant (cell 0 is never used) */
+	uint16_t size;       /* of the whole message, header included */
+	uint32_t cell;       /* index into the session memory's cells; 0 where none is meant (cell 0 is never used) */
 	uint32_t generation; /* of that cell, 24 bits */
 };
 
@@ -63,8 +64,8 @@ struct wire_hello {
 struct wire_welcome {
 	struct wire_header header;
 	uint64_t helper_generation;
-	uint32_t features;    /* enum wire_feature */
-	uint32_t cell_count;  /* of the session memory */
+	uint32_t features;   /* enum wire_feature */
+	uint32_t cell_count; /* of the session memory */
 	uint32_t memory_bytes;
 	uint32_t reserved;
 };

@@ -63,7 +63,7 @@ def test_nginx_files(helper, arm, sendfile):
 @pytest.mark.parametrize("arm", ARMS, ids=str)
 def test_nginx_wrk(helper, arm, name):
     with Server(nginx("on"), arm, helper.socket) as server, helper.counting() as grown, \
-            Program(["wrk", "-t", 2, "-c", 16, "-d", "2s", f"http://127.0.0.1:{server.port}/{name}"],
+            Program(["wrk", "-t", 2, "-c", 16, "-d", "1s", f"http://127.0.0.1:{server.port}/{name}"],
                     arm, helper.socket) as wrk:
         assert wrk.wait(15) == 0, wrk.describe()
         requests = int(re.search(r"(\d+) requests in", wrk.out).group(1))

@@ -185,13 +185,19 @@ static void command_go(void)
 	printf("{}\n");
 }
 
-static void command_halt(void)
+/* Returns when no turn is under way. */
+static void halt(void)
 {
 	going = 0;
 	for (size_t i = 0; i < connection_count; i++) {
 		pthread_mutex_lock(&connections[i].lock);
 		pthread_mutex_unlock(&connections[i].lock);
 	}
+}
+
+static void command_halt(void)
+{
+	halt();
 	printf("{}\n");
 }
 
@@ -218,9 +224,10 @@ static void command_loop(void)
 			printf("{\"bytes\": %llu, \"turns\": %llu}\n", (unsigned long long)total_bytes,
 			       (unsigned long long)total_turns);
 		else if (!strcmp(word, "quit"))
-			return;
+			break;
 		fflush(stdout);
 	}
+	halt();
 }
 
 static int run_client(pid_t server)

@@ -15,7 +15,7 @@
 #include "../support/watchdog.h"
 
 #define CHUNK_MAX 8192u
-#define TURNS 40u
+#define TURNS 120u
 
 struct side {
 	int fd;

@@ -139,6 +139,13 @@ static void subject_exec_bare(struct end *end)
 	exec_on_stdio(end->fd, cat_command, environ_bare());
 }
 
+/* The first bytes of the echo wait unread in the connection when it changes hands. */
+static void subject_exec_unread(struct end *end)
+{
+	end_await(end);
+	exec_on_stdio(end->fd, cat_command, environ_bare());
+}
+
 /* exec that fails: the process goes on with its connection. */
 static void subject_exec_fails(struct end *end)
 {
@@ -265,6 +272,12 @@ static void subject_spawn_actions_bare(struct end *end)
 	spawn_cat(end, environ_bare());
 }
 
+static void subject_spawn_unread(struct end *end)
+{
+	end_await(end);
+	spawn_cat(end, environ_bare());
+}
+
 /* Children that only inherit the connection, as they are started by any program that forgets FD_CLOEXEC. */
 static void subject_spawn_idle(struct end *end)
 {
@@ -354,6 +367,7 @@ static const struct process_case cases[] = {
 	{ "inetd-python", subject_inetd_python, driver_python, true },
 	{ "exec", subject_exec, driver_echo, false },
 	{ "exec-bare", subject_exec_bare, driver_echo, false },
+	{ "exec-unread", subject_exec_unread, driver_echo, false },
 	{ "exec-fails", subject_exec_fails, driver_exec_fails, true },
 	{ "exec-fds", subject_exec_fds, driver_exec_fds, true },
 	{ "system", subject_system, driver_system, true },
@@ -361,6 +375,7 @@ static const struct process_case cases[] = {
 	{ "popen-read", subject_popen_read, driver_popen_read, true },
 	{ "spawn-actions", subject_spawn_actions, driver_echo, true },
 	{ "spawn-actions-bare", subject_spawn_actions_bare, driver_echo, true },
+	{ "spawn-unread", subject_spawn_unread, driver_echo, true },
 	{ "spawn-idle", subject_spawn_idle, driver_spawn_idle, true },
 	{ "spawn-uses", subject_spawn_uses, driver_echo, true },
 	{ "vfork-cat", subject_vfork_cat, driver_echo, true },

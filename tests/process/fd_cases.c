@@ -322,11 +322,18 @@ static void subject_pass_bare(struct end *end)
 	pass_to(end, RECEIVER_BARE);
 }
 
+static void subject_pass_unread(struct end *end)
+{
+	end_await(end);
+	pass_to(end, RECEIVER_BARE);
+}
+
 /* The fd comes back to the sender itself: a second number for the same connection, unknown to any wrapper. */
 static void subject_pass_self(struct end *end)
 {
 	int channel[2];
 
+	end_await(end);
 	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel));
 	pass_end(channel[0], end);
 	struct end again = receive_end(channel[1]);
@@ -344,6 +351,7 @@ static void subject_pass_self(struct end *end)
 	must(close(end->fd));
 	end_duplex(&again, BULK, BULK);
 	must(close(again.fd));
+	pair_prove();
 }
 
 static const struct process_case cases[] = {
@@ -362,6 +370,7 @@ static const struct process_case cases[] = {
 	{ "pass-forked", subject_pass_forked, driver_goes_on, true },
 	{ "pass-executed", subject_pass_executed, driver_goes_on, true },
 	{ "pass-bare", subject_pass_bare, driver_goes_on, true },
+	{ "pass-unread", subject_pass_unread, driver_goes_on, true },
 	{ "pass-self", subject_pass_self, driver_goes_on, true },
 };
 

@@ -21,6 +21,7 @@
 #include "../support/random.h"
 
 #define WARM_TURNS 80
+#define WARM_PAUSE_US 400 /* joining waits for nothing in auto mode: the helper needs some time of its own */
 #define TURN_BYTES 64
 #define DEADLINE_S 20
 #define HIGH_FD 256 /* the shim keeps its own fds (door, session, mailbox) above this */
@@ -155,6 +156,15 @@ static inline void end_expect_eof(struct end *end, int deadline_ms)
 	ssize_t got = must(recv(end->fd, &byte, 1, 0));
 	if (got)
 		fail("a byte where the end of file should be");
+}
+
+/* The peer's next bytes are here, unread: redirected ones keep an end from leaving. */
+static inline void end_await(struct end *end)
+{
+	struct pollfd wait = { .fd = end->fd, .events = POLLIN };
+
+	if (must(poll(&wait, 1, 5000)) == 0)
+		fail("nothing comes");
 }
 
 static inline void end_expect_quiet(struct end *end, int for_ms)
@@ -344,7 +354,10 @@ static inline int case_main(int argc, char **argv, const struct process_case *ca
 
 		if (side == 0)
 			subject_main(one, &end);
-		end_turns(&end, WARM_TURNS, true);
+		for (int turn = 0; turn < WARM_TURNS; turn++) {
+			end_turns(&end, 1, true);
+			pause_us(WARM_PAUSE_US);
+		}
 		one->driver(&end);
 		_exit(0);
 	}

@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -183,7 +184,7 @@ def test_many_silent_clients_leave_room(helper, public):
               "print('open', len(doors), flush=True)\n"
               "sys.stdin.read()\n")
     read_end, write_end = os.pipe()
-    with Program([*NOBODY, "python3", "-c", script, helper.socket], stdin=read_end) as silent:
+    with Program([*NOBODY, sys.executable, "-c", script, helper.socket], stdin=read_end) as silent:
         os.close(read_end)
         silent.wait_output("open", 20)
         with Commanded([built("chaos/traffic")], EAGER, helper.socket) as traffic:

@@ -102,7 +102,8 @@ static inline int loopback_connect_nonblocking(int fd, const struct sockaddr *ad
 	return fcntl(fd, F_SETFL, flags);
 }
 
-static inline int loopback_connect(const char *text, unsigned port_h)
+/* rcvbuf_bytes 0: auto-tuned. */
+static inline int loopback_connect_with(const char *text, unsigned port_h, int rcvbuf_bytes)
 {
 	struct sockaddr_storage address;
 	socklen_t length = loopback_address(text, port_h, &address);
@@ -110,9 +111,16 @@ static inline int loopback_connect(const char *text, unsigned port_h)
 
 	if (fd < 0)
 		die("socket");
+	if (rcvbuf_bytes && setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf_bytes, sizeof(rcvbuf_bytes)) < 0)
+		die("SO_RCVBUF");
 	if (connect(fd, (struct sockaddr *)&address, length) < 0)
 		die("connect %s port %u", text, port_h);
 	return fd;
+}
+
+static inline int loopback_connect(const char *text, unsigned port_h)
+{
+	return loopback_connect_with(text, port_h, 0);
 }
 
 /* Blocking; 0, or -1 with errno (0 in errno: end of file). */

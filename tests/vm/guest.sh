@@ -1,0 +1,277 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# The suite that runs in the virtual machine, under busybox: guest.sh [PART[:ARGUMENT]...]. One TAP line a check ("ok PART/NAME"),
+# anything else is detail. Small volumes: the processors are emulated, some 10 to 30 times slower than real ones.
+build=/smaccel/build
+work=/tmp/vm
+socket=$work/socket
+pins=/sys/fs/bpf/vm
+helper_pid=
+failures=0
+DETAIL_LINES=60
+
+ok() { echo "ok $1"; }
+not_ok() { # NAME REMARK
+	echo "not ok $1 # $2"
+	failures=$((failures + 1))
+}
+
+# NAME FILE STATUS: what a program said, when it failed.
+expect_success() {
+	if [ "$3" = 0 ]; then
+		ok "$1"
+		return 0
+	fi
+	tail -n $DETAIL_LINES "$2"
+	not_ok "$1" "exit status $3"
+	return 1
+}
+
+# ---- the helper and what it counts -----------------------------------------------------------------------------------
+
+# [OPTION...]: starts it and waits until it is ready, 20 s at most.
+helper_start() {
+	local tries=0
+	"$build/smacceld" --socket "$socket" --pin-dir "$pins" --verbose "$@" >"$work/helper" 2>&1 &
+	helper_pid=$!
+	until grep -q 'smacceld: ready' "$work/helper"; do
+		if ! kill -0 "$helper_pid" 2>/dev/null || [ $tries -ge 200 ]; then
+			tail -n $DETAIL_LINES "$work/helper"
+			return 1
+		fi
+		tries=$((tries + 1))
+		usleep 100000
+	done
+}
+
+helper_stop() {
+	[ -n "$helper_pid" ] || return 0
+	kill "$helper_pid" 2>/dev/null
+	wait "$helper_pid"
+	helper_pid=
+	rm -rf "$pins" "$socket"
+}
+
+# NAME: a number of the totals.
+total() {
+	SMACCEL_SOCKET=$socket timeout 10 "$build/smaccel" status --json | tr ',{}' '\n\n\n' |
+		sed -n "s/^ *\"$1\": *\([0-9]*\).*/\1/p" | head -n 1 | grep . || echo 0
+}
+
+# ADMIT PROGRAM ARGUMENT...: under the shim.
+accelerated() {
+	local admit=$1
+	shift
+	SMACCEL_SOCKET=$socket SMACCEL_ADMIT=$admit LD_PRELOAD=$build/libsmaccel.so "$@"
+}
+
+# NAME ADMIT SECONDS PROGRAM ARGUMENT...: runs it under the shim; it must succeed, and bytes must have been redirected.
+run_redirected() {
+	local name=$1 admit=$2 seconds=$3 before after status
+	shift 3
+	before=$(total redirected_bytes)
+	accelerated "$admit" timeout -s KILL "$seconds" "$@" >"$work/out" 2>&1
+	status=$?
+	expect_success "$name" "$work/out" $status || { tail -n 15 "$work/helper"; return; }
+	after=$(total redirected_bytes)
+	if [ "$after" -gt "$before" ]; then
+		ok "$name-redirected $((after - before)) bytes"
+	else
+		tail -n 3 "$work/out"
+		SMACCEL_SOCKET=$socket timeout 10 "$build/smaccel" status --json
+		tail -n 15 "$work/helper"
+		not_ok "$name-redirected" "no byte was redirected"
+	fi
+}
+
+# ---- the parts ---------------------------------------------------------------------------------------------------------
+
+# [NAME]: what the design stands on, and the data path by itself.
+part_kernel() {
+	local program name status
+	for program in "$build"/tests/kernel/test_${1:-*}; do
+		name=kernel/$(basename "$program" | sed 's/^test_//')
+		timeout -s KILL 60 "$program" >"$work/out" 2>"$work/errors"
+		status=$?
+		sed -E "s,^(ok|not ok) ,\1 $name ," "$work/out"
+		failures=$((failures + $(grep -c '^not ok ' "$work/out")))
+		if [ $status = 0 ]; then
+			grep -qE '^ok ' "$work/out" || not_ok "$name" "no result"
+		else
+			tail -n 200 "$work/errors"
+			grep -q '^not ok ' "$work/out" || not_ok "$name" "exit status $status"
+		fi
+	done
+}
+
+part_probe() {
+	timeout -s KILL 60 "$build/smaccel" probe >"$work/out" 2>&1
+	expect_success probe "$work/out" $?
+	cat "$work/out"
+	timeout -s KILL 60 "$build/smaccel" probe --json >"$work/out" 2>&1
+	expect_success probe-json "$work/out" $?
+}
+
+# From connect() to a redirected byte.
+part_smoke() {
+	local admit address
+	helper_start || { not_ok smoke "the helper does not start"; return; }
+	for admit in eager auto; do
+		for address in 127.0.0.1 ::1; do
+			run_redirected "smoke/$admit-$address" $admit 30 "$build/tests/conformance/exchange" both connections=8 turns=60 \
+				close=fin deadline=20 "listen=$address" "connect=$address"
+		done
+	done
+	helper_stop
+}
+
+# Invariant 1 under small bounds, where spills and returns are constant.
+part_order() {
+	local bound admit bytes
+	for bound in none 4096 65536; do
+		# shellcheck disable=SC2046  # two words or none
+		helper_start $([ $bound = none ] || echo --test-bound $bound) || { not_ok "order/bound-$bound" "the helper does not start"; continue; }
+		for admit in eager 1; do
+			bytes=1000000
+			[ $bound != 4096 ] || bytes=300000
+			run_redirected "order/$admit-bound-$bound" $admit 60 "$build/tests/conformance/order" threads seed=7 connections=16 \
+				concurrency=4 bytes=$bytes write_max=65536 deadline=50
+		done
+		helper_stop
+	done
+}
+
+# The late server and the blocked reader (invariant 3).
+part_entering() {
+	local admit kind
+	helper_start || { not_ok entering "the helper does not start"; return; }
+	for admit in eager 1; do
+		for kind in thread process; do
+			run_redirected "entering/late-server-$kind-$admit" $admit 40 "$build/tests/conformance/late_server" $kind iterations=25 deadline=30
+		done
+		for kind in recv raw stdio; do
+			accelerated $admit timeout -s KILL 40 "$build/tests/conformance/blocked_reader" $kind thread iterations=30 deadline=30 >"$work/out" 2>&1
+			expect_success "entering/blocked-reader-$kind-$admit" "$work/out" $?
+		done
+	done
+	helper_stop
+}
+
+# Fork, exec, dup, close and passing of accelerated sockets: each program names its cases.
+part_process() {
+	local program case role
+	helper_start || { not_ok process "the helper does not start"; return; }
+	for program in fork_cases exec_cases fd_cases; do
+		for case in $("$build/tests/process/$program"); do
+			[ "$case" != inetd-python ] || continue
+			for role in accept connect; do
+				accelerated eager timeout -s KILL 25 "$build/tests/process/$program" "$case" $role >"$work/out" 2>&1
+				expect_success "process/$case-$role" "$work/out" $?
+			done
+		done
+	done
+	helper_stop
+}
+
+# ---- the helper dies: traffic goes on, the next one takes over -----------------------------------------------------------
+
+# COMMAND: to the traffic program; its one line of answer in $answer.
+ask() {
+	echo "$1" >&3
+	answer=
+	read -r -t 20 answer <&4 || { not_ok takeover "no answer to '$1'"; return 1; }
+}
+
+# The bytes that have gone there and back.
+traffic_bytes() {
+	ask stat || return 1
+	bytes=$(echo "$answer" | sed -n 's/.*"bytes": *\([0-9]*\).*/\1/p')
+	bytes=${bytes:-0}
+}
+
+# NAME: the traffic grows by some, within 10 s.
+expect_growth() {
+	local start tries=0
+	traffic_bytes || return 1
+	start=$bytes
+	while [ "$bytes" -lt $((start + 200000)) ]; do
+		[ $tries -lt 100 ] || { not_ok "$1" "traffic stands still"; return 1; }
+		tries=$((tries + 1))
+		usleep 100000
+		traffic_bytes || return 1
+	done
+	ok "$1"
+}
+
+# NAME TOTAL NUMBER: the helper's total comes to that number, within 10 s.
+expect_total() {
+	local tries=0 now=
+	while [ $tries -lt 50 ]; do
+		now=$(total "$2")
+		[ "$now" != "$3" ] || { ok "$1"; return 0; }
+		tries=$((tries + 1))
+		usleep 200000
+	done
+	SMACCEL_SOCKET=$socket timeout 10 "$build/smaccel" status --json
+	tail -n 15 "$work/helper"
+	not_ok "$1" "$2 is $now, not $3"
+}
+
+# ADMIT
+takeover_with() {
+	local name=takeover/$1 before after
+	ask "open 4" && ask go || return
+	expect_total "$name-armed" pairs_armed 4
+	expect_growth "$name-before"
+	before=$(total redirected_bytes)
+	kill -9 $helper_pid
+	wait $helper_pid
+	expect_growth "$name-traffic-without-helper" || return
+	ask "probe 5" || return
+	helper_start || { not_ok "$name-restart" "the helper does not start"; return; }
+	after=$(total redirected_bytes)
+	[ "$after" -gt "$before" ] && ok "$name-redirected-without-helper" || not_ok "$name-redirected-without-helper" "$before, then $after"
+	expect_total "$name-taken-over" pairs_armed 4
+	expect_growth "$name-traffic-with-next-helper" || return
+	ask "open 4" || return
+	expect_total "$name-new-pairs" pairs_armed 8
+	ask halt && ask "turns 10" || return
+	echo quit >&3
+	wait $traffic_pid && ok "$name-bytes" || not_ok "$name-bytes" "the traffic program failed"
+	traffic_pid=
+}
+
+part_takeover() {
+	local admit
+	for admit in eager auto; do
+		helper_start || { not_ok "takeover/$admit" "the helper does not start"; return; }
+		rm -f "$work/commands" "$work/answers"
+		mkfifo "$work/commands" "$work/answers"
+		accelerated $admit "$build/tests/chaos/traffic" <"$work/commands" >"$work/answers" 2>"$work/out" &
+		traffic_pid=$!
+		exec 3>"$work/commands" 4<"$work/answers"
+		read -r -t 20 answer <&4 # it is ready
+		takeover_with $admit
+		if [ -n "$traffic_pid" ]; then
+			kill -9 $traffic_pid
+			wait $traffic_pid
+			tail -n $DETAIL_LINES "$work/out"
+		fi
+		exec 3>&- 4<&-
+		helper_stop
+	done
+}
+
+# To see that the harness notices a kernel that dies; not part of the suite.
+part_panic() { echo c >/proc/sysrq-trigger; }
+
+mkdir -p "$work"
+[ $# != 0 ] || set -- kernel probe smoke order entering process takeover
+for part in "$@"; do
+	begun=$(date +%s)
+	argument=${part#*:}
+	[ "$argument" != "$part" ] || argument=
+	"part_${part%%:*}" $argument
+	echo "$part: $(($(date +%s) - begun)) s"
+done
+exit $((failures > 0))
