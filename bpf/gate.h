@@ -13,6 +13,9 @@
 #define GATE_LOCKED_RCVBUF_MIN (128 * 1024)
 /* Kept free below tcp_rmem[2] on an auto-tuned socket (12b). */
 #define GATE_AUTOTUNE_RESERVE (1024 * 1024)
+/* However large tcp_rmem[2] is, no more than the kernel's default (6 MiB) would allow: a sender with a time-out or a
+ * POLLOUT loop must come to its end about where plain TCP's buffers would be full. */
+#define GATE_AUTOTUNE_MAX (5 * 1024 * 1024)
 /* scaling_ratio is in 1/256; kernels below 6.6 have none and account about twice the payload. */
 #define GATE_SCALING_ONE 256u
 #define GATE_SCALING_BEFORE_6_6 128u
@@ -70,7 +73,7 @@ static inline int gate_has_room(const struct gate_receiver *to, __u32 size, __u3
 		return 0;
 	if (to->rcvbuf_locked)
 		return to->rcvbuf >= GATE_LOCKED_RCVBUF_MIN && wanted <= to->rcvbuf / 4;
-	if (to->rmem_max <= GATE_AUTOTUNE_RESERVE)
+	if (to->rmem_max <= GATE_AUTOTUNE_RESERVE || wanted > GATE_AUTOTUNE_MAX)
 		return 0;
 	return wanted + gate_window_truesize(to->window, to->scaling_ratio) <= to->rmem_max - GATE_AUTOTUNE_RESERVE;
 }

@@ -26,17 +26,17 @@ struct listing {
 	json_t *rows;
 };
 
-static void format_endpoint(char *out, size_t room, const uint8_t address[16], uint16_t port_n)
+static void format_endpoint(char *out, size_t room, const struct wire_endpoint *endpoint)
 {
 	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 	char text[INET6_ADDRSTRLEN] = "?";
 
-	if (!memcmp(address, mapped, sizeof(mapped))) {
-		inet_ntop(AF_INET, address + sizeof(mapped), text, sizeof(text));
-		snprintf(out, room, "%s:%u", text, ntohs(port_n));
+	if (!memcmp(endpoint->address, mapped, sizeof(mapped))) {
+		inet_ntop(AF_INET, endpoint->address + sizeof(mapped), text, sizeof(text));
+		snprintf(out, room, "%s:%u", text, ntohs(endpoint->port_n));
 	} else {
-		inet_ntop(AF_INET6, address, text, sizeof(text));
-		snprintf(out, room, "[%s]:%u", text, ntohs(port_n));
+		inet_ntop(AF_INET6, endpoint->address, text, sizeof(text));
+		snprintf(out, room, "[%s]:%u", text, ntohs(endpoint->port_n));
 	}
 }
 
@@ -89,23 +89,38 @@ static void state_of_slot(const struct slot *slot, uint32_t *state, uint32_t *re
 	}
 }
 
-static void add_row(struct listing *listing, const char *local, const char *remote, uint32_t family, uint32_t pid,
-		    uint32_t uid, const char *comm, int fd, uint32_t state, uint32_t reason, const struct slot *slot,
-		    uint32_t side)
-{
-	json_t *row;
+/* An end as it is shown. */
+struct row {
+	struct wire_endpoint local, remote;
+	uint32_t family, pid, uid, state, reason;
+	int fd; /* -1: not known */
+	const char *comm;
+	const struct slot *slot; /* NULL: not in the sockhash */
+	uint32_t side;
+};
 
-	if (slot) {
-		listing->seen[slot->index] |= 1u << side;
-		state_of_slot(slot, &state, &reason);
+static void add_row(struct listing *listing, struct row *row)
+{
+	char local[64], remote[64];
+	json_t *object;
+
+	if (row->slot) {
+		listing->seen[row->slot->index] |= 1u << row->side;
+		state_of_slot(row->slot, &row->state, &row->reason);
+		row->family = row->slot->shared->end[row->side].family;
+		row->local = row->slot->end[row->side]->key.local; /* the kernel's word, where it is known */
+		row->remote = row->slot->end[row->side]->key.remote;
 	}
-	row = json_pack("{ss ss ss sI sI ss si ss ss}", "local", local, "remote", remote, "family",
-			family_name(family), "pid", (json_int_t)pid, "uid", (json_int_t)uid, "comm", comm, "fd", fd,
-			"state", conn_state_name(state), "reason", reason_name(reason));
-	if (!row)
+	format_endpoint(local, sizeof(local), &row->local);
+	format_endpoint(remote, sizeof(remote), &row->remote);
+	object = json_pack("{ss ss ss sI sI ss si ss ss}", "local", local, "remote", remote, "family",
+			   family_name(row->family), "pid", (json_int_t)row->pid, "uid", (json_int_t)row->uid, "comm",
+			   row->comm, "fd", row->fd, "state", conn_state_name(row->state), "reason",
+			   reason_name(row->reason));
+	if (!object)
 		return;
-	add_slot(row, slot, side);
-	json_array_append_new(listing->rows, row);
+	add_slot(object, row->slot, row->side);
+	json_array_append_new(listing->rows, object);
 }
 
 /* A claim, possibly not even text: printable ASCII passes. */
@@ -136,19 +151,23 @@ static void list_cell(struct listing *listing, const struct session *session, ui
 		      const struct memory_cell *cell)
 {
 	const struct registry_end *end = end_of_cell(listing, session, index, cell);
-	const struct slot *slot = end ? slot_at(listing->helper->slots, end->slot) : NULL;
-	char local[64], remote[64], comm[17];
+	char comm[17];
+	struct row row = {
+		.local = cell->shown_local,
+		.remote = cell->shown_remote,
+		.family = cell->shown_family,
+		.pid = session->pid,
+		.uid = session->channel.uid,
+		.state = cell_word_state(cell->shown),
+		.reason = cell->shown_reason,
+		.fd = (int)(cell->shown_fd & INT32_MAX),
+		.comm = comm,
+		.slot = end ? slot_at(listing->helper->slots, end->slot) : NULL,
+		.side = end ? end->side : 0,
+	};
 
 	copy_comm(comm, session->comm);
-	format_endpoint(local, sizeof(local), cell->shown_local.address, cell->shown_local.port_n);
-	format_endpoint(remote, sizeof(remote), cell->shown_remote.address, cell->shown_remote.port_n);
-	if (end) { /* of a joined end the kernel's answer is known */
-		format_endpoint(local, sizeof(local), end->key.local.address, end->key.local.port_n);
-		format_endpoint(remote, sizeof(remote), end->key.remote.address, end->key.remote.port_n);
-	}
-	add_row(listing, local, remote, end ? slot->shared->end[end->side].family : cell->shown_family, session->pid,
-		session->channel.uid, comm, (int)(cell->shown_fd & INT32_MAX), cell_word_state(cell->shown),
-		cell->shown_reason, slot, end ? end->side : 0);
+	add_row(listing, &row);
 }
 
 static void list_session(struct session *session, void *context)
@@ -181,17 +200,18 @@ static void list_session(struct session *session, void *context)
 /* Ends whose process is gone, or whose helper was. */
 static void list_slot(struct listing *listing, const struct slot *slot)
 {
-	char local[64], remote[64];
-
 	for (uint32_t side = 0; side < SM_SIDES; side++) {
 		const struct registry_end *end = slot->end[side];
 
 		if (!end || listing->seen[slot->index] & 1u << side || (listing->uid != 0 && listing->uid != end->uid))
 			continue;
-		format_endpoint(local, sizeof(local), end->key.local.address, end->key.local.port_n);
-		format_endpoint(remote, sizeof(remote), end->key.remote.address, end->key.remote.port_n);
-		add_row(listing, local, remote, slot->shared->end[side].family, end->pid, end->uid, NULL, -1,
-			CONN_JOINED, REASON_NONE, slot, side);
+		add_row(listing, &(struct row){ .pid = end->pid,
+						.uid = end->uid,
+						.state = CONN_JOINED,
+						.fd = -1,
+						.comm = "",
+						.slot = slot,
+						.side = side });
 	}
 }
 

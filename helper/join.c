@@ -324,7 +324,8 @@ int pairing_handle_join(struct request *request)
 		join.cell->side = join.side;
 		if (session_word_settle(join.cell, header->generation, CELL_DONE, REASON_NONE)) {
 			joined(&join);
-			session_word_wake(join.cell); /* only now: who slept finds the pair armed already, if it can be */
+			session_word_wake(
+				join.cell); /* only now: who slept finds the pair armed already, if it can be */
 			return 0;
 		}
 		reason = REASON_ABANDONED;

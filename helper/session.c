@@ -209,7 +209,7 @@ void sessions_close_uid(struct sessions *sessions, uint32_t uid)
 {
 	struct session *session, *next;
 
-	HASH_ITER(hh, sessions->table, session, next)
+	HASH_ITER (hh, sessions->table, session, next)
 		if (session->channel.uid == uid && channel_is_open(&session->channel))
 			session_close(&session->channel);
 }
@@ -220,7 +220,7 @@ void sessions_free(struct sessions *sessions)
 
 	if (!sessions)
 		return;
-	HASH_ITER(hh, sessions->table, session, next) {
+	HASH_ITER (hh, sessions->table, session, next) {
 		if (channel_is_open(&session->channel))
 			session_close(&session->channel);
 	}

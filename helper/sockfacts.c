@@ -78,7 +78,8 @@ enum sm_reason sockfacts_read(int fd, struct sockfacts *facts)
 	socklen_t local_bytes = sizeof(local), remote_bytes = sizeof(remote);
 	memset(facts, 0, sizeof(*facts));
 	facts->family = option_int(fd, SO_DOMAIN);
-	facts->is_tcp = (facts->family == AF_INET || facts->family == AF_INET6) && option_int(fd, SO_PROTOCOL) == IPPROTO_TCP;
+	facts->is_tcp =
+		(facts->family == AF_INET || facts->family == AF_INET6) && option_int(fd, SO_PROTOCOL) == IPPROTO_TCP;
 	if (!facts->is_tcp)
 		return REASON_NOT_TCP;
 	facts->cookie = sockfacts_cookie(fd);

@@ -95,28 +95,51 @@ def test_stopped_close_gives_fin(arm):
         wait_until(lambda: helper.totals()["pairs_armed"] == 0, 5, helper.explain)
 
 
+@contextlib.contextmanager
+def stopping_at_random(helper, stopped_s):
+    """Stops and continues the helper; yields a list that grows by one for each stop. It runs again afterwards."""
+    generator, ended, stops = random.Random(1), threading.Event(), []
+
+    def flip():
+        while not ended.is_set():
+            stops.append(time.monotonic())
+            helper.signal(signal.SIGSTOP)
+            ended.wait(generator.uniform(*stopped_s))
+            helper.signal(signal.SIGCONT)
+            ended.wait(generator.uniform(0.001, 0.03))
+
+    flipping = threading.Thread(target=flip)
+    flipping.start()
+    try:
+        yield stops
+    finally:
+        ended.set()
+        flipping.join()
+
+
+@pytest.mark.parametrize("arm", ACCELERATED, ids=str)
+def test_stopped_at_random_moments_calls_are_bounded(arm):
+    """Joins under way in every state; a process pays at most once for each time that the helper falls silent."""
+    with Helper() as helper, calls_of(arm, helper.socket) as calls:
+        with stopping_at_random(helper, (0.06, 0.15)) as stops:
+            for _ in range(6):
+                calls.ask("open 60 12", 30)
+        seen = calls.ask("calls")
+        for process in ("client", "server"):
+            assert seen[process]["long_calls"] <= len(stops), seen
+            assert seen[process]["worst_us"] <= BOUND_US + SLACK_US, seen
+        calls.ask("turns 20", 30)
+        calls.ask("close", 30)
+        wait_until(lambda: helper.totals()["pairs_armed"] == 0 and joined(helper) == 0, 10, helper.explain)
+
+
 @pytest.mark.parametrize("arm", ACCELERATED, ids=str)
 def test_stopped_at_random_moments_close_gives_fin(arm):
     """Each round has a join in flight, or not, when another thread closes the fd."""
-    generator = random.Random(1)
-    ended = threading.Event()
     with Helper() as helper:
-
-        def stop_and_continue():
-            while not ended.is_set():
-                helper.signal(signal.SIGSTOP)
-                ended.wait(generator.uniform(0.001, 0.12))
-                helper.signal(signal.SIGCONT)
-                ended.wait(generator.uniform(0.001, 0.03))
-
-        flipping = threading.Thread(target=stop_and_continue)
-        flipping.start()
-        try:
-            with Program([built("chaos/close_race"), 150, 20000], arm, helper.socket) as race:
-                fins = race.result(60)["us"]
-        finally:
-            ended.set()
-            flipping.join()
+        with stopping_at_random(helper, (0.001, 0.12)), \
+                Program([built("chaos/close_race"), 150, 20000], arm, helper.socket) as race:
+            fins = race.result(60)["us"]
         assert median(fins) <= FIN_US, sorted(fins)
         assert sorted(fins)[len(fins) * 9 // 10] <= BOUND_US + SLACK_US, sorted(fins)
         assert helper.process.poll() is None, helper.log

@@ -115,14 +115,19 @@ static inline bool received(int fd, const char *text)
 	return have == wanted && !memcmp(buffer, text, wanted);
 }
 
-/* Linux version as 0xMMmmpp; the patch level is capped as KERNEL_VERSION() does it. */
+/* Linux version as 0xMMmmpp; the patch level is capped as KERNEL_VERSION() does it. Debian's releases may leave it at 0;
+ * "Debian 6.1.192-2" in the version string then has it. */
 static inline unsigned kernel_version(void)
 {
 	unsigned major = 0, minor = 0, patch = 0;
 	struct utsname name;
+	const char *debian;
 
 	uname(&name);
 	sscanf(name.release, "%u.%u.%u", &major, &minor, &patch);
+	debian = strstr(name.version, "Debian ");
+	if (debian && !patch)
+		sscanf(debian, "Debian %*u.%*u.%u", &patch);
 	return major << 16 | minor << 8 | (patch > 255 ? 255 : patch);
 }
 

@@ -151,7 +151,8 @@ static void test_fact_22(void)
 
 		as_told += result < 0 && errno == EINPROGRESS && tcp_state(fd) == STATE_ESTABLISHED;
 		close(fd);
-		close(accept(listener, NULL, NULL));
+		if (readable_within(listener, 1000)) /* not if it was closed before it was established */
+			close(accept(listener, NULL, NULL));
 	}
 	check(as_told == 100, "fact-22", "nonblocking-connect-is-in-progress-and-established", "%d of 100", as_told);
 	close(listener);

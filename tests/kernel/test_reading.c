@@ -154,6 +154,8 @@ static void test_fact_6(struct rig *rig)
 	else if (version >= 0x06120e && version <= 0x06122c)
 		check(psock && !tcp, "fact-6", "6.18-counts-redirected-bytes-only", "%d of 5, %d of 3", of_psock,
 		      of_tcp);
+	else if (version >> 8 == 0x60c && version >= 0x060c72)
+		check(psock && tcp, "fact-6", "6.12.114-counts-both", "%d of 5, %d of 3", of_psock, of_tcp);
 	else
 		skip("fact-6", "which-queue", "not known for this kernel");
 	rig_close(rig);

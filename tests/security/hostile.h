@@ -3,7 +3,7 @@
 #ifndef SMACCEL_TEST_HOSTILE_H
 #define SMACCEL_TEST_HOSTILE_H
 
-#include <linux/futex.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -162,6 +162,84 @@ static inline bool hostile_helper_lives(enum wire_type type, int *error, uint64_
 	if (door >= 0)
 		close(door);
 	return lives;
+}
+
+static inline void hostile_fill(unsigned char *bytes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		bytes[i] = (unsigned char)rng_next(&hostile_rng);
+}
+
+/* A message that is right in some parts and random in the others. */
+static inline size_t hostile_message(unsigned char *bytes, size_t room)
+{
+	size_t count = rng_below(&hostile_rng, room) + 1;
+	unsigned type = (unsigned)rng_below(&hostile_rng, 24);
+	struct wire_header header;
+
+	hostile_fill(bytes, room);
+	if (rng_below(&hostile_rng, 4) == 0)
+		return count;
+	if (rng_below(&hostile_rng, 4) && wire_type_size(type))
+		count = wire_type_size(type);
+	wire_header_init(&header, (enum wire_type)type, count, (uint32_t)rng_below(&hostile_rng, 4),
+			 (uint32_t)rng_below(&hostile_rng, 3));
+	if (rng_below(&hostile_rng, 8) == 0)
+		header.version++;
+	memcpy(bytes, &header, count < sizeof(header) ? count : sizeof(header));
+	return count;
+}
+
+/* Some fd or other. -1: none. The caller closes it. */
+static inline int hostile_any_fd(void)
+{
+	int pair[2] = { -1, -1 }, fd = -1;
+
+	switch (rng_below(&hostile_rng, 12)) {
+	case 0:
+		return open("/dev/null", O_RDWR | O_CLOEXEC);
+	case 1:
+		if (pipe2(pair, O_CLOEXEC) < 0)
+			return -1;
+		break;
+	case 2:
+		return socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	case 3:
+		return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	case 4:
+		return loopback_listen("127.0.0.1", 0, 1, 0);
+	case 5:
+		return epoll_create1(EPOLL_CLOEXEC);
+	case 6:
+		return memfd_create("hostile", MFD_CLOEXEC);
+	case 7:
+		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+			return -1;
+		break;
+	case 8:
+		return hostile_door();
+	case 9:
+		hostile_pair(pair);
+		break;
+	case 10:
+		fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+		return fd;
+	default:
+		return -1;
+	}
+	close(pair[1]);
+	return pair[0];
+}
+
+static inline void hostile_send_any(int socket)
+{
+	unsigned char bytes[WIRE_MESSAGE_MAX + 64];
+	size_t count = hostile_message(bytes, sizeof(bytes));
+	int fd = hostile_any_fd();
+
+	wire_send(socket, bytes, count, fd);
+	if (fd >= 0)
+		close(fd);
 }
 
 #endif

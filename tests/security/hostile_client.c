@@ -6,7 +6,6 @@
  */
 #include <pthread.h>
 #include <signal.h>
-#include <sys/epoll.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 
@@ -26,84 +25,6 @@ static int failures;
 		}                                                                                                      \
 	} while (0)
 
-static void fill_random(unsigned char *bytes, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		bytes[i] = (unsigned char)rng_next(&hostile_rng);
-}
-
-/* A message that is right in some parts and random in the others. */
-static size_t make_message(unsigned char *bytes, size_t room)
-{
-	size_t count = rng_below(&hostile_rng, room) + 1;
-	unsigned type = (unsigned)rng_below(&hostile_rng, 24);
-	struct wire_header header;
-
-	fill_random(bytes, room);
-	if (rng_below(&hostile_rng, 4) == 0)
-		return count;
-	if (rng_below(&hostile_rng, 4) && wire_type_size(type))
-		count = wire_type_size(type);
-	wire_header_init(&header, (enum wire_type)type, count, (uint32_t)rng_below(&hostile_rng, 4),
-			 (uint32_t)rng_below(&hostile_rng, 3));
-	if (rng_below(&hostile_rng, 8) == 0)
-		header.version++;
-	memcpy(bytes, &header, count < sizeof(header) ? count : sizeof(header));
-	return count;
-}
-
-/* Some fd or other. -1: none. The caller closes it. */
-static int any_fd(void)
-{
-	int pair[2] = { -1, -1 }, fd = -1;
-
-	switch (rng_below(&hostile_rng, 12)) {
-	case 0:
-		return open("/dev/null", O_RDWR | O_CLOEXEC);
-	case 1:
-		if (pipe2(pair, O_CLOEXEC) < 0)
-			return -1;
-		break;
-	case 2:
-		return socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	case 3:
-		return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	case 4:
-		return loopback_listen("127.0.0.1", 0, 1, 0);
-	case 5:
-		return epoll_create1(EPOLL_CLOEXEC);
-	case 6:
-		return memfd_create("hostile", MFD_CLOEXEC);
-	case 7:
-		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-			return -1;
-		break;
-	case 8:
-		return hostile_door();
-	case 9:
-		hostile_pair(pair);
-		break;
-	case 10:
-		fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-		return fd;
-	default:
-		return -1;
-	}
-	close(pair[1]);
-	return pair[0];
-}
-
-static void send_any(int socket)
-{
-	unsigned char bytes[WIRE_MESSAGE_MAX + 64];
-	size_t count = make_message(bytes, sizeof(bytes));
-	int fd = any_fd();
-
-	wire_send(socket, bytes, count, fd);
-	if (fd >= 0)
-		close(fd);
-}
-
 /* ---- attacks ---- */
 
 static void attack_door_noise(void)
@@ -112,7 +33,7 @@ static void attack_door_noise(void)
 		int door = hostile_door();
 
 		for (int k = 0; door >= 0 && k < 3; k++)
-			send_any(door);
+			hostile_send_any(door);
 		if (door >= 0)
 			close(door);
 	}
@@ -126,9 +47,9 @@ static void attack_session_noise(void)
 		if (!hostile_open(&client)) {
 			expect(!"a session was refused");
 		} else {
-			fill_random((unsigned char *)&client.memory->cells[1], 3 * sizeof(struct memory_cell));
+			hostile_fill((unsigned char *)&client.memory->cells[1], 3 * sizeof(struct memory_cell));
 			for (int k = 0; k < 6; k++)
-				send_any(client.near);
+				hostile_send_any(client.near);
 		}
 		hostile_close(&client);
 	}
@@ -137,12 +58,14 @@ static void attack_session_noise(void)
 /* Right messages with wrong fds, cells and numbers of fds: refused or hung up, never answered DONE. */
 static void attack_wrong_join(void)
 {
-	static const uint32_t cells[] = { 0, 1, MEMORY_CELLS - 1, MEMORY_CELLS, MEMORY_CELLS + 1, 0x7fffffff, UINT32_MAX };
+	static const uint32_t cells[] = {
+		0, 1, MEMORY_CELLS - 1, MEMORY_CELLS, MEMORY_CELLS + 1, 0x7fffffff, UINT32_MAX
+	};
 	struct hostile client;
 
 	for (size_t i = 0; i < sizeof(cells) / sizeof(cells[0]); i++) {
 		for (int k = 0; k < 12; k++) {
-			int fd = any_fd();
+			int fd = hostile_any_fd();
 
 			expect(hostile_open(&client));
 			hostile_join(&client, fd, cells[i], 1, cell_word(1, CELL_PENDING));
@@ -219,7 +142,8 @@ static void attack_offers(void)
 	for (uint32_t i = 0; i < 70000; i++) {
 		struct pollfd room = { .fd = client.near, .events = POLLOUT };
 
-		wire_header_init(&offer.header, WIRE_OFFER, sizeof(offer), 1 + i % (MEMORY_CELLS - 1), 1 + i / MEMORY_CELLS);
+		wire_header_init(&offer.header, WIRE_OFFER, sizeof(offer), 1 + i % (MEMORY_CELLS - 1),
+				 1 + i / MEMORY_CELLS);
 		offer.netns_cookie = rng_below(&hostile_rng, 4);
 		offer.local.port_n = (uint16_t)(i & 1 ? 1 : i);
 		offer.remote.port_n = (uint16_t)(i & 1 ? 2 : i / 2);
@@ -381,12 +305,12 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } attacks[] = {
-	{ "door-noise", attack_door_noise },   { "session-noise", attack_session_noise },
-	{ "wrong-join", attack_wrong_join },   { "untouched-cells", attack_untouched_cells },
-	{ "foreign", attack_foreign },	       { "offers", attack_offers },
-	{ "ancillary", attack_ancillary },     { "memory", attack_memory },
-	{ "lingering", attack_lingering },     { "killed", attack_killed },
-	{ "sessions", attack_sessions },       { "switch", attack_switch },
+	{ "door-noise", attack_door_noise }, { "session-noise", attack_session_noise },
+	{ "wrong-join", attack_wrong_join }, { "untouched-cells", attack_untouched_cells },
+	{ "foreign", attack_foreign },       { "offers", attack_offers },
+	{ "ancillary", attack_ancillary },   { "memory", attack_memory },
+	{ "lingering", attack_lingering },   { "killed", attack_killed },
+	{ "sessions", attack_sessions },     { "switch", attack_switch },
 };
 
 int main(int argc, char **argv)

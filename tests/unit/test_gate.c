@@ -83,6 +83,19 @@ static void test_gate_room_autotuned_with_little_memory_never_redirects(void **s
 	assert_false(gate_has_room(&to, 2, 0));
 }
 
+static void test_gate_room_does_not_grow_with_a_large_tcp_rmem(void **state)
+{
+	struct gate_receiver to = receiver_autotuned(32 * MIB);
+
+	(void)state;
+	assert_true(gate_has_room(&to, 5 * MIB, 0));
+	assert_false(gate_has_room(&to, 5 * MIB + 1, 0));
+	/* A window that has grown large counts against tcp_rmem[2] only, else such a connection never redirects. */
+	to.window = 8 * MIB;
+	to.scaling_ratio = 128;
+	assert_true(gate_has_room(&to, 5 * MIB, 0));
+}
+
 static void test_gate_room_locked_is_a_quarter(void **state)
 {
 	struct gate_receiver to = receiver_locked(128 * KIB);
@@ -149,6 +162,7 @@ int main(void)
 		cmocka_unit_test(test_gate_window_truesize_uses_the_scaling_ratio),
 		cmocka_unit_test(test_gate_room_autotuned_leaves_a_reserve),
 		cmocka_unit_test(test_gate_room_autotuned_with_little_memory_never_redirects),
+		cmocka_unit_test(test_gate_room_does_not_grow_with_a_large_tcp_rmem),
 		cmocka_unit_test(test_gate_room_locked_is_a_quarter),
 		cmocka_unit_test(test_gate_room_locked_ignores_tcp_rmem),
 		cmocka_unit_test(test_gate_room_test_bound_only_lowers),

@@ -29,13 +29,15 @@ expect_success() {
 
 # ---- the helper and what it counts -----------------------------------------------------------------------------------
 
-# [OPTION...]: starts it and waits until it is ready, 20 s at most.
+# [OPTION...]: starts it and waits until it is ready, 30 s at most. Loading takes seconds of emulated time: it goes before
+# the traffic of the tests.
 helper_start() {
 	local tries=0
 	"$build/smacceld" --socket "$socket" --pin-dir "$pins" --verbose "$@" >"$work/helper" 2>&1 &
 	helper_pid=$!
+	renice -n -15 -p $helper_pid 2>/dev/null
 	until grep -q 'smacceld: ready' "$work/helper"; do
-		if ! kill -0 "$helper_pid" 2>/dev/null || [ $tries -ge 200 ]; then
+		if ! kill -0 "$helper_pid" 2>/dev/null || [ $tries -ge 300 ]; then
 			tail -n $DETAIL_LINES "$work/helper"
 			return 1
 		fi
@@ -108,8 +110,6 @@ part_probe() {
 	timeout -s KILL 60 "$build/smaccel" probe >"$work/out" 2>&1
 	expect_success probe "$work/out" $?
 	cat "$work/out"
-	timeout -s KILL 60 "$build/smaccel" probe --json >"$work/out" 2>&1
-	expect_success probe-json "$work/out" $?
 }
 
 # From connect() to a redirected byte.
@@ -134,7 +134,7 @@ part_order() {
 		for admit in eager 1; do
 			bytes=1000000
 			[ $bound != 4096 ] || bytes=300000
-			run_redirected "order/$admit-bound-$bound" $admit 60 "$build/tests/conformance/order" threads seed=7 connections=16 \
+			run_redirected "order/$admit-bound-$bound" $admit 60 "$build/tests/conformance/order" threads seed=7 connections=12 \
 				concurrency=4 bytes=$bytes write_max=65536 deadline=50
 		done
 		helper_stop

@@ -15,6 +15,9 @@ mount -t devpts devpts /dev/pts
 exec </dev/null >/dev/ttyS1 2>&1
 
 ip link set lo up
+# A way to nowhere, where a connect stays pending: forwarding is off, and nothing answers.
+ip address add 198.51.100.1/24 dev lo
+ip route add 192.0.2.0/24 dev lo src 198.51.100.1
 ulimit -n 65536
 for module in /modules/"$(uname -r)"/*.ko; do
 	[ ! -f "$module" ] || insmod "$module"

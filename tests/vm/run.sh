@@ -3,6 +3,7 @@
 # Runs tests/vm/guest.sh under other kernels: `make check-vm`.
 #   tests/vm/run.sh [KERNEL...]          6.1 6.12 when none is named
 #   VM_PARTS="kernel order" tests/vm/run.sh 6.1      only these parts of the suite
+#   VM_SECONDS=600 tests/vm/run.sh       a suite's limit, for a machine that is slow or busy
 #
 # Each kernel is booted by QEMU without hardware help, from an initial file system made of this build (see kernel.sh and
 # initramfs.sh; both are cached in build/vm). There is no disk and no network: kernel messages and results come over two
@@ -13,7 +14,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 build=${SMACCEL_BUILD:-$(cd "$here/../.." && pwd)/build}
 cache=${VM_CACHE:-$build/vm}
 BOOT_S=60
-SUITE_S=240
+SUITE_S=${VM_SECONDS:-240}
 LATE_S=15       # for the guest to end by itself after its own limit
 DETAIL_LINES=40 # of a log, when something failed
 
