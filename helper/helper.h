@@ -35,6 +35,7 @@ struct helper {
 	struct pairing *pairing;
 	struct listener *listener;
 	struct stats *stats;
+	int pins_lock_fd;  /* -1: none */
 	uint32_t features; /* enum wire_feature */
 	uint64_t started_ns;
 	uint64_t refusals[REASON_COUNT];

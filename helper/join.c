@@ -157,6 +157,8 @@ static enum sm_reason take_slot(struct join *join)
 		return REASON_NONE;
 	}
 	join->slot = slot_take(helper->slots, join->session->channel.uid);
+	if (!join->slot && retire_check_closing(helper))
+		join->slot = slot_take(helper->slots, join->session->channel.uid);
 	join->side = 0;
 	return join->slot ? REASON_NONE : REASON_TABLE_FULL;
 }

@@ -303,17 +303,35 @@ int listener_start(struct listener *listener)
 	return loop_add(listener->helper->loop, &listener->source, EPOLLIN);
 }
 
-void listener_close(struct listener *listener)
+/* The file is removed only if it is still ours. */
+static void remove_path(const struct listener *listener)
 {
+	const char *path = listener->helper->options.socket_path;
 	struct stat facts;
-	const char *path;
 
-	if (!listener)
-		return;
-	path = listener->helper->options.socket_path;
 	if (listener->inode && lstat(path, &facts) == 0 && facts.st_dev == listener->device &&
 	    facts.st_ino == listener->inode)
 		unlink(path);
+}
+
+void listener_abandon(struct listener *listener)
+{
+	struct door *door;
+
+	remove_path(listener);
+	if (!listener->from_systemd) /* systemd's lives on, for the next helper */
+		shutdown(listener->source.fd, SHUT_RDWR);
+	DL_FOREACH(listener->doors, door)
+	shutdown(door->channel.source.fd, SHUT_RDWR);
+	flock(listener->lock_fd, LOCK_UN);
+	flock(listener->helper->pins_lock_fd, LOCK_UN);
+}
+
+void listener_close(struct listener *listener)
+{
+	if (!listener)
+		return;
+	remove_path(listener);
 	if (listener->source.fd >= 0)
 		close(listener->source.fd);
 	while (listener->doors) /* who comes back now finds nobody, at once */

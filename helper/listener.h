@@ -17,6 +17,8 @@ int listener_start(struct listener *listener);
 void listener_close(struct listener *listener);
 /* Locks the file for this process, waiting a bounded time for a helper that is just ending. 0, -EADDRINUSE or -errno. */
 int listener_lock(int fd);
+/* For the watchdog's thread, when the loop is stuck: hangs up all doors, and lets the path's lock go. */
+void listener_abandon(struct listener *listener);
 void listener_close_uid(struct listener *listener, uint32_t uid);
 
 #endif

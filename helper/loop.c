@@ -7,7 +7,10 @@
  * The timerfd is set only when an earlier deadline appears: a join that lengthens a queue costs no system call here.
  */
 #include <errno.h>
+#include <linux/futex.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,6 +27,10 @@ struct loop {
 	struct loop_corpse *corpses;
 	bool stop;
 };
+
+/* For the watchdog's thread, which must not depend on when the loop is freed. There is one loop. */
+static _Atomic uint64_t turn_number;     /* odd while sources are being served */
+static _Atomic uint32_t turn_is_awaited; /* a futex: the watchdog sleeps until it is 0 */
 
 uint64_t loop_now_ns(void)
 {
@@ -117,6 +124,29 @@ void loop_close(struct loop *loop)
 	free(loop);
 }
 
+uint64_t loop_turn(void)
+{
+	return atomic_load(&turn_number);
+}
+
+void loop_await_turn(void)
+{
+	uint64_t turn = atomic_load(&turn_number);
+
+	atomic_store(&turn_is_awaited, 1);
+	while (atomic_load(&turn_number) == turn && atomic_load(&turn_is_awaited))
+		syscall(SYS_futex, &turn_is_awaited, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
+}
+
+static void turn_begin(void)
+{
+	atomic_fetch_add(&turn_number, 1);
+	if (atomic_load(&turn_is_awaited)) {
+		atomic_store(&turn_is_awaited, 0);
+		syscall(SYS_futex, &turn_is_awaited, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	}
+}
+
 int loop_run(struct loop *loop)
 {
 	struct epoll_event events[EVENTS_PER_TURN];
@@ -126,6 +156,7 @@ int loop_run(struct loop *loop)
 
 		if (count < 0 && errno != EINTR)
 			return -errno;
+		turn_begin();
 		for (int i = 0; i < count; i++) {
 			struct loop_source *source = events[i].data.ptr;
 
@@ -133,6 +164,7 @@ int loop_run(struct loop *loop)
 				source->ready(source, events[i].events);
 		}
 		corpses_release(loop);
+		atomic_fetch_add(&turn_number, 1);
 	}
 	return 0;
 }

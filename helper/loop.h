@@ -36,6 +36,15 @@ void loop_close(struct loop *loop);
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
+/* For the watchdog's thread: the number of the turn; it differs between one turn and the next, and between waiting and
+ * working. loop_await_turn() sleeps until the next turn begins. */
+uint64_t loop_turn(void);
+static inline bool loop_turn_is_busy(uint64_t turn)
+{
+	return turn & 1;
+}
+void loop_await_turn(void);
+
 int loop_add(struct loop *loop, struct loop_source *source, uint32_t events);
 void loop_pause(struct loop *loop, struct loop_source *source, uint32_t events); /* changes what is waited for */
 void loop_remove(struct loop *loop, struct loop_source *source);                 /* the fd stays the owner's */

@@ -36,6 +36,7 @@
 #include "session.h"
 #include "slots.h"
 #include "stats.h"
+#include "watchdog.h"
 
 struct signals {
 	struct loop_source source;
@@ -92,7 +93,7 @@ static int lock_pins(const char *pin_dir)
 	return error;
 }
 
-static int open_datapath(struct helper *helper, int *pins_lock)
+static int open_datapath(struct helper *helper)
 {
 	const struct options *options = &helper->options;
 	const struct datapath_options wanted = {
@@ -102,16 +103,16 @@ static int open_datapath(struct helper *helper, int *pins_lock)
 	};
 	int error;
 
-	*pins_lock = lock_pins(options->pin_dir);
-	if (*pins_lock == -EADDRINUSE)
-		return *pins_lock;
+	helper->pins_lock_fd = lock_pins(options->pin_dir);
+	if (helper->pins_lock_fd == -EADDRINUSE)
+		return -EADDRINUSE;
 	error = datapath_open(&helper->datapath, &wanted);
 	if (error)
 		return error;
-	if (*pins_lock < 0)
-		*pins_lock = lock_pins(options->pin_dir); /* it was made just now */
-	if (*pins_lock < 0)
-		return *pins_lock;
+	if (helper->pins_lock_fd < 0)
+		helper->pins_lock_fd = lock_pins(options->pin_dir); /* it was made just now */
+	if (helper->pins_lock_fd < 0)
+		return helper->pins_lock_fd;
 	helper->switches = datapath_switches(helper->datapath);
 	helper->switches->test_no_order = options->test_no_order;
 	helper->switches->test_bound_bytes = options->test_bound_bytes;
@@ -188,7 +189,7 @@ static int try_everything(void *context)
 	return error;
 }
 
-static int start(struct helper *helper, struct signals *signals, int *pins_lock)
+static int start(struct helper *helper, struct signals *signals)
 {
 	int error;
 
@@ -198,7 +199,7 @@ static int start(struct helper *helper, struct signals *signals, int *pins_lock)
 	if (!error)
 		error = listener_open(&helper->listener, helper);
 	if (!error)
-		error = open_datapath(helper, pins_lock);
+		error = open_datapath(helper);
 	if (!error)
 		error = open_state(helper);
 	if (!error)
@@ -212,13 +213,17 @@ static int start(struct helper *helper, struct signals *signals, int *pins_lock)
 	if (error)
 		return error;
 	pairing_take_over(helper);
-	error = privileges_drop(try_everything, helper->datapath);
+	error = watchdog_open();
+	if (!error)
+		error = privileges_drop(try_everything, helper->datapath);
+	if (!error)
+		error = watchdog_start(helper);
 	if (!error)
 		error = listener_start(helper->listener);
 	return error;
 }
 
-static void stop(struct helper *helper, struct signals *signals, int pins_lock)
+static void stop(struct helper *helper, struct signals *signals)
 {
 	if (helper->pairing)
 		pairing_close(helper); /* while the sessions can still be told */
@@ -235,15 +240,14 @@ static void stop(struct helper *helper, struct signals *signals, int pins_lock)
 	datapath_close(helper->datapath);
 	if (signals->source.fd >= 0)
 		close(signals->source.fd);
-	if (pins_lock >= 0)
-		close(pins_lock);
+	if (helper->pins_lock_fd >= 0)
+		close(helper->pins_lock_fd);
 }
 
 int main(int argc, const char **argv)
 {
 	struct signals signals = { .source.fd = -1 };
-	struct helper helper = { 0 };
-	int pins_lock = -1;
+	struct helper helper = { .pins_lock_fd = -1 };
 	int error;
 
 	error = options_parse(&helper.options, argc, argv);
@@ -254,7 +258,7 @@ int main(int argc, const char **argv)
 	error = privileges_check();
 	if (!error) {
 		privileges_raise_limits();
-		error = start(&helper, &signals, &pins_lock);
+		error = start(&helper, &signals);
 		if (!error) {
 			fputs("smacceld: ready\n", stderr);
 			sd_notify(0, "READY=1");
@@ -262,8 +266,8 @@ int main(int argc, const char **argv)
 			sd_notify(0, "STOPPING=1");
 		}
 		if (error)
-			log_error("%s", strerror(-error));
-		stop(&helper, &signals, pins_lock);
+			log_error("ended: %s", strerror(-error));
+		stop(&helper, &signals);
 	}
 	options_free(&helper.options);
 	return error ? 1 : 0;

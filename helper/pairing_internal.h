@@ -54,6 +54,8 @@ void retire_end_gone(struct helper *helper, struct registry_end *end);
 void retire_take_out(struct helper *helper, struct registry_end *end, enum sm_reason reason, bool keep_offer);
 /* Something of that slot is being closed: look again soon. */
 void retire_check_soon(struct helper *helper, struct slot *slot);
+/* A slot is needed: looks at some of those. True if any became free. */
+bool retire_check_closing(struct helper *helper);
 /* Looks now. */
 void retire_check(struct helper *helper, struct slot *slot);
 /* One end has joined and waits for the other. */

@@ -16,6 +16,7 @@
 #define CHECK_FIRST_NS (2 * LOOP_NS_PER_MS)
 #define CHECK_TRIES 6 /* 2, 4, 8 ... 64 ms; then the sweep finds it */
 #define CHECKS_PER_TURN 512
+#define CHECKS_IN_NEED 16
 #define SWEEP_NS LOOP_NS_PER_S
 #define SWEEP_SLOTS 256
 
@@ -136,6 +137,21 @@ void retire_check_expired(struct loop_timer *timer)
 	}
 	if (slot_queue_first(helper->slots, SLOT_QUEUE_CHECK))
 		loop_timer_set(helper->loop, timer, now_ns + CHECK_FIRST_NS);
+}
+
+bool retire_check_closing(struct helper *helper)
+{
+	uint32_t used = slots_used(helper->slots);
+	struct slot *slot, *next;
+	int looked_at = 0;
+
+	for (slot = slot_queue_first(helper->slots, SLOT_QUEUE_CHECK); slot && looked_at < CHECKS_IN_NEED;
+	     slot = next) {
+		next = slot->queued[SLOT_QUEUE_CHECK].next;
+		looked_at++;
+		retire_check(helper, slot);
+	}
+	return slots_used(helper->slots) < used;
 }
 
 void retire_sweep_start(struct helper *helper)

@@ -86,6 +86,8 @@ struct conn *conn_open(int fd, bool accepted)
 	conn->last_was_receive = 0;
 	conn->is_accepted = accepted;
 	conn->lent = 0;
+	conn->pacing_off = 0;
+	conn->given_away = 0;
 	atomic_store(&conn->fds, 1);
 
 	uint32_t high = atomic_load_explicit(&conn_fd_high, memory_order_relaxed);

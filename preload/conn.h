@@ -37,13 +37,14 @@ struct conn {
 	uint32_t session_epoch; /* of the session whose memory `cell` is in */
 	uint32_t fork_count;    /* of the process when it was opened: differs = another process may share the socket */
 	_Atomic int32_t joiner; /* tid of the thread in CONN_JOINING */
-	uint32_t paced_at;      /* low bits of the peer's `consumed` when pacing last gave up */
 	uint8_t ledger_side;
 	_Atomic uint8_t touched; /* has ever been staged or joined: a spurious EAGAIN is possible for ever (fact 4) */
 	uint8_t last_was_receive;
 	uint8_t is_accepted;
+	uint8_t pacing_off; /* the reader was slow: not paced until it has once read everything */
+	_Atomic uint8_t given_away; /* another process may use the socket: close() must not shut it down */
 	_Atomic uint8_t lent; /* a duplicate may be stuck in a stopped helper: close() must send FIN itself */
-	uint8_t padding[27];
+	uint8_t padding[29];
 };
 _Static_assert(sizeof(struct conn) == 128, "two lines a connection");
 /* The table. conn_table[fd] is 0 or an index into conns. Read with one load on the hot path. */

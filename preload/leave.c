@@ -77,6 +77,7 @@ out:
 
 void lifecycle_give_away(struct conn *conn, int fd, enum sm_reason reason)
 {
+	atomic_store(&conn->given_away, 1);
 	lifecycle_make_plain(conn, fd, reason);
 }
 
@@ -99,9 +100,10 @@ void lifecycle_before_exec(void)
 	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {
 		struct conn *conn = conn_get((int)fd);
 
-		if (!conn || !in_sockhash(conn_state(conn)))
+		if (!conn || (real_fcntl((int)fd, F_GETFD) & FD_CLOEXEC)) /* also -1: closed behind our back */
 			continue;
-		if (real_fcntl((int)fd, F_GETFD) & FD_CLOEXEC) /* also -1: closed behind our back */
+		atomic_store(&conn->given_away, 1);
+		if (!in_sockhash(conn_state(conn)))
 			continue;
 		if (now_ms() > deadline_ms)
 			break;
@@ -126,7 +128,8 @@ bool lifecycle_closing(struct conn *conn, int fd)
 	ledger_detach(conn);
 	send_retire(conn);
 	/* Only while nobody else can be using the connection: shutdown() would reach them too. */
-	bool must_shut_down = atomic_load(&conn->lent) && conn->fork_count == fork_count() &&
+	bool must_shut_down = atomic_load(&conn->lent) && !atomic_load(&conn->given_away) &&
+			      conn->fork_count == fork_count() &&
 			      atomic_load(&cell->word) == cell_word(generation, CELL_ABANDONED);
 	lifecycle_quiet_end(quiet);
 	return must_shut_down;

@@ -16,6 +16,7 @@
 
 #define LEDGERS_MAX 4096u
 #define LEDGER_PROBES 16u
+#define PACE_WAITS_MAX 16
 
 static struct {
 	_Atomic uint32_t id;
@@ -125,35 +126,38 @@ void ledger_consumed(const struct conn *conn, struct ledger_cell *cell, uint64_t
 	}
 }
 
-bool ledger_should_pace(const struct conn *conn, struct ledger_cell *cell, size_t bytes)
+bool ledger_should_pace(struct conn *conn, struct ledger_cell *cell, size_t bytes)
 {
 	int64_t unread = unread_out(conn, cell);
 
-	/* An empty pipe never waits: a single large write goes out at once. */
-	if (unread <= 0 || unread + (int64_t)bytes <= (int64_t)LEDGER_PACE_BYTES)
+	if (unread <= 0) { /* an empty pipe never waits: a single large write goes out at once */
+		conn->pacing_off = 0;
 		return false;
-	/* The last wait ended without a byte read: the reader stalls, TCP's own flow control takes over. */
-	return (uint32_t)atomic_load(&ledger_peer(conn, cell)->consumed) != conn->paced_at;
+	}
+	return !conn->pacing_off && unread + (int64_t)bytes > (int64_t)LEDGER_PACE_BYTES;
 }
 
 void ledger_pace(struct conn *conn, struct ledger_cell *cell, size_t bytes)
 {
-	struct ledger_half *own = ledger_own(conn, cell), *peer = ledger_peer(conn, cell);
-	int saved = errno, idle_steps = 0;
+	struct ledger_half *own = ledger_own(conn, cell);
+	struct timespec step = { .tv_nsec = LEDGER_PACE_STEP_MS * 1000000L };
+	int saved = errno, timed_out = 0;
 
-	while (idle_steps < LEDGER_PACE_STEPS && ledger_should_pace(conn, cell, bytes)) {
-		struct timespec step = { .tv_nsec = LEDGER_PACE_STEP_MS * 1000000L };
-		uint64_t before = atomic_load(&peer->consumed);
-
+	/* Counted, because it is the peer that ends a wait, and it may lie. */
+	for (int i = 0; i < PACE_WAITS_MAX && timed_out < LEDGER_PACE_STEPS; i++) {
+		if (!ledger_should_pace(conn, cell, bytes))
+			break;
 		atomic_store(&own->waiting, 1);
 		if (!ledger_should_pace(conn, cell, bytes))
 			break;
-		if (syscall(SYS_futex, &own->waiting, FUTEX_WAIT, 1, &step, NULL, 0) != 0 && errno == EINTR)
+		if (syscall(SYS_futex, &own->waiting, FUTEX_WAIT, 1, &step, NULL, 0) == 0 || errno == EAGAIN)
+			continue; /* woken: much has been read */
+		if (errno == EINTR)
 			break; /* a handler ran: let the real send decide what that means */
-		idle_steps = atomic_load(&peer->consumed) == before ? idle_steps + 1 : 0;
+		timed_out++;
 	}
 	atomic_store(&own->waiting, 0);
-	if (idle_steps == LEDGER_PACE_STEPS)
-		conn->paced_at = (uint32_t)atomic_load(&peer->consumed);
+	if (timed_out == LEDGER_PACE_STEPS)
+		conn->pacing_off = 1;
 	errno = saved;
 }

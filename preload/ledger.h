@@ -40,14 +40,16 @@ int64_t ledger_unread_in(const struct conn *conn, struct ledger_cell *cell);
 /* The application has read `bytes`: raises `consumed` and wakes a paced sender when enough room is there. */
 void ledger_consumed(const struct conn *conn, struct ledger_cell *cell, uint64_t bytes);
 
-/* Waits, bounded, until less than LEDGER_PACE_BYTES are unread at the peer. For senders that would block anyway. */
+/* Waits until less than LEDGER_PACE_BYTES are unread at the peer, at most LEDGER_PACE_STEPS * LEDGER_PACE_STEP_MS: for
+ * senders on blocking fds. A reader that did not get there in that time is slow, and then TCP's buffers, larger than
+ * what is paced to, are the better ones: no pacing until everything was read once. */
 void ledger_pace(struct conn *conn, struct ledger_cell *cell, size_t bytes);
-bool ledger_should_pace(const struct conn *conn, struct ledger_cell *cell, size_t bytes);
+bool ledger_should_pace(struct conn *conn, struct ledger_cell *cell, size_t bytes);
 
 /* What stays in flight before a blocking sender pauses: it then stays in the cache (measured: 3 x TCP in bulk). */
 #define LEDGER_PACE_BYTES (1u << 20)
 #define LEDGER_WAKE_BYTES (LEDGER_PACE_BYTES / 2)
 #define LEDGER_PACE_STEP_MS 2
-#define LEDGER_PACE_STEPS 5
+#define LEDGER_PACE_STEPS 2
 
 #endif

@@ -15,7 +15,8 @@ PAUSE_US = 5000
 
 
 def smaccel(helper, *command):
-    subprocess.run([str(BUILD / "smaccel"), *command], env={"SMACCEL_SOCKET": str(helper.socket)}, check=True, timeout=10)
+    environment = {"SMACCEL_SOCKET": str(helper.socket)}
+    subprocess.run([str(BUILD / "smaccel"), *command], env=environment, check=True, timeout=10)
 
 
 def armed(helper):

@@ -2,7 +2,8 @@
 /* Traffic that a test commands, line by line, while it does things to the helper.
  *
  * Two processes: a server that returns every byte as it came, a thread a connection, and a client that keeps
- * connections with position-coded traffic going ("traffic serve" and "traffic connect PORT": one of them). The client reads one command a line and answers one JSON line:
+ * connections with position-coded traffic going ("traffic serve" and "traffic connect PORT" are one of them alone).
+ * The client reads one command a line and answers each with one JSON line:
  *   open N    opens N connections that stay: {"us": [connect + first exchange, ...]}
  *   probe N   opens N one after the other, an exchange each, and closes them: {"us": [...]}
  *   go, halt  traffic on all that stay; halt returns when all are quiet

@@ -29,7 +29,6 @@ class Case:
     options: list = field(default_factory=list)
 
 
-SMALL = ["write_max=65536"]
 LOOPS = ["styles=loop,duplex", "readers=edge,edge-short,level,poll"]
 CASES = [
     Case("plain-threads", PLAIN, 0.03),
@@ -42,12 +41,15 @@ CASES = [
     Case("auto8-processes", auto(8), 0.08, processes=True, redirected=0.05),
     Case("eager-edges", EAGER, 0.05, redirected=0.05, options=LOOPS),
     Case("eager-turns", EAGER, 0.04, redirected=0.2, options=["styles=turns"]),
-    Case("eager-threads-bound4k", EAGER, 0.01, bound=4096, redirected=0.0001, options=SMALL),
-    Case("auto1-processes-bound4k", auto(1), 0.01, bound=4096, processes=True, redirected=0.0001, options=SMALL),
-    Case("eager-threads-bound64k", EAGER, 0.02, bound=65536, redirected=0.001),
-    Case("auto8-threads-bound64k", auto(8), 0.01, bound=65536, redirected=0.001),
-    Case("eager-processes-bound1m", EAGER, 0.02, bound=1 << 20, processes=True, redirected=0.005),
-    Case("auto1-threads-bound1m", auto(1), 0.01, bound=1 << 20, redirected=0.005),
+    # writes of about the bound's size: it spills, drains, and redirects again all the time
+    Case("eager-threads-bound4k", EAGER, 0.005, bound=4096, redirected=0.05, options=["write_max=2048"]),
+    Case("auto1-processes-bound4k", auto(1), 0.005, bound=4096, processes=True, redirected=0.02,
+         options=["write_max=2048"]),
+    Case("eager-threads-bound64k", EAGER, 0.02, bound=65536, redirected=0.05, options=["write_max=16384"]),
+    Case("auto8-processes-bound64k", auto(8), 0.02, bound=65536, processes=True, redirected=0.02,
+         options=["write_max=16384"]),
+    Case("eager-processes-bound1m", EAGER, 0.02, bound=1 << 20, processes=True, redirected=0.05),
+    Case("auto1-threads-bound1m", auto(1), 0.01, bound=1 << 20, redirected=0.02),
 ]
 assert abs(sum(case.share for case in CASES) - 1) < 1e-9
 

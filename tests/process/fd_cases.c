@@ -10,9 +10,8 @@
 /* ---- everything is closed at once: FIN, and the shim's own fds survive or are made anew ---- */
 static void subject_closefrom(struct end *end)
 {
-	closefrom(3);
 	(void)end;
-	usleep(20000);
+	closefrom(3);
 	pair_prove();
 }
 
@@ -91,7 +90,6 @@ static void subject_dup2_over(struct end *end)
 		fail("recv on a pipe: %s", strerror(errno));
 	must(close(both[0]));
 	must(close(both[1]));
-	usleep(20000);
 	must(close(end->fd));
 }
 
@@ -173,13 +171,14 @@ static void subject_dup_last(struct end *end)
 	int second = must(dup(end->fd));
 
 	must(close(end->fd));
-	usleep(120000);
+	note_wait(note_fds[0]);
 	must(close(second));
 }
 
 static void driver_dup_last(struct end *end)
 {
 	end_expect_quiet(end, 60);
+	note_send(note_fds[1]);
 	end_expect_eof(end, 2000);
 }
 
@@ -201,15 +200,16 @@ static void subject_thread_close(struct end *end)
 
 	if (pthread_create(&thread, NULL, receive_last, &reader))
 		fail("pthread_create");
-	usleep(50000);
+	usleep(150000); /* no event says that a thread sleeps in recv */
 	must(close(end->fd));
+	note_send(note_fds[0]);
 	pthread_join(thread, NULL);
 	pair_prove();
 }
 
 static void driver_thread_close(struct end *end)
 {
-	pause_us(120000);
+	note_wait(note_fds[1]);
 	end_send(end, TURN_BYTES);
 	end_expect_eof(end, 2000);
 }

@@ -38,7 +38,8 @@ static void subject_takeover(struct end *end)
 		end_turns(end, 4 * WARM_TURNS, false);
 		end_duplex(end, BULK, BULK);
 		end_turns(end, WARM_TURNS, false);
-		usleep(100000); /* the parent closed long ago: the driver looks for a FIN that must not be there */
+		note_wait(
+			note_fds[0]); /* the parent closed long ago: the driver looks for a FIN that must not be there */
 		_exit(0);
 	}
 	must(close(end->fd));
@@ -52,6 +53,7 @@ static void driver_takeover(struct end *end)
 	end_duplex(end, BULK, BULK);
 	end_turns(end, WARM_TURNS, true);
 	end_expect_quiet(end, 50);
+	note_send(note_fds[1]);
 	end_expect_eof(end, 2000);
 }
 

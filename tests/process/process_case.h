@@ -43,6 +43,7 @@ struct process_case {
 };
 
 static const char *case_name = "?";
+static int note_fds[2] = { -1, -1 }; /* beside the connection: [0] the subject's, [1] the driver's */
 
 static inline void __attribute__((format(printf, 1, 2), noreturn)) fail(const char *format, ...)
 {
@@ -173,6 +174,18 @@ static inline void end_expect_quiet(struct end *end, int for_ms)
 
 	if (must(poll(&wait, 1, for_ms)))
 		fail("something came while the connection should be quiet");
+}
+
+/* One process tells the other that it has got somewhere. */
+static inline void note_send(int fd)
+{
+	must(write(fd, "", 1));
+}
+
+static inline void note_wait(int fd)
+{
+	if (must(read(fd, &(char){ 0 }, 1)) != 1)
+		fail("the other process is gone");
 }
 
 static inline void wait_for(pid_t pid, const char *who)
@@ -345,11 +358,13 @@ static inline int case_main(int argc, char **argv, const struct process_case *ca
 
 	case_name = one->name;
 	fds_remember();
+	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, note_fds));
 	int listener = loopback_listen("127.0.0.1", 0, 8, 0);
 	for (unsigned side = 0; side < 2; side++) {
 		pids[side] = fork_child();
 		if (pids[side])
 			continue;
+		must(close(note_fds[!side]));
 		struct end end = end_open(listener, side, side ? !subject_accepts : subject_accepts);
 
 		if (side == 0)
@@ -362,6 +377,8 @@ static inline int case_main(int argc, char **argv, const struct process_case *ca
 		_exit(0);
 	}
 	must(close(listener));
+	must(close(note_fds[0]));
+	must(close(note_fds[1]));
 	wait_for(pids[1], "the driver");
 	wait_for(pids[0], "the subject");
 	printf("ok %s\n", one->name);

@@ -112,6 +112,11 @@ def test_nobody_may_ask_for_status(helper, public):
     assert json.loads(seen.stdout)["helper"]["pid"] == helper.pid
 
 
+def switch(helper, command):
+    environment = {"SMACCEL_SOCKET": str(helper.socket)}
+    subprocess.run([str(BUILD / "smaccel"), command], env=environment, check=True, timeout=5)
+
+
 @pytest.mark.parametrize("command", ["off", "on"])
 def test_nobody_may_not_switch(helper, public, command):
     with Commanded([built("chaos/traffic")], EAGER, helper.socket) as traffic:
@@ -119,13 +124,13 @@ def test_nobody_may_not_switch(helper, public, command):
         traffic.ask(f"open {PAIRS}")
         traffic.ask("turns 20")
         if command == "on":
-            subprocess.run([str(BUILD / "smaccel"), "off"], env={"SMACCEL_SOCKET": str(helper.socket)}, check=True, timeout=5)
+            switch(helper, "off")
         seen = cli_of_nobody(public, helper, command)
         assert seen.returncode != 0 and seen.stderr, seen
         with helper.counting() as grown:
             traffic.ask("turns 20")
         assert (grown["redirected_msgs"] > 0) == (command == "off"), helper.explain()
-        subprocess.run([str(BUILD / "smaccel"), "on"], env={"SMACCEL_SOCKET": str(helper.socket)}, check=True, timeout=5)
+        switch(helper, "on")
 
 
 def capabilities(pid):

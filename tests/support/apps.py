@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import statistics
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -55,8 +56,12 @@ class Commanded(Program):
         self.lines = 0
 
     def end(self):
+        """The end of the commands is the end of the program."""
         self.commands.close()
-        super().end()
+        try:
+            self.process.wait(2)
+        except subprocess.TimeoutExpired:
+            super().end()
 
     def answer(self, timeout):
         deadline = time.monotonic() + timeout
@@ -113,7 +118,7 @@ class Server:
             self.program.process.terminate()
             try:
                 self.program.process.wait(5)
-            except Exception:
+            except subprocess.TimeoutExpired:
                 pass
             self.program.end()
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -62,7 +62,7 @@ class Helper:
         path = self.directory / "log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def start(self, timeout=10):
+    def start(self, timeout=40):
         """Starts it (again) and waits for its "ready"."""
         program = BUILD / "smacceld"
         if not program.exists():

@@ -151,8 +151,8 @@ def descendants(pid):
     """pid, its children, theirs, and so on."""
     found = [pid]
     for parent in found:
-        for task in Path(f"/proc/{parent}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # also of glob(): the process may go away under it
+            for task in Path(f"/proc/{parent}/task").glob("*/children"):
                 found += [int(child) for child in task.read_text().split()]
     return found
 

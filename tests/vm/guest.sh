@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/busybox sh
 # SPDX-License-Identifier: BSD-2-Clause
 # The suite that runs in the virtual machine, under busybox: guest.sh [PART[:ARGUMENT]...]. One TAP line a check ("ok PART/NAME"),
 # anything else is detail. Small volumes: the processors are emulated, some 10 to 30 times slower than real ones.
@@ -64,7 +64,7 @@ total() {
 accelerated() {
 	local admit=$1
 	shift
-	SMACCEL_SOCKET=$socket SMACCEL_ADMIT=$admit LD_PRELOAD=$build/libsmaccel.so "$@"
+	SMACCEL_SOCKET=$socket SMACCEL_ADMIT=$admit LD_PRELOAD=$build/libsmaccel.so PATH=/usr/bin:/bin:$PATH "$@"
 }
 
 # NAME ADMIT SECONDS PROGRAM ARGUMENT...: runs it under the shim; it must succeed, and bytes must have been redirected.
@@ -141,6 +141,19 @@ part_order() {
 	done
 }
 
+# NAME ADMIT KIND: late (0.2 s) can be this emulated machine; stranded (3 s), wrong or EAGAIN cannot.
+blocked_reader() {
+	local status
+	accelerated "$2" timeout -s KILL 40 "$build/tests/conformance/blocked_reader" "$3" thread iterations=30 deadline=30 >"$work/out" 2>&1
+	status=$?
+	if [ $status = 1 ] && grep -q '"iterations": 30,' "$work/out" && ! grep -qE 'STRANDED|FAILED' "$work/out"; then
+		echo "late: $(tail -n 1 "$work/out")"
+		status=0
+	fi
+	[ "$3" = raw ] || ! grep -q '"eagain": [1-9]' "$work/out" || status=EAGAIN
+	expect_success "$1" "$work/out" $status
+}
+
 # The late server and the blocked reader (invariant 3).
 part_entering() {
 	local admit kind
@@ -150,24 +163,23 @@ part_entering() {
 			run_redirected "entering/late-server-$kind-$admit" $admit 40 "$build/tests/conformance/late_server" $kind iterations=25 deadline=30
 		done
 		for kind in recv raw stdio; do
-			accelerated $admit timeout -s KILL 40 "$build/tests/conformance/blocked_reader" $kind thread iterations=30 deadline=30 >"$work/out" 2>&1
-			expect_success "entering/blocked-reader-$kind-$admit" "$work/out" $?
+			blocked_reader "entering/blocked-reader-$kind-$admit" $admit $kind
 		done
 	done
 	helper_stop
 }
 
-# Fork, exec, dup, close and passing of accelerated sockets: each program names its cases.
+# [CASE]: fork, exec, dup, close and passing of accelerated sockets. Each program names its cases; the roles take turns.
 part_process() {
-	local program case role
+	local program case role=accept
 	helper_start || { not_ok process "the helper does not start"; return; }
 	for program in fork_cases exec_cases fd_cases; do
 		for case in $("$build/tests/process/$program"); do
-			[ "$case" != inetd-python ] || continue
-			for role in accept connect; do
-				accelerated eager timeout -s KILL 25 "$build/tests/process/$program" "$case" $role >"$work/out" 2>&1
-				expect_success "process/$case-$role" "$work/out" $?
-			done
+			[ "$case" != inetd-python ] || continue # no Python here
+			[ $role = accept ] && role=connect || role=accept
+			[ -z "$1" ] || [ "$case" = "$1" ] || continue
+			accelerated eager timeout -s KILL 25 "$build/tests/process/$program" "$case" $role >"$work/out" 2>&1
+			expect_success "process/$case-$role" "$work/out" $?
 		done
 	done
 	helper_stop

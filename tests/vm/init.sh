@@ -1,9 +1,9 @@
-#!/bin/sh
+#!/bin/busybox sh
 # SPDX-License-Identifier: BSD-2-Clause
 # The first process of the virtual machine: makes a minimal system of it, runs the suite, turns it off.
 # Kernel messages go to the first serial port; all that is printed here goes to the second.
-/bin/busybox --install -s /bin
-export PATH=/bin
+/bin/busybox --install -s /busybox
+export PATH=/busybox
 
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys

@@ -10,7 +10,7 @@ shift 3
 
 root=$(mktemp -d "$out.XXXXXX")
 trap 'rm -rf "$root" "$out.new"' EXIT
-mkdir -p "$root"/{bin,sbin,dev,etc,proc,run,sys,tmp,modules,smaccel/build/tests}
+mkdir -p "$root"/{bin,busybox,dev,etc,proc,run,sys,tmp,modules,smaccel/build/tests}
 chmod 1777 "$root/tmp"
 
 add_libraries() { # PROGRAM...: each ldd line is "name => /path (address)" or "/path (address)"
@@ -22,7 +22,11 @@ add_libraries() { # PROGRAM...: each ldd line is "name => /path (address)" or "/
 }
 
 install -m 755 "$busybox" "$root/bin/busybox"
-ln -s busybox "$root/bin/sh"
+# What the tests execute is dynamically linked, so that the shim is in it; the guest's own scripts use busybox.
+for program in cat echo env head ls true; do
+	install -D -m 755 "$(type -P $program)" "$root/usr/bin/$program"
+done
+install -m 755 "$(readlink -f /bin/sh)" "$root/bin/sh"
 install -m 755 "$here/init.sh" "$root/init"
 install -m 755 "$here/guest.sh" "$root/smaccel/guest.sh"
 echo 'root:x:0:0:root:/:/bin/sh
@@ -42,7 +46,7 @@ for program in "${programs[@]}"; do
 	# A part of the build may be missing; the guest's tests then fail by name.
 	[ ! -e "$program" ] || install -D -m 755 "$program" "$root/smaccel/build/${program#"$build"/}"
 done
-add_libraries "${programs[@]}"
+add_libraries "${programs[@]}" "$root"/usr/bin/* "$root/bin/sh"
 
 for pair in "$@"; do
 	mkdir -p "$root/modules/${pair#*=}"

@@ -37,30 +37,35 @@ report() { # ok|"not ok" NAME [REMARK]
 	[ "$1" = ok ] || failures=$((failures + 1))
 }
 
+# Shows what the guest has printed since: its results with the kernel in front, whatever else it said indented.
+show_results() {
+	local lines
+	lines=$(wc -l <"$results")
+	[ "$lines" -gt "$shown" ] || return 0
+	tail -n "+$((shown + 1))" "$results" | head -n $((lines - shown)) | tr -d '\r' | sed -E "s/^(ok|not ok) /\1 $kernel /; t; s/^/  /"
+	shown=$lines
+}
+
 # Waits until the guest has printed a line that starts with TEXT (empty: none is wanted) or the machine has ended.
 wait_guest() { # SECONDS TEXT
 	local until=$((SECONDS + $1))
 	while kill -0 "$qemu_pid" 2>/dev/null && [ "$SECONDS" -lt "$until" ]; do
-		[ -z "$2" ] || ! grep -q "^$2" "$log/results.raw" || return
-		sleep 0.2
+		[ -z "$2" ] || ! grep -q "^$2" "$results" || break
+		show_results
+		sleep 0.3
 	done
+	show_results
 }
 
-start_qemu() { # LOG-FOLDER
+start_qemu() {
 	local parts=${VM_PARTS:-}
-	rm -f "$1/console" "$1/results"
 	qemu-system-x86_64 -accel tcg,thread=multi -machine q35 -cpu max,la57=off -smp 2 -m 1024 \
 		-nodefaults -no-user-config -display none -no-reboot \
-		-serial "file:$1/console" -serial "file:$1/results.raw" \
+		-serial "file:$log/console" -serial "file:$results" \
 		-kernel "$cache/$kernel/vmlinuz" -initrd "$cache/initramfs" \
 		-append "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off random.trust_cpu=on vm_limit=$SUITE_S vm_parts=${parts// /,}" \
-		</dev/null >"$1/qemu" 2>&1 9>&- &
+		</dev/null >"$log/qemu" 2>&1 9>&- &
 	qemu_pid=$!
-}
-
-# Results of the guest, with the kernel in front; whatever else it printed indented.
-show_results() { # FILE
-	tr -d '\r' <"$1" | sed -E "s/^(ok|not ok) /\1 $kernel /; t; s/^/  /"
 }
 
 judge_console() { # FILE
@@ -74,27 +79,28 @@ judge_console() { # FILE
 }
 
 run_kernel() {
-	local log=$cache/$kernel begun=$SECONDS
-	: >"$log/results.raw"
-	start_qemu "$log"
+	local log=$cache/$kernel begun=$SECONDS shown=0
+	local results=$log/results
+	rm -f "$log/console" "$results"
+	touch "$log/console" "$results"
+	start_qemu
 	wait_guest "$BOOT_S" 'vm up'
-	if ! grep -q '^vm up' "$log/results.raw"; then
+	if ! grep -q '^vm up' "$results"; then
 		end_qemu
 		tail -n "$DETAIL_LINES" "$log/console" "$log/qemu" | tr -d '\r' | sed 's/^/  | /'
 		report "not ok" boot "not up within $BOOT_S s, or ended before"
 		return
 	fi
-	report ok "boot Linux $(tr -d '\r' <"$log/results.raw" | sed -n 's/^vm up //p') in $((SECONDS - begun)) s"
+	report ok "boot Linux $(tr -d '\r' <"$results" | sed -n 's/^vm up //p') in $((SECONDS - begun)) s"
 	wait_guest $((SUITE_S + LATE_S)) 'vm done'
 	wait_guest "$LATE_S" '' # powers itself off
 	end_qemu
-	show_results "$log/results.raw"
-	failures=$((failures + $(grep -c '^not ok ' "$log/results.raw")))
-	if grep -q '^vm done 0' "$log/results.raw"; then
+	failures=$((failures + $(grep -c '^not ok ' "$results")))
+	if grep -q '^vm done 0' "$results"; then
 		report ok "suite took $((SECONDS - begun)) s"
 	else
 		tail -n 5 "$log/console" | tr -d '\r' | sed 's/^/  | /'
-		report "not ok" suite "$(tr -d '\r' <"$log/results.raw" | sed -n 's/^vm done /exit status /p' | grep . || echo 'it did not end')"
+		report "not ok" suite "$(tr -d '\r' <"$results" | sed -n 's/^vm done /exit status /p' | grep . || echo 'it did not end')"
 	fi
 	judge_console "$log/console"
 }
