@@ -224,6 +224,7 @@ help:
 	@echo 'make test T="..."    runs the named tests or suites; tests/run --list names them'
 	@echo 'make tests           builds the test programs only'
 	@echo 'make lint | format   checks | applies the style'
+	@echo 'make analyze         clang'"'"'s static analyzer, slow; looked at by a person'
 	@echo 'make bench           the benchmark; make bench-quick: a short one (root)'
 	@echo 'make deps            installs the Debian packages that are missing (root)'
 	@echo 'make install         PREFIX=$(PREFIX) DESTDIR=   also: uninstall; the library goes to $(LIBDIR)'

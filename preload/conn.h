@@ -41,9 +41,9 @@ struct conn {
 	_Atomic uint8_t touched; /* has ever been staged or joined: a spurious EAGAIN is possible for ever (fact 4) */
 	uint8_t last_was_receive;
 	uint8_t is_accepted;
-	uint8_t pacing_off; /* the reader was slow: not paced until it has once read everything */
+	uint8_t pacing_off;         /* the reader was slow: not paced until it has once read everything */
 	_Atomic uint8_t given_away; /* another process may use the socket: close() must not shut it down */
-	_Atomic uint8_t lent; /* a duplicate may be stuck in a stopped helper: close() must send FIN itself */
+	_Atomic uint8_t lent;       /* a duplicate may be stuck in a stopped helper: close() must send FIN itself */
 	uint8_t padding[29];
 };
 _Static_assert(sizeof(struct conn) == 128, "two lines a connection");

@@ -1,45 +1,61 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the application's handlers want: see signals.h.
+/* The application's handlers, called through one of ours: see signals.h.
  *
- * Two bitmaps, bit n - 1 for signal n. The kernel is asked after each change instead of working out what sigset() or
- * siginterrupt() did: two threads that change one signal at a time then both store what is true.
+ * After libc has installed a handler, in whatever way (sigaction, signal, sigset ...), the kernel's record is read, the
+ * handler's address remembered and ours put in its place: flags, mask and restorer stay as they are. A signal that arrives
+ * in between meets the application's handler itself and is merely not counted. The kernel passes three arguments
+ * whether SA_SIGINFO is set or not, so one function stands for both kinds.
+ *
+ * Left alone: faults, which crash reporters own and which do not wake a sleeping call, and the two signals that libc
+ * keeps for itself.
  */
 #include "signals.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdint.h>
+#include <stddef.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define SIGNALS 64
 #define MASK_BYTES (SIGNALS / 8)
+#define LIBC_SIGNAL_FIRST 32
+#define LIBC_SIGNAL_LAST 33
 
-/* As the kernel has it; the mask and, where there is one, the restorer follow. */
+/* As the kernel has it; the restorer, where there is one, and the mask follow. */
 struct kernel_action {
 	void *handler;
 	unsigned long flags;
 	unsigned long rest[2 + MASK_BYTES / sizeof(unsigned long)];
 };
 
-static _Atomic uint64_t interrupting, restarting;
+typedef void (*handler_function)(int number, siginfo_t *information, void *context);
 
-/* Raised by the instruction that faults, not from outside while a call sleeps: a crash handler must not make EINTR of a
- * wake-up that nobody can explain. */
-static bool is_fault(int number)
+static struct {
+	_Atomic(void *) handler;
+	_Atomic bool restarts;
+} installed[SIGNALS + 1];
+
+__thread struct signals_mark signals_ran __attribute__((tls_model("initial-exec")));
+
+static void call_handler(int number, siginfo_t *information, void *context)
 {
-	return number == SIGSEGV || number == SIGBUS || number == SIGILL || number == SIGFPE || number == SIGTRAP;
+	void *handler = atomic_load(&installed[number].handler);
+
+	if (atomic_load_explicit(&installed[number].restarts, memory_order_relaxed))
+		signals_ran.restarting++;
+	else
+		signals_ran.interrupting++;
+	if (handler)
+		((handler_function)handler)(number, information, context);
 }
 
-static void set_bit(_Atomic uint64_t *map, int number, bool value)
+static bool is_left_alone(int number)
 {
-	uint64_t bit = UINT64_C(1) << (number - 1);
-
-	if (value)
-		atomic_fetch_or(map, bit);
-	else
-		atomic_fetch_and(map, ~bit);
+	return number < 1 || number > SIGNALS || number == SIGSEGV || number == SIGBUS || number == SIGILL ||
+	       number == SIGFPE || number == SIGTRAP || number == SIGSYS || number == SIGABRT ||
+	       (number >= LIBC_SIGNAL_FIRST && number <= LIBC_SIGNAL_LAST);
 }
 
 void signals_changed(int number)
@@ -47,15 +63,17 @@ void signals_changed(int number)
 	struct kernel_action action = { 0 };
 	int saved = errno;
 
-	if (number < 1 || number > SIGNALS || is_fault(number))
-		return;
-	/* Raw: libc hides the two signals that it keeps for itself. */
-	if (syscall(SYS_rt_sigaction, number, NULL, &action, MASK_BYTES) == 0) {
-		bool handled = action.handler != (void *)SIG_DFL && action.handler != (void *)SIG_IGN;
-
-		set_bit(&interrupting, number, handled && !(action.flags & SA_RESTART));
-		set_bit(&restarting, number, handled && (action.flags & SA_RESTART));
-	}
+	/* Raw: libc would go through its own records. */
+	if (is_left_alone(number) || syscall(SYS_rt_sigaction, number, NULL, &action, MASK_BYTES) != 0)
+		goto out;
+	atomic_store(&installed[number].restarts, (action.flags & SA_RESTART) != 0);
+	if (action.handler == (void *)SIG_DFL || action.handler == (void *)SIG_IGN ||
+	    action.handler == (void *)call_handler)
+		goto out;
+	atomic_store(&installed[number].handler, action.handler);
+	action.handler = (void *)call_handler;
+	syscall(SYS_rt_sigaction, number, &action, NULL, MASK_BYTES);
+out:
 	errno = saved;
 }
 
@@ -65,12 +83,12 @@ void signals_init(void)
 		signals_changed(number);
 }
 
-bool signals_any_interrupts(void)
+void *signals_installed(int number)
 {
-	return atomic_load_explicit(&interrupting, memory_order_relaxed) != 0;
+	return number >= 1 && number <= SIGNALS ? atomic_load(&installed[number].handler) : NULL;
 }
 
-bool signals_any_restarts(void)
+void *signals_shown(void *handler, void *before)
 {
-	return atomic_load_explicit(&restarting, memory_order_relaxed) != 0;
+	return handler == (void *)call_handler ? before : handler;
 }

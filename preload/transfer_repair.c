@@ -66,17 +66,29 @@ static int receive_timeout_ms(int fd)
 	return ms;
 }
 
+/* A blocking receive under way: when it began, and which handlers had run by then. */
+struct receive_wait {
+	int64_t started_ms;
+	struct signals_mark ran;
+};
+
+static struct receive_wait receive_wait_begin(void)
+{
+	return (struct receive_wait){ .started_ms = now_ms(), .ran = signals_ran };
+}
+
 enum wait_result { WAIT_AGAIN, WAIT_TIMED_OUT, WAIT_INTERRUPTED };
 
-/* poll(2) ends with EINTR after any handler; plain TCP restarts after a handler with SA_RESTART, unless SO_RCVTIMEO is
- * set (signal(7)). Where handlers of both kinds are installed, EINTR is the answer that no program may misread. */
-static enum wait_result wait_readable(int fd, int64_t started_ms)
+/* poll(2) ends with EINTR after any handler, TCP's recv only after some. */
+static enum wait_result wait_readable(int fd, const struct receive_wait *wait)
 {
 	int timeout_ms = receive_timeout_ms(fd), left_ms = -1;
 	struct pollfd poller = { .fd = fd, .events = POLLIN };
 
+	if (signals_interrupted(wait->ran, timeout_ms >= 0))
+		return WAIT_INTERRUPTED;
 	if (timeout_ms >= 0) {
-		int64_t left = started_ms + timeout_ms - now_ms();
+		int64_t left = wait->started_ms + timeout_ms - now_ms();
 		if (left <= 0)
 			return WAIT_TIMED_OUT;
 		left_ms = (int)left;
@@ -84,13 +96,13 @@ static enum wait_result wait_readable(int fd, int64_t started_ms)
 	int ready = poll(&poller, 1, left_ms);
 	if (ready == 0)
 		return WAIT_TIMED_OUT;
-	if (ready < 0 && errno == EINTR && (timeout_ms >= 0 || signals_any_interrupts()))
+	if (ready < 0 && errno == EINTR && signals_interrupted(wait->ran, timeout_ms >= 0))
 		return WAIT_INTERRUPTED;
 	return WAIT_AGAIN;
 }
 
 /* A blocking receive in which this thread never sleeps in recv. */
-static ssize_t receive_polling(struct conn *conn, const struct receive_call *call, int64_t started_ms)
+static ssize_t receive_polling(struct conn *conn, const struct receive_call *call, const struct receive_wait *wait)
 {
 	uint32_t generation = atomic_load(&conn->generation);
 	bool all = (call->flags & MSG_WAITALL) && !(call->flags & MSG_PEEK);
@@ -112,9 +124,8 @@ static ssize_t receive_polling(struct conn *conn, const struct receive_call *cal
 			return done ? (ssize_t)done : -1;
 		}
 		blocking_known = true;
-		enum wait_result waited = same_connection(conn, generation, call->fd)
-						  ? wait_readable(call->fd, started_ms)
-						  : WAIT_INTERRUPTED;
+		enum wait_result waited =
+			same_connection(conn, generation, call->fd) ? wait_readable(call->fd, wait) : WAIT_INTERRUPTED;
 		if (waited == WAIT_AGAIN)
 			continue;
 		errno = waited == WAIT_TIMED_OUT ? EAGAIN : EINTR;
@@ -122,14 +133,13 @@ static ssize_t receive_polling(struct conn *conn, const struct receive_call *cal
 	}
 }
 
-/* May this thread sleep in recv itself? Not in the middle of a join (fact 3), not for MSG_WAITALL (fact 5), not where a
- * handler may want EINTR (fact 4: recv would say EAGAIN), and not while another thread does. */
+/* May this thread sleep in recv itself? Not in the middle of a join (fact 3), not for MSG_WAITALL (fact 5), and not
+ * while another thread does. */
 static bool reader_claim(struct conn *conn, const struct receive_call *call, struct memory_cell *cell)
 {
 	uint32_t nobody = 0;
 
-	if ((call->flags & (MSG_WAITALL | MSG_DONTWAIT)) || !cell || conn_state(conn) == CONN_JOINING ||
-	    signals_any_interrupts())
+	if ((call->flags & (MSG_WAITALL | MSG_DONTWAIT)) || !cell || conn_state(conn) == CONN_JOINING)
 		return false;
 	return atomic_compare_exchange_strong_explicit(&cell->reader, &nobody, conn->index, memory_order_acquire,
 						       memory_order_relaxed);
@@ -139,22 +149,22 @@ static bool reader_claim(struct conn *conn, const struct receive_call *call, str
 static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *call, struct memory_cell *cell)
 {
 	uint32_t generation = atomic_load(&conn->generation);
-	int64_t started_ms = now_ms();
+	struct receive_wait wait = receive_wait_begin();
 	ssize_t result = call->perform(call);
 
 	atomic_store_explicit(&cell->reader, 0, memory_order_release);
 	if (result >= 0 || errno != EAGAIN || transfer_fd_nonblocking(call->fd))
 		return result;
-	if (!same_connection(conn, generation, call->fd)) {
+	int timeout_ms = receive_timeout_ms(call->fd);
+	if (!same_connection(conn, generation, call->fd) || signals_interrupted(wait.ran, timeout_ms >= 0)) {
 		errno = EINTR;
 		return -1;
 	}
-	int timeout_ms = receive_timeout_ms(call->fd);
-	if (timeout_ms >= 0 && now_ms() + COARSE_STEP_MS >= started_ms + timeout_ms) {
+	if (timeout_ms >= 0 && now_ms() + COARSE_STEP_MS >= wait.started_ms + timeout_ms) {
 		errno = EAGAIN;
 		return -1;
 	}
-	return receive_polling(conn, call, started_ms);
+	return receive_polling(conn, call, &wait);
 }
 
 /* Passed bytes may wait behind the redirected ones of a short read (fact 2). */
@@ -180,16 +190,19 @@ static ssize_t top_up(struct conn *conn, const struct receive_call *call, struct
 ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger)
 {
 	struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
+	struct receive_wait wait;
 	ssize_t result;
 
 	if (!call->message || (call->flags & (MSG_ERRQUEUE | MSG_OOB)))
 		return call->perform(call);
-	if (reader_claim(conn, call, cell))
+	if (reader_claim(conn, call, cell)) {
 		result = receive_sleeping(conn, call, cell);
-	else if ((call->flags & MSG_DONTWAIT) && !(call->flags & MSG_WAITALL))
+	} else if ((call->flags & MSG_DONTWAIT) && !(call->flags & MSG_WAITALL)) {
 		result = call->perform(call);
-	else
-		result = receive_polling(conn, call, now_ms());
+	} else {
+		wait = receive_wait_begin();
+		result = receive_polling(conn, call, &wait);
+	}
 	if (result > 0 && (size_t)result < call->bytes && !(call->flags & MSG_PEEK))
 		result = top_up(conn, call, ledger, (size_t)result);
 	return result;

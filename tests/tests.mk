@@ -88,17 +88,24 @@ TIDY_STAMPS := $(patsubst %.c,$(B)/lint/%.tidy,$(sort $(wildcard helper/*.c help
 .PHONY: tidy
 tidy: $(TIDY_STAMPS)
 
+TIDY_FLAGS := -std=gnu11 -D_GNU_SOURCE= -DSMACCEL_VERSION='""' -DSMACCEL_LIBDIR='""' -DSMACCEL_MULTIARCH='""' -I$(B)/bpf
+
 define tidy_rule
 $(B)/lint/$(2)/%.tidy: $(2)/%.c $(B)/obj/$(1)/$(2)/%.o .clang-tidy
 	@mkdir -p $$(@D)
-	$$(Q)clang-tidy --quiet $$< -- -std=gnu11 -D_GNU_SOURCE= -DSMACCEL_VERSION='""' -DSMACCEL_LIBDIR='""' -DSMACCEL_MULTIARCH='""' \
-		-I$(B)/bpf > $$@.log 2>&1 || { grep -E '(error|warning):|^ +[0-9]* \|' $$@.log; exit 1; }
+	$$(Q)clang-tidy --quiet $$< -- $$(TIDY_FLAGS) > $$@.log 2>&1 || { grep -E '(error|warning):|^ +[0-9]* \|' $$@.log; exit 1; }
 	@mv $$@.log $$@
 endef
 $(eval $(call tidy_rule,daemon,helper))
 $(eval $(call tidy_rule,daemon,helper/wire))
 $(eval $(call tidy_rule,cli,helper/cli))
 $(eval $(call tidy_rule,shim,preload))
+
+.PHONY: analyze
+analyze: all
+	for file in $(TIDY_STAMPS:$(B)/lint/%.tidy=%.c); do \
+		clang-tidy --quiet --checks='-*,clang-analyzer-*,-clang-analyzer-security.insecureAPI.*' --warnings-as-errors=-* $$file \
+			-- $(TIDY_FLAGS) 2>/dev/null; done
 
 .PHONY: lint format
 lint: $(B)/.packages

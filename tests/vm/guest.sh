@@ -64,7 +64,7 @@ total() {
 accelerated() {
 	local admit=$1
 	shift
-	SMACCEL_SOCKET=$socket SMACCEL_ADMIT=$admit LD_PRELOAD=$build/libsmaccel.so PATH=/usr/bin:/bin:$PATH "$@"
+	SMACCEL_SOCKET=$socket SMACCEL_ADMIT=$admit LD_PRELOAD=$build/libsmaccel.so PATH=/bin:$PATH "$@"
 }
 
 # NAME ADMIT SECONDS PROGRAM ARGUMENT...: runs it under the shim; it must succeed, and bytes must have been redirected.

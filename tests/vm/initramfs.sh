@@ -24,7 +24,7 @@ add_libraries() { # PROGRAM...: each ldd line is "name => /path (address)" or "/
 install -m 755 "$busybox" "$root/bin/busybox"
 # What the tests execute is dynamically linked, so that the shim is in it; the guest's own scripts use busybox.
 for program in cat echo env head ls true; do
-	install -D -m 755 "$(type -P $program)" "$root/usr/bin/$program"
+	install -D -m 755 "$(type -P $program)" "$root/bin/$program"
 done
 install -m 755 "$(readlink -f /bin/sh)" "$root/bin/sh"
 install -m 755 "$here/init.sh" "$root/init"
@@ -46,7 +46,7 @@ for program in "${programs[@]}"; do
 	# A part of the build may be missing; the guest's tests then fail by name.
 	[ ! -e "$program" ] || install -D -m 755 "$program" "$root/smaccel/build/${program#"$build"/}"
 done
-add_libraries "${programs[@]}" "$root"/usr/bin/* "$root/bin/sh"
+add_libraries "${programs[@]}" "$root"/bin/{cat,echo,env,head,ls,sh,true}
 
 for pair in "$@"; do
 	mkdir -p "$root/modules/${pair#*=}"

@@ -42,7 +42,7 @@ show_results() {
 	local lines
 	lines=$(wc -l <"$results")
 	[ "$lines" -gt "$shown" ] || return 0
-	tail -n "+$((shown + 1))" "$results" | head -n $((lines - shown)) | tr -d '\r' | sed -E "s/^(ok|not ok) /\1 $kernel /; t; s/^/  /"
+	tail -n "+$((shown + 1))" "$results" | head -n $((lines - shown)) | tr -d '\r' | sed -E "/^vm /d; s/^(ok|not ok) /\1 $kernel /; t; s/^/  /"
 	shown=$lines
 }
 
