@@ -103,8 +103,7 @@ static void *reader_main(void *argument)
 /* How long the reader has stood in a run queue: awake, but without a processor. That is the machine's doing. */
 static uint64_t reader_delay_us(void)
 {
-	unsigned long long run_ns = 0, delay_ns = 0;
-	char path[64], text[128];
+	char path[64], text[128], *delay;
 	ssize_t got;
 	int fd;
 
@@ -115,7 +114,8 @@ static uint64_t reader_delay_us(void)
 	got = read(fd, text, sizeof(text) - 1);
 	close(fd);
 	text[got > 0 ? got : 0] = 0;
-	return sscanf(text, "%llu %llu", &run_ns, &delay_ns) == 2 ? delay_ns / 1000 : 0;
+	delay = strchr(text, ' '); /* "running waiting slices", in ns */
+	return delay ? strtoull(delay, NULL, 10) / 1000 : 0;
 }
 
 static void wait_lines(unsigned lines, uint64_t delay_before_us, unsigned iteration, unsigned round, const char *what)

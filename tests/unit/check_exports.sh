@@ -15,8 +15,8 @@ names_in_def() { sed -n 's/^INTERCEPT([^,]*, *\([A-Za-z0-9_]*\),.*/\1/p' "$root/
 names_in_map() { sed -n '/^global:/,/^local:/s/^[[:space:]]*\([A-Za-z0-9_]*\);.*/\1/p' "$root/preload/libsmaccel.map"; }
 names_exported() { nm -D --defined-only "$library" | awk '{ sub(/@.*/, "", $3); print $3 }'; }
 names_wrapped() {
-	# fcntl and fcntl64 are one macro.
-	sed -n -e 's/^[^[:space:]#].*[ *]wrap_\([A-Za-z0-9_]*\)(.*/\1/p' -e 's/^FCNTL(\([a-z0-9]*\))/\1/p' \
+	# fcntl and fcntl64 are one macro, as are signal() and its relatives.
+	sed -n -e 's/^[^[:space:]#].*[ *]wrap_\([A-Za-z0-9_]*\)(.*/\1/p' -e 's/^[A-Z]*(\([a-z0-9_]*\))$/\1/p' \
 		"$root"/preload/intercept_*.c
 }
 
