@@ -88,6 +88,9 @@ struct inet_sock {
 
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+	struct {
+		u8 pending;
+	} icsk_ack;
 };
 
 struct tcp_sock {
@@ -125,7 +128,8 @@ struct bpf_iter__sockmap {
 
 #pragma clang attribute pop
 
-/* include/net/sock.h and include/linux/skmsg.h */
+/* include/net/sock.h, inet_connection_sock.h and include/linux/skmsg.h */
+#define ICSK_ACK_SCHED 1
 #define SK_SOCK_RCVBUF_LOCK 2
 #define SK_RCV_SHUTDOWN 1
 #define SK_SEND_SHUTDOWN 2

@@ -31,9 +31,11 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* Set by the loader for the kernel at hand. */
 const volatile bool use_rdonly_cast = false;        /* 6.2 and later */
 const volatile bool rmem_counts_redirected = false; /* fact 12 */
+/* Where blocked threads sleep (fact 19b); 0: not known. From kallsyms, which the loader reads once for all its programs:
+ * as a __ksym libbpf would read the whole of it at each load. */
+const volatile __u64 woken_wake_function_address = 0;
 
 extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym __weak;
-extern const void woken_wake_function __ksym __weak;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKHASH);
@@ -161,6 +163,10 @@ static __always_inline enum gate_decision verdict_decide(const struct tcp_sock *
 		return GATE_PASS;
 	if (own->PEER_SOCK.sk_shutdown & SK_SEND_SHUTDOWN) /* fact 14 */
 		return GATE_PASS;
+	/* An ACK is owed: the message carries it. Redirected, it would not, and a peer whose own messages pass would sit in
+	 * Nagle's algorithm until the delayed ACK's timer: 40 ms a turn. */
+	if (own->inet_conn.icsk_ack.pending & ICSK_ACK_SCHED)
+		return GATE_PASS;
 	if (!self->cookie || (__u64)own->PEER_COMMON.skc_cookie.counter != self->cookie)
 		return GATE_PASS;
 
@@ -232,7 +238,7 @@ int smaccel_verdict(struct sk_msg_md *msg)
 static __always_inline __u32 count_blocked(const struct sock *sk)
 {
 	const struct socket_wq *wq = BPF_CORE_READ(sk, sk_wq);
-	const __u64 wanted = (__u64)&woken_wake_function;
+	const __u64 wanted = woken_wake_function_address;
 	const struct list_head *head, *next;
 	__u32 count = 0;
 

@@ -29,6 +29,8 @@ int datapath_pins_make(const char *pin_dir, const struct datapath_map_spec *spec
 
 /* Whether the kernel's BTF has bpf_rdonly_cast (6.2 and later). */
 bool datapath_probe_rdonly_cast(void);
+/* The address of a function of the kernel, from kallsyms; 0 if it is not there or not shown (kernel.kptr_restrict). */
+uint64_t datapath_probe_woken_wake_function(void);
 /* Fact 12: whether sk_rmem_alloc includes unread redirected bytes, found out by redirecting a few bytes between two
  * loopback sockets over private maps. 1, 0, or -errno when it could not be tried (no loopback, for example). */
 int datapath_probe_rmem(void);

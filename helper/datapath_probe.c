@@ -5,6 +5,9 @@
 
 #include <bpf/btf.h>
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "loopback.h"
@@ -22,6 +25,33 @@ bool datapath_probe_rdonly_cast(void)
 	known = btf && btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
 	btf__free(btf);
 	return known;
+}
+
+uint64_t datapath_probe_woken_wake_function(void)
+{
+	static const char wanted[] = " woken_wake_function\n";
+	static bool known;
+	static unsigned long long address;
+	char *line = NULL;
+	size_t room = 0;
+	ssize_t length;
+	FILE *file;
+
+	if (known)
+		return address;
+	file = fopen("/proc/kallsyms", "re");
+	if (!file)
+		return 0;
+	while ((length = getline(&line, &room, file)) > 0) {
+		if ((size_t)length < sizeof(wanted) || strcmp(line + length - (sizeof(wanted) - 1), wanted) != 0)
+			continue;
+		address = strtoull(line, NULL, 16);
+		break;
+	}
+	free(line);
+	fclose(file);
+	known = true;
+	return address;
 }
 
 int datapath_probe_arm(struct datapath *datapath, const int ends[2])

@@ -29,7 +29,7 @@
 #define TURNS_BACKOFF 8u
 #define ATTEMPTS_MAX 10u /* transient refusals before a connection is left alone */
 #define ATTACH_RETRY_CALLS 64u
-#define SETTLE_NS 1000000
+#define SETTLE_NS 10000000 /* a join takes some 0.1 ms when the helper has a CPU */
 
 struct lifecycle_quiet lifecycle_quiet_begin(void)
 {

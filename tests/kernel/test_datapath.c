@@ -97,6 +97,10 @@ static void test_gate_shutdown(struct datapath *datapath)
 	require(shutdown(pair.ends[0], SHUT_WR) == 0);
 	check(send(pair.ends[0], "x", 1, MSG_NOSIGNAL) < 0 && errno == EPIPE, "gate", "after-shut-wr-epipe", "%s",
 	      strerror(errno));
+	/* The FIN has left an ACK to be sent: the first message takes it along. */
+	arrived = sent(pair.ends[1], "ack") && received(pair.ends[0], "ack");
+	check(arrived && redirected(&pair, 1) == 0, "gate", "a-message-that-carries-an-ack-passes", "%llu",
+	      (unsigned long long)redirected(&pair, 1));
 	arrived = sent(pair.ends[1], "back") && received(pair.ends[0], "back");
 	check(arrived && redirected(&pair, 1) == 1, "gate", "the-other-half-still-redirects", "%llu",
 	      (unsigned long long)redirected(&pair, 1));

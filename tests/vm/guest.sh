@@ -7,6 +7,7 @@ work=/tmp/vm
 socket=$work/socket
 pins=/sys/fs/bpf/vm
 helper_pid=
+helper_options=
 failures=0
 DETAIL_LINES=60
 
@@ -29,10 +30,13 @@ expect_success() {
 
 # ---- the helper and what it counts -----------------------------------------------------------------------------------
 
-# [OPTION...]: starts it and waits until it is ready, 30 s at most. Loading takes seconds of emulated time: it goes before
-# the traffic of the tests.
+# [OPTION...]: has it running with these options, ready within 30 s. Loading takes seconds of emulated time: one that runs
+# as wanted is kept, and it goes before the traffic of the tests.
 helper_start() {
 	local tries=0
+	[ -z "$helper_pid" ] || [ "$*" != "$helper_options" ] || return 0
+	helper_stop
+	helper_options=$*
 	"$build/smacceld" --socket "$socket" --pin-dir "$pins" --verbose "$@" >"$work/helper" 2>&1 &
 	helper_pid=$!
 	renice -n -15 -p $helper_pid 2>/dev/null
@@ -52,6 +56,13 @@ helper_stop() {
 	wait "$helper_pid"
 	helper_pid=
 	rm -rf "$pins" "$socket"
+}
+
+# As it would die by accident: what it has pinned stays.
+helper_kill() {
+	kill -9 "$helper_pid"
+	wait "$helper_pid"
+	helper_pid=
 }
 
 # NAME: a number of the totals.
@@ -90,8 +101,9 @@ run_redirected() {
 
 # [NAME]: what the design stands on, and the data path by itself.
 part_kernel() {
-	local program name status
+	local program name status begun
 	for program in "$build"/tests/kernel/test_${1:-*}; do
+		begun=$(date +%s)
 		name=kernel/$(basename "$program" | sed 's/^test_//')
 		timeout -s KILL 60 "$program" >"$work/out" 2>"$work/errors"
 		status=$?
@@ -103,6 +115,7 @@ part_kernel() {
 			tail -n 200 "$work/errors"
 			grep -q '^not ok ' "$work/out" || not_ok "$name" "exit status $status"
 		fi
+		echo "$name: $(($(date +%s) - begun)) s"
 	done
 }
 
@@ -122,7 +135,6 @@ part_smoke() {
 				close=fin deadline=20 "listen=$address" "connect=$address"
 		done
 	done
-	helper_stop
 }
 
 # Invariant 1 under small bounds, where spills and returns are constant.
@@ -137,7 +149,6 @@ part_order() {
 			run_redirected "order/$admit-bound-$bound" $admit 60 "$build/tests/conformance/order" threads seed=7 connections=12 \
 				concurrency=4 bytes=$bytes write_max=65536 deadline=50
 		done
-		helper_stop
 	done
 }
 
@@ -166,7 +177,6 @@ part_entering() {
 			blocked_reader "entering/blocked-reader-$kind-$admit" $admit $kind
 		done
 	done
-	helper_stop
 }
 
 # [CASE]: fork, exec, dup, close and passing of accelerated sockets. Each program names its cases; the roles take turns.
@@ -182,7 +192,6 @@ part_process() {
 			expect_success "process/$case-$role" "$work/out" $?
 		done
 	done
-	helper_stop
 }
 
 # ---- the helper dies: traffic goes on, the next one takes over -----------------------------------------------------------
@@ -236,8 +245,7 @@ takeover_with() {
 	expect_total "$name-armed" pairs_armed 4
 	expect_growth "$name-before"
 	before=$(total redirected_bytes)
-	kill -9 $helper_pid
-	wait $helper_pid
+	helper_kill
 	expect_growth "$name-traffic-without-helper" || return
 	ask "probe 5" || return
 	helper_start || { not_ok "$name-restart" "the helper does not start"; return; }
@@ -270,7 +278,6 @@ part_takeover() {
 			tail -n $DETAIL_LINES "$work/out"
 		fi
 		exec 3>&- 4<&-
-		helper_stop
 	done
 }
 
@@ -278,7 +285,7 @@ part_takeover() {
 part_panic() { echo c >/proc/sysrq-trigger; }
 
 mkdir -p "$work"
-[ $# != 0 ] || set -- kernel probe smoke order entering process takeover
+[ $# != 0 ] || set -- kernel probe smoke entering process takeover order
 for part in "$@"; do
 	begun=$(date +%s)
 	argument=${part#*:}
@@ -286,4 +293,5 @@ for part in "$@"; do
 	"part_${part%%:*}" $argument
 	echo "$part: $(($(date +%s) - begun)) s"
 done
+helper_stop
 exit $((failures > 0))

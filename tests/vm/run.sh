@@ -63,7 +63,7 @@ start_qemu() {
 		-nodefaults -no-user-config -display none -no-reboot \
 		-serial "file:$log/console" -serial "file:$results" \
 		-kernel "$cache/$kernel/vmlinuz" -initrd "$cache/initramfs" \
-		-append "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off random.trust_cpu=on vm_limit=$SUITE_S vm_parts=${parts// /,}" \
+		-append "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off tsc=reliable random.trust_cpu=on vm_limit=$SUITE_S vm_parts=${parts// /,}" \
 		</dev/null >"$log/qemu" 2>&1 9>&- &
 	qemu_pid=$!
 }

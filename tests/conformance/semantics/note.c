@@ -73,8 +73,8 @@ void note_events(const char *field, int result, unsigned events, int error)
 		unsigned bit;
 		const char *name;
 	} bits[] = {
-		{ POLLIN, "IN" },	{ POLLPRI, "PRI" },	  { POLLOUT, "OUT" },	    { POLLERR, "ERR" },
-		{ POLLHUP, "HUP" },	{ POLLNVAL, "NVAL" },	  { POLLRDNORM, "RDNORM" }, { POLLRDBAND, "RDBAND" },
+		{ POLLIN, "IN" },         { POLLPRI, "PRI" },       { POLLOUT, "OUT" },       { POLLERR, "ERR" },
+		{ POLLHUP, "HUP" },       { POLLNVAL, "NVAL" },     { POLLRDNORM, "RDNORM" }, { POLLRDBAND, "RDBAND" },
 		{ POLLWRNORM, "WRNORM" }, { POLLWRBAND, "WRBAND" }, { POLLRDHUP, "RDHUP" },
 	};
 	char text[128] = "";

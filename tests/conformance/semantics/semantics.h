@@ -49,11 +49,11 @@ struct family {
 	size_t count;
 };
 
-#define FAMILY(title)                                                                                                  \
-	const struct family family_##title = { #title, cases, sizeof(cases) / sizeof(cases[0]) }
+#define FAMILY(title) const struct family family_##title = { #title, cases, sizeof(cases) / sizeof(cases[0]) }
 #define FAMILIES(X)                                                                                                    \
-	X(blocking) X(timeouts) X(flags) X(truncate) X(oob) X(unread) X(epolls) X(polls) X(vectors) X(faults) X(closing) \
-	X(resets) X(options) X(errqueue) X(files) X(connects) X(processes) X(stdios) X(sends) X(threads)
+	X(blocking)                                                                                                    \
+	X(timeouts) X(flags) X(truncate) X(oob) X(unread) X(epolls) X(polls) X(vectors) X(faults) X(closing) X(resets) \
+		X(options) X(errqueue) X(files) X(connects) X(processes) X(stdios) X(sends) X(threads)
 #define DECLARE(title) extern const struct family family_##title;
 FAMILIES(DECLARE)
 #undef DECLARE
