@@ -25,6 +25,7 @@ enum gate_decision {
 	GATE_PASS = 1,       /* not armed, off, pinned, shut down, not the socket the slot means */
 	GATE_PASS_ORDER = 2, /* passed bytes are unread (invariant 1) */
 	GATE_SPILL = 3,      /* the bound is reached (invariant 4) */
+	GATE_PASS_ACK = 4,   /* it carries an ACK that the peer needs */
 };
 
 /* The receiving end, as far as the bound depends on it. */

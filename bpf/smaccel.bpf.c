@@ -163,10 +163,6 @@ static __always_inline enum gate_decision verdict_decide(const struct tcp_sock *
 		return GATE_PASS;
 	if (own->PEER_SOCK.sk_shutdown & SK_SEND_SHUTDOWN) /* fact 14 */
 		return GATE_PASS;
-	/* An ACK is owed: the message carries it. Redirected, it would not, and a peer whose own messages pass would sit in
-	 * Nagle's algorithm until the delayed ACK's timer: 40 ms a turn. */
-	if (own->inet_conn.icsk_ack.pending & ICSK_ACK_SCHED)
-		return GATE_PASS;
 	if (!self->cookie || (__u64)own->PEER_COMMON.skc_cookie.counter != self->cookie)
 		return GATE_PASS;
 
@@ -182,6 +178,12 @@ static __always_inline enum gate_decision verdict_decide(const struct tcp_sock *
 		return GATE_PASS_ORDER;
 	if (!gate_has_room(&peer.receiver, size, switches->test_bound_bytes) || tcp_under_pressure(own))
 		return GATE_SPILL;
+	/* An ACK is owed to a peer whose own messages are held to TCP: this one carries it. Redirected, it would not, and the
+	 * peer's next would sit in Nagle's algorithm until the delayed ACK's timer: 40 ms a turn. Not for any ACK: two ends
+	 * that answer each other by TCP always owe one, and would never begin to redirect. */
+	if ((own->inet_conn.icsk_ack.pending & ICSK_ACK_SCHED) &&
+	    *(volatile const __u64 *)(side ? &slot->direction[0].last_held : &slot->direction[1].last_held))
+		return GATE_PASS_ACK;
 	return GATE_REDIRECT;
 }
 
@@ -219,11 +221,13 @@ int smaccel_verdict(struct sk_msg_md *msg)
 		if (bpf_msg_redirect_hash(msg, &smaccel_sockhash, &key, BPF_F_INGRESS) == SK_PASS) {
 			direction->redirected_msgs++;
 			direction->redirected_bytes += size;
+			direction->last_held = 0;
 			return SK_PASS;
 		}
 	}
 	direction->passed_msgs++;
 	direction->passed_bytes += size;
+	direction->last_held = decision != GATE_PASS_ACK;
 	if (decision == GATE_SPILL)
 		direction->spills++;
 	else if (decision == GATE_PASS_ORDER)

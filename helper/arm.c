@@ -94,6 +94,8 @@ static void arm(struct helper *helper, struct slot *slot, const struct sm_facts 
 	for (int side = 0; side < SM_SIDES; side++) {
 		slot->shared->end[side].sent_initial = proof_sent_initial(&facts[side]);
 		slot->shared->end[side].recv_initial = proof_recv_initial(&facts[side]);
+		/* What went before went by TCP and may wait for its ACK. */
+		slot->shared->direction[side].last_held = 1;
 		slot->end[side]->lonely_times = 0;
 		fill_cell(helper, slot, slot->end[side]);
 	}

@@ -26,6 +26,8 @@
 /* Well below the shim's bound: a queue whose reader is the one that waits for us never drains, and the shim must hear so
  * from us, not from its time-out. */
 #define LEAVE_MAX_NS (20 * LOOP_NS_PER_MS)
+/* For those who go ahead anyhow, pinned, and have often left unread what only they would read. */
+#define LEAVE_GOES_AHEAD_NS (5 * LOOP_NS_PER_MS)
 #define LEAVES_PER_TURN 64
 /* Threads asleep inside must look so this often in a row (proof_inside()). */
 #define CALM_POLLS 4
@@ -126,6 +128,13 @@ static enum proof_inside inspect_both(struct helper *helper, const struct slot *
 			worst = inside;
 	}
 	return worst;
+}
+
+static uint64_t patience_ns(uint32_t reason)
+{
+	bool goes_ahead = reason == REASON_STDIO || reason == REASON_EXEC || reason == REASON_PASSED_FD;
+
+	return goes_ahead ? LEAVE_GOES_AHEAD_NS : LEAVE_MAX_NS;
 }
 
 static bool is_drained(struct helper *helper, const struct slot *slot, struct leave *leave)
@@ -258,7 +267,7 @@ static int leave_start(struct request *request, const struct request_end *found)
 	}
 	*leave = (struct leave){
 		.session_id = request->session->id,
-		.give_up_ns = loop_now_ns() + LEAVE_MAX_NS,
+		.give_up_ns = loop_now_ns() + patience_ns(message->reason),
 		.cell = message->header.cell,
 		.generation = message->header.generation,
 		.slot = slot->index,

@@ -4,6 +4,9 @@
 #define _GNU_SOURCE
 #include "kernel_pair.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
 #define SLOTS 4
 
 static void test_gate_states(struct datapath *datapath)
@@ -88,6 +91,28 @@ static void test_gate_order(struct datapath *datapath)
 	pair_close(&pair);
 }
 
+/* What a redirected message cannot carry: the ACK that a peer waits for whose own messages are held to TCP. */
+static void test_gate_owed_ack(struct datapath *datapath)
+{
+	struct sm_switches *switches = datapath_switches(datapath);
+	struct pair pair;
+	bool arrived;
+
+	pair_arm(datapath, &pair, 0);
+	require(setsockopt(pair.ends[1], IPPROTO_TCP, TCP_QUICKACK, &(int){ 0 }, sizeof(int)) == 0);
+	switches->test_bound_bytes = 1;
+	arrived = sent(pair.ends[0], "held") && received(pair.ends[1], "held");
+	switches->test_bound_bytes = 0;
+	arrived = arrived && sent(pair.ends[1], "ack") && received(pair.ends[0], "ack");
+	check(arrived && redirected(&pair, 1) == 0, "gate", "an-ack-owed-to-a-held-peer-passes", "%llu",
+	      (unsigned long long)redirected(&pair, 1));
+	/* Both owe an ACK now, but nobody is held: it does not go on for ever. */
+	arrived = sent(pair.ends[0], "free") && received(pair.ends[1], "free");
+	check(arrived && redirected(&pair, 0) == 1, "gate", "an-owed-ack-alone-does-not-pass", "%llu",
+	      (unsigned long long)redirected(&pair, 0));
+	pair_close(&pair);
+}
+
 static void test_gate_shutdown(struct datapath *datapath)
 {
 	struct pair pair;
@@ -97,12 +122,10 @@ static void test_gate_shutdown(struct datapath *datapath)
 	require(shutdown(pair.ends[0], SHUT_WR) == 0);
 	check(send(pair.ends[0], "x", 1, MSG_NOSIGNAL) < 0 && errno == EPIPE, "gate", "after-shut-wr-epipe", "%s",
 	      strerror(errno));
-	/* The FIN has left an ACK to be sent: the first message takes it along. */
+	/* The FIN has left an ACK to be sent, which the first message may take along. */
 	arrived = sent(pair.ends[1], "ack") && received(pair.ends[0], "ack");
-	check(arrived && redirected(&pair, 1) == 0, "gate", "a-message-that-carries-an-ack-passes", "%llu",
-	      (unsigned long long)redirected(&pair, 1));
-	arrived = sent(pair.ends[1], "back") && received(pair.ends[0], "back");
-	check(arrived && redirected(&pair, 1) == 1, "gate", "the-other-half-still-redirects", "%llu",
+	arrived = arrived && sent(pair.ends[1], "back") && received(pair.ends[0], "back");
+	check(arrived && redirected(&pair, 1) >= 1, "gate", "the-other-half-still-redirects", "%llu",
 	      (unsigned long long)redirected(&pair, 1));
 	pair_close(&pair);
 
@@ -245,6 +268,7 @@ static void test_all(bool force_probe_read)
 	test_gate_states(datapath);
 	test_gate_generation(datapath);
 	test_gate_order(datapath);
+	test_gate_owed_ack(datapath);
 	test_gate_shutdown(datapath);
 	test_gate_bound(datapath);
 	test_facts(datapath);

@@ -155,9 +155,9 @@ part_order() {
 # NAME ADMIT KIND: late (0.2 s) can be this emulated machine; stranded (3 s), wrong or EAGAIN cannot.
 blocked_reader() {
 	local status
-	accelerated "$2" timeout -s KILL 40 "$build/tests/conformance/blocked_reader" "$3" thread iterations=30 deadline=30 >"$work/out" 2>&1
+	accelerated "$2" timeout -s KILL 40 "$build/tests/conformance/blocked_reader" "$3" thread iterations=12 deadline=30 >"$work/out" 2>&1
 	status=$?
-	if [ $status = 1 ] && grep -q '"iterations": 30,' "$work/out" && ! grep -qE 'STRANDED|FAILED' "$work/out"; then
+	if [ $status = 1 ] && grep -q '"iterations": 12,' "$work/out" && ! grep -qE 'STRANDED|FAILED' "$work/out"; then
 		echo "late: $(tail -n 1 "$work/out")"
 		status=0
 	fi
@@ -171,7 +171,7 @@ part_entering() {
 	helper_start || { not_ok entering "the helper does not start"; return; }
 	for admit in eager 1; do
 		for kind in thread process; do
-			run_redirected "entering/late-server-$kind-$admit" $admit 40 "$build/tests/conformance/late_server" $kind iterations=25 deadline=30
+			run_redirected "entering/late-server-$kind-$admit" $admit 40 "$build/tests/conformance/late_server" $kind iterations=12 deadline=30
 		done
 		for kind in recv raw stdio; do
 			blocked_reader "entering/blocked-reader-$kind-$admit" $admit $kind

@@ -5,12 +5,13 @@
 #   tests/vm/kernel.sh busybox FOLDER    FOLDER/busybox, static
 # What is there already is kept, so that it works without a network from then on. On failure: one line on stderr says why.
 #
-# A series is looked for in the archives that apt knows here, then (lists and cache of their own, in FOLDER) in Debian 12 and
-# its backports on the first Debian mirror among them.
+# A series is looked for in the archives that apt knows here, then in Debian 12 and in its backports on the first Debian mirror
+# among them, with lists and a cache of their own in FOLDER.
 set -u
 MODULES="tls veth" # which the tests use and the kernels do not have built in
 
-name=$1 folder=$2
+mkdir -p "$2" || exit 1
+name=$1 folder=$(cd "$2" && pwd)
 arch=$(dpkg --print-architecture) || exit 1
 apt=(-q -o APT::Sandbox::User=root) # the folder need not be readable for apt's own user
 
@@ -37,16 +38,16 @@ image_package() {
 	return 1
 }
 
-# Lets `apt` mean Debian 12 with its backports, on a mirror that this machine is configured for.
+# SUITE: lets `apt` mean this suite alone, on a mirror that this machine is configured for.
 use_private_archive() {
-	local mirror key=/usr/share/keyrings/debian-archive-keyring.gpg private=$folder/apt
+	local mirror key=/usr/share/keyrings/debian-archive-keyring.gpg private=$folder/apt-$1
 	mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' |
 		awk '$1 ~ /\/debian\/$/ && $2 !~ /[-\/]/ { print $1; exit }')
 	[ -n "$mirror" ] || return 1
 	mkdir -p "$private/lists/partial" "$private/cache/archives/partial" "$private/parts"
-	printf '%s\n' 'Types: deb' "URIs: $mirror" 'Suites: bookworm bookworm-backports' 'Components: main' >"$private/parts/debian.sources"
+	printf '%s\n' 'Types: deb' "URIs: $mirror" "Suites: $1" 'Components: main' >"$private/parts/debian.sources"
 	[ ! -r "$key" ] || echo "Signed-By: $key" >>"$private/parts/debian.sources"
-	apt+=(-o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$private/parts"
+	apt=("${apt[@]:0:3}" -o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$private/parts"
 		-o "Dir::State::lists=$private/lists" -o "Dir::Cache=$private/cache")
 	timeout 120 apt-get "${apt[@]}" update >"$private/log" 2>&1
 }
@@ -68,7 +69,7 @@ fetch_busybox() {
 		cp "$own" "$folder/busybox"
 		exit 0
 	fi
-	[ -n "$(candidate_of busybox-static)" ] || use_private_archive || fail "no package source for busybox-static"
+	[ -n "$(candidate_of busybox-static)" ] || use_private_archive bookworm || fail "no package source for busybox-static"
 	unpack busybox-static
 	cp "$unpacked"/*bin/busybox "$folder/busybox.new" 2>/dev/null || cp "$unpacked"/usr/*bin/busybox "$folder/busybox.new" || fail "no busybox in the package"
 	mv "$folder/busybox.new" "$folder/busybox"
@@ -90,7 +91,9 @@ fetch_kernel() {
 	local package module image
 	[ ! -s "$folder/vmlinuz" ] || exit 0
 	package=$(image_package) || {
-		use_private_archive && package=$(image_package)
+		use_private_archive bookworm && package=$(image_package)
+	} || {
+		use_private_archive bookworm-backports && package=$(image_package)
 	} || fail "no cloud kernel $name in the package sources"
 	unpack "$package"
 	image=$(find "$unpacked/boot" -name 'vmlinuz-*' | head -1)
@@ -103,7 +106,6 @@ fetch_kernel() {
 	mv "$image" "$folder/vmlinuz" # last: says that all is there
 }
 
-mkdir -p "$folder" || exit 1
 if [ "$name" = busybox ]; then
 	fetch_busybox
 else

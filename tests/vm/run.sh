@@ -96,7 +96,7 @@ run_kernel() {
 	wait_guest "$LATE_S" '' # powers itself off
 	end_qemu
 	failures=$((failures + $(grep -c '^not ok ' "$results")))
-	if grep -q '^vm done 0' "$results"; then
+	if grep -q '^vm done [01]' "$results"; then
 		report ok "suite took $((SECONDS - begun)) s"
 	else
 		tail -n 5 "$log/console" | tr -d '\r' | sed 's/^/  | /'
