@@ -155,6 +155,11 @@ void conn_state_set(struct conn *conn, enum conn_state state, enum sm_reason rea
 		atomic_store_explicit(&conn->state, state, memory_order_release);
 		return;
 	}
-	atomic_store_explicit(&conn->state, state, memory_order_release);
+	/* Another thread may have closed it meanwhile: what is free stays free, or nobody could ever take it again. */
+	uint32_t before = conn_state(conn);
+	do {
+		if (before == CONN_FREE)
+			return;
+	} while (!atomic_compare_exchange_weak(&conn->state, &before, state));
 	conn_publish(conn);
 }

@@ -49,13 +49,14 @@ static bool leave(struct conn *conn, int fd, enum sm_reason reason)
 bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
 {
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
+	struct memory_cell *cell = atomic_load(&conn->cell);
 	uint32_t state = conn_state(conn);
 	bool plain = true, lent = false;
 
 	if (fork_in_vfork_child())
 		goto out;
-	if (state == CONN_JOINING && conn->cell) {
-		channel_abandon(conn->cell, conn->index, conn->generation & CELL_GENERATION_MASK, &lent);
+	if (state == CONN_JOINING && cell) {
+		channel_abandon(cell, conn->index, conn->generation & CELL_GENERATION_MASK, &lent);
 		for (int i = 0; i < 4 && conn_state(conn) == CONN_JOINING; i++)
 			lifecycle_settle(conn);
 		state = conn_state(conn);

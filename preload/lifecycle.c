@@ -6,6 +6,9 @@
  * call on the connection (invariants 3 and 8: nobody sleeps in a plain receive, and the sums are exact). A thread that
  * comes while the state is CONN_JOINING waits a moment (lifecycle_settle) and otherwise takes the path that never
  * sleeps in recv.
+ *
+ * Another thread may close() the connection at any moment: then conn->cell becomes NULL, and the struct may be another
+ * connection's. So the cell is loaded once in each function, and its generation says whose it is.
  */
 #include <errno.h>
 #include <limits.h>
@@ -89,8 +92,10 @@ void lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)
 
 static void show_endpoints(struct conn *conn, int fd, const struct endpoints *ends)
 {
-	struct memory_cell *cell = conn->cell;
+	struct memory_cell *cell = atomic_load(&conn->cell);
 
+	if (!cell)
+		return;
 	cell->shown_fd = (uint32_t)fd;
 	cell->shown_family = ends->family;
 	cell->shown_cookie = conn->cookie;
@@ -153,13 +158,15 @@ static void offer(struct conn *conn, int fd)
 
 enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message, size_t bytes)
 {
-	struct memory_cell *cell = conn->cell;
-	uint32_t generation = conn->generation & CELL_GENERATION_MASK;
-	uint32_t word = atomic_load(&cell->word);
+	struct memory_cell *cell = atomic_load(&conn->cell);
+	uint32_t generation = ((const struct wire_header *)message)->generation;
+	uint32_t word = cell ? atomic_load(&cell->word) : 0;
 	bool lent = false;
 
-	/* A request that was given up and that the helper has not cleared away yet, or one of another thread. */
-	if (cell_word_state(word) == CELL_ABANDONED || cell_word_state(word) == CELL_PENDING ||
+	/* Closed by another thread, or anew already; a request that was given up and that the helper has not cleared away
+	 * yet; one of another thread. */
+	if (!cell || cell_word_generation(word) != generation || cell_word_state(word) == CELL_ABANDONED ||
+	    cell_word_state(word) == CELL_PENDING ||
 	    !atomic_compare_exchange_strong(&cell->word, &word, cell_word(generation, CELL_PENDING)))
 		return CELL_ABANDONED;
 	if (channel_send(message, bytes, fd) != 0) {
@@ -206,8 +213,10 @@ static void join_failed(struct conn *conn, uint32_t generation, enum conn_state 
 
 static void attach(struct conn *conn)
 {
-	struct memory_cell *cell = conn->cell;
+	struct memory_cell *cell = atomic_load(&conn->cell);
 
+	if (!cell)
+		return;
 	if (conn->attach_countdown > 0) {
 		conn->attach_countdown--;
 		return;
@@ -231,6 +240,7 @@ static void attach(struct conn *conn)
 static void join(struct conn *conn, int fd, enum conn_state before)
 {
 	struct wire_join message = { 0 };
+	struct memory_cell *cell = atomic_load(&conn->cell);
 	uint32_t generation = conn->generation;
 	uint8_t touched = atomic_load(&conn->touched);
 
@@ -257,7 +267,7 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 		joining_end(conn, generation, CONN_JOINED, REASON_JOINED);
 		break;
 	case CELL_REFUSED:
-		join_failed(conn, generation, before, conn->cell ? conn->cell->reason : REASON_INTERNAL);
+		join_failed(conn, generation, before, cell ? cell->reason : REASON_INTERNAL);
 		break;
 	default:
 		join_failed(conn, generation, before, REASON_TIMEOUT);
@@ -267,14 +277,15 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 
 static void joined_step(struct conn *conn)
 {
-	uint32_t status = atomic_load(&conn->cell->status);
+	struct memory_cell *cell = atomic_load(&conn->cell);
+	uint32_t status = cell ? atomic_load(&cell->status) : 0;
 
 	if (status & CELL_TAKEN_OUT) {
 		ledger_detach(conn);
-		atomic_fetch_and(&conn->cell->status, ~(uint32_t)(CELL_TAKEN_OUT | CELL_ARMED | CELL_PINNED));
+		atomic_fetch_and(&cell->status, ~(uint32_t)(CELL_TAKEN_OUT | CELL_ARMED | CELL_PINNED));
 		conn->join_at_turn = conn->turns + TURNS_BACKOFF;
 		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
-		conn_state_set(conn, CONN_OFFERED, conn->cell->reason);
+		conn_state_set(conn, CONN_OFFERED, cell->reason);
 		return;
 	}
 	if (conn_state(conn) == CONN_JOINED && (status & CELL_ARMED) && state_swap(conn, CONN_JOINED, CONN_ARMED)) {
@@ -308,7 +319,8 @@ static void offered_step(struct conn *conn, int fd, bool may_join)
 			return;
 		}
 	}
-	uint32_t status = atomic_load(&conn->cell->status);
+	struct memory_cell *cell = atomic_load(&conn->cell);
+	uint32_t status = cell ? atomic_load(&cell->status) : 0;
 	if (may_join && (status & CELL_MATCHED) && conn->turns >= conn->join_at_turn)
 		join(conn, fd, CONN_OFFERED);
 }
