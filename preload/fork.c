@@ -62,7 +62,7 @@ void fork_notice(void)
 }
 
 /* In the parent, before: parent and child then agree that what was opened earlier may be shared. */
-static void count_fork(void)
+void fork_note(void)
 {
 	atomic_fetch_add(&forks, 1);
 }
@@ -83,5 +83,5 @@ void fork_init(void)
 		fresh = &never_wiped; /* the page stays mapped, unused */
 	atomic_store(&fresh->pid, (uint32_t)getpid());
 	page = fresh;
-	pthread_atfork(count_fork, NULL, child_after_fork);
+	pthread_atfork(fork_note, NULL, child_after_fork);
 }

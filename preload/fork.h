@@ -17,6 +17,10 @@ bool fork_in_vfork_child(void);
 bool fork_happened(void);
 void fork_notice(void); /* if (fork_happened()) lifecycle_forked(); */
 
+/* Another program is about to get what is open here: posix_spawn, or an exec in a vfork child, which runs in its parent's
+ * memory and so tells the parent. Counts like a fork. */
+void fork_note(void);
+
 /* How many forks there were, before or in this process, that this process knows of. */
 uint32_t fork_count(void);
 

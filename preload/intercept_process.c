@@ -11,10 +11,12 @@
 #include <limits.h>
 #include <stdarg.h>
 
+#include "fork.h"
 #include "lifecycle.h"
 
 static void before_exec(void)
 {
+	fork_note();
 	if (conn_table)
 		lifecycle_before_exec();
 }

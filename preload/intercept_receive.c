@@ -23,21 +23,6 @@ static bool goes_past(struct conn *conn, int fd, size_t bytes, int flags)
 	return bytes == 0 || (flags & (MSG_OOB | MSG_ERRQUEUE)) != 0;
 }
 
-/* The bytes that the vector has room for; 0 also for one that the kernel refuses. */
-static size_t vector_bytes(const struct iovec *vector, size_t count)
-{
-	size_t bytes = 0;
-
-	if (!vector || count > IOV_MAX)
-		return 0;
-	for (size_t i = 0; i < count; i++) {
-		if (vector[i].iov_len > SSIZE_MAX - bytes)
-			return 0;
-		bytes += vector[i].iov_len;
-	}
-	return bytes;
-}
-
 static ssize_t receive_buffer(struct conn *conn, struct receive_call *call, void *buffer)
 {
 	struct iovec vector = { .iov_base = buffer, .iov_len = call->bytes };
@@ -89,10 +74,42 @@ static ssize_t receive_recv(struct conn *conn, int fd, void *buffer, size_t coun
 		buffer);
 }
 
+/* The end could not leave, redirected bytes wait unread: a receive of urgent data would take those (fact 15). It is told
+ * what TCP says as long as the urgent byte has not arrived. MSG_TRUNC of redirected bytes is EFAULT (fact 7). */
+static bool urgent_is_hidden(struct conn *conn, int fd, int flags)
+{
+	int saved = errno;
+
+	if (!(flags & MSG_OOB) || lifecycle_make_plain(conn, fd, REASON_OOB))
+		return false;
+	bool hidden = real_recv(fd, NULL, 1, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT) < 0 && errno == EFAULT;
+	errno = hidden ? EAGAIN : saved;
+	return hidden;
+}
+
+/* A receive of no bytes waits for data, or takes an error, as any other; of an end in the sockhash the kernel says 0 at
+ * once. */
+static bool is_empty_receive(const struct conn *conn, size_t bytes, int flags)
+{
+	return bytes == 0 && conn_is_joined(conn) && !(flags & (MSG_OOB | MSG_ERRQUEUE));
+}
+
+static ssize_t receive_nothing(struct conn *conn, int fd, int flags)
+{
+	char byte;
+	ssize_t result = receive_recv(conn, fd, &byte, 1, (flags & ~(MSG_WAITALL | MSG_TRUNC)) | MSG_PEEK);
+
+	return result > 0 ? 0 : result;
+}
+
 ssize_t wrap_recv(int fd, void *buffer, size_t count, int flags)
 {
 	struct conn *conn = conn_get(fd);
 
+	if (conn && is_empty_receive(conn, count, flags))
+		return receive_nothing(conn, fd, flags);
+	if (conn && urgent_is_hidden(conn, fd, flags))
+		return -1;
 	if (!conn || goes_past(conn, fd, count, flags))
 		return REAL(recv)(fd, buffer, count, flags);
 	return receive_recv(conn, fd, buffer, count, flags);
@@ -140,6 +157,10 @@ ssize_t wrap_recvfrom(int fd, void *buffer, size_t count, int flags, struct sock
 {
 	struct conn *conn = conn_get(fd);
 
+	if (conn && is_empty_receive(conn, count, flags))
+		return receive_nothing(conn, fd, flags);
+	if (conn && urgent_is_hidden(conn, fd, flags))
+		return -1;
 	if (!conn || goes_past(conn, fd, count, flags))
 		return REAL(recvfrom)(fd, buffer, count, flags, address, length);
 	return receive_recvfrom(conn, fd, buffer, count, flags, address, length);
@@ -174,7 +195,7 @@ ssize_t wrap_readv(int fd, const struct iovec *vector, int count)
 
 	if (!conn)
 		return REAL(readv)(fd, vector, count);
-	size_t bytes = vector_bytes(vector, (size_t)count); /* a negative count is far above IOV_MAX */
+	size_t bytes = intercept_vector_bytes(vector, (size_t)count); /* a negative count is far above IOV_MAX */
 	if (goes_past(conn, fd, bytes, 0))
 		return real_readv(fd, vector, count);
 	return receive_vector(conn, &(struct receive_call){ .fd = fd, .bytes = bytes, .perform = perform_readv },
@@ -191,7 +212,7 @@ static ssize_t perform_preadv2(const struct receive_call *call)
 /* Offset -1: the file position, which is the only one a socket has. */
 static ssize_t receive_preadv2(struct conn *conn, int fd, const struct iovec *vector, int count, int flags)
 {
-	size_t bytes = vector_bytes(vector, (size_t)count);
+	size_t bytes = intercept_vector_bytes(vector, (size_t)count);
 
 	if (goes_past(conn, fd, bytes, 0))
 		return real_preadv2(fd, vector, count, -1, flags);
@@ -229,8 +250,12 @@ static ssize_t perform_recvmsg(const struct receive_call *call)
 
 static ssize_t receive_message(struct conn *conn, int fd, struct msghdr *message, int flags)
 {
-	size_t bytes = message ? vector_bytes(message->msg_iov, message->msg_iovlen) : 0;
+	size_t bytes = intercept_readable(message) ? intercept_vector_bytes(message->msg_iov, message->msg_iovlen) : 0;
 
+	if (intercept_readable(message) && message->msg_iovlen <= IOV_MAX && is_empty_receive(conn, bytes, flags))
+		return receive_nothing(conn, fd, flags);
+	if (urgent_is_hidden(conn, fd, flags))
+		return -1;
 	if (goes_past(conn, fd, bytes, flags))
 		return real_recvmsg(fd, message, flags);
 	return transfer_receive(
@@ -313,7 +338,7 @@ int wrap_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flag
 	struct conn *conn = conn_get(fd);
 	bool bad_time = timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec > 999999999);
 
-	if (!conn || bad_time || !messages || goes_past(conn, fd, count, flags))
+	if (!conn || bad_time || !intercept_readable(messages) || goes_past(conn, fd, count, flags))
 		return REAL(recvmmsg)(fd, messages, count, flags, timeout);
 	return receive_messages(conn, fd, messages, count, flags, timeout);
 }

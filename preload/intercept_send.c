@@ -31,21 +31,6 @@ static bool goes_past(struct conn *conn, int fd, size_t bytes, int flags)
 	return (flags & MSG_OOB) != 0;
 }
 
-/* The bytes in the vector; 0 also for one that the kernel refuses. */
-static size_t vector_bytes(const struct iovec *vector, size_t count)
-{
-	size_t bytes = 0;
-
-	if (!vector || count > IOV_MAX)
-		return 0;
-	for (size_t i = 0; i < count; i++) {
-		if (vector[i].iov_len > SSIZE_MAX - bytes)
-			return 0;
-		bytes += vector[i].iov_len;
-	}
-	return bytes;
-}
-
 static ssize_t send_buffer(struct conn *conn, struct send_call *call, const void *buffer)
 {
 	struct iovec vector = { .iov_base = (void *)buffer, .iov_len = call->bytes };
@@ -138,7 +123,7 @@ ssize_t wrap_writev(int fd, const struct iovec *vector, int count)
 
 	if (!conn)
 		return REAL(writev)(fd, vector, count);
-	size_t bytes = vector_bytes(vector, (size_t)count); /* a negative count is far above IOV_MAX */
+	size_t bytes = intercept_vector_bytes(vector, (size_t)count); /* a negative count is far above IOV_MAX */
 	if (goes_past(conn, fd, bytes, 0))
 		return real_writev(fd, vector, count);
 	return send_vector(conn, &(struct send_call){ .fd = fd, .bytes = bytes, .perform = perform_writev }, vector,
@@ -155,7 +140,7 @@ static ssize_t perform_pwritev2(const struct send_call *call)
 /* Offset -1: the file position, which is the only one a socket has. */
 static ssize_t send_pwritev2(struct conn *conn, int fd, const struct iovec *vector, int count, int flags)
 {
-	size_t bytes = vector_bytes(vector, (size_t)count);
+	size_t bytes = intercept_vector_bytes(vector, (size_t)count);
 
 	if (goes_past(conn, fd, bytes, 0))
 		return real_pwritev2(fd, vector, count, -1, flags);
@@ -219,7 +204,7 @@ static ssize_t perform_sendmsg(const struct send_call *call)
 
 static ssize_t send_message(struct conn *conn, int fd, const struct msghdr *message, int flags)
 {
-	size_t bytes = message ? vector_bytes(message->msg_iov, message->msg_iovlen) : 0;
+	size_t bytes = intercept_readable(message) ? intercept_vector_bytes(message->msg_iov, message->msg_iovlen) : 0;
 
 	if (goes_past(conn, fd, bytes, flags))
 		return real_sendmsg(fd, message, flags);
@@ -235,7 +220,7 @@ ssize_t wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 
 	if (conn)
 		return send_message(conn, fd, message, flags);
-	if (conn_table && message && message->msg_controllen > 0)
+	if (conn_table && intercept_readable(message) && message->msg_controllen > 0)
 		give_rights_away(message);
 	return REAL(sendmsg)(fd, message, flags);
 }
@@ -256,7 +241,7 @@ static int send_messages(struct conn *conn, int fd, struct mmsghdr *messages, un
 		if (result < 0)
 			break;
 		messages[done++].msg_len = (unsigned int)result;
-		if ((size_t)result < vector_bytes(message->msg_iov, message->msg_iovlen))
+		if ((size_t)result < intercept_vector_bytes(message->msg_iov, message->msg_iovlen))
 			break;
 	}
 	errno = saved;

@@ -2,10 +2,12 @@
 /* The way back to plain TCP, and the end of a connection: see lifecycle.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "../helper/wire/wire.h"
 #include "config.h"
+#include "endpoint.h"
 #include "fork.h"
 #include "ledger.h"
 #include "lifecycle_internal.h"
@@ -113,25 +115,38 @@ void lifecycle_before_exec(void)
 	lifecycle_quiet_end(quiet);
 }
 
+/* TCP answers close() with unread data by a reset, so that the peer learns of it; of redirected bytes the kernel knows
+ * nothing then (fact 20). SO_LINGER with 0 gives the same reset. Only while the file is this process's alone: for others it
+ * stays open, and keeps its options. */
+static void reset_if_unread(int fd)
+{
+	const struct linger reset = { .l_onoff = 1, .l_linger = 0 };
+	char byte;
+
+	if (real_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1)
+		real_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+}
+
 bool lifecycle_closing(struct conn *conn, int fd)
 {
 	struct memory_cell *cell = conn->cell;
 	uint32_t generation = conn->generation & CELL_GENERATION_MASK;
 	bool lent = false;
 
-	(void)fd;
 	if (!cell)
 		return false;
 	fork_notice();
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
 	if (channel_abandon(cell, conn->index, generation, &lent) && lent)
 		atomic_store(&conn->lent, 1);
+	bool alone = !atomic_load(&conn->given_away) && conn->fork_count == fork_count();
+	if (alone && in_sockhash(conn_state(conn)) && endpoint_cookie(fd) == conn->cookie)
+		reset_if_unread(fd);
 	ledger_detach(conn);
 	send_retire(conn);
 	/* Only while nobody else can be using the connection: shutdown() would reach them too. */
-	bool must_shut_down = atomic_load(&conn->lent) && !atomic_load(&conn->given_away) &&
-			      conn->fork_count == fork_count() &&
-			      atomic_load(&cell->word) == cell_word(generation, CELL_ABANDONED);
+	bool must_shut_down =
+		alone && atomic_load(&conn->lent) && atomic_load(&cell->word) == cell_word(generation, CELL_ABANDONED);
 	lifecycle_quiet_end(quiet);
 	return must_shut_down;
 }

@@ -17,7 +17,16 @@
 /* Asked each time, never cached: another process may share the file description. */
 static inline bool transfer_fd_nonblocking(int fd)
 {
-	return (real_fcntl(fd, F_GETFL) & O_NONBLOCK) != 0;
+	int flags = real_fcntl(fd, F_GETFL);
+
+	return flags >= 0 && (flags & O_NONBLOCK) != 0;
+}
+
+/* fd still names the connection that the call began with. To be asked after every wait and before every further system
+ * call: another thread may have closed it, and the number be another file's by now. close() clears the table first. */
+static inline bool transfer_fd_is(int fd, struct conn *conn, uint32_t generation)
+{
+	return conn_get(fd) == conn && atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation;
 }
 
 /* Marks the thread as inside a call on the connection, when possible not in the middle of another thread's join. The

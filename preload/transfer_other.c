@@ -59,6 +59,8 @@ ssize_t transfer_splice_out(struct conn *conn, int fd, int pipe_fd, size_t bytes
 	char buffer[SPLICE_PIECE_BYTES];
 	ssize_t room = pipe_room(pipe_fd);
 
+	if (flags & ~(unsigned)(SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT))
+		room = -EINVAL;
 	if (room < 0 || (room == 0 && (flags & SPLICE_F_NONBLOCK))) {
 		errno = room < 0 ? EINVAL : EAGAIN;
 		return -1;
@@ -66,7 +68,7 @@ ssize_t transfer_splice_out(struct conn *conn, int fd, int pipe_fd, size_t bytes
 	size_t want = bytes < sizeof(buffer) ? bytes : sizeof(buffer);
 	if (want > (size_t)room)
 		want = room ? (size_t)room : PIPE_BUF;
-	ssize_t peeked = receive(conn, fd, buffer, want, MSG_PEEK | (flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0));
+	ssize_t peeked = receive(conn, fd, buffer, want, MSG_PEEK); /* SPLICE_F_NONBLOCK is about the pipe only */
 	if (peeked <= 0)
 		return peeked;
 	ssize_t written = real_write(pipe_fd, buffer, (size_t)peeked);
@@ -90,10 +92,11 @@ static int peek_unread(int fd)
 int transfer_unread(struct conn *conn, int fd, int *bytes_out)
 {
 	const uint32_t both = WIRE_FEATURE_FIONREAD_COUNTS_TCP | WIRE_FEATURE_FIONREAD_COUNTS_PSOCK;
-	int saved = errno, kernel_bytes = 0;
+	int saved = errno;
 
-	if (real_ioctl(fd, FIONREAD, &kernel_bytes) != 0)
+	if (real_ioctl(fd, FIONREAD, bytes_out) != 0) /* EFAULT too is the kernel's to say */
 		return -1;
+	int kernel_bytes = *bytes_out;
 	uint32_t previous = transfer_enter(conn);
 	struct ledger_cell *ledger = atomic_load_explicit(&conn->ledger, memory_order_acquire);
 	int64_t unread = ledger ? ledger_unread_in(conn, ledger) : 0;

@@ -38,13 +38,21 @@ static void account(struct conn *conn, struct ledger_cell *ledger, size_t bytes)
 
 ssize_t transfer_receive(struct conn *conn, const struct receive_call *call)
 {
+	uint32_t generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
+
 	if (__builtin_expect(lifecycle_due(conn), 0))
 		lifecycle_step(conn, call->fd, true);
 
 	uint32_t previous = transfer_enter(conn);
-	uint32_t generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
 	struct ledger_cell *ledger = atomic_load_explicit(&conn->ledger, memory_order_acquire);
-	ssize_t result = conn_is_joined(conn) ? transfer_receive_repaired(conn, call, ledger) : call->perform(call);
+	ssize_t result = -1;
+
+	if (!transfer_fd_is(call->fd, conn, generation))
+		errno = EBADF; /* closed by another thread in the meantime */
+	else if (conn_is_joined(conn))
+		result = transfer_receive_repaired(conn, call, ledger);
+	else
+		result = call->perform(call);
 
 	/* Another generation: the application closed it meanwhile, these bytes are no longer of this connection. */
 	if (result > 0 && !(call->flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB)) &&

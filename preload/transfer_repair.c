@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/time.h>
 #include <time.h>
 
@@ -19,6 +20,8 @@
 
 #define WINDOW_IOVECS 64
 #define TOP_UPS_MAX 64
+#define SCRATCH_BYTES_MAX ((size_t)8 << 20)
+#define PEEK_STEP_MS 1
 /* CLOCK_MONOTONIC_COARSE advances in steps of up to 10 ms (CONFIG_HZ=100). */
 #define COARSE_STEP_MS 10
 
@@ -44,11 +47,18 @@ static ssize_t receive_now(const struct receive_call *call, size_t done)
 	return rest.msg_iovlen ? real_recvmsg(call->fd, &rest, flags) : 0;
 }
 
-/* The fd still names this connection: another thread may have closed it and the number be in use again. */
+/* As transfer_fd_is(), after a long wait: also a close that no wrapper saw is noticed. */
 static bool same_connection(struct conn *conn, uint32_t generation, int fd)
 {
-	return conn_get(fd) == conn && atomic_load(&conn->generation) == generation &&
-	       (conn->cookie == 0 || endpoint_cookie(fd) == conn->cookie);
+	return transfer_fd_is(fd, conn, generation) && (conn->cookie == 0 || endpoint_cookie(fd) == conn->cookie);
+}
+
+/* An error waits on the socket: it is the next call's, a further receive of this one would take it away. */
+static bool has_error(int fd)
+{
+	struct pollfd poller = { .fd = fd };
+
+	return poll(&poller, 1, 0) == 1 && (poller.revents & POLLERR);
 }
 
 /* SO_RCVTIMEO in ms; -1: none. */
@@ -70,6 +80,7 @@ static int receive_timeout_ms(int fd)
 struct receive_wait {
 	int64_t started_ms;
 	struct signals_mark ran;
+	bool any_handler; /* one with SA_RESTART ends it too: there are bytes to return */
 };
 
 static struct receive_wait receive_wait_begin(void)
@@ -85,10 +96,10 @@ static enum wait_result wait_readable(int fd, const struct receive_wait *wait)
 	int timeout_ms = receive_timeout_ms(fd), left_ms = -1;
 	struct pollfd poller = { .fd = fd, .events = POLLIN };
 
-	if (signals_interrupted(wait->ran, timeout_ms >= 0))
+	if (signals_interrupted(wait->ran, wait->any_handler || timeout_ms >= 0))
 		return WAIT_INTERRUPTED;
 	if (timeout_ms >= 0) {
-		int64_t left = wait->started_ms + timeout_ms - now_ms();
+		int64_t left = wait->started_ms + timeout_ms + COARSE_STEP_MS - now_ms(); /* never too early */
 		if (left <= 0)
 			return WAIT_TIMED_OUT;
 		left_ms = (int)left;
@@ -96,37 +107,57 @@ static enum wait_result wait_readable(int fd, const struct receive_wait *wait)
 	int ready = poll(&poller, 1, left_ms);
 	if (ready == 0)
 		return WAIT_TIMED_OUT;
-	if (ready < 0 && errno == EINTR && signals_interrupted(wait->ran, timeout_ms >= 0))
+	if (ready < 0 && errno == EINTR && signals_interrupted(wait->ran, wait->any_handler || timeout_ms >= 0))
 		return WAIT_INTERRUPTED;
 	return WAIT_AGAIN;
 }
 
+/* What is there is less than a MSG_PEEK | MSG_WAITALL wants, and makes poll() say "readable" all the while. True when it
+ * is worth another look. */
+static bool wait_for_more(const struct receive_call *call, const struct receive_wait *wait)
+{
+	struct pollfd poller = { .fd = call->fd, .events = POLLRDHUP };
+	int timeout_ms = receive_timeout_ms(call->fd);
+
+	return poll(&poller, 1, PEEK_STEP_MS) == 0 && !signals_interrupted(wait->ran, true) &&
+	       (timeout_ms < 0 || now_ms() < wait->started_ms + timeout_ms);
+}
+
 /* A blocking receive in which this thread never sleeps in recv. */
-static ssize_t receive_polling(struct conn *conn, const struct receive_call *call, const struct receive_wait *wait)
+static ssize_t receive_polling(struct conn *conn, const struct receive_call *call, struct receive_wait *wait)
 {
 	uint32_t generation = atomic_load(&conn->generation);
-	bool all = (call->flags & MSG_WAITALL) && !(call->flags & MSG_PEEK);
-	bool blocking_known = false;
+	bool all = (call->flags & MSG_WAITALL) != 0, peek = (call->flags & MSG_PEEK) != 0;
+	bool blocks = false; /* known to be so */
 	size_t done = 0;
 
 	for (;;) {
 		ssize_t result = receive_now(call, done);
+		if (result > 0 && peek) {
+			if (!all || (size_t)result >= call->bytes || (call->flags & MSG_DONTWAIT) ||
+			    transfer_fd_nonblocking(call->fd) || !wait_for_more(call, wait) ||
+			    !same_connection(conn, generation, call->fd))
+				return result;
+			continue;
+		}
 		if (result > 0) {
 			done += (size_t)result;
-			if (!all || done >= call->bytes)
+			wait->any_handler = true;
+			if (!all || done >= call->bytes || has_error(call->fd) ||
+			    !transfer_fd_is(call->fd, conn, generation))
 				return (ssize_t)done;
 			continue;
 		}
 		if (result == 0 || errno != EAGAIN)
 			return done ? (ssize_t)done : result;
-		if (!blocking_known && ((call->flags & MSG_DONTWAIT) || transfer_fd_nonblocking(call->fd))) {
+		if (!blocks && ((call->flags & MSG_DONTWAIT) || transfer_fd_nonblocking(call->fd))) {
 			errno = EAGAIN;
 			return done ? (ssize_t)done : -1;
 		}
-		blocking_known = true;
-		enum wait_result waited =
-			same_connection(conn, generation, call->fd) ? wait_readable(call->fd, wait) : WAIT_INTERRUPTED;
-		if (waited == WAIT_AGAIN)
+		blocks = true;
+		enum wait_result waited = wait_readable(call->fd, wait);
+		if (waited == WAIT_AGAIN && same_connection(conn, generation, call->fd) &&
+		    !(done && has_error(call->fd)))
 			continue;
 		errno = waited == WAIT_TIMED_OUT ? EAGAIN : EINTR;
 		return done ? (ssize_t)done : -1;
@@ -170,13 +201,15 @@ static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *ca
 /* Passed bytes may wait behind the redirected ones of a short read (fact 2). */
 static ssize_t top_up(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger, size_t done)
 {
-	uint32_t state = conn_state(conn);
+	uint32_t state = conn_state(conn), generation = atomic_load(&conn->generation);
 	int saved = errno;
 
 	if (state != CONN_JOINED && state != CONN_ARMED && state != CONN_PINNED && state != CONN_LEAVING)
 		return (ssize_t)done;
 	for (int i = 0; i < TOP_UPS_MAX && done < call->bytes; i++) {
 		if (ledger && ledger_unread_in(conn, ledger) <= (int64_t)done)
+			break;
+		if (has_error(call->fd) || !transfer_fd_is(call->fd, conn, generation))
 			break;
 		ssize_t more = receive_now(call, done);
 		if (more <= 0)
@@ -187,6 +220,34 @@ static ssize_t top_up(struct conn *conn, const struct receive_call *call, struct
 	return (ssize_t)done;
 }
 
+static ssize_t perform_scratch(const struct receive_call *call)
+{
+	return real_recvmsg(call->fd, call->message, call->flags);
+}
+
+/* MSG_TRUNC: TCP counts, and without MSG_PEEK throws away, but copies nothing. Of redirected bytes it is ignored, so
+ * they are copied to where nobody looks. */
+static ssize_t receive_truncated(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger)
+{
+	size_t bytes = call->bytes < SCRATCH_BYTES_MAX ? call->bytes : SCRATCH_BYTES_MAX;
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	struct iovec iov = { memory, bytes };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct receive_call scratch = { .fd = call->fd,
+					.flags = call->flags & ~MSG_TRUNC,
+					.bytes = bytes,
+					.message = &message,
+					.perform = perform_scratch };
+
+	if (memory == MAP_FAILED)
+		return -1; /* ENOMEM */
+	ssize_t result = transfer_receive_repaired(conn, &scratch, ledger);
+	int saved = errno;
+	munmap(memory, bytes);
+	errno = saved;
+	return result;
+}
+
 ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger)
 {
 	struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
@@ -195,6 +256,8 @@ ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *
 
 	if (!call->message || (call->flags & (MSG_ERRQUEUE | MSG_OOB)))
 		return call->perform(call);
+	if (call->flags & MSG_TRUNC)
+		return receive_truncated(conn, call, ledger);
 	if (reader_claim(conn, call, cell)) {
 		result = receive_sleeping(conn, call, cell);
 	} else if ((call->flags & MSG_DONTWAIT) && !(call->flags & MSG_WAITALL)) {

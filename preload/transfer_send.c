@@ -3,14 +3,11 @@
  *
  * On an end with a ledger `sent` is raised before the call by all that it may send, so that the reader is never told
  * less than what its queues may hold, and lowered after it by what was not sent. A sender that would block anyway
- * pauses while much is unread (ledger_pace), and large blocking writes go out in pieces for the same reason.
+ * pauses while much is unread (ledger_pace).
  */
 #include <errno.h>
 
 #include "transfer_internal.h"
-
-#define PIECE_BYTES (256u << 10)
-#define PIECE_IOVECS 64
 
 static void account(struct conn *conn, struct ledger_cell *ledger, size_t announced, ssize_t result)
 {
@@ -32,46 +29,18 @@ static inline void announce(struct conn *conn, struct ledger_cell *ledger, size_
 	atomic_fetch_add_explicit(&ledger_own(conn, ledger)->sent, bytes, memory_order_release);
 }
 
-/* A large write on a blocking fd, paced piece by piece. */
-static ssize_t send_pieces(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger)
+static ssize_t send_with_ledger(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
+				uint32_t generation)
 {
-	const struct msghdr *message = call->message;
-	struct iovec window[PIECE_IOVECS];
-	size_t done = 0;
-
-	while (done < call->bytes) {
-		struct msghdr piece = { .msg_iov = window };
-
-		piece.msg_iovlen = transfer_iov_window(message->msg_iov, message->msg_iovlen, done, PIECE_BYTES, window,
-						       PIECE_IOVECS);
-		size_t bytes = 0;
-		for (size_t i = 0; i < piece.msg_iovlen; i++)
-			bytes += window[i].iov_len;
-		if (bytes == 0)
-			break;
-		ledger_pace(conn, ledger, bytes);
-		announce(conn, ledger, bytes);
-		ssize_t result = real_sendmsg(call->fd, &piece, call->flags);
-		account(conn, ledger, bytes, result);
-		if (result < 0)
-			return done ? (ssize_t)done : -1;
-		done += (size_t)result;
-		if ((size_t)result < bytes)
-			break;
-	}
-	return (ssize_t)done;
-}
-
-static ssize_t send_with_ledger(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger)
-{
-	bool large = call->bytes > PIECE_BYTES;
-
-	/* message NULL: sendfile, splice; `bytes` is then only an upper limit, and the file may be much shorter. */
+	/* message NULL: sendfile, splice; `bytes` is then only an upper limit, and the file may be much shorter. The call
+	 * itself is never cut in pieces: between two system calls the number can become another file's. */
 	if (call->message && !(call->flags & (MSG_DONTWAIT | MSG_OOB)) &&
-	    (large || ledger_should_pace(conn, ledger, call->bytes)) && !transfer_fd_nonblocking(call->fd)) {
-		if (large && call->message->msg_controllen == 0)
-			return send_pieces(conn, call, ledger);
+	    ledger_should_pace(conn, ledger, call->bytes) && !transfer_fd_nonblocking(call->fd)) {
 		ledger_pace(conn, ledger, call->bytes);
+		if (!transfer_fd_is(call->fd, conn, generation)) {
+			errno = EBADF;
+			return -1;
+		}
 	}
 	announce(conn, ledger, call->bytes);
 	ssize_t result = call->perform(call);
@@ -81,22 +50,30 @@ static ssize_t send_with_ledger(struct conn *conn, const struct send_call *call,
 
 ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 {
+	uint32_t generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
+
 	/* A second send in a row: this end may never come to a receive at which it could join. */
 	if (__builtin_expect(lifecycle_due(conn), 0))
 		lifecycle_step(conn, call->fd, !conn->last_was_receive);
 
 	uint32_t previous = transfer_enter(conn);
 	struct ledger_cell *ledger = atomic_load_explicit(&conn->ledger, memory_order_acquire);
-	ssize_t result;
+	ssize_t result = -1;
 
-	if (ledger) {
-		result = send_with_ledger(conn, call, ledger);
+	if (!transfer_fd_is(call->fd, conn, generation)) {
+		errno = EBADF; /* closed by another thread in the meantime */
+	} else if (ledger) {
+		result = send_with_ledger(conn, call, ledger, generation);
 	} else {
-		uint32_t generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
 		result = call->perform(call);
 		if (atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)
 			account(conn, NULL, 0, result);
 	}
 	thread_leave(previous);
+	/* A joined end says 0 where TCP says EFAULT: nothing could be copied from the buffer. */
+	if (result == 0 && call->bytes > 0 && call->message && conn_is_joined(conn)) {
+		errno = EFAULT;
+		return -1;
+	}
 	return result;
 }

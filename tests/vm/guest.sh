@@ -195,6 +195,75 @@ part_process() {
 	done
 }
 
+# ---- every case of tests/conformance/semantics notes the same as on plain TCP ------------------------------------------
+
+# FILE: what a run noted, a line "CASE FIELD" TAB VALUES for each field. Fields of different threads may come in any order.
+semantics_notes() {
+	awk '$2 != "armed" { key = $1 " " $2; value = substr($0, length(key) + 2); notes[key] = notes[key] " |" value }
+		END { for (key in notes) print key "\t" notes[key] }' "$1"
+}
+
+# CASE FIELD: whether the list of known differences has it.
+semantics_listed() {
+	local case field
+	while read -r case field _; do
+		case $case in '#'* | '') continue ;; esac
+		# shellcheck disable=SC2254  # patterns they are
+		case $1 in $case) case $2 in $field) return 0 ;; esac ;; esac
+	done </smaccel/differences
+	return 1
+}
+
+# NAME [ARM]: runs all cases into $work/NAME. Two at a time: most of them wait.
+semantics_run() {
+	local status
+	if [ -n "$2" ]; then
+		accelerated "$2" timeout -s KILL 120 "$build/tests/conformance/semantics" --all --jobs 2 >"$work/out" 2>"$work/errors"
+	else
+		timeout -s KILL 120 "$build/tests/conformance/semantics" --all --jobs 2 >"$work/out" 2>"$work/errors"
+	fi
+	status=$?
+	semantics_notes "$work/out" >"$work/$1"
+	[ $status = 0 ] || tail -n $DETAIL_LINES "$work/errors"
+	expect_success "semantics/$1" "$work/errors" $status
+}
+
+# NAME: against plain.
+semantics_compare() {
+	local case field values unlisted=0 listed=0
+	awk -F '\t' 'NR == FNR { plain[$1] = $2; next } { here[$1] = $2 }
+		END { for (k in plain) if (plain[k] != here[k]) print k, plain[k], "->", here[k]
+		      for (k in here) if (!(k in plain)) print k, "- ->", here[k] }' "$work/plain" "$work/$1" | sort >"$work/different"
+	while read -r case field values; do
+		if semantics_listed "$case" "$field"; then
+			listed=$((listed + 1))
+		else
+			unlisted=$((unlisted + 1))
+			echo "$1: $case $field $values"
+		fi
+	done <"$work/different"
+	if [ $unlisted = 0 ]; then
+		ok "semantics/$1-as-plain $(awk '{ print $1 }' "$work/plain" | sort -u | wc -l) cases, $listed fields listed"
+	else
+		not_ok "semantics/$1-as-plain" "$unlisted fields differ"
+	fi
+}
+
+# [ARM]; mixed: eager with a bound of a few bytes, so that redirected and passed bytes follow each other all the time.
+part_semantics() {
+	local arm before
+	semantics_run plain || return
+	[ -n "$1" ] || set -- eager auto mixed
+	for arm in "$@"; do
+		# shellcheck disable=SC2046  # two words or none
+		helper_start $([ $arm != mixed ] || echo --test-bound 8) || { not_ok "semantics/$arm" "the helper does not start"; continue; }
+		before=$(total redirected_bytes)
+		semantics_run $arm "$(echo $arm | sed 's/auto/1/; s/mixed/eager/')" || continue
+		semantics_compare $arm
+		[ "$(total redirected_bytes)" -gt "$before" ] || not_ok "semantics/$arm" "no byte was redirected"
+	done
+}
+
 # ---- the helper dies: traffic goes on, the next one takes over -----------------------------------------------------------
 
 # COMMAND: to the traffic program; its one line of answer in $answer.

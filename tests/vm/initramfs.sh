@@ -29,6 +29,7 @@ done
 install -m 755 "$(readlink -f /bin/sh)" "$root/bin/sh"
 install -m 755 "$here/init.sh" "$root/init"
 install -m 755 "$here/guest.sh" "$root/smaccel/guest.sh"
+cp "$here/../conformance/semantics/differences" "$root/smaccel/differences"
 echo 'root:x:0:0:root:/:/bin/sh
 nobody:x:65534:65534:nobody:/:/bin/sh' >"$root/etc/passwd"
 echo 'root:x:0:

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The error queue and control messages: MSG_ZEROCOPY and its completions, timestamps, TCP_INQ, odd control data. */
+#include "semantics.h"
+
+#include <linux/errqueue.h>
+#include <linux/net_tstamp.h>
+
+#ifndef TCP_INQ
+#define TCP_INQ 36
+#endif
+#ifndef SCM_TSTAMP_ACK
+#define SCM_TSTAMP_ACK 2
+#endif
+
+/* One message of the error queue, after at most a second. */
+static void note_completion(const char *field, int fd)
+{
+	char control[512], text[64];
+	struct iovec vector = { text, sizeof(text) };
+	struct msghdr message = {
+		.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
+	};
+	struct pollfd poller = { .fd = fd };
+	ssize_t result;
+
+	poll(&poller, 1, 300);
+	errno = 0;
+	result = recvmsg(fd, &message, MSG_ERRQUEUE);
+	note_result(field, result, errno);
+	if (result < 0)
+		return;
+	note("flags", "%x", message.msg_flags & ~MSG_CTRUNC);
+	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message); cmsg; cmsg = CMSG_NXTHDR(&message, cmsg)) {
+		struct sock_extended_err error;
+
+		note("control", "%d %d", cmsg->cmsg_level, cmsg->cmsg_type);
+		if (cmsg->cmsg_level != SOL_IP || cmsg->cmsg_type != IP_RECVERR)
+			continue;
+		memcpy(&error, CMSG_DATA(cmsg), sizeof(error));
+		note("completion", "origin %u info %u data %u code %u errno %u", error.ee_origin, error.ee_info,
+		     error.ee_data, error.ee_code, error.ee_errno);
+	}
+}
+
+static void zero_copy(struct pair *pair, int sends)
+{
+	static char buffer[20000];
+
+	fill(buffer, sizeof(buffer), 1);
+	TRY("set", set_int(pair->a, SOL_SOCKET, SO_ZEROCOPY, 1));
+	for (int i = 0; i < sends; i++) {
+		TRY("send", send(pair->a, buffer, sizeof(buffer), MSG_ZEROCOPY));
+		drain("data", pair->b, sizeof(buffer));
+		settle();
+		note_completion("done", pair->a);
+	}
+	note_completion("no-more", pair->a);
+	round_trip("trip", pair);
+}
+
+/* The flag without the option: sent as usual, no completion. */
+static void zero_copy_unset(struct pair *pair, int unused)
+{
+	(void)unused;
+	TRY("send", send(pair->a, "hello", 5, MSG_ZEROCOPY));
+	get("data", pair->b, 64, 0);
+	note_completion("none", pair->a);
+	round_trip("trip", pair);
+}
+
+/* Unread redirected data first. */
+static void zero_copy_behind_unread(struct pair *pair, int unused)
+{
+	static char buffer[20000];
+
+	(void)unused;
+	put(pair->a, "unread");
+	TRY("set", set_int(pair->a, SOL_SOCKET, SO_ZEROCOPY, 1));
+	TRY("send", send(pair->a, buffer, sizeof(buffer), MSG_ZEROCOPY));
+	get("data", pair->b, 6, 0);
+	drain("more", pair->b, sizeof(buffer));
+	settle();
+	note_completion("done", pair->a);
+}
+
+static void empty_queue(struct pair *pair, int unused)
+{
+	(void)unused;
+	put(pair->a, "hello");
+	settle();
+	get("error-queue", pair->b, 64, MSG_ERRQUEUE);
+	get("error-queue-dontwait", pair->b, 64, MSG_ERRQUEUE | MSG_DONTWAIT);
+	get("data", pair->b, 64, 0);
+}
+
+static void send_timestamps(struct pair *pair, int extra)
+{
+	TRY("set", set_int(pair->a, SOL_SOCKET, SO_TIMESTAMPING, SOF_TIMESTAMPING_SOFTWARE | extra));
+	put(pair->a, "hello");
+	get("data", pair->b, 64, 0);
+	settle();
+	note_completion("stamp", pair->a);
+	note_completion("no-more", pair->a);
+	round_trip("trip", pair);
+}
+
+/* The control messages that a receive brings. argument: the option */
+static void receive_control(struct pair *pair, int option)
+{
+	char control[512], text[4];
+	struct iovec vector = { text, sizeof(text) };
+	int level = option == TCP_INQ ? IPPROTO_TCP : SOL_SOCKET;
+	int value = option == SO_TIMESTAMPING ? SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE : 1;
+
+	TRY("set", set_int(pair->b, level, option, value));
+	pause_ms(150); /* the kernel turns time-stamping on in the background */
+	put(pair->a, "0123456789");
+	settle();
+	for (int i = 0; i < 3; i++) {
+		struct msghdr message = {
+			.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
+		};
+
+		GET("data", text, recvmsg(pair->b, &message, MSG_DONTWAIT));
+		note("flags", "%x", message.msg_flags);
+		for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message); cmsg; cmsg = CMSG_NXTHDR(&message, cmsg)) {
+			int number = -1;
+
+			memcpy(&number, CMSG_DATA(cmsg), sizeof(number));
+			note("control", "%d %d %d", cmsg->cmsg_level, cmsg->cmsg_type, option == TCP_INQ ? number : 0);
+		}
+	}
+	round_trip("trip", pair);
+}
+
+static ssize_t send_control(int fd, int level, int type, const void *data, size_t bytes)
+{
+	union {
+		struct cmsghdr header;
+		char room[128];
+	} control = { .header = { .cmsg_level = level, .cmsg_type = type, .cmsg_len = CMSG_LEN(bytes) } };
+	struct iovec vector = { "control", 7 };
+	struct msghdr message = {
+		.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_SPACE(bytes)
+	};
+
+	memcpy(CMSG_DATA(&control.header), data, bytes);
+	return sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
+static void odd_control(struct pair *pair, int unused)
+{
+	uint32_t number = SOF_TIMESTAMPING_TX_SOFTWARE;
+	int fds[1] = { STDOUT_FILENO };
+	struct cmsghdr broken = { .cmsg_len = 3, .cmsg_level = SOL_SOCKET };
+	struct iovec vector = { "x", 1 };
+	struct msghdr message = {
+		.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &broken, .msg_controllen = sizeof(broken)
+	};
+
+	(void)unused;
+	TRY("unknown", send_control(pair->a, SOL_SOCKET, 9999, &number, sizeof(number)));
+	TRY("timestamping", send_control(pair->a, SOL_SOCKET, SO_TIMESTAMPING, &number, sizeof(number)));
+	TRY("rights", send_control(pair->a, SOL_SOCKET, SCM_RIGHTS, fds, sizeof(fds)));
+	TRY("other-level", send_control(pair->a, SOL_IP, IP_TTL, &number, sizeof(number)));
+	TRY("mark", send_control(pair->a, SOL_SOCKET, SO_MARK, &number, sizeof(number)));
+	TRY("short-timestamping", send_control(pair->a, SOL_SOCKET, SO_TIMESTAMPING, &number, 1));
+	TRY("broken", sendmsg(pair->a, &message, MSG_NOSIGNAL));
+	settle();
+	get("arrived", pair->b, 256, MSG_DONTWAIT);
+	round_trip("trip", pair);
+}
+
+static const struct semantics_case cases[] = {
+	{ "zerocopy-send", zero_copy, 1, 0 },
+	{ "zerocopy-three-sends", zero_copy, 3, 0 },
+	{ "zerocopy-without-option", zero_copy_unset, 0, 0 },
+	{ "zerocopy-behind-unread", zero_copy_behind_unread, 0, 0 },
+	{ "errqueue-empty", empty_queue, 0, 0 },
+	{ "timestamp-tx", send_timestamps, SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_OPT_ID, 0 },
+	{ "timestamp-tx-only", send_timestamps, SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_OPT_TSONLY, 0 },
+	{ "control-timestamp", receive_control, SO_TIMESTAMP, 0 },
+	{ "control-timestampns", receive_control, SO_TIMESTAMPNS, 0 },
+	{ "control-timestamping", receive_control, SO_TIMESTAMPING, 0 },
+	{ "control-inq", receive_control, TCP_INQ, 0 },
+	{ "control-odd", odd_control, 0, 0 },
+};
+FAMILY(errqueue);

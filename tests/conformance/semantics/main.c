@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* semantics --all | --list | CASE...    [--jobs N]
+ *
+ * Each case is a process with a pipe for its notes. They come out in the order of the table, each line after the name of
+ * its case: "CASE FIELD VALUE". Two fields are about the run itself: "armed" (yes, no) and "END", the last one: "done",
+ * "HANG", "failed", or the name of the signal that ended it.
+ */
+#include "semantics.h"
+
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#define DEADLINE_MS 5000
+#define STEP_MAX_MS 50
+#define JOBS_MAX 8
+#define CASES_MAX 512
+#define PIPES_FROM 600
+#define OUTPUT_MAX (64 * 1024)
+
+#define REFERENCE(title) &family_##title,
+static const struct family *const families[] = { FAMILIES(REFERENCE) };
+
+struct running {
+	const struct semantics_case *item;
+	pid_t pid;
+	int fd;
+	unsigned waited_ms;
+	size_t used;
+	char *output;
+	bool ended;
+	const char *end;
+};
+
+static struct running runs[CASES_MAX];
+static size_t run_count;
+
+static void run_child(const struct semantics_case *item, int output)
+{
+	struct pair pair = { -1, -1 };
+
+	/* Whatever a case leaves behind goes with its process group. */
+	setpgid(0, 0);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (dup2(output, STDOUT_FILENO) < 0 || dup2(output, STDERR_FILENO) < 0)
+		_exit(70);
+	close(output);
+	signal(SIGPIPE, SIG_DFL);
+	if (!(item->flags & CASE_BARE))
+		note("armed", "%s", pair_make(&pair, !(item->flags & CASE_NAGLE)) ? "yes" : "no");
+	item->run(&pair, item->argument);
+	later_join();
+	_exit(0);
+}
+
+static void start(struct running *run)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		abort();
+	run->output = malloc(OUTPUT_MAX);
+	run->pid = fork();
+	if (run->pid < 0)
+		abort();
+	if (run->pid == 0) {
+		close(ends[0]);
+		run_child(run->item, ends[1]);
+	}
+	close(ends[1]);
+	/* Far above the numbers that a case gets, so that these are the same each time. */
+	run->fd = fcntl(ends[0], F_DUPFD_CLOEXEC, PIPES_FROM);
+	close(ends[0]);
+	if (run->fd < 0)
+		abort();
+}
+
+static void finish(struct running *run, const char *end)
+{
+	int status = 0;
+
+	kill(-run->pid, SIGKILL);
+	kill(run->pid, SIGKILL);
+	waitpid(run->pid, &status, 0);
+	close(run->fd);
+	run->ended = true;
+	run->output[run->used] = 0;
+	if (end)
+		run->end = end;
+	else if (WIFSIGNALED(status))
+		run->end = sigabbrev_np(WTERMSIG(status));
+	else
+		run->end = WEXITSTATUS(status) ? "failed" : "done";
+}
+
+static void print(struct running *run)
+{
+	for (char *line = strtok(run->output, "\n"); line; line = strtok(NULL, "\n"))
+		printf("%s %s\n", run->item->name, line);
+	printf("%s END %s\n", run->item->name, run->end);
+	fflush(stdout);
+	free(run->output);
+}
+
+/* The end of the case is its process's end; a grandchild may keep the pipe open. */
+static bool take(struct running *run)
+{
+	siginfo_t info = { 0 };
+	struct pollfd poller = { .fd = run->fd, .events = POLLIN };
+	bool gone = waitid(P_PID, (id_t)run->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == run->pid;
+
+	while (run->used < OUTPUT_MAX - 1 && poll(&poller, 1, 0) == 1) {
+		ssize_t got = read(run->fd, run->output + run->used, OUTPUT_MAX - 1 - run->used);
+
+		if (got <= 0)
+			break;
+		run->used += (size_t)got;
+	}
+	return gone;
+}
+
+static void run_all(size_t jobs)
+{
+	size_t next = 0, active = 0, printed = 0;
+	uint64_t last_ms = clock_ms();
+
+	while (printed < run_count) {
+		if (next < run_count && active < jobs) {
+			start(&runs[next++]);
+			active++;
+			continue;
+		}
+		/* A machine that stands still for a while does not use up the deadline. */
+		uint64_t now = clock_ms(), step_ms = now - last_ms < STEP_MAX_MS ? now - last_ms : STEP_MAX_MS;
+		last_ms = now;
+		for (size_t i = 0; i < next; i++) {
+			if (runs[i].ended)
+				continue;
+			runs[i].waited_ms += (unsigned)step_ms;
+			bool gone = take(&runs[i]), late = runs[i].waited_ms > DEADLINE_MS;
+
+			if (gone || late) {
+				finish(&runs[i], gone ? NULL : "HANG");
+				active--;
+			}
+		}
+		while (printed < next && runs[printed].ended)
+			print(&runs[printed++]);
+		usleep(2000);
+	}
+}
+
+static bool wanted(const char *name, const char *family, int argc, char **argv, bool all)
+{
+	for (int i = 1; i < argc && !all; i++)
+		if (!strcmp(argv[i], name) || !strcmp(argv[i], family))
+			return true;
+	return all;
+}
+
+int main(int argc, char **argv)
+{
+	size_t jobs = 1;
+	bool all = false, list = false;
+
+	for (int i = 1; i < argc; i++) {
+		all |= !strcmp(argv[i], "--all");
+		list |= !strcmp(argv[i], "--list");
+		if (!strcmp(argv[i], "--jobs") && i + 1 < argc)
+			jobs = strtoul(argv[i + 1], NULL, 10);
+	}
+	jobs = jobs < 1 ? 1 : jobs > JOBS_MAX ? JOBS_MAX : jobs;
+	for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++)
+		for (size_t i = 0; i < families[f]->count && run_count < CASES_MAX; i++) {
+			const struct semantics_case *item = &families[f]->cases[i];
+
+			if (list)
+				printf("%s %s\n", item->name, families[f]->name);
+			else if (wanted(item->name, families[f]->name, argc, argv, all))
+				runs[run_count++].item = item;
+		}
+	fflush(stdout);
+	if (!list && run_count == 0) {
+		fprintf(stderr, "usage: semantics --all | --list | CASE|FAMILY... [--jobs N]\n");
+		return 2;
+	}
+	run_all(jobs);
+	return 0;
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Urgent data: MSG_OOB, the mark, SIGURG, SO_OOBINLINE, and the events that tell of it. */
+#include "semantics.h"
+
+#include <linux/sockios.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+
+static int at_mark(int fd)
+{
+	int mark = -1;
+
+	return ioctl(fd, SIOCATMARK, &mark) < 0 ? -1 : mark;
+}
+
+static void out_of_line(struct pair *pair, int before)
+{
+	if (before)
+		put(pair->a, "abc");
+	TRY("send", send(pair->a, "X", 1, MSG_OOB));
+	put(pair->a, "def");
+	settle();
+	note_poll("poll", pair->b, POLLIN | POLLPRI, 0);
+	note("mark-before", "%d", at_mark(pair->b));
+	get("urgent", pair->b, 1, MSG_OOB);
+	get("urgent-again", pair->b, 1, MSG_OOB);
+	note_poll("poll-after", pair->b, POLLPRI, 0);
+	get("first", pair->b, 64, MSG_DONTWAIT);
+	note("mark", "%d", at_mark(pair->b));
+	note("sockatmark", "%d", sockatmark(pair->b));
+	get("second", pair->b, 64, MSG_DONTWAIT);
+	note("mark-after", "%d", at_mark(pair->b));
+	round_trip("trip", pair);
+}
+
+static void several_bytes(struct pair *pair, int unused)
+{
+	(void)unused;
+	TRY("send", send(pair->a, "abcX", 4, MSG_OOB));
+	settle();
+	get("plain", pair->b, 64, MSG_DONTWAIT);
+	get("urgent", pair->b, 8, MSG_OOB);
+	get("plain-rest", pair->b, 64, MSG_DONTWAIT);
+}
+
+static void in_line(struct pair *pair, int unused)
+{
+	(void)unused;
+	TRY("set", set_int(pair->b, SOL_SOCKET, SO_OOBINLINE, 1));
+	put(pair->a, "abc");
+	send(pair->a, "X", 1, MSG_OOB);
+	put(pair->a, "def");
+	settle();
+	get("urgent", pair->b, 1, MSG_OOB);
+	get("first", pair->b, 64, MSG_DONTWAIT);
+	note("mark", "%d", at_mark(pair->b));
+	get("second", pair->b, 64, MSG_DONTWAIT);
+	round_trip("trip", pair);
+}
+
+static void none(struct pair *pair, int unused)
+{
+	(void)unused;
+	get("urgent", pair->b, 1, MSG_OOB);
+	note("mark", "%d", at_mark(pair->b));
+	note_poll("poll", pair->b, POLLPRI, 0);
+	put(pair->a, "abc");
+	settle();
+	get("urgent-with-data", pair->b, 1, MSG_OOB);
+	get("data", pair->b, 64, MSG_DONTWAIT);
+	get("urgent-peek", pair->b, 1, MSG_OOB | MSG_PEEK);
+}
+
+static void peeked(struct pair *pair, int unused)
+{
+	(void)unused;
+	send(pair->a, "X", 1, MSG_OOB);
+	settle();
+	get("peek", pair->b, 1, MSG_OOB | MSG_PEEK);
+	get("urgent", pair->b, 1, MSG_OOB);
+}
+
+static void twice(struct pair *pair, int unused)
+{
+	(void)unused;
+	send(pair->a, "X", 1, MSG_OOB);
+	put(pair->a, "abc");
+	send(pair->a, "Y", 1, MSG_OOB);
+	settle();
+	get("urgent", pair->b, 1, MSG_OOB);
+	get("plain", pair->b, 64, MSG_DONTWAIT);
+	get("more", pair->b, 64, MSG_DONTWAIT);
+}
+
+static void urgent_signal(struct pair *pair, int unused)
+{
+	(void)unused;
+	handle(SIGURG, SA_RESTART);
+	TRY("owner", fcntl(pair->b, F_SETOWN, getpid()));
+	put(pair->a, "abc");
+	settle();
+	note("before", "%d", handled);
+	send(pair->a, "X", 1, MSG_OOB);
+	settle();
+	note("after", "%d", handled);
+	get("urgent", pair->b, 1, MSG_OOB);
+	get("plain", pair->b, 64, MSG_DONTWAIT);
+}
+
+static void urgent_events(struct pair *pair, int unused)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLPRI | EPOLLET };
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+	fd_set exceptional, readable;
+	struct timeval now = { 0 };
+
+	(void)unused;
+	epoll_ctl(epoll, EPOLL_CTL_ADD, pair->b, &event);
+	send(pair->a, "X", 1, MSG_OOB);
+	settle();
+	int count = epoll_wait(epoll, &event, 1, 100);
+	note_events("epoll", count, event.events, errno);
+	FD_ZERO(&exceptional);
+	FD_ZERO(&readable);
+	FD_SET(pair->b, &exceptional);
+	FD_SET(pair->b, &readable);
+	TRY("select", select(pair->b + 1, &readable, NULL, &exceptional, &now));
+	note("exceptional", "%d", FD_ISSET(pair->b, &exceptional) != 0);
+	note("readable", "%d", FD_ISSET(pair->b, &readable) != 0);
+	get("urgent", pair->b, 1, MSG_OOB);
+}
+
+/* A thread asleep in recv is not woken by the urgent byte's data, but it goes on. */
+static void while_blocked(struct pair *pair, int unused)
+{
+	(void)unused;
+	send(pair->b, "Y", 1, MSG_OOB);
+	later_put(2 * SOON_MS, pair->a, "abc");
+	get("receive", pair->b, 64, 0);
+	settle();
+	get("urgent-back", pair->a, 1, MSG_OOB);
+}
+
+static void both_ways(struct pair *pair, int unused)
+{
+	(void)unused;
+	send(pair->a, "X", 1, MSG_OOB);
+	send(pair->b, "Y", 1, MSG_OOB);
+	settle();
+	get("there", pair->b, 1, MSG_OOB);
+	get("back", pair->a, 1, MSG_OOB);
+	round_trip("trip", pair);
+	round_trip("trip2", pair);
+}
+
+/* Unread redirected bytes are before the urgent one. */
+static void behind_unread(struct pair *pair, int unused)
+{
+	(void)unused;
+	put(pair->a, "unread");
+	TRY("send", send(pair->a, "X", 1, MSG_OOB));
+	settle();
+	note_poll("poll", pair->b, POLLIN | POLLPRI, 0);
+	get("part", pair->b, 3, 0);
+	get("urgent", pair->b, 1, MSG_OOB);
+	get("rest", pair->b, 64, MSG_DONTWAIT);
+	note("mark", "%d", at_mark(pair->b));
+}
+
+static const struct semantics_case cases[] = {
+	{ "oob-out-of-line", out_of_line, 0, 0 },
+	{ "oob-behind-data", out_of_line, 1, 0 },
+	{ "oob-several-bytes", several_bytes, 0, 0 },
+	{ "oob-inline", in_line, 0, 0 },
+	{ "oob-none", none, 0, 0 },
+	{ "oob-peek", peeked, 0, 0 },
+	{ "oob-twice", twice, 0, 0 },
+	{ "oob-sigurg", urgent_signal, 0, 0 },
+	{ "oob-epoll-select", urgent_events, 0, 0 },
+	{ "oob-then-blocked", while_blocked, 0, 0 },
+	{ "oob-both-ways", both_ways, 0, 0 },
+	{ "oob-behind-unread", behind_unread, 0, 0 },
+};
+FAMILY(oob);

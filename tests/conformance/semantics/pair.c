@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The connected pair of a case, and the traffic that cases have in common. */
+#include "semantics.h"
+
+#include <arpa/inet.h>
+
+#define WARM_UP_TURNS 200
+#define ALWAYS_TURNS 12 /* without the shim, or where it does not accelerate: enough for the shim's own counts */
+#define FULL_CHUNK_BYTES (1u << 20)
+#define FULL_BYTES_MAX (64u << 20)
+#define FULL_TRIES 8
+#define CHUNK_BYTES 65536
+
+static void fail(const char *what)
+{
+	note("FAILED", "%s: %s", what, errno_text(errno));
+	_exit(1);
+}
+
+struct sockaddr_in loopback_at(uint16_t port_h)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port_h) };
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	return address;
+}
+
+int set_int(int fd, int level, int name, int value)
+{
+	return setsockopt(fd, level, name, &value, sizeof(value));
+}
+
+int listen_any(uint16_t *port_h)
+{
+	struct sockaddr_in address = loopback_at(0);
+	socklen_t length = sizeof(address);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 8) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&address, &length) < 0)
+		fail("listening");
+	*port_h = ntohs(address.sin_port);
+	return fd;
+}
+
+bool pair_make(struct pair *pair, bool nodelay)
+{
+	uint16_t port_h;
+	int listener = listen_any(&port_h);
+	struct sockaddr_in address = loopback_at(port_h);
+
+	pair->a = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (pair->a < 0 || connect(pair->a, (struct sockaddr *)&address, sizeof(address)) < 0)
+		fail("connecting");
+	pair->b = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	if (pair->b < 0)
+		fail("accepting");
+	close(listener);
+	if (nodelay) {
+		set_int(pair->a, IPPROTO_TCP, TCP_NODELAY, 1);
+		set_int(pair->b, IPPROTO_TCP, TCP_NODELAY, 1);
+	}
+	bool armed = pair_warm_up(pair);
+	pause_ms(50); /* the last acknowledgement may be delayed by 40 ms: none is on its way in any arm */
+	return armed;
+}
+
+/* Bytes that TCP itself has received: redirected ones are not among them. (glibc's struct tcp_info ends before.) */
+static uint64_t received_by_tcp(int fd)
+{
+	char info[256] = "";
+	socklen_t length = sizeof(info);
+	uint64_t bytes = 0;
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &length) == 0 && length >= 136)
+		memcpy(&bytes, info + 128, sizeof(bytes));
+	return bytes;
+}
+
+static bool turn(int from, int to)
+{
+	uint64_t before = received_by_tcp(to);
+	char byte = 'w';
+
+	if (send(from, &byte, 1, MSG_NOSIGNAL) != 1 || recv(to, &byte, 1, 0) != 1)
+		fail("warm-up");
+	return received_by_tcp(to) == before;
+}
+
+bool pair_warm_up(const struct pair *pair)
+{
+	bool accelerated = getenv("LD_PRELOAD") && strstr(getenv("LD_PRELOAD"), "libsmaccel");
+	unsigned redirected = 0;
+
+	for (unsigned i = 0; i < (accelerated ? WARM_UP_TURNS : ALWAYS_TURNS); i++) {
+		bool there = turn(pair->a, pair->b), back = turn(pair->b, pair->a);
+
+		redirected = there && back ? redirected + 1 : 0;
+		if (redirected >= 3)
+			return true;
+		if (i >= ALWAYS_TURNS)
+			pause_ms(1);
+	}
+	return false;
+}
+
+void put_bytes(int fd, size_t bytes, unsigned seed)
+{
+	char *buffer = malloc(bytes + 1);
+
+	fill(buffer, bytes, seed);
+	for (size_t done = 0; done < bytes;) {
+		ssize_t sent = send(fd, buffer + done, bytes - done, MSG_NOSIGNAL);
+
+		if (sent <= 0)
+			fail("put");
+		done += (size_t)sent;
+	}
+	free(buffer);
+}
+
+uint64_t fill_pipe(int fd)
+{
+	char *buffer = calloc(1, FULL_CHUNK_BYTES);
+	uint64_t total = 0;
+	int error = 0;
+
+	for (int refused = 0; refused < FULL_TRIES && total < FULL_BYTES_MAX;) {
+		ssize_t sent = send(fd, buffer, FULL_CHUNK_BYTES, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		error = sent < 0 ? errno : 0;
+		refused = sent < 0 ? refused + 1 : 0;
+		total += sent > 0 ? (uint64_t)sent : 0;
+		if (sent < 0)
+			pause_ms(5);
+	}
+	free(buffer);
+	errno = error;
+	return total;
+}
+
+void put(int fd, const char *text)
+{
+	size_t bytes = strlen(text);
+
+	if (send(fd, text, bytes, MSG_NOSIGNAL) != (ssize_t)bytes)
+		fail("put");
+}
+
+void fill(void *buffer, size_t bytes, unsigned seed)
+{
+	unsigned char *out = buffer;
+
+	for (size_t i = 0; i < bytes; i++)
+		out[i] = (unsigned char)((i * 2654435761u + seed) >> 11);
+}
+
+void drain(const char *field, int fd, size_t bytes)
+{
+	char *all = calloc(1, bytes + 1);
+	size_t done = 0;
+	ssize_t got = 1;
+
+	while (done < bytes && got > 0) {
+		got = recv(fd, all + done, bytes - done < CHUNK_BYTES ? bytes - done : CHUNK_BYTES, 0);
+		if (got > 0)
+			done += (size_t)got;
+	}
+	int error = errno;
+	note_data(field, all, (ssize_t)done, 0);
+	if (got <= 0)
+		note_result("drain-end", got, error);
+	free(all);
+}
+
+void round_trip(const char *field, const struct pair *pair)
+{
+	char text[32], answer[32];
+
+	snprintf(text, sizeof(text), "%.16s-there", field);
+	ssize_t sent = send(pair->a, text, strlen(text), MSG_NOSIGNAL);
+	GET(field, answer, sent < 0 ? sent : recv(pair->b, answer, strlen(text), MSG_WAITALL));
+	snprintf(text, sizeof(text), "%.16s-back", field);
+	sent = send(pair->b, text, strlen(text), MSG_NOSIGNAL);
+	GET(field, answer, sent < 0 ? sent : recv(pair->a, answer, strlen(text), MSG_WAITALL));
+}

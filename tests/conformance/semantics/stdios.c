@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Bytes that go past the wrappers on an armed connection: stdio, dprintf, raw system calls. */
+#include "semantics.h"
+
+#include <sys/syscall.h>
+
+static void note_line(const char *field, char *line)
+{
+	if (line)
+		line[strcspn(line, "\n")] = 0;
+	note(field, "%s", line ? line : "(null)");
+}
+
+static void streams(struct pair *pair, int two_files)
+{
+	FILE *in = fdopen(pair->b, two_files ? "r" : "r+"), *out = two_files ? fdopen(dup(pair->b), "w") : in;
+	char line[64];
+
+	put(pair->a, "line one\nline");
+	note_line("first", fgets(line, sizeof(line), in));
+	put(pair->a, " two\nline three\n");
+	note_line("second", fgets(line, sizeof(line), in));
+	note_line("third", fgets(line, sizeof(line), in));
+	TRY("print", fprintf(out, "answer %d\n", 42));
+	TRY("flush", fflush(out));
+	get("answer", pair->a, 64, 0);
+	later_put(SOON_MS, pair->a, "later\n");
+	note_line("fourth", fgets(line, sizeof(line), in));
+	shutdown(pair->a, SHUT_WR);
+	note_line("end", fgets(line, sizeof(line), in));
+	note("feof", "%d", feof(in) != 0);
+	if (two_files)
+		TRY("close-out", fclose(out));
+	TRY("close", fclose(in));
+	get("peer-end", pair->a, 64, 0);
+}
+
+/* Data is unread when the stream is made, and read by both. */
+static void stream_with_unread(struct pair *pair, int unused)
+{
+	char line[64];
+
+	(void)unused;
+	put(pair->a, "unread\nnext\n");
+	settle();
+	get("direct", pair->b, 3, 0);
+	FILE *in = fdopen(pair->b, "r");
+	setvbuf(in, NULL, _IONBF, 0);
+	note_line("rest", fgets(line, sizeof(line), in));
+	get("direct-next", pair->b, 64, MSG_DONTWAIT);
+	fclose(in);
+}
+
+static void stream_signal(struct pair *pair, int flags)
+{
+	FILE *in = fdopen(pair->b, "r");
+	char line[64];
+
+	handle(SIGUSR1, flags);
+	later_signal(SOON_MS, SIGUSR1);
+	later_put(3 * SOON_MS, pair->a, "hello\n");
+	errno = 0;
+	note_line("line", fgets(line, sizeof(line), in));
+	note("error", "%d %s", ferror(in) != 0, errno ? errno_text(errno) : "0");
+}
+
+static void stream_large(struct pair *pair, int unused)
+{
+	static char buffer[200000];
+	FILE *in = fdopen(pair->b, "r");
+
+	(void)unused;
+	later_put_bytes(0, pair->a, sizeof(buffer), 3);
+	size_t got = fread(buffer, 1, sizeof(buffer), in);
+	note_data("data", buffer, (ssize_t)got, 0);
+}
+
+static void print_to_fd(struct pair *pair, int unused)
+{
+	(void)unused;
+	for (int i = 0; i < 5; i++) {
+		TRY("print", dprintf(pair->a, "number %d", i));
+		get("data", pair->b, 64, 0);
+		TRY("back", dprintf(pair->b, "back %d", i));
+		get("answer", pair->a, 64, 0);
+	}
+	round_trip("trip", pair);
+}
+
+static long raw_receive(int fd, void *buffer, size_t bytes, int flags)
+{
+	return syscall(SYS_recvfrom, fd, buffer, bytes, flags, NULL, NULL);
+}
+
+static void raw_reader(struct pair *pair, int unused)
+{
+	char text[64];
+
+	(void)unused;
+	later_put(SOON_MS, pair->a, "hello");
+	GET("blocked", text, raw_receive(pair->b, text, sizeof(text), 0));
+	later_join();
+	put(pair->a, "mixed");
+	settle();
+	GET("raw", text, raw_receive(pair->b, text, 2, 0));
+	get("wrapped", pair->b, 64, 0);
+	GET("raw-empty", text, raw_receive(pair->b, text, 2, MSG_DONTWAIT));
+	round_trip("trip", pair);
+}
+
+/* A raw sender against a wrapped reader: counts, short reads, FIONREAD. */
+static void raw_writer(struct pair *pair, int unused)
+{
+	static char buffer[30000];
+	int bytes = -1;
+
+	(void)unused;
+	fill(buffer, sizeof(buffer), 1);
+	TRY("raw-send", syscall(SYS_sendto, pair->a, "hello", 5, 0, NULL, 0));
+	TRY("raw-large", syscall(SYS_sendto, pair->a, buffer, sizeof(buffer), 0, NULL, 0));
+	settle();
+	ioctl(pair->b, FIONREAD, &bytes);
+	note("unread", "%d", bytes);
+	GET("data", buffer, recv(pair->b, buffer, sizeof(buffer), 0));
+	get("rest", pair->b, 64, MSG_DONTWAIT);
+	round_trip("trip", pair);
+}
+
+/* Read past the wrappers, then asked by them. */
+static void raw_then_counts(struct pair *pair, int unused)
+{
+	char text[64];
+	int bytes = -1;
+
+	(void)unused;
+	put(pair->a, "0123456789");
+	settle();
+	GET("raw", text, raw_receive(pair->b, text, 4, 0));
+	ioctl(pair->b, FIONREAD, &bytes);
+	note("unread", "%d", bytes);
+	get("rest", pair->b, 64, MSG_DONTWAIT);
+	put(pair->a, "abc");
+	put(pair->a, "defghijklmnopq");
+	settle();
+	get("both", pair->b, 64, MSG_DONTWAIT);
+	ioctl(pair->b, FIONREAD, &bytes);
+	note("unread-none", "%d", bytes);
+}
+
+static void raw_close(struct pair *pair, int unused)
+{
+	struct pair next;
+
+	(void)unused;
+	TRY("close", syscall(SYS_close, pair->b));
+	settle();
+	get("end", pair->a, 64, MSG_DONTWAIT);
+	pair_make(&next, true); /* takes the number again */
+	round_trip("trip", &next);
+	TRY("raw-dup2", syscall(SYS_dup2, next.b, next.a));
+	settle();
+	get("own-end", next.b, 64, MSG_DONTWAIT);
+}
+
+static void raw_signal(struct pair *pair, int flags)
+{
+	char text[64];
+
+	handle(SIGUSR1, flags);
+	later_signal(SOON_MS, SIGUSR1);
+	later_put(3 * SOON_MS, pair->a, "hello");
+	GET("raw", text, raw_receive(pair->b, text, sizeof(text), 0));
+	later_join();
+	settle();
+	get("wrapped", pair->b, 64, MSG_DONTWAIT);
+}
+
+static const struct semantics_case cases[] = {
+	{ "stdio-one-stream", streams, 0, 0 },
+	{ "stdio-two-streams", streams, 1, 0 },
+	{ "stdio-unread", stream_with_unread, 0, 0 },
+	{ "stdio-signal-interrupts", stream_signal, 0, 0 },
+	{ "stdio-signal-restart", stream_signal, SA_RESTART, 0 },
+	{ "stdio-large", stream_large, 0, 0 },
+	{ "dprintf", print_to_fd, 0, 0 },
+	{ "raw-reader", raw_reader, 0, 0 },
+	{ "raw-writer", raw_writer, 0, 0 },
+	{ "raw-then-counts", raw_then_counts, 0, 0 },
+	{ "raw-close", raw_close, 0, 0 },
+	{ "raw-signal-interrupts", raw_signal, 0, 0 },
+	{ "raw-signal-restart", raw_signal, SA_RESTART, 0 },
+};
+FAMILY(stdios);

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Threads on one connection: several writers, one that closes or changes something while another is inside. */
+#include "semantics.h"
+
+#include <stdatomic.h>
+#include <sys/epoll.h>
+
+#define WRITERS 4
+#define RECORDS 200
+#define RECORD_BYTES 8
+
+static struct pair shared;
+static _Atomic int wrong;
+
+static void *writer(void *argument)
+{
+	char record[RECORD_BYTES + 1];
+
+	for (int i = 0; i < RECORDS; i++) {
+		snprintf(record, sizeof(record), "%c%06dz", 'a' + (int)(intptr_t)argument, i);
+		if (send(shared.a, record, RECORD_BYTES, 0) != RECORD_BYTES)
+			wrong++;
+	}
+	return NULL;
+}
+
+/* Records of several writers arrive whole, each writer's in order. */
+static void several_writers(struct pair *pair, int unused)
+{
+	int next[WRITERS] = { 0 }, bad = 0;
+	pthread_t writers[WRITERS];
+	char record[RECORD_BYTES + 1] = "";
+
+	(void)unused;
+	shared = *pair;
+	for (intptr_t i = 0; i < WRITERS; i++)
+		pthread_create(&writers[i], NULL, writer, (void *)i);
+	for (int i = 0; i < WRITERS * RECORDS; i++) {
+		if (recv(pair->b, record, RECORD_BYTES, MSG_WAITALL) != RECORD_BYTES)
+			break;
+		int who = record[0] - 'a', number = 0;
+		sscanf(record + 1, "%6d", &number);
+		if (who < 0 || who >= WRITERS || record[7] != 'z' || number != next[who]++)
+			bad++;
+	}
+	for (int i = 0; i < WRITERS; i++)
+		pthread_join(writers[i], NULL);
+	note("bad", "%d", bad);
+	note("send-errors", "%d", wrong);
+}
+
+static _Atomic uint64_t taken;
+static void *taker(void *argument)
+{
+	char buffer[777];
+	ssize_t got;
+
+	(void)argument;
+	while ((got = recv(shared.b, buffer, sizeof(buffer), 0)) > 0)
+		taken += (uint64_t)got;
+	if (got < 0)
+		note("taker", "%s", errno_text(errno));
+	return NULL;
+}
+
+/* Several readers share a stream: together they get every byte, and all see the end. */
+static void several_takers(struct pair *pair, int bytes)
+{
+	pthread_t takers[3];
+
+	shared = *pair;
+	for (int i = 0; i < 3; i++)
+		pthread_create(&takers[i], NULL, taker, NULL);
+	put_bytes(pair->a, (size_t)bytes, 1);
+	pause_ms(10);
+	put_bytes(pair->a, 100, 1);
+	shutdown(pair->a, SHUT_WR);
+	for (int i = 0; i < 3; i++)
+		pthread_join(takers[i], NULL);
+	note("taken", "%llu", (unsigned long long)taken);
+}
+
+/* One thread in a blocking receive, this one receives what it can without blocking. */
+static void blocked_and_dontwait(struct pair *pair, int unused)
+{
+	pthread_t thread;
+	char text[16];
+	uint64_t own = 0;
+
+	(void)unused;
+	shared = *pair;
+	pthread_create(&thread, NULL, taker, NULL);
+	pause_ms(10);
+	for (int i = 0; i < 50; i++) {
+		put(pair->a, "1234567890");
+		ssize_t got = recv(pair->b, text, sizeof(text), MSG_DONTWAIT);
+		own += got > 0 ? (uint64_t)got : 0;
+	}
+	shutdown(pair->a, SHUT_WR);
+	pthread_join(thread, NULL);
+	note("sum", "%llu", (unsigned long long)(own + taken));
+}
+
+/* Full duplex in four threads. */
+static void duplex(struct pair *pair, int bytes)
+{
+	later_put_bytes(0, pair->a, (size_t)bytes, 1);
+	later_put_bytes(0, pair->b, (size_t)bytes, 2);
+	later_drain(0, "there", pair->b, (size_t)bytes);
+	later_drain(0, "back", pair->a, (size_t)bytes);
+	later_join();
+}
+
+static void set_nonblocking(void *fd)
+{
+	fcntl(*(int *)fd, F_SETFL, O_NONBLOCK);
+}
+
+static void set_option(void *fd)
+{
+	set_int(*(int *)fd, SOL_SOCKET, SO_ZEROCOPY, 1);
+}
+
+static void set_lowat(void *fd)
+{
+	set_int(*(int *)fd, SOL_SOCKET, SO_RCVLOWAT, 4);
+}
+
+static void set_timeout(void *fd)
+{
+	struct timeval timeout = { .tv_usec = 50000 };
+
+	setsockopt(*(int *)fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+}
+
+/* Something is changed while this thread sleeps in recv. */
+static void changed_while_blocked(struct pair *pair, int what)
+{
+	static void (*const changes[])(void *) = { set_nonblocking, set_option, set_lowat, set_timeout };
+
+	later_call(SOON_MS, changes[what], &pair->b);
+	later_put(4 * SOON_MS, pair->a, "hello");
+	get("receive", pair->b, 64, 0);
+	later_join();
+	later_put(SOON_MS, pair->a, "again");
+	if (what == 0)
+		note_poll("poll", pair->b, POLLIN, 1000);
+	get("next", pair->b, 64, 0);
+}
+
+static void close_while_polled(struct pair *pair, int unused)
+{
+	struct pollfd poller = { .fd = pair->b, .events = POLLIN };
+
+	(void)unused;
+	later_close(SOON_MS, pair->b);
+	TRY("poll", poll(&poller, 1, 4 * SOON_MS));
+	later_join();
+	settle();
+	get("peer", pair->a, 64, MSG_DONTWAIT);
+}
+
+/* A second reader arrives while one sleeps; the second one's time-out ends in time. */
+static void second_reader_times_out(struct pair *pair, int unused)
+{
+	pthread_t thread;
+	struct timeval timeout = { .tv_usec = 80000 };
+	uint64_t start_ms;
+
+	(void)unused;
+	shared = *pair;
+	pthread_create(&thread, NULL, taker, NULL);
+	pause_ms(20);
+	setsockopt(pair->b, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	start_ms = clock_ms();
+	get("receive", pair->b, 64, 0);
+	note_waited("waited", start_ms, 80);
+	shutdown(pair->a, SHUT_WR);
+	pthread_join(thread, NULL);
+}
+
+static const struct semantics_case cases[] = {
+	{ "threads-writers", several_writers, 0, 0 },
+	{ "threads-readers", several_takers, 50000, 0 },
+	{ "threads-readers-large", several_takers, 3000000, 0 },
+	{ "threads-blocked-and-dontwait", blocked_and_dontwait, 0, 0 },
+	{ "threads-duplex", duplex, 1000000, 0 },
+	{ "blocked-then-nonblock-set", changed_while_blocked, 0, 0 },
+	{ "blocked-then-zerocopy-set", changed_while_blocked, 1, 0 },
+	{ "blocked-then-lowat-set", changed_while_blocked, 2, 0 },
+	{ "blocked-then-timeout-set", changed_while_blocked, 3, 0 },
+	{ "close-while-polled", close_while_polled, 0, 0 },
+	{ "second-reader-times-out", second_reader_times_out, 0, 0 },
+};
+FAMILY(threads);

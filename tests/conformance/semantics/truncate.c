@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* MSG_TRUNC, which makes TCP throw bytes away, and receives and sends of no bytes at all. */
+#include "semantics.h"
+
+static void discard(struct pair *pair, int with_buffer)
+{
+	char buffer[16] = "untouched";
+
+	put(pair->a, "abcdef");
+	settle();
+	TRY("discard", recv(pair->b, with_buffer ? buffer : NULL, 3, MSG_TRUNC | MSG_DONTWAIT));
+	note("buffer", "%s", buffer);
+	get("rest", pair->b, 64, MSG_DONTWAIT);
+}
+
+static void discard_more_than_there_is(struct pair *pair, int unused)
+{
+	(void)unused;
+	put(pair->a, "abcdef");
+	settle();
+	TRY("discard", recv(pair->b, NULL, 100, MSG_TRUNC | MSG_DONTWAIT));
+	TRY("empty", recv(pair->b, NULL, 100, MSG_TRUNC | MSG_DONTWAIT));
+	round_trip("trip", pair);
+}
+
+static void discard_blocks(struct pair *pair, int unused)
+{
+	char buffer[8] = "same";
+
+	(void)unused;
+	later_put(SOON_MS, pair->a, "abcdef");
+	TRY("discard", recv(pair->b, buffer, 3, MSG_TRUNC));
+	note("buffer", "%s", buffer);
+	get("rest", pair->b, 64, 0);
+}
+
+static void discard_waitall(struct pair *pair, int unused)
+{
+	char buffer[8] = "same";
+
+	(void)unused;
+	later_put(SOON_MS, pair->a, "abc");
+	later_put(2 * SOON_MS, pair->a, "def");
+	TRY("discard", recv(pair->b, buffer, 6, MSG_TRUNC | MSG_WAITALL));
+	note("buffer", "%s", buffer);
+}
+
+static void discard_large(struct pair *pair, int unused)
+{
+	size_t total = 0;
+
+	(void)unused;
+	later_put_bytes(0, pair->a, 300000, 1);
+	while (total < 300000) {
+		ssize_t got = recv(pair->b, NULL, 300000 - total, MSG_TRUNC);
+
+		if (got <= 0) {
+			note_result("discard", got, errno);
+			break;
+		}
+		total += (size_t)got;
+	}
+	note("total", "%zu", total);
+}
+
+static void discard_message(struct pair *pair, int unused)
+{
+	char buffer[8] = "same";
+	struct iovec vector = { buffer, 4 };
+	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
+
+	(void)unused;
+	put(pair->a, "abcdef");
+	settle();
+	TRY("discard", recvmsg(pair->b, &message, MSG_TRUNC));
+	note("flags", "%x", message.msg_flags);
+	note("buffer", "%s", buffer);
+	get("rest", pair->b, 64, MSG_DONTWAIT);
+}
+
+/* The length of what waits, without copying. */
+static void peek_length(struct pair *pair, int bytes)
+{
+	TRY("empty", recv(pair->b, NULL, 1 << 20, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT));
+	put_bytes(pair->a, (size_t)bytes, 3);
+	settle();
+	TRY("length", recv(pair->b, NULL, 1 << 20, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT));
+	put_bytes(pair->a, 3, 4);
+	settle();
+	TRY("length-more", recv(pair->b, NULL, 1 << 20, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT));
+	drain("data", pair->b, (size_t)bytes + 3);
+}
+
+static void empty_receive(struct pair *pair, int flags)
+{
+	char byte;
+
+	TRY("nothing-there", recv(pair->b, &byte, 0, flags | MSG_DONTWAIT));
+	TRY("read-nothing-there", read(pair->b, &byte, 0));
+	put(pair->a, "abc");
+	settle();
+	TRY("data-there", recv(pair->b, &byte, 0, flags));
+	TRY("null-buffer", recv(pair->b, NULL, 0, flags));
+	get("data", pair->b, 64, 0);
+	shutdown(pair->a, SHUT_WR);
+	settle();
+	TRY("end", recv(pair->b, &byte, 0, flags));
+}
+
+/* A receive of no bytes waits until there are some. */
+static void empty_receive_blocks(struct pair *pair, int flags)
+{
+	char byte;
+	uint64_t start_ms = clock_ms();
+
+	later_put(100, pair->a, "abc");
+	TRY("wait", recv(pair->b, &byte, 0, flags));
+	note_waited("waited", start_ms, 100);
+	later_join();
+	get("data", pair->b, 64, 0);
+}
+
+static void empty_receive_error(struct pair *pair, int unused)
+{
+	char byte;
+
+	(void)unused;
+	later_reset(0, pair->a);
+	later_join();
+	settle();
+	TRY("read", read(pair->b, &byte, 0));
+	TRY("receive", recv(pair->b, &byte, 0, 0));
+	get("next", pair->b, 64, 0);
+}
+
+static void empty_message(struct pair *pair, int unused)
+{
+	struct iovec none[2] = { { NULL, 0 }, { NULL, 0 } };
+	struct msghdr message = { .msg_iov = none, .msg_iovlen = 2 };
+
+	(void)unused;
+	TRY("recvmsg-empty", recvmsg(pair->b, &message, MSG_DONTWAIT));
+	TRY("readv-empty", readv(pair->b, none, 2));
+	message = (struct msghdr){ 0 };
+	TRY("recvmsg-no-vector", recvmsg(pair->b, &message, MSG_DONTWAIT));
+	TRY("readv-no-vector", readv(pair->b, NULL, 0));
+	put(pair->a, "abc");
+	settle();
+	message = (struct msghdr){ .msg_iov = none, .msg_iovlen = 2 };
+	TRY("recvmsg-data", recvmsg(pair->b, &message, MSG_DONTWAIT));
+	TRY("readv-data", readv(pair->b, none, 2));
+	get("data", pair->b, 64, 0);
+}
+
+static void empty_send(struct pair *pair, int unused)
+{
+	struct iovec none[2] = { { NULL, 0 }, { NULL, 0 } };
+	struct msghdr message = { .msg_iov = none, .msg_iovlen = 2 };
+
+	(void)unused;
+	handle(SIGPIPE, SA_RESTART);
+	TRY("send", send(pair->a, "", 0, 0));
+	TRY("send-null", send(pair->a, NULL, 0, 0));
+	TRY("write", write(pair->a, "", 0));
+	TRY("writev", writev(pair->a, none, 2));
+	TRY("writev-no-vector", writev(pair->a, NULL, 0));
+	TRY("sendmsg", sendmsg(pair->a, &message, 0));
+	settle();
+	note_poll("peer", pair->b, POLLIN, 20);
+	get("peer-receive", pair->b, 64, MSG_DONTWAIT);
+	shutdown(pair->a, SHUT_WR);
+	TRY("send-after-shutdown", send(pair->a, "", 0, MSG_NOSIGNAL));
+	TRY("write-after-shutdown", write(pair->a, "", 0));
+	note("sigpipe", "%d", handled);
+}
+
+static const struct semantics_case cases[] = {
+	{ "trunc-null", discard, 0, 0 },
+	{ "trunc-buffer", discard, 1, 0 },
+	{ "trunc-more", discard_more_than_there_is, 0, 0 },
+	{ "trunc-blocks", discard_blocks, 0, 0 },
+	{ "trunc-waitall", discard_waitall, 0, 0 },
+	{ "trunc-large", discard_large, 0, 0 },
+	{ "trunc-recvmsg", discard_message, 0, 0 },
+	{ "peek-trunc-length", peek_length, 6, 0 },
+	{ "peek-trunc-length-large", peek_length, 40000, 0 },
+	{ "empty-recv", empty_receive, 0, 0 },
+	{ "empty-recv-peek", empty_receive, MSG_PEEK, 0 },
+	{ "empty-recv-blocks", empty_receive_blocks, 0, 0 },
+	{ "empty-recv-peek-blocks", empty_receive_blocks, MSG_PEEK, 0 },
+	{ "empty-recv-error", empty_receive_error, 0, 0 },
+	{ "empty-recvmsg", empty_message, 0, 0 },
+	{ "empty-send", empty_send, 0, 0 },
+};
+FAMILY(truncate);

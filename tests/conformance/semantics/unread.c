@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* How much waits: FIONREAD (SIOCINQ), SIOCOUTQ, SIOCOUTQNSD, in mixtures of redirected and passed bytes. */
+#include "semantics.h"
+
+#include <linux/sockios.h>
+
+static void note_unread(const char *field, int fd)
+{
+	int bytes = -7, result;
+
+	errno = 0;
+	result = ioctl(fd, FIONREAD, &bytes);
+	if (result < 0)
+		note_result(field, result, errno);
+	else
+		note(field, "%d", bytes);
+}
+
+static void simple(struct pair *pair, int unused)
+{
+	(void)unused;
+	note_unread("empty", pair->b);
+	put(pair->a, "hello");
+	settle();
+	note_unread("five", pair->b);
+	get("part", pair->b, 2, 0);
+	note_unread("three", pair->b);
+	get("peek", pair->b, 64, MSG_PEEK);
+	note_unread("peeked", pair->b);
+	get("rest", pair->b, 64, 0);
+	note_unread("drained", pair->b);
+	put(pair->b, "back");
+	settle();
+	note_unread("other-end", pair->a);
+}
+
+/* Sends of changing size, reads of other sizes, the sum looked at between. */
+static void mixture(struct pair *pair, int bytes)
+{
+	char *buffer = malloc((size_t)bytes);
+	char field[32];
+	int left = 0;
+
+	fill(buffer, (size_t)bytes, 5);
+	for (int i = 0; i < 6; i++) {
+		int count = i % 2 ? bytes : 3;
+
+		if (send(pair->a, buffer, (size_t)count, 0) != count)
+			note("FAILED", "send");
+		left += count;
+		settle();
+		snprintf(field, sizeof(field), "sent%d", i);
+		note_unread(field, pair->b);
+	}
+	for (int i = 0; left > 0 && i < 20; i++) {
+		size_t want = i % 2 ? 7 : (size_t)bytes;
+		ssize_t got = recv(pair->b, buffer, want < (size_t)left ? want : (size_t)left, MSG_WAITALL);
+
+		if (got <= 0)
+			break;
+		left -= (int)got;
+		snprintf(field, sizeof(field), "read%d", i);
+		note_unread(field, pair->b);
+	}
+	free(buffer);
+}
+
+static void many_small(struct pair *pair, int unused)
+{
+	(void)unused;
+	for (int i = 0; i < 100; i++)
+		put(pair->a, "s");
+	settle();
+	note_unread("hundred", pair->b);
+	drain("data", pair->b, 60);
+	note_unread("forty", pair->b);
+	drain("rest", pair->b, 40);
+	note_unread("none", pair->b);
+}
+
+static void at_the_end(struct pair *pair, int unused)
+{
+	(void)unused;
+	put(pair->a, "abc");
+	shutdown(pair->a, SHUT_WR);
+	settle();
+	note_unread("with-end", pair->b);
+	get("data", pair->b, 64, 0);
+	note_unread("at-end", pair->b);
+	get("end", pair->b, 64, 0);
+	note_unread("after-end", pair->b);
+}
+
+static void after_reset(struct pair *pair, int unused)
+{
+	(void)unused;
+	put(pair->a, "abc");
+	later_reset(0, pair->a);
+	later_join();
+	settle();
+	note_unread("unread", pair->b);
+	get("data", pair->b, 64, 0);
+	note_unread("reset", pair->b);
+}
+
+static void bad_arguments(struct pair *pair, int unused)
+{
+	(void)unused;
+	put(pair->a, "abc");
+	settle();
+	TRY("null", ioctl(pair->b, FIONREAD, NULL));
+	TRY("bad", ioctl(pair->b, FIONREAD, (void *)8));
+	TRY("unknown", ioctl(pair->b, 0x1234567, NULL));
+	TRY("closed", ioctl(4000, FIONREAD, NULL));
+	note_unread("still", pair->b);
+	get("data", pair->b, 64, 0);
+}
+
+/* What is not acknowledged yet: 0 soon after the peer's kernel has it, read or not. */
+static void outgoing(struct pair *pair, int request)
+{
+	int bytes = -1, tries = 0;
+
+	TRY("idle", ioctl(pair->a, (unsigned long)request, &bytes));
+	note("idle-bytes", "%d", bytes);
+	put(pair->a, "hello");
+	do {
+		pause_ms(5);
+		bytes = -1;
+		ioctl(pair->a, (unsigned long)request, &bytes);
+	} while (bytes != 0 && ++tries < 100);
+	note("acknowledged", "%d", bytes);
+	get("data", pair->b, 64, 0);
+}
+
+/* With a reader that does not read, what is not sent yet counts. */
+static void outgoing_full(struct pair *pair, int unused)
+{
+	int bytes = 0;
+
+	(void)unused;
+	fill_pipe(pair->a);
+	note("full", "%s", errno_text(errno));
+	TRY("ioctl", ioctl(pair->a, SIOCOUTQ, &bytes));
+	note("waiting", "%s", bytes > 100000 ? "much" : "little");
+	note_poll("poll", pair->a, POLLOUT, 0);
+}
+
+/* The idiom of "read exactly what there is". */
+static void read_what_is_there(struct pair *pair, int unused)
+{
+	size_t total = 0;
+	char *buffer = malloc(400000);
+
+	(void)unused;
+	later_put_bytes(0, pair->a, 5, 1);
+	later_put_bytes(5, pair->a, 200000, 2);
+	later_put_bytes(60, pair->a, 77, 3);
+	while (total < 200082) {
+		struct pollfd poller = { .fd = pair->b, .events = POLLIN };
+		int bytes = 0;
+
+		if (poll(&poller, 1, 1000) != 1 || ioctl(pair->b, FIONREAD, &bytes) < 0 || bytes <= 0) {
+			note("stalled", "%zu bytes, FIONREAD %d", total, bytes);
+			break;
+		}
+		ssize_t got = recv(pair->b, buffer, (size_t)bytes < 400000 ? (size_t)bytes : 400000, MSG_DONTWAIT);
+		if (got < bytes && got < 200000)
+			note("less-than-said", "%zd of %d", got, bytes);
+		total += got > 0 ? (size_t)got : 0;
+	}
+	note("total", "%zu", total);
+	free(buffer);
+}
+
+static const struct semantics_case cases[] = {
+	{ "fionread", simple, 0, 0 },
+	{ "fionread-mixture-100", mixture, 100, 0 },
+	{ "fionread-mixture-5000", mixture, 5000, 0 },
+	{ "fionread-mixture-30000", mixture, 30000, 0 },
+	{ "fionread-many-small", many_small, 0, 0 },
+	{ "fionread-end", at_the_end, 0, 0 },
+	{ "fionread-reset", after_reset, 0, 0 },
+	{ "fionread-bad-arguments", bad_arguments, 0, 0 },
+	{ "fionread-loop", read_what_is_there, 0, 0 },
+	{ "outq", outgoing, SIOCOUTQ, 0 },
+	{ "outqnsd", outgoing, SIOCOUTQNSD, 0 },
+	{ "outq-full", outgoing_full, 0, 0 },
+};
+FAMILY(unread);

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Vectors: readv, writev, recvmsg, sendmsg, recvmmsg, sendmmsg, preadv2, pwritev2 with odd shapes. */
+#include "semantics.h"
+
+#include <limits.h>
+#include <sys/mman.h>
+
+static void scattered(struct pair *pair, int unused)
+{
+	char one[2] = "", two[4] = "", three[64] = "";
+	struct iovec out[] = { { "ab", 2 }, { NULL, 0 }, { "cdef", 4 }, { "", 0 }, { "g", 1 } };
+	struct iovec in[] = { { one, 2 }, { NULL, 0 }, { two, 3 }, { three, sizeof(three) } };
+
+	(void)unused;
+	TRY("writev", writev(pair->a, out, 5));
+	settle();
+	TRY("readv", readv(pair->b, in, 4));
+	note("parts", "%.2s %.3s %s", one, two, three);
+}
+
+/* As many vectors as there may be, and one more, of a byte each. */
+static void many_vectors(struct pair *pair, int count)
+{
+	struct iovec *vector = calloc((size_t)count, sizeof(*vector));
+	char *bytes = malloc((size_t)count), *sink = calloc(1, (size_t)count);
+	struct msghdr message = { .msg_iov = vector, .msg_iovlen = (size_t)count };
+
+	fill(bytes, (size_t)count, 3);
+	for (int i = 0; i < count; i++)
+		vector[i] = (struct iovec){ bytes + i, 1 };
+	TRY("writev", writev(pair->a, vector, count));
+	TRY("sendmsg", sendmsg(pair->a, &message, 0));
+	settle();
+	for (int i = 0; i < count; i++)
+		vector[i] = (struct iovec){ sink + i, 1 };
+	GET("readv", sink, readv(pair->b, vector, count));
+	GET("recvmsg", sink, recvmsg(pair->b, &message, MSG_DONTWAIT));
+	get("rest", pair->b, 4096, MSG_DONTWAIT);
+}
+
+/* Volatile: the compiler is not to see through them. */
+static volatile int minus_one = -1;
+static volatile size_t largest = SSIZE_MAX;
+
+static void bad_counts(struct pair *pair, int unused)
+{
+	char byte;
+	struct iovec vector = { &byte, 1 }, huge[2] = { { &byte, SSIZE_MAX }, { &byte, 1 } };
+
+	(void)unused;
+	TRY("readv-negative", readv(pair->b, &vector, minus_one));
+	TRY("writev-negative", writev(pair->a, &vector, minus_one));
+	TRY("writev-overflow", writev(pair->a, huge, 2));
+	put(pair->a, "abc");
+	settle();
+	TRY("readv-overflow", readv(pair->b, huge, 2));
+	get("data", pair->b, 64, MSG_DONTWAIT);
+}
+
+static void message_results(struct pair *pair, int unused)
+{
+	char text[64], control[256];
+	struct sockaddr_storage name;
+	struct iovec vector = { text, sizeof(text) };
+	struct msghdr message = { .msg_name = &name,
+				  .msg_namelen = sizeof(name),
+				  .msg_iov = &vector,
+				  .msg_iovlen = 1,
+				  .msg_control = control,
+				  .msg_controllen = sizeof(control),
+				  .msg_flags = 0x5555 };
+	socklen_t length = sizeof(name);
+
+	(void)unused;
+	put(pair->a, "hello");
+	settle();
+	GET("recvmsg", text, recvmsg(pair->b, &message, 0));
+	note("namelen", "%u", message.msg_namelen);
+	note("controllen", "%zu", message.msg_controllen);
+	note("flags", "%x", message.msg_flags);
+	put(pair->a, "world");
+	settle();
+	GET("recvfrom", text, recvfrom(pair->b, text, 64, 0, (struct sockaddr *)&name, &length));
+	note("length", "%u", length);
+	message.msg_namelen = sizeof(name);
+	message.msg_controllen = sizeof(control);
+	GET("recvmsg-empty", text, recvmsg(pair->b, &message, MSG_DONTWAIT));
+	note("namelen-empty", "%u", message.msg_namelen);
+	shutdown(pair->a, SHUT_WR);
+	settle();
+	GET("recvmsg-end", text, recvmsg(pair->b, &message, 0));
+	note("namelen-end", "%u", message.msg_namelen);
+	note("flags-end", "%x", message.msg_flags);
+}
+
+#define MESSAGES 4
+static void fill_messages(struct mmsghdr *messages, struct iovec *vectors, char (*texts)[8], size_t bytes)
+{
+	memset(messages, 0, MESSAGES * sizeof(*messages));
+	memset(texts, 0, MESSAGES * sizeof(*texts));
+	for (int i = 0; i < MESSAGES; i++) {
+		vectors[i] = (struct iovec){ texts[i], bytes };
+		messages[i].msg_hdr.msg_iov = &vectors[i];
+		messages[i].msg_hdr.msg_iovlen = 1;
+	}
+}
+
+static void note_messages(const char *field, int result, const struct mmsghdr *messages, char (*texts)[8])
+{
+	char text[128] = "";
+
+	note_result(field, result, errno);
+	for (int i = 0; i < result; i++)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), " %u:%.*s", messages[i].msg_len,
+			 (int)messages[i].msg_len, texts[i]);
+	note("messages", "%s", text);
+}
+
+/* argument: flags of recvmmsg; bytes for two and a half messages wait */
+static void receive_messages(struct pair *pair, int flags)
+{
+	struct mmsghdr messages[MESSAGES];
+	struct iovec vectors[MESSAGES];
+	char texts[MESSAGES][8];
+	struct timespec timeout = { .tv_nsec = 200000000 };
+
+	put(pair->a, "aaaabbbbcc");
+	settle();
+	if (!(flags & (MSG_DONTWAIT | MSG_WAITFORONE)))
+		later_put(SOON_MS, pair->a, "ddee");
+	fill_messages(messages, vectors, texts, 4);
+	note_messages("receive", recvmmsg(pair->b, messages, MESSAGES, flags, &timeout), messages, texts);
+	later_join();
+	settle();
+	get("rest", pair->b, 64, MSG_DONTWAIT);
+	TRY("none", recvmmsg(pair->b, messages, MESSAGES, MSG_DONTWAIT, NULL));
+	TRY("zero", recvmmsg(pair->b, messages, 0, MSG_DONTWAIT, NULL));
+	timeout.tv_nsec = 2000000000;
+	TRY("bad-time", recvmmsg(pair->b, messages, MESSAGES, MSG_DONTWAIT, &timeout));
+	shutdown(pair->a, SHUT_WR);
+	settle();
+	fill_messages(messages, vectors, texts, 4);
+	note_messages("end", recvmmsg(pair->b, messages, 2, 0, NULL), messages, texts);
+}
+
+static void receive_messages_error(struct pair *pair, int unused)
+{
+	struct mmsghdr messages[MESSAGES];
+	struct iovec vectors[MESSAGES];
+	char texts[MESSAGES][8];
+
+	(void)unused;
+	put(pair->a, "aaaabbbb");
+	later_reset(0, pair->a);
+	later_join();
+	settle();
+	fill_messages(messages, vectors, texts, 4);
+	note_messages("receive", recvmmsg(pair->b, messages, MESSAGES, 0, NULL), messages, texts);
+	fill_messages(messages, vectors, texts, 4);
+	note_messages("next", recvmmsg(pair->b, messages, MESSAGES, 0, NULL), messages, texts);
+	get("last", pair->b, 64, 0);
+}
+
+static void send_messages(struct pair *pair, int unused)
+{
+	struct iovec vectors[] = { { "abc", 3 }, { NULL, 0 }, { "defg", 4 }, { (void *)8, 4 } };
+	struct mmsghdr messages[4] = { 0 };
+
+	(void)unused;
+	for (int i = 0; i < 4; i++)
+		messages[i].msg_hdr = (struct msghdr){ .msg_iov = &vectors[i], .msg_iovlen = 1 };
+	TRY("three", sendmmsg(pair->a, messages, 3, 0));
+	note("lengths", "%u %u %u", messages[0].msg_len, messages[1].msg_len, messages[2].msg_len);
+	settle();
+	get("data", pair->b, 64, MSG_DONTWAIT);
+	TRY("bad-last", sendmmsg(pair->a, messages, 4, 0));
+	settle();
+	get("data2", pair->b, 64, MSG_DONTWAIT);
+	TRY("bad-first", sendmmsg(pair->a, messages + 3, 1, 0));
+	TRY("none", sendmmsg(pair->a, messages, 0, 0));
+	shutdown(pair->a, SHUT_WR);
+	TRY("after-shutdown", sendmmsg(pair->a, messages, 3, MSG_NOSIGNAL));
+	settle();
+	get("end", pair->b, 64, MSG_DONTWAIT);
+}
+
+static void positions(struct pair *pair, int unused)
+{
+	char text[16];
+	struct iovec out = { "hello", 5 }, in = { text, sizeof(text) };
+
+	(void)unused;
+	TRY("pwritev2", pwritev2(pair->a, &out, 1, -1, 0));
+	settle();
+	GET("preadv2", text, preadv2(pair->b, &in, 1, -1, 0));
+	TRY("preadv2-nowait", preadv2(pair->b, &in, 1, -1, RWF_NOWAIT));
+	TRY("pwritev2-nowait", pwritev2(pair->a, &out, 1, -1, RWF_NOWAIT));
+	settle();
+	GET("preadv2-nowait-data", text, preadv2(pair->b, &in, 1, -1, RWF_NOWAIT));
+	TRY("pread", pread(pair->b, text, 4, 0));
+	TRY("pwrite", pwrite(pair->a, "x", 1, 0));
+	TRY("preadv2-offset", preadv2(pair->b, &in, 1, 0, 0));
+	TRY("preadv2-flags", preadv2(pair->b, &in, 1, -1, 0x40000000));
+	TRY("seek", lseek(pair->b, 0, SEEK_CUR));
+	TRY("sync", fsync(pair->a));
+	round_trip("trip", pair);
+}
+
+static void huge_lengths(struct pair *pair, int unused)
+{
+	/* At a low address: how far it is to the end of the address space decides about EFAULT. */
+	char *text = mmap((void *)0x20000000, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct iovec vector[] = { { text, 3 }, { text + 3, 61 } };
+
+	(void)unused;
+	put(pair->a, "abc");
+	settle();
+	GET("recv-1t", text, recv(pair->b, text, (size_t)1 << 40, MSG_DONTWAIT));
+	put(pair->a, "def");
+	settle();
+	GET("read-max", text, read(pair->b, text, largest));
+	TRY("recv-size-max", recv(pair->b, text, SIZE_MAX, MSG_DONTWAIT));
+	TRY("send-size-max", send(pair->a, text, SIZE_MAX, MSG_DONTWAIT));
+	put(pair->a, "ghijk");
+	settle();
+	GET("rest", text, readv(pair->b, vector, 2));
+}
+
+static const struct semantics_case cases[] = {
+	{ "vector-scattered", scattered, 0, 0 },
+	{ "vector-1023", many_vectors, IOV_MAX - 1, 0 },
+	{ "vector-iov-max", many_vectors, IOV_MAX, 0 },
+	{ "vector-above-iov-max", many_vectors, IOV_MAX + 1, 0 },
+	{ "vector-bad-counts", bad_counts, 0, 0 },
+	{ "recvmsg-results", message_results, 0, 0 },
+	{ "recvmmsg", receive_messages, 0, 0 },
+	{ "recvmmsg-waitforone", receive_messages, MSG_WAITFORONE, 0 },
+	{ "recvmmsg-dontwait", receive_messages, MSG_DONTWAIT, 0 },
+	{ "recvmmsg-peek", receive_messages, MSG_PEEK | MSG_WAITFORONE, 0 },
+	{ "recvmmsg-reset", receive_messages_error, 0, 0 },
+	{ "sendmmsg", send_messages, 0, 0 },
+	{ "positions", positions, 0, 0 },
+	{ "huge-lengths", huge_lengths, 0, 0 },
+};
+FAMILY(vectors);

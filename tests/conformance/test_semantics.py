@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Nobody can tell: every case of tests/conformance/semantics notes the same on plain TCP and on accelerated connections.
+
+The arms: plain TCP, auto, eager, and mixed: eager with a bound of a few bytes, so that redirected and passed bytes follow
+each other all the time. A field that differs fails, unless the file `differences` lists it with a reason.
+
+  python3 tests/conformance/test_semantics.py [ARM...] [-- CASE|FAMILY...]     prints the differences
+"""
+import collections
+import fnmatch
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from support.helper import Helper  # noqa: E402
+from support.program import EAGER, PLAIN, Arm, Program, auto, built  # noqa: E402
+
+JOBS = 6
+MIXED_BOUND = 8  # bytes: a word is redirected, what follows it is not
+PLAIN_RUNS = 2
+Arm_run = collections.namedtuple("Arm_run", "notes grown")
+ARMS = {"auto": (auto(1), []), "eager": (EAGER, []), "mixed": (Arm("mixed", "eager"), ["--test-bound", MIXED_BOUND])}
+DIFFERENCES = Path(__file__).resolve().parent / "semantics" / "differences"
+# What says how a case ran, and is not compared.
+RUN_FIELDS = {"armed"}
+FEWEST_ARMED = 0.95  # of the cases with a pair
+
+
+def parse(text):
+    """{case: {field: [values in order]}}. Fields of different threads may come in any order, so they are apart."""
+    notes = {}
+    for line in text.splitlines():
+        case, field, value = (line.split(" ", 2) + ["", ""])[:3]
+        notes.setdefault(case, {}).setdefault(field, []).append(value)
+    return notes
+
+
+def run_cases(arm, socket=None, cases=("--all",)):
+    with Program([built("conformance/semantics"), *cases, "--jobs", JOBS], arm, socket) as program:
+        assert program.wait(120) == 0, program.describe()
+        return parse(program.out)
+
+
+def run_arm(name, cases=("--all",)):
+    arm, options = ARMS[name]
+    with Helper(*options) as helper:
+        with helper.counting() as grown:
+            notes = run_cases(arm, helper.socket, cases)
+    return Arm_run(notes, grown)
+
+
+def read_differences():
+    """(case pattern, field pattern, reason)"""
+    lines = DIFFERENCES.read_text().splitlines() if DIFFERENCES.exists() else []
+    return [line.split(None, 2) for line in lines if line.strip() and not line.startswith("#")]
+
+
+def is_listed(case, field, listed):
+    return any(fnmatch.fnmatch(case, c) and fnmatch.fnmatch(field, f) for c, f, _ in listed)
+
+
+def compare(plain, other):
+    """(case, field, value on plain TCP, value here) for each field that differs."""
+    for case, fields in plain.items():
+        here = other.get(case, {})
+        for field in list(fields) + [f for f in here if f not in fields]:
+            if field not in RUN_FIELDS and fields.get(field) != here.get(field):
+                yield case, field, " | ".join(fields.get(field, ["-"])), " | ".join(here.get(field, ["-"]))
+
+
+def table(rows):
+    return "\n".join(f"{case:32} {field:20} {there!r} -> {here!r}" for case, field, there, here in rows)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return run_cases(PLAIN)
+
+
+def test_plain_tcp_is_deterministic(plain):
+    """What differs between two runs over plain TCP is no measure: such a field must not be noted."""
+    assert len(plain) >= 150
+    ends = {case: fields["END"][0] for case, fields in plain.items() if fields["END"] != ["done"]}
+    assert not ends, f"cases that do not end over plain TCP: {ends}"
+    for _ in range(PLAIN_RUNS - 1):
+        rows = list(compare(plain, run_cases(PLAIN)))
+        assert not rows, table(rows)
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_no_difference_from_plain_tcp(plain, name):
+    run = run_arm(name)
+    listed = read_differences()
+    rows = [row for row in compare(plain, run.notes) if not is_listed(row[0], row[1], listed)]
+    armed = [fields["armed"] == ["yes"] for fields in run.notes.values() if "armed" in fields]
+    assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
+    assert run.grown["redirected_bytes"] > 0 and run.grown["pairs_armed_total"] > 0, run.grown
+    assert sum(armed) >= FEWEST_ARMED * len(armed), f"only {sum(armed)} of {len(armed)} cases were accelerated"
+
+
+def main(arguments):
+    cases = arguments[arguments.index("--") + 1:] if "--" in arguments else []
+    names = (arguments[:arguments.index("--")] if cases else arguments) or list(ARMS)
+    reference = run_cases(PLAIN, None, cases or ("--all",))
+    for name in names:
+        run = run_arm(name, cases or ("--all",))
+        rows = list(compare(reference, run.notes))
+        armed = [fields["armed"] == ["yes"] for fields in run.notes.values() if "armed" in fields]
+        print(f"== {name}: {len(rows)} fields in {len({r[0] for r in rows})} of {len(run.notes)} cases; armed {sum(armed)} of "
+              f"{len(armed)}; redirected {run.grown['redirected_bytes']} B, spills {run.grown['spills']}")
+        print(table(rows))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
