@@ -253,7 +253,7 @@ semantics_compare() {
 part_semantics() {
 	local arm before
 	semantics_run plain || return
-	[ -n "$1" ] || set -- eager auto mixed
+	[ -n "$1" ] || set -- eager mixed
 	for arm in "$@"; do
 		# shellcheck disable=SC2046  # two words or none
 		helper_start $([ $arm != mixed ] || echo --test-bound 8) || { not_ok "semantics/$arm" "the helper does not start"; continue; }
