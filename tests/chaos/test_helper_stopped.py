@@ -69,7 +69,7 @@ def test_stopped_before_the_program_starts(arm):
 def test_stopped_in_mid_traffic(arm):
     with Helper() as helper, calls_of(arm, helper.socket) as calls:
         calls.ask("open 5 30")
-        wait_until(lambda: helper.totals()["pairs_armed"] == 5, 5, helper.explain)
+        wait_until(lambda: calls.ask("turns 30") and helper.totals()["pairs_armed"] == 5, 10, helper.explain)
         rows = joined(helper)
         calls.ask("calls")
         helper.signal(signal.SIGSTOP)
@@ -85,7 +85,7 @@ def test_stopped_close_gives_fin(arm):
     plain_us = plain_fin_us()
     with Helper() as helper, calls_of(arm, helper.socket) as calls:
         calls.ask("open 10 30")
-        wait_until(lambda: helper.totals()["pairs_armed"] == 10, 5, helper.explain)
+        wait_until(lambda: calls.ask("turns 30") and helper.totals()["pairs_armed"] == 10, 10, helper.explain)
         helper.signal(signal.SIGSTOP)
         calls.ask("open 20 20")
         fins = calls.ask("close")["us"]

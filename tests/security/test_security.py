@@ -54,7 +54,7 @@ def test_nobody_is_accelerated(helper, public, arm):
         assert os.stat(f"/proc/{process['client']}").st_uid == 65534
         traffic.ask(f"open {PAIRS}")
         traffic.ask("turns 20")
-        wait_until(lambda: armed(helper) == PAIRS, 5, helper.explain)
+        wait_until(lambda: traffic.ask("turns 20") and armed(helper) == PAIRS, 10, helper.explain)
         with helper.counting() as grown:
             turns = traffic.ask("turns 50")["turns"]
         assert grown["redirected_msgs"] >= 1.9 * turns, helper.explain()
@@ -69,7 +69,7 @@ def test_ends_of_two_users_are_accelerated(helper, public, arm):
             traffic.answer(5)
             traffic.ask(f"open {PAIRS}")
             traffic.ask("turns 20")
-            wait_until(lambda: armed(helper) == PAIRS, 5, helper.explain)
+            wait_until(lambda: traffic.ask("turns 20") and armed(helper) == PAIRS, 10, helper.explain)
             with helper.counting() as grown:
                 turns = traffic.ask("turns 50")["turns"]
             assert grown["redirected_msgs"] >= 1.9 * turns, helper.explain()
@@ -96,7 +96,8 @@ def test_nobody_sees_own_rows_only(helper, public):
             for one in (traffic, root_traffic):
                 one.ask(f"open {PAIRS}")
                 one.ask("turns 20")
-            wait_until(lambda: armed(helper) == 2 * PAIRS, 5, helper.explain)
+            wait_until(lambda: traffic.ask("turns 20") and root_traffic.ask("turns 20") and armed(helper) == 2 * PAIRS,
+                       10, helper.explain)
             seen = cli_of_nobody(public, helper, "ss", "--json")
             assert seen.returncode == 0, seen.stderr
             rows = json.loads(seen.stdout)
@@ -171,7 +172,7 @@ def test_hostile_clients_hurt_nobody(public):
         wait_until(lambda: fd_count(helper.pid) <= fds_before, 5, helper.explain)
         traffic.ask("open 2")
         traffic.ask("turns 5")
-        wait_until(lambda: armed(helper) == PAIRS + 2, 5, helper.explain)
+        wait_until(lambda: traffic.ask("turns 20") and armed(helper) == PAIRS + 2, 10, helper.explain)
 
 
 def test_many_silent_clients_leave_room(helper, public):
