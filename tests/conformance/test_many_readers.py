@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Many readers asleep on one connection (fact 3): a passed message wakes them all, and none may then sleep where the
+redirected messages that follow do not wake it."""
+import pytest
+
+from support.helper import Helper
+from support.program import EAGER, PLAIN, auto, built, run
+
+ROUNDS = 150
+MIXED_BOUND = 8  # the first message of a round is longer and passed, the others are redirected
+ASLEEP = 0.5     # of the rounds must have had all readers asleep, or nothing was shown
+
+
+@pytest.mark.parametrize("readers", [2, 8])
+@pytest.mark.parametrize("arm", [PLAIN, EAGER, auto(1)], ids=str)
+def test_no_reader_is_stranded(arm, readers):
+    with Helper("--test-bound", MIXED_BOUND) as helper:
+        with helper.counting() as grown:
+            result = run([built("conformance/many_readers"), f"rounds={ROUNDS}", f"readers={readers}", "deadline=60"], arm,
+                         helper.socket, timeout=70)
+    assert result["rounds"] == ROUNDS and result["asleep"] >= ASLEEP * ROUNDS, result
+    if arm.accelerated:  # most rounds: one first message passed, the others redirected
+        assert grown["redirected_msgs"] >= ROUNDS * (readers - 1) / 2, grown
+        assert grown["passed_msgs"] >= ROUNDS / 2, grown
+    else:
+        assert grown["sockets_joined"] == 0
