@@ -44,7 +44,9 @@ struct conn {
 	uint8_t pacing_off;         /* the reader was slow: not paced until it has once read everything */
 	_Atomic uint8_t given_away; /* another process may use the socket: close() must not shut it down */
 	_Atomic uint8_t lent;       /* a duplicate may be stuck in a stopped helper: close() must send FIN itself */
-	uint8_t padding[29];
+	uint8_t spin_misses;        /* spins in a row that brought nothing */
+	uint8_t spin_skip;          /* occasions to spin that are still to be left out */
+	uint8_t padding[27];
 };
 _Static_assert(sizeof(struct conn) == 128, "two lines a connection");
 /* The table. conn_table[fd] is 0 or an index into conns. Read with one load on the hot path. */

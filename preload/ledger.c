@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "real.h"
+#include "spin.h"
 
 #define LEDGERS_MAX 4096u
 #define LEDGER_PROBES 16u
@@ -113,17 +114,25 @@ static int64_t unread_out(const struct conn *conn, struct ledger_cell *cell)
 
 void ledger_consumed(const struct conn *conn, struct ledger_cell *cell, uint64_t bytes)
 {
+	struct ledger_half *own = ledger_own(conn, cell), *peer = ledger_peer(conn, cell);
+
+	ledger_note_cpu(&own->read_cpu);
 	/* A locked add, so a full barrier: the look at `waiting` below cannot come before it (the sender does the
 	 * same in the other order). A lost wake-up would cost LEDGER_PACE_STEP_MS, no more. */
-	atomic_fetch_add(&ledger_own(conn, cell)->consumed, bytes);
-	struct ledger_half *peer = ledger_peer(conn, cell);
-	if (__builtin_expect(atomic_load_explicit(&peer->waiting, memory_order_relaxed) == 0, 1))
+	atomic_fetch_add(&own->consumed, bytes);
+	uint32_t wanted = atomic_load_explicit(&peer->waiting, memory_order_relaxed);
+	if (__builtin_expect(wanted == 0, 1))
 		return;
-	if (ledger_unread_in(conn, cell) <= (int64_t)LEDGER_WAKE_BYTES && atomic_exchange(&peer->waiting, 0) != 0) {
+	if (ledger_unread_in(conn, cell) <= (int64_t)wanted && atomic_exchange(&peer->waiting, 0) != 0) {
 		int saved = errno;
 		syscall(SYS_futex, &peer->waiting, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 		errno = saved;
 	}
+}
+
+static int64_t pace_limit(const struct conn *conn, struct ledger_cell *cell)
+{
+	return ledger_cpu_is_other(&ledger_peer(conn, cell)->read_cpu) ? LEDGER_PACE_APART_BYTES : LEDGER_PACE_BYTES;
 }
 
 bool ledger_should_pace(struct conn *conn, struct ledger_cell *cell, size_t bytes)
@@ -134,23 +143,27 @@ bool ledger_should_pace(struct conn *conn, struct ledger_cell *cell, size_t byte
 		conn->pacing_off = 0;
 		return false;
 	}
-	return !conn->pacing_off && unread + (int64_t)bytes > (int64_t)LEDGER_PACE_BYTES;
+	return !conn->pacing_off && unread + (int64_t)bytes > (int64_t)LEDGER_PACE_APART_BYTES &&
+	       unread + (int64_t)bytes > pace_limit(conn, cell);
 }
 
 void ledger_pace(struct conn *conn, struct ledger_cell *cell, size_t bytes)
 {
 	struct ledger_half *own = ledger_own(conn, cell);
 	struct timespec step = { .tv_nsec = LEDGER_PACE_STEP_MS * 1000000L };
+	uint32_t wanted = (uint32_t)(pace_limit(conn, cell) / 2);
 	int saved = errno, timed_out = 0;
 
+	if (spin_for_room(conn, cell, bytes))
+		return;
 	/* Counted, because it is the peer that ends a wait, and it may lie. */
 	for (int i = 0; i < PACE_WAITS_MAX && timed_out < LEDGER_PACE_STEPS; i++) {
 		if (!ledger_should_pace(conn, cell, bytes))
 			break;
-		atomic_store(&own->waiting, 1);
+		atomic_store(&own->waiting, wanted);
 		if (!ledger_should_pace(conn, cell, bytes))
 			break;
-		if (syscall(SYS_futex, &own->waiting, FUTEX_WAIT, 1, &step, NULL, 0) == 0 || errno == EAGAIN)
+		if (syscall(SYS_futex, &own->waiting, FUTEX_WAIT, wanted, &step, NULL, 0) == 0 || errno == EAGAIN)
 			continue; /* woken: much has been read */
 		if (errno == EINTR)
 			break; /* a handler ran: let the real send decide what that means */

@@ -16,6 +16,7 @@
 
 #include "endpoint.h"
 #include "signals.h"
+#include "spin.h"
 #include "transfer_internal.h"
 
 #define WINDOW_IOVECS 64
@@ -176,14 +177,33 @@ static bool reader_claim(struct conn *conn, const struct receive_call *call, str
 						       memory_order_relaxed);
 }
 
+/* Waits awake for what the peer is sending right now. 0, or the error that the receive ends with instead of going to sleep. */
+static int await_announced(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,
+			   const struct receive_wait *wait)
+{
+	uint32_t generation = atomic_load(&conn->generation);
+	int saved = errno;
+
+	if (!spin_for_announced(conn, ledger, call->fd) && signals_interrupted(wait->ran, false))
+		return EINTR;
+	errno = saved;
+	return transfer_fd_is(call->fd, conn, generation) ? 0 : EBADF; /* closed by another thread in the meantime */
+}
+
 /* The application's own call, asleep in recv if need be; on EAGAIN the polling receive takes over. */
-static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *call, struct memory_cell *cell)
+static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *call, struct memory_cell *cell,
+				struct ledger_cell *ledger)
 {
 	uint32_t generation = atomic_load(&conn->generation);
 	struct receive_wait wait = receive_wait_begin();
-	ssize_t result = call->perform(call);
+	int error = ledger && ledger_is_owed(conn, ledger) ? await_announced(conn, call, ledger, &wait) : 0;
+	ssize_t result = error ? -1 : call->perform(call);
 
 	atomic_store_explicit(&cell->reader, 0, memory_order_release);
+	if (error) {
+		errno = error;
+		return -1;
+	}
 	if (result >= 0 || errno != EAGAIN || transfer_fd_nonblocking(call->fd))
 		return result;
 	int timeout_ms = receive_timeout_ms(call->fd);
@@ -259,7 +279,7 @@ ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *
 	if (call->flags & MSG_TRUNC)
 		return receive_truncated(conn, call, ledger);
 	if (reader_claim(conn, call, cell)) {
-		result = receive_sleeping(conn, call, cell);
+		result = receive_sleeping(conn, call, cell, ledger);
 	} else if ((call->flags & MSG_DONTWAIT) && !(call->flags & MSG_WAITALL)) {
 		result = call->perform(call);
 	} else {

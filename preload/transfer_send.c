@@ -42,6 +42,7 @@ static ssize_t send_with_ledger(struct conn *conn, const struct send_call *call,
 			return -1;
 		}
 	}
+	ledger_note_cpu(&ledger_own(conn, ledger)->send_cpu);
 	announce(conn, ledger, call->bytes);
 	ssize_t result = call->perform(call);
 	account(conn, ledger, call->bytes, result);

@@ -94,10 +94,13 @@ _Static_assert(sizeof(struct session_memory) == 128, "cells start on a line");
 struct ledger_half {
 	_Atomic uint64_t sent;     /* by this side, since the connection began */
 	_Atomic uint32_t attached; /* generation of the slot once this side has stored its sums; 0 before */
-	_Atomic uint32_t waiting;  /* futex: this side's sender waits for room (1) or not (0) */
-	uint32_t padding_sent[12];
+	_Atomic uint32_t
+		waiting; /* futex: this side's sender waits until no more than so many bytes are unread; 0: it does not */
+	_Atomic uint32_t send_cpu; /* where it last sent, plus 1; 0: unknown */
+	uint32_t padding_sent[11];
 	_Atomic uint64_t consumed; /* by this side's application */
-	uint32_t padding_consumed[14];
+	_Atomic uint32_t read_cpu; /* where it last read, plus 1; 0: unknown */
+	uint32_t padding_consumed[13];
 };
 struct ledger_cell {
 	struct ledger_half half[2];
