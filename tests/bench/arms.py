@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from quiet import Quiet  # noqa: E402
 from support.helper import Helper  # noqa: E402  (the tests' helper: a private smacceld)
 
 BUILD = Path(os.environ.get("SMACCEL_BUILD", Path(__file__).resolve().parent.parent.parent / "build")).resolve()
@@ -120,6 +121,7 @@ class Treatment:
     def __init__(self):
         self.stack = contextlib.ExitStack()
         self.helper = self._bypass = None
+        self.quiet = Quiet(0)       # a new one for each workload
 
     def __enter__(self):
         self.helper = self.stack.enter_context(Helper())
@@ -155,19 +157,23 @@ class Treatment:
     def prefix(self, arm):
         return self.bypass.prefix() if arm.bypass else []
 
-    def redirected_bytes(self, arm):
-        return self.bypass.redirected_bytes() if arm.bypass else self.helper.totals()["redirected_bytes"]
-
     @contextlib.contextmanager
     def proved(self, arm, redirects):
         """with treatment.proved(arm, redirects) as seen: one run; fails if the counters deny the treatment.
 
-        redirects: the arms that redirect must do so (True), must not (False), may (None). seen["redirected_bytes"] and
-        seen["helper_cpu_ns"], the CPU time that the helper took, are there afterwards."""
-        before, cpu_before, seen = self.redirected_bytes(arm), cpu_time_ns(self.helper.pid), {}
+        redirects: the arms that redirect must do so (True), must not (False), may (None). seen has afterwards
+        "redirected_bytes", "pairs_armed" and "helper_cpu_ns", the CPU time that the helper took."""
+        before, seen = self.helper.totals(), {}
+        bypassed = self.bypass.redirected_bytes() if arm.bypass else 0
+        cpu_before = cpu_time_ns(self.helper.pid)
         yield seen
         seen["helper_cpu_ns"] = cpu_time_ns(self.helper.pid) - cpu_before
-        seen["redirected_bytes"] = redirected = self.redirected_bytes(arm) - before
+        after = self.helper.totals()
+        redirected = after["redirected_bytes"] - before["redirected_bytes"]
+        if arm.bypass:
+            redirected = self.bypass.redirected_bytes() - bypassed
+        seen["redirected_bytes"] = redirected
+        seen["pairs_armed"] = after["pairs_armed_total"] - before["pairs_armed_total"]
         if (arm.admit or arm.bypass) and redirects and redirected <= 0:
             raise Failed(f"{arm.name} redirected nothing")
         if redirected and (redirects is False or not (arm.admit or arm.bypass)):

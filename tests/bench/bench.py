@@ -18,6 +18,7 @@ from pathlib import Path
 import plots
 import report
 from arms import ARMS, BUILD, Failed, Treatment
+from quiet import Quiet
 from summary import summarize
 from workloads import QUICK, WORKLOADS
 
@@ -29,14 +30,17 @@ def parse_arguments():
     parser.add_argument("--group", default="", help="groups of workloads, separated by commas")
     parser.add_argument("--arms", default="", help="arms, separated by commas; plain is always among them")
     parser.add_argument("--rounds", type=int, help="palindromes a workload (10)")
-    parser.add_argument("--seconds", type=float, help="measured time of a run (0.25; servers more)")
+    parser.add_argument("--seconds", type=float, help="measured time of a run (0.2; servers more)")
+    parser.add_argument("--patience", type=float, default=0, metavar="S",
+                        help="seconds a workload to wait, in all, for moments when nothing else runs (0)")
+    parser.add_argument("--nice", type=int, default=0, metavar="N", help="priority of all arms and the helper, -20..19 (0)")
     parser.add_argument("--output", type=Path, default=BUILD / "bench", metavar="PREFIX",
                         help="PREFIX.json, PREFIX.md and PREFIX-*.svg are written (%(default)s)")
     parser.add_argument("--strict", action="store_true", help="a missed goal is a failure")
     parser.add_argument("--list", action="store_true", help="names workloads, groups and arms, and ends")
     options = parser.parse_args()
     options.rounds = options.rounds or (2 if options.quick else 10)
-    options.seconds = options.seconds or (0.4 if options.quick else 0.25)
+    options.seconds = options.seconds or (0.4 if options.quick else 0.2)
     return options
 
 
@@ -98,6 +102,7 @@ def measure_all(options, chosen, treatment):
             print(f"left out: {workload.name}: {reason}", file=sys.stderr)
             continue
         begun = time.monotonic()
+        treatment.quiet = Quiet(options.patience)
         try:
             arms = chosen_arms(options, workload)
             summary = summarize(workload, arms, measure(workload, arms, options, treatment))
@@ -105,6 +110,7 @@ def measure_all(options, chosen, treatment):
             print(f"FAILED: {workload.name}: {failure}", file=sys.stderr)
             failures.append(f"{workload.name}: {failure}")
             continue
+        summary["foreign_threads"] = round(treatment.quiet.foreign(), 2)
         summaries.append(summary)
         print(f"{number}/{len(chosen)} {workload.name}: {report.ratios_line(summary)} "
               f"({time.monotonic() - begun:.0f} s)", file=sys.stderr)
@@ -119,6 +125,7 @@ def main():
     chosen = chosen_workloads(options)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))     # 10,000 connections
+    os.nice(options.nice)
     with Treatment() as treatment:
         begun = time.time()
         summaries, failures = measure_all(options, chosen, treatment)

@@ -38,6 +38,7 @@ class Workload:
     goals: tuple = ()
     arms: tuple = ("plain", "auto")
     redirects: object = True    # the accelerated arms must redirect; False: must not; None: may
+    least_armed: int = 0    # pairs that a run must arm, where it may redirect
     sides: str = "both"     # under the shim: "both", "client", "server"
     seconds: float = 1      # times the seconds asked for
     rounds: int = 0         # at most so many; 0: as asked for

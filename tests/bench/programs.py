@@ -39,11 +39,17 @@ class Session:
         pass
 
     def round(self, order, seconds):
-        return [self.proved_run(ARMS[name], seconds) for name in order]
+        results = []
+        for name in order:
+            self.treatment.quiet.wait()
+            results.append(self.proved_run(ARMS[name], seconds))
+        return results
 
     def proved_run(self, arm, seconds):
         with self.treatment.proved(arm, self.workload.redirects) as seen:
             result = self.run(arm, seconds)
+        if arm.admit and seen["pairs_armed"] < self.workload.least_armed:
+            raise Failed(f"only {seen['pairs_armed']} pairs were armed ({arm.name})")
         return dict(result, arm=arm.name, **seen)
 
     def run(self, arm, seconds):

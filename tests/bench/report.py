@@ -54,9 +54,11 @@ def ratios_line(summary):
 
 
 def conditions(whole):
+    foreign = [summary["foreign_threads"] for summary in whole["workloads"]]
+    busy = f"; {max(foreign):.1f} other threads wanted a CPU at the worst workload" if foreign else ""
     return (f"{whole['rounds']} rounds (palindromes of the arms) of {whole['seconds']} s runs, servers longer; ratios to plain "
             f"TCP, median over the rounds: of a time less is better, of a rate more; Linux {whole['kernel']}, {whole['cpus']} "
-            f"CPUs, {whole['took_s']} s")
+            f"CPUs, {whole['took_s']} s{busy}")
 
 
 def terminal(whole):
@@ -106,7 +108,7 @@ def markdown(whole):
     lines += ["", *(f"FAILED: {text}" for text in whole["failures"]), "", "## Every arm", "",
               "max: of all runs; the other numbers are medians of the runs.", ""]
     for summary in whole["workloads"]:
-        lines += [f"### {summary['name']}", ""]
+        lines += [f"### {summary['name']}", "", f"Other threads that wanted a CPU as runs began: {summary['foreign_threads']}.", ""]
         lines += markdown_table(["arm", summary["measure"], "ratio", "95 %", "p99", "p99.9", "max", "CPU/op", "CPU ratio",
                                  "redirected", "helper's CPU"], list(detail_rows(summary)))
         lines.append("")

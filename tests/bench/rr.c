@@ -9,6 +9,7 @@
 
 #define EVENTS 256
 #define IDLE_TURNS 32
+#define WARM_UP_TURNS 48 /* of each connection, on average: time to be armed */
 #define REQUEST_BYTES_MAX (64u << 10)
 
 struct request {
@@ -49,8 +50,9 @@ static bool answered(struct client *client, int fd)
 	return client->got[fd] == client->request.answer_length;
 }
 
-/* One request under way on each connection until the time is over; then the last answers come in. Returns how many. */
-static size_t play(struct client *client, double seconds, struct samples *samples)
+/* One request under way on each connection until the time is over and `least` were answered; then the last answers come in.
+ * Returns how many. */
+static size_t play(struct client *client, double seconds, size_t least, struct samples *samples)
 {
 	uint64_t now = now_ns(), until = now + (uint64_t)(seconds * 1e9);
 	struct epoll_event events[EVENTS];
@@ -71,7 +73,7 @@ static size_t play(struct client *client, double seconds, struct samples *sample
 			if (samples)
 				samples_add(samples, now - client->begun_ns[fd]);
 			count++;
-			if (now < until)
+			if (now < until || count < least)
 				ask(client, fd, now);
 			else
 				open--;
@@ -185,15 +187,15 @@ int main(int argc, char **argv)
 	peers = port_h ? peers_elsewhere(argc, argv, port_h) : peers_start(argc, argv, 60);
 	client = client_open(&peers, port_h ? memcached_request(&peers, size) : echo_request(size),
 			     (int)argument(argc, argv, "connections", 1));
-	all = play(&client, peers.warm_up, NULL);
+	all = play(&client, peers.warm_up, (size_t)client.connections * WARM_UP_TURNS, NULL);
 	if (idle) {
 		alone.ns = allocate(SAMPLES_MAX, sizeof(*alone.ns));
-		all += play(&client, peers.seconds, &alone);
+		all += play(&client, peers.seconds, 0, &alone);
 		idle_fds = open_idle(&peers, &client.request, idle);
 		all += (size_t)idle * IDLE_TURNS;
 	}
 	begin = now_ns();
-	count = play(&client, peers.seconds, &samples);
+	count = play(&client, peers.seconds, 0, &samples);
 	elapsed = now_ns() - begin;
 	for (int i = 0; i < client.connections; i++)
 		must(close(client.fds[i]));

@@ -59,6 +59,7 @@ class Watching(Program):
 class WatchingSession(Session):
     def round(self, order, seconds):
         names = order[:len(order) // 2]
+        self.treatment.quiet.wait()
         with contextlib.ExitStack() as stack:
             seen = {name: stack.enter_context(self.treatment.proved(ARMS[name], self.workload.redirects)) for name in names}
             pairs = {name: self.start(ARMS[name]) for name in names}
