@@ -9,6 +9,10 @@
 
 #define READ_BYTES (256u << 10)
 #define SIZE_MAX_BYTES (1u << 20)
+#define STOP_SIGNAL SIGUSR1
+#define READS_MIN 32
+
+static volatile sig_atomic_t stop; /* of the writer */
 
 static void write_nonblocking(int fd, int epoll, const char *buffer, size_t bytes)
 {
@@ -19,24 +23,30 @@ static void write_nonblocking(int fd, int epoll, const char *buffer, size_t byte
 
 		if (sent < 0 && errno != EAGAIN)
 			die("send");
-		if (sent < 0)
-			must(epoll_wait(epoll, &event, 1, -1));
-		else
+		if (sent < 0 && epoll_wait(epoll, &event, 1, -1) < 0 && errno != EINTR)
+			die("epoll_wait");
+		if (sent > 0)
 			done += (size_t)sent;
 	}
 }
 
-/* Turns, then the stream, for its time. */
+static void on_stop(int number)
+{
+	(void)number;
+	stop = 1;
+}
+
+/* Turns, then the stream, until the reader has had its time (restarted calls: a send under way is finished). */
 static int produce(int argc, char **argv)
 {
 	size_t size = (size_t)argument(argc, argv, "size", 65536);
-	double seconds = argument(argc, argv, "warm-up", 0.1) + argument(argc, argv, "seconds", 1);
 	bool nonblocking = argument(argc, argv, "nonblocking", 0) != 0;
 	struct epoll_event event = { .events = EPOLLOUT };
-	int fd = peers_accept_one(argc, argv), epoll = must(epoll_create1(EPOLL_CLOEXEC));
+	int epoll = must(epoll_create1(EPOLL_CLOEXEC)), fd;
 	char *buffer = allocate(1, SIZE_MAX_BYTES);
-	uint64_t end;
 
+	signal(STOP_SIGNAL, on_stop);
+	fd = peers_accept_one(argc, argv);
 	for (int turns = (int)argument(argc, argv, "turns", 64); turns > 0; turns--) {
 		if (!read_message(fd, buffer, 1))
 			exit(1);
@@ -46,8 +56,7 @@ static int produce(int argc, char **argv)
 		must(fcntl(fd, F_SETFL, O_NONBLOCK));
 		must(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event));
 	}
-	end = now_ns() + (uint64_t)(seconds * 1e9);
-	while (now_ns() < end) {
+	while (!stop) {
 		if (nonblocking)
 			write_nonblocking(fd, epoll, buffer, size);
 		else
@@ -57,31 +66,36 @@ static int produce(int argc, char **argv)
 }
 
 struct seen {
-	uint64_t bytes, reads, all_bytes; /* all: the warm-up included */
+	uint64_t bytes, reads, all_bytes; /* all: those before and after the measured ones too */
 	double seconds;
 };
 
-static struct seen consume(int fd, double warm_up)
+/* Reads to the end of the stream, which comes some time after the writer was told to stop. */
+static struct seen consume(int fd, const struct peers *peers)
 {
 	char *buffer = allocate(1, READ_BYTES);
-	uint64_t measured_from = now_ns() + (uint64_t)(warm_up * 1e9), begin = 0, last;
+	uint64_t begin = 0, last, measured_from = now_ns() + (uint64_t)(peers->warm_up * 1e9);
 	struct seen seen = { 0 };
+	bool stopped = false;
+	ssize_t got;
 
-	for (;;) {
-		ssize_t got = must(recv(fd, buffer, READ_BYTES, 0));
-
-		last = now_ns();
-		if (!got)
-			break;
+	while ((got = must(recv(fd, buffer, READ_BYTES, 0))) > 0) {
 		seen.all_bytes += (uint64_t)got;
-		if (begin) {
-			seen.bytes += (uint64_t)got;
-			seen.reads++;
-		} else if (last >= measured_from) {
-			begin = last;
+		if (stopped)
+			continue;
+		last = now_ns();
+		if (!begin) {
+			if (last >= measured_from)
+				begin = last;
+			continue;
+		}
+		seen.bytes += (uint64_t)got;
+		seen.seconds = (double)(last - begin) / 1e9;
+		if (++seen.reads >= READS_MIN && seen.seconds >= peers->seconds) {
+			must(kill(peers->server, STOP_SIGNAL));
+			stopped = true;
 		}
 	}
-	seen.seconds = (double)(last - begin) / 1e9;
 	return seen;
 }
 
@@ -104,7 +118,7 @@ int main(int argc, char **argv)
 		if (!read_message(fd, &byte, 1))
 			return 1;
 	}
-	seen = consume(fd, peers.warm_up);
+	seen = consume(fd, &peers);
 	must(close(fd));
 	peers_stop(&peers);
 	if (!seen.reads || seen.seconds <= 0) {
