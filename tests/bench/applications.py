@@ -168,7 +168,10 @@ class ApplicationSession(Session):
         out, client_cpu_ns = finished(self.treatment.prefix(arm) + command,
                                       dict(self.treatment.environment(arm), PATH=APP_PATH), seconds * 10 + 60)
         server_cpu_ns = sum(tree_cpu_ns(server.process.pid) for server in servers) - before
-        result = self.app.result(out)
+        try:
+            result = self.app.result(out)
+        except (TypeError, ValueError, LookupError) as error:
+            raise Failed(f"{command}: no numbers: {out[-300:]}") from error
         self.rate = result["per_second"]
         if result.get("operations"):
             result["cpu_ns"] = (client_cpu_ns + server_cpu_ns) / result["operations"]
