@@ -90,6 +90,8 @@ struct conn *conn_open(int fd, bool accepted)
 	conn->spin_misses = 0;
 	conn->spin_skip = 0;
 	conn->given_away = 0;
+	conn->adopted = 0;
+	conn->owed_error = 0;
 	atomic_store(&conn->fds, 1);
 
 	uint32_t high = atomic_load_explicit(&conn_fd_high, memory_order_relaxed);

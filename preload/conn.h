@@ -46,7 +46,9 @@ struct conn {
 	_Atomic uint8_t lent;       /* a duplicate may be stuck in a stopped helper: close() must send FIN itself */
 	uint8_t spin_misses;        /* spins in a row that brought nothing */
 	uint8_t spin_skip;          /* occasions to spin that are still to be left out */
-	uint8_t padding[27];
+	_Atomic uint8_t adopted;    /* its fd came in a message: it may be in the sockhash, or not */
+	_Atomic uint8_t owed_error; /* an errno that the next call returns (transfer_send.c) */
+	uint8_t padding[25];
 };
 _Static_assert(sizeof(struct conn) == 128, "two lines a connection");
 /* The table. conn_table[fd] is 0 or an index into conns. Read with one load on the hot path. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Where fds end and are doubled: close, close_range, closefrom, shutdown, dup, dup2, dup3, fcntl.
+/* Where fds end and are doubled: close, fclose, close_range, closefrom, shutdown, dup, dup2, dup3, fcntl.
  *
  * The table forgets a number before the kernel does: afterwards another thread may have it already. The numbers of the shim's
  * own fds do not exist as far as the application can tell. A vfork child's numbers are its own but the table is
@@ -42,6 +42,23 @@ int wrap_close(int fd)
 		forget(fd);
 	}
 	return real_close(fd);
+}
+
+/* stdio closes inside libc. What it has buffered still goes out after the fd is forgotten, but not after a shutdown. */
+int wrap_fclose(FILE *stream)
+{
+	int saved = errno, fd = stream ? fileno(stream) : -1; /* -1: a stream without a file */
+
+	errno = saved;
+	if (conn_get(fd) && !fork_in_vfork_child()) {
+		fork_notice();
+		if (conn_fd_drop(fd)) {
+			fflush(stream);
+			real_shutdown(fd, SHUT_WR);
+		}
+		errno = saved;
+	}
+	return REAL(fclose)(stream);
 }
 
 /* True if an entry was forgotten for each tracked fd in the range; false if the caller is to call the real function

@@ -81,7 +81,9 @@ out:
 void lifecycle_give_away(struct conn *conn, int fd, enum sm_reason reason)
 {
 	atomic_store(&conn->given_away, 1);
-	lifecycle_make_plain(conn, fd, reason);
+	/* Others will read and write past this process's accounts: the peer must not trust them any more. */
+	if (!lifecycle_make_plain(conn, fd, reason))
+		ledger_detach(conn);
 }
 
 static int64_t now_ms(void)
