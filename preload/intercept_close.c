@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdio_ext.h>
 #include <sys/resource.h>
 
 #include "channel.h"
@@ -44,21 +45,28 @@ int wrap_close(int fd)
 	return real_close(fd);
 }
 
-/* stdio closes inside libc. What it has buffered still goes out after the fd is forgotten, but not after a shutdown. */
+/* stdio closes inside libc. What it has buffered goes out first: forgetting may shut the connection down. */
 int wrap_fclose(FILE *stream)
 {
 	int saved = errno, fd = stream ? fileno(stream) : -1; /* -1: a stream without a file */
+	int failure = 0;
 
 	errno = saved;
-	if (conn_get(fd) && !fork_in_vfork_child()) {
-		fork_notice();
-		if (conn_fd_drop(fd)) {
-			fflush(stream);
-			real_shutdown(fd, SHUT_WR);
-		}
-		errno = saved;
+	if (!conn_get(fd) || fork_in_vfork_child())
+		return REAL(fclose)(stream);
+	fork_notice();
+	if (__fpending(stream) > 0 && fflush(stream) != 0) {
+		failure = errno;
+		__fpurge(stream);
 	}
-	return REAL(fclose)(stream);
+	errno = saved;
+	forget(fd);
+	int result = REAL(fclose)(stream);
+	if (failure) {
+		errno = failure;
+		return EOF;
+	}
+	return result;
 }
 
 /* True if an entry was forgotten for each tracked fd in the range; false if the caller is to call the real function

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -30,13 +31,23 @@ struct zerocopy_question {
 
 /* MSG_TRUNC makes TCP count without copying; of redirected bytes it is ignored, so that they cannot be copied to nowhere
  * (fact 7). */
-bool queue_has_redirected(int fd)
+bool queue_begins_redirected(int fd)
 {
 	int saved = errno;
 	bool result = real_recv(fd, NULL, 1, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT) < 0 && errno == EFAULT;
 
 	errno = saved;
 	return result;
+}
+
+bool queue_has_redirected(int fd)
+{
+	struct pollfd poller = { .fd = fd, .events = POLLIN };
+	int saved = errno;
+	bool something = poll(&poller, 1, 0) == 1 && (poller.revents & (POLLIN | POLLERR)) == POLLIN;
+
+	errno = saved;
+	return something && queue_begins_redirected(fd);
 }
 
 /* One small buffer many times over, which stays in the cache. */

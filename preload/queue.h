@@ -8,8 +8,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Redirected bytes wait. One system call. */
+/* Redirected bytes wait. False also while an error waits on the socket: asking could take it. Two system calls. */
 bool queue_has_redirected(int fd);
+/* The same when it is known that something waits, in one of the queues: one system call. */
+bool queue_begins_redirected(int fd);
 /* How many, `limit` at the most; they are looked at one by one (a few GB/s). */
 int64_t queue_redirected_bytes(int fd, int64_t limit);
 /* How many bytes TCP's queue has, also behind redirected ones. Up to five system calls; mostly one. */

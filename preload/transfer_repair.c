@@ -127,7 +127,7 @@ static bool wait_for_more(const struct receive_call *call, const struct receive_
 	struct pollfd poller = { .fd = call->fd, .events = POLLRDHUP };
 	int timeout_ms = receive_timeout_ms(call->fd);
 
-	if (queue_has_redirected(call->fd) && queue_tcp_bytes(call->fd) > 0)
+	if (queue_begins_redirected(call->fd) && queue_tcp_bytes(call->fd) > 0)
 		return false;
 	return poll(&poller, 1, PEEK_STEP_MS) == 0 && !signals_interrupted(wait->ran, true) &&
 	       (timeout_ms < 0 || now_ms() < wait->started_ms + timeout_ms);

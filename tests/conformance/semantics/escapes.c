@@ -48,7 +48,10 @@ static void cancelled(struct pair *pair, int what)
 	pause_ms(SOON_MS);
 	if (what == RECEIVE_ALL) {
 		put(pair->a, "part");
-		pause_ms(SOON_MS);
+		for (int i = 0, bytes = 1; i < 500 && bytes > 0; i++) {
+			pause_ms(2);
+			ioctl(pair->b, FIONREAD, &bytes);
+		}
 	}
 	cancel_and_note("thread", thread);
 	if (first)
