@@ -90,6 +90,8 @@ struct conn *conn_open(int fd, bool accepted)
 	conn->announced = (struct spin_history){ 0 };
 	conn->readable = (struct spin_history){ 0 };
 	conn->given_away = 0;
+	conn->adopted = 0;
+	conn->owed_error = 0;
 	atomic_store(&conn->fds, 1);
 
 	uint32_t high = atomic_load_explicit(&conn_fd_high, memory_order_relaxed);

@@ -52,7 +52,9 @@ struct conn {
 	uint8_t pacing_off;         /* the reader was slow: not paced until it has once read everything */
 	_Atomic uint8_t given_away; /* another process may use the socket: close() must not shut it down */
 	_Atomic uint8_t lent;       /* a duplicate may be stuck in a stopped helper: close() must send FIN itself */
-	uint8_t padding[5];
+	_Atomic uint8_t adopted;    /* its fd came in a message: it may be in the sockhash, or not */
+	_Atomic uint8_t owed_error; /* an errno that the next call returns (transfer_send.c) */
+	uint8_t padding[3];
 	struct spin_history announced; /* waits for what the peer is sending, or reading, right now */
 	struct spin_history readable;  /* waits that SMACCEL_SPIN_US asks for */
 	uint64_t padding_two;

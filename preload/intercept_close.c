@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Where fds end and are doubled: close, close_range, closefrom, shutdown, dup, dup2, dup3, fcntl.
+/* Where fds end and are doubled: close, fclose, close_range, closefrom, shutdown, dup, dup2, dup3, fcntl.
  *
  * The table forgets a number before the kernel does: afterwards another thread may have it already. The numbers of the shim's
  * own fds do not exist as far as the application can tell. A vfork child's numbers are its own but the table is
@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdio_ext.h>
 #include <sys/resource.h>
 
 #include "channel.h"
@@ -42,6 +43,30 @@ int wrap_close(int fd)
 		forget(fd);
 	}
 	return real_close(fd);
+}
+
+/* stdio closes inside libc. What it has buffered goes out first: forgetting may shut the connection down. */
+int wrap_fclose(FILE *stream)
+{
+	int saved = errno, fd = stream ? fileno(stream) : -1; /* -1: a stream without a file */
+	int failure = 0;
+
+	errno = saved;
+	if (!conn_get(fd) || fork_in_vfork_child())
+		return REAL(fclose)(stream);
+	fork_notice();
+	if (__fpending(stream) > 0 && fflush(stream) != 0) {
+		failure = errno;
+		__fpurge(stream);
+	}
+	errno = saved;
+	forget(fd);
+	int result = REAL(fclose)(stream);
+	if (failure) {
+		errno = failure;
+		return EOF;
+	}
+	return result;
 }
 
 /* True if an entry was forgotten for each tracked fd in the range; false if the caller is to call the real function

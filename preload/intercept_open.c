@@ -7,6 +7,7 @@
 
 #include "fork.h"
 #include "lifecycle.h"
+#include "readable.h"
 
 /* 32 MiB: more than a direction may have redirected and unread. */
 #define DRAIN_READS_MAX 2048
@@ -80,12 +81,15 @@ static void drain(int fd)
 static int connect_again(struct conn *conn, int fd, const struct sockaddr *address, socklen_t length)
 {
 	/* AF_UNSPEC dissolves the connection; the socket can make a new one then, which is none of ours yet. */
-	bool dissolves = address && length >= sizeof(address->sa_family) && address->sa_family == AF_UNSPEC;
+	bool dissolves = length >= sizeof(address->sa_family) && readable_bytes(address, sizeof(address->sa_family)) &&
+			 address->sa_family == AF_UNSPEC;
 
 	if (!dissolves)
 		return real_connect(fd, address, length);
-	if (!lifecycle_make_plain(conn, fd, REASON_OPTION))
+	if (!lifecycle_make_plain(conn, fd, REASON_OPTION)) {
 		drain(fd);
+		(void)lifecycle_make_plain(conn, fd, REASON_OPTION);
+	}
 	int result = real_connect(fd, address, length);
 	if (result == 0)
 		intercept_forget_stale(fd);

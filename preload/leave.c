@@ -81,7 +81,9 @@ out:
 void lifecycle_give_away(struct conn *conn, int fd, enum sm_reason reason)
 {
 	atomic_store(&conn->given_away, 1);
-	lifecycle_make_plain(conn, fd, reason);
+	/* Others will read and write past this process's accounts: the peer must not trust them any more. */
+	if (!lifecycle_make_plain(conn, fd, reason))
+		ledger_detach(conn);
 }
 
 static int64_t now_ms(void)
@@ -118,13 +120,21 @@ void lifecycle_before_exec(void)
 /* TCP answers close() with unread data by a reset, so that the peer learns of it; of redirected bytes the kernel knows
  * nothing then (fact 20). SO_LINGER with 0 gives the same reset. Only while the file is this process's alone: for others it
  * stays open, and keeps its options. */
-static void reset_if_unread(int fd)
+static bool reset_if_unread(int fd)
 {
 	const struct linger reset = { .l_onoff = 1, .l_linger = 0 };
 	char byte;
 
-	if (real_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1)
-		real_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	return real_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1 &&
+	       real_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0;
+}
+
+/* The reset that close() does not give while a stopped helper has a duplicate. */
+static void reset_now(int fd)
+{
+	const struct sockaddr nothing = { .sa_family = AF_UNSPEC };
+
+	real_connect(fd, &nothing, sizeof(nothing));
 }
 
 bool lifecycle_closing(struct conn *conn, int fd)
@@ -140,15 +150,17 @@ bool lifecycle_closing(struct conn *conn, int fd)
 	if (channel_abandon(cell, conn->index, generation, &lent) && lent)
 		atomic_store(&conn->lent, 1);
 	bool alone = !atomic_load(&conn->given_away) && conn->fork_count == fork_count();
-	if (alone && in_sockhash(conn_state(conn)) && endpoint_cookie(fd) == conn->cookie)
-		reset_if_unread(fd);
+	bool resets =
+		alone && in_sockhash(conn_state(conn)) && endpoint_cookie(fd) == conn->cookie && reset_if_unread(fd);
 	ledger_detach(conn);
 	send_retire(conn);
 	/* Only while nobody else can be using the connection: shutdown() would reach them too. */
 	bool must_shut_down =
 		alone && atomic_load(&conn->lent) && atomic_load(&cell->word) == cell_word(generation, CELL_ABANDONED);
+	if (must_shut_down && resets)
+		reset_now(fd);
 	lifecycle_quiet_end(quiet);
-	return must_shut_down;
+	return must_shut_down && !resets;
 }
 
 void lifecycle_forked(void)

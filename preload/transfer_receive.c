@@ -54,6 +54,12 @@ ssize_t transfer_receive(struct conn *conn, const struct receive_call *call)
 	else
 		result = call->perform(call);
 
+	/* What a send took from the socket comes when there are no more bytes, as TCP has it. */
+	int owed = __builtin_expect(result == 0, 0) ? transfer_take_owed_error(conn) : 0;
+	if (owed) {
+		errno = owed;
+		result = -1;
+	}
 	/* Another generation: the application closed it meanwhile, these bytes are no longer of this connection. */
 	if (result > 0 && !(call->flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB)) &&
 	    atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)

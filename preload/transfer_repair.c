@@ -10,12 +10,14 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/time.h>
 #include <time.h>
 
 #include "config.h"
 #include "endpoint.h"
+#include "queue.h"
 #include "signals.h"
 #include "spin.h"
 #include "transfer_internal.h"
@@ -55,12 +57,17 @@ static bool same_connection(struct conn *conn, uint32_t generation, int fd)
 	return transfer_fd_is(fd, conn, generation) && (conn->cookie == 0 || endpoint_cookie(fd) == conn->cookie);
 }
 
-/* An error waits on the socket: it is the next call's, a further receive of this one would take it away. */
-static bool has_error(int fd)
+/* An error waits on the socket: it is the next call's, a further receive of this one would take it away. Or what comes next
+ * is behind the urgent mark, at which TCP ends a receive. */
+static bool must_end(int fd)
 {
-	struct pollfd poller = { .fd = fd };
+	struct pollfd poller = { .fd = fd, .events = POLLPRI };
+	int mark = 0;
 
-	return real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLERR);
+	if (real_poll(&poller, 1, 0) != 1)
+		return false;
+	return (poller.revents & POLLERR) ||
+	       ((poller.revents & POLLPRI) && real_ioctl(fd, SIOCATMARK, &mark) == 0 && mark);
 }
 
 /* SO_RCVTIMEO in ms; -1: none. */
@@ -115,14 +122,28 @@ static enum wait_result wait_readable(int fd, const struct receive_wait *wait)
 }
 
 /* What is there is less than a MSG_PEEK | MSG_WAITALL wants, and makes poll() say "readable" all the while. True when it
- * is worth another look. */
+ * is worth another look: not when more is there, behind the redirected bytes, where no peek reaches. */
 static bool wait_for_more(const struct receive_call *call, const struct receive_wait *wait)
 {
 	struct pollfd poller = { .fd = call->fd, .events = POLLRDHUP };
 	int timeout_ms = receive_timeout_ms(call->fd);
 
+	if (queue_begins_redirected(call->fd) && queue_tcp_bytes(call->fd) > 0)
+		return false;
 	return real_poll(&poller, 1, PEEK_STEP_MS) == 0 && !signals_interrupted(wait->ran, true) &&
 	       (timeout_ms < 0 || now_ms() < wait->started_ms + timeout_ms);
+}
+
+/* An end whose fd came in a message, on which nothing waits, is in no sockhash: plain TCP from now on. */
+static void let_go(struct conn *conn, int fd)
+{
+	int saved = errno;
+
+	if (atomic_load_explicit(&conn->adopted, memory_order_relaxed) && !must_end(fd) && !queue_may_be_joined(fd)) {
+		atomic_store(&conn->touched, 0);
+		conn_state_set(conn, CONN_REFUSED, REASON_PASSED_FD);
+	}
+	errno = saved;
 }
 
 /* A blocking receive in which this thread never sleeps in recv. */
@@ -145,13 +166,14 @@ static ssize_t receive_polling(struct conn *conn, const struct receive_call *cal
 		if (result > 0) {
 			done += (size_t)result;
 			wait->any_handler = true;
-			if (!all || done >= call->bytes || has_error(call->fd) ||
+			if (!all || done >= call->bytes || must_end(call->fd) ||
 			    !transfer_fd_is(call->fd, conn, generation))
 				return (ssize_t)done;
 			continue;
 		}
 		if (result == 0 || errno != EAGAIN)
 			return done ? (ssize_t)done : result;
+		let_go(conn, call->fd);
 		if (!blocks && ((call->flags & MSG_DONTWAIT) || transfer_fd_nonblocking(call->fd))) {
 			errno = EAGAIN;
 			return done ? (ssize_t)done : -1;
@@ -159,7 +181,7 @@ static ssize_t receive_polling(struct conn *conn, const struct receive_call *cal
 		blocks = true;
 		enum wait_result waited = wait_readable(call->fd, wait);
 		if (waited == WAIT_AGAIN && same_connection(conn, generation, call->fd) &&
-		    !(done && has_error(call->fd)))
+		    !(done && must_end(call->fd)))
 			continue;
 		errno = waited == WAIT_TIMED_OUT ? EAGAIN : EINTR;
 		return done ? (ssize_t)done : -1;
@@ -224,7 +246,8 @@ static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *ca
 	return receive_polling(conn, call, &wait);
 }
 
-/* Passed bytes may wait behind the redirected ones of a short read (fact 2). */
+/* Passed bytes may wait behind the redirected ones of a short read (fact 2). The ledger spares a look when it says that
+ * these bytes are all; less than that it says when the peer sends past its wrappers. */
 static ssize_t top_up(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger, size_t done)
 {
 	uint32_t state = conn_state(conn), generation = atomic_load(&conn->generation);
@@ -233,17 +256,29 @@ static ssize_t top_up(struct conn *conn, const struct receive_call *call, struct
 	if (state != CONN_JOINED && state != CONN_ARMED && state != CONN_PINNED && state != CONN_LEAVING)
 		return (ssize_t)done;
 	for (int i = 0; i < TOP_UPS_MAX && done < call->bytes; i++) {
-		if (ledger && ledger_unread_in(conn, ledger) <= (int64_t)done)
+		if (ledger && ledger_unread_in(conn, ledger) == (int64_t)done)
 			break;
-		if (has_error(call->fd) || !transfer_fd_is(call->fd, conn, generation))
+		if (must_end(call->fd) || !transfer_fd_is(call->fd, conn, generation))
 			break;
 		ssize_t more = receive_now(call, done);
+		if (more < 0)
+			let_go(conn, call->fd);
 		if (more <= 0)
 			break;
 		done += (size_t)more;
 	}
 	errno = saved;
 	return (ssize_t)done;
+}
+
+/* MSG_PEEK | MSG_TRUNC asks for the length of what waits, TCP's queue behind the redirected bytes included. */
+static ssize_t whole_length(const struct receive_call *call, ssize_t result)
+{
+	if (result <= 0 || !(call->flags & MSG_PEEK) || (size_t)result >= call->bytes ||
+	    !queue_has_redirected(call->fd))
+		return result;
+	int64_t whole = result + queue_tcp_bytes(call->fd);
+	return (uint64_t)whole < call->bytes ? whole : (ssize_t)call->bytes;
 }
 
 static ssize_t perform_scratch(const struct receive_call *call)
@@ -267,7 +302,7 @@ static ssize_t receive_truncated(struct conn *conn, const struct receive_call *c
 
 	if (memory == MAP_FAILED)
 		return -1; /* ENOMEM */
-	ssize_t result = transfer_receive_repaired(conn, &scratch, ledger);
+	ssize_t result = whole_length(call, transfer_receive_repaired(conn, &scratch, ledger));
 	int saved = errno;
 	munmap(memory, bytes);
 	errno = saved;

@@ -128,7 +128,7 @@ static void set_lowat(void *fd)
 
 static void set_timeout(void *fd)
 {
-	struct timeval timeout = { .tv_usec = 50000 };
+	struct timeval timeout = { .tv_usec = 900000 };
 
 	setsockopt(*(int *)fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 }
