@@ -45,6 +45,14 @@ void arm_expired(struct loop_timer *timer);
 void leave_expired(struct loop_timer *timer);
 void leave_session_closed(struct helper *helper, uint64_t session_id);
 void leave_refuse_all(struct helper *helper);
+/* Pins the pair, and takes it out as soon as it is drained, for which nobody waits. The owners of its ends find `told` in
+ * their cells; keep_offer: whether an end stays known as an offer. */
+void leave_unwaited(struct helper *helper, struct slot *slot, enum sm_reason reason, enum sm_reason told,
+		    const bool keep_offer[SM_SIDES]);
+
+/* ---- withdraw.c ---- */
+/* The sweep looks at a slot: does it still pay? */
+void withdraw_consider(struct helper *helper, struct slot *slot);
 
 /* ---- retire.c ---- */
 /* The end's socket left the sockhash by itself: it was closed or reset. Frees the slot when nobody is left in it. */

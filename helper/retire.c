@@ -172,6 +172,7 @@ void retire_sweep_expired(struct loop_timer *timer)
 
 		slots_rotate(helper->slots);
 		retire_check(helper, slot);
+		withdraw_consider(helper, slot);
 	}
 	if (slots_used(helper->slots)) /* else the loop sleeps until something happens */
 		retire_sweep_start(helper);

@@ -90,6 +90,7 @@ struct conn *conn_open(int fd, bool accepted)
 	conn->announced = (struct spin_history){ 0 };
 	conn->readable = (struct spin_history){ 0 };
 	conn->given_away = 0;
+	conn->admission = (struct admission){ 0 };
 	atomic_store(&conn->fds, 1);
 
 	uint32_t high = atomic_load_explicit(&conn_fd_high, memory_order_relaxed);

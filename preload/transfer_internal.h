@@ -11,9 +11,6 @@
 #include "threads.h"
 #include "transfer.h"
 
-/* A single read or write of this size counts like a turn: bulk pays too. */
-#define TRANSFER_LARGE_BYTES 16384
-
 /* Asked each time, never cached: another process may share the file description. */
 static inline bool transfer_fd_nonblocking(int fd)
 {

@@ -32,7 +32,7 @@ static void account(struct conn *conn, struct ledger_cell *ledger, size_t bytes)
 	else
 		atomic_fetch_add_explicit(&conn->received, bytes, memory_order_relaxed);
 	conn->last_was_receive = 1;
-	if (bytes >= TRANSFER_LARGE_BYTES)
+	if (bytes >= ADMISSION_LARGE_BYTES)
 		conn->turns++;
 }
 
