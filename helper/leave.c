@@ -33,7 +33,9 @@
 #define LEAVES_PER_TURN 64
 /* Nobody waits: a reader that is slow to drain is asked after at longer and longer intervals. */
 #define UNWAITED_MAX_NS (2 * LOOP_NS_PER_S)
+#define UNWAITED_POLL_NS (200 * LOOP_NS_PER_US)
 #define UNWAITED_POLL_MAX_NS (32 * LOOP_NS_PER_MS)
+#define UNWAITED_POLLS_DOUBLE 8
 /* Threads asleep inside must look so this often in a row (proof_inside()). */
 #define CALM_POLLS 4
 #define PIN_BOTH 3u
@@ -44,6 +46,7 @@ struct leave {
 	uint32_t cell, generation; /* of the requester */
 	uint32_t slot, slot_generation;
 	uint32_t calm_polls; /* in a row */
+	uint32_t polls;
 	enum sm_reason reason;
 	enum sm_reason told; /* what the owners' cells say */
 	bool keep_offer[SM_SIDES];
@@ -267,7 +270,8 @@ void leave_expired(struct loop_timer *timer)
 			free(leave);
 			continue;
 		}
-		if (!leave->session_id && leave->calm_polls == 0 && leave->poll_ns < UNWAITED_POLL_MAX_NS)
+		if (!leave->session_id && ++leave->polls % UNWAITED_POLLS_DOUBLE == 0 &&
+		    leave->poll_ns < UNWAITED_POLL_MAX_NS)
 			leave->poll_ns *= 2;
 		leave_add(pairing, leave, now_ns);
 	}
@@ -337,7 +341,7 @@ void leave_unwaited(struct helper *helper, struct slot *slot, enum sm_reason rea
 {
 	struct leave leave = {
 		.give_up_ns = loop_now_ns() + UNWAITED_MAX_NS,
-		.poll_ns = POLL_NS,
+		.poll_ns = UNWAITED_POLL_NS,
 		.slot = slot->index,
 		.slot_generation = slot->shared->generation,
 		.reason = reason,

@@ -24,8 +24,9 @@ struct pairing {
 /* ---- pairing.c ---- */
 /* Sets and clears status bits in the cell of the end's owner, if it has one. */
 void pairing_notify(struct helper *helper, const struct registry_end *end, uint32_t clear, uint32_t set);
-/* The same with a reason, for an end that was taken out: CELL_TAKEN_OUT. */
-void pairing_notify_taken_out(struct helper *helper, const struct registry_end *end, enum sm_reason reason);
+/* The same with a reason, for an end that was taken out of that slot: CELL_TAKEN_OUT. */
+void pairing_notify_taken_out(struct helper *helper, const struct registry_end *end, const struct slot *slot,
+			      enum sm_reason reason);
 /* Adds an end for the owner, charged to its session's user. NULL: quota or memory. */
 struct registry_end *pairing_end_add(struct helper *helper, struct session *session, const struct registry_key *key,
 				     uint32_t cell, uint32_t generation);

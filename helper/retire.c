@@ -52,8 +52,8 @@ void retire_take_out(struct helper *helper, struct registry_end *end, enum sm_re
 
 	datapath_remove(helper->datapath, end->cookie); /* -ENOENT: closed at this moment */
 	leave_place(slot, end);
+	pairing_notify_taken_out(helper, end, slot, reason);
 	registry_unjoin(helper->registry, end);
-	pairing_notify_taken_out(helper, end, reason);
 	if (reason == REASON_LONELY && end->lonely_times < UINT8_MAX)
 		end->lonely_times++;
 	if (!end->owner.session_id || !keep_offer)

@@ -31,7 +31,7 @@ void admission_armed(struct admission *admission, uint32_t turns, uint32_t now_m
 {
 	admission->changed_ms = now_ms;
 	admission->wants_out = 0;
-	admission->spills = 0;
+	admission->spills = admission->pauses = 0;
 	if (admission->was_armed)
 		return;
 	admission->was_armed = true;
@@ -122,8 +122,8 @@ bool admission_ask(struct admission *admission, uint32_t base, uint32_t turns, u
 
 	if (turns >= wanted)
 		return true;
-	if (!admission->is_held_back) {
-		admission->is_held_back = true;
+	if (!(admission->learnt & LEARNT_HELD_BACK)) {
+		admission->learnt |= LEARNT_HELD_BACK;
 		do {
 			next = destination_arrived(word, destination, &passes);
 		} while (next != word && !atomic_compare_exchange_weak(entry, &word, next));
@@ -147,17 +147,17 @@ static void judge(uint32_t destination, bool paid)
 
 void admission_judge_unmatched(struct admission *admission)
 {
-	if (admission->destination == 0 || admission->is_unmatched)
+	if (admission->destination == 0 || (admission->learnt & LEARNT_UNMATCHED))
 		return;
-	admission->is_unmatched = true;
+	admission->learnt |= LEARNT_UNMATCHED;
 	judge(admission->destination, false);
 }
 
 void admission_judge_end(struct admission *admission, uint32_t turns)
 {
-	if (admission->destination == 0 || admission->is_judged)
+	if (admission->destination == 0 || (admission->learnt & LEARNT_END))
 		return;
-	admission->is_judged = true;
+	admission->learnt |= LEARNT_END;
 	if (admission->was_armed)
 		judge(admission->destination, turns - admission->armed_at_turn >= ADMISSION_PAID_TURNS);
 	else

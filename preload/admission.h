@@ -43,6 +43,12 @@
 #define ADMISSION_LONG_STAY_MS 200u  /* a stay of this length takes a setback back */
 #define ADMISSION_LEVEL_MAX 5u
 
+enum admission_learnt {
+	LEARNT_HELD_BACK = 1 << 0, /* it came with the usual number of turns, and did not offer */
+	LEARNT_UNMATCHED = 1 << 1, /* its peer had not offered for many turns */
+	LEARNT_END = 1 << 2,       /* whether it paid */
+};
+
 /* The part of a connection. Written by whoever is in a call on it, without a lock: a lost count is only a count. */
 struct admission {
 	uint32_t destination;   /* 0: not asked for yet */
@@ -53,10 +59,10 @@ struct admission {
 	uint8_t setbacks;
 	uint8_t wants_out; /* enum sm_reason: to be withdrawn at the next call, because of that; or 0 */
 	uint8_t spills;    /* sends that found no room since it was armed */
+	uint8_t pauses;    /* taken while it was leaving */
 	bool was_armed;    /* once, at least */
-	bool is_held_back; /* its destination does not pay: counted already */
-	bool is_unmatched; /* judged so: its peer had not offered for many turns */
-	bool is_judged;    /* for good */
+	uint8_t learnt;    /* enum admission_learnt: what it told its destination's word already */
+	bool is_unsettled; /* its accounts are still those of a stay that is over (withdraw.c) */
 };
 
 /* One send. True at the end of a window that was a stream of small writes. */

@@ -198,7 +198,8 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 		lifecycle_joining_end(conn, generation, before, REASON_BLOCKED_READER);
 		return;
 	}
-	ledger_detach(conn); /* of an earlier stay, if a thread was inside when that ended */
+	if (cell)
+		lifecycle_accounts_settle(conn, cell);
 	wire_header_init(&message.header, WIRE_JOIN, sizeof(message), conn->index, generation & CELL_GENERATION_MASK);
 	message.cookie = conn->cookie;
 	message.sent_bytes = conn->sent;
@@ -283,7 +284,7 @@ void lifecycle_step(struct conn *conn, int fd, bool may_join)
 		uint32_t state = conn_state(conn);
 
 		if (conn->admission.wants_out) {
-			lifecycle_withdraw(conn);
+			lifecycle_withdraw(conn, fd);
 			state = conn_state(conn);
 		}
 		if (state == CONN_WATCHING || state == CONN_LEFT)

@@ -37,8 +37,9 @@ static inline bool lifecycle_due(const struct conn *conn)
 		return (status & CELL_TAKEN_OUT) || conn->admission.wants_out ||
 		       (!atomic_load_explicit(&((struct conn *)conn)->ledger, memory_order_relaxed) && cell &&
 			cell->ledger_id);
-	case CONN_PINNED:
 	case CONN_LEAVING:
+		return (status & CELL_TAKEN_OUT) || conn->admission.wants_out;
+	case CONN_PINNED:
 		return (status & CELL_TAKEN_OUT) != 0;
 	default:
 		return false;

@@ -29,8 +29,10 @@ void lifecycle_joining_end(struct conn *conn, uint32_t generation, enum conn_sta
 void lifecycle_retire(struct conn *conn);
 
 /* withdraw.c: acts on admission.wants_out; and takes notice of CELL_TAKEN_OUT. */
-void lifecycle_withdraw(struct conn *conn);
+void lifecycle_withdraw(struct conn *conn, int fd);
 void lifecycle_taken_out(struct conn *conn, struct memory_cell *cell);
+/* Within CONN_JOINING, nobody inside: the accounts after a stay, as the kernel counts. */
+void lifecycle_accounts_settle(struct conn *conn, const struct memory_cell *cell);
 
 /* Nothing between these two is a cancellation point; errno is kept. */
 struct lifecycle_quiet {
