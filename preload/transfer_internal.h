@@ -40,6 +40,15 @@ static inline uint32_t transfer_enter(struct conn *conn)
 	return previous;
 }
 
+/* After transfer_enter(). NULL also while another thread's join takes longer than transfer_enter() waits: it may be moving
+ * the accounts, and what goes past the ledger meanwhile is added up in the end. */
+static inline struct ledger_cell *transfer_ledger(struct conn *conn)
+{
+	if (__builtin_expect(conn_state(conn) == CONN_JOINING, 0))
+		return NULL;
+	return atomic_load_explicit(&conn->ledger, memory_order_acquire);
+}
+
 /* Fills `out` (room for `capacity`) with the part of `in` that starts `skip` bytes in and is at most `limit` long.
  * Returns the number of iovecs. */
 size_t transfer_iov_window(const struct iovec *in, size_t count, size_t skip, size_t limit, struct iovec *out,

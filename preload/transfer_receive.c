@@ -44,7 +44,7 @@ ssize_t transfer_receive(struct conn *conn, const struct receive_call *call)
 		lifecycle_step(conn, call->fd, true);
 
 	uint32_t previous = transfer_enter(conn);
-	struct ledger_cell *ledger = atomic_load_explicit(&conn->ledger, memory_order_acquire);
+	struct ledger_cell *ledger = transfer_ledger(conn);
 	ssize_t result = -1;
 
 	if (!transfer_fd_is(call->fd, conn, generation))

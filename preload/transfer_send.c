@@ -62,7 +62,7 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 		lifecycle_step(conn, call->fd, !conn->last_was_receive);
 
 	uint32_t previous = transfer_enter(conn);
-	struct ledger_cell *ledger = atomic_load_explicit(&conn->ledger, memory_order_acquire);
+	struct ledger_cell *ledger = transfer_ledger(conn);
 	ssize_t result = -1;
 
 	if (!transfer_fd_is(call->fd, conn, generation)) {
