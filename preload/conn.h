@@ -15,6 +15,7 @@
 
 #include "../helper/wire/memory.h"
 #include "../helper/wire/reason.h"
+#include "admission.h"
 
 #define CONN_FD_MAX (1u << 20) /* higher fds are never tracked */
 
@@ -57,9 +58,10 @@ struct conn {
 	uint8_t padding[3];
 	struct spin_history announced; /* waits for what the peer is sending, or reading, right now */
 	struct spin_history readable;  /* waits that SMACCEL_SPIN_US asks for */
-	uint64_t padding_two;
+	struct admission admission;
+	uint8_t padding_two[48];
 };
-_Static_assert(sizeof(struct conn) == 128, "two lines a connection");
+_Static_assert(sizeof(struct conn) == 192, "three lines a connection");
 /* The table. conn_table[fd] is 0 or an index into conns. Read with one load on the hot path. */
 extern _Atomic uint32_t *conn_table;
 extern struct conn *conns;
