@@ -62,7 +62,7 @@ struct memory_cell {
 	uint32_t ledger_cell; /* index in that ledger */
 	uint32_t side;        /* 0 or 1: which side this process's end is, in slot and ledger */
 	uint32_t slot;
-	_Atomic uint32_t reader; /* shim only: tid asleep in recv on this armed end, shared with forked children */
+	_Atomic uint32_t reader; /* shim only: who is in a receive (preload/reader.h), shared with forked children */
 	/* helper -> shim, with TAKEN_OUT: bytes of the stay that ends, sent and received, which TCP knows nothing of */
 	uint64_t redirected_out, redirected_in;
 	uint32_t padding_one[4];
