@@ -13,10 +13,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from support.fixtures import *  # noqa: E402,F401,F403
-from support.program import EAGER, PLAIN  # noqa: E402
+from support.helper import Helper  # noqa: E402
+from support.program import EAGER, PLAIN, Arm  # noqa: E402
 
 from stage import PR_SET_CHILD_SUBREAPER, Stage  # noqa: E402
 
+MIXED = Arm("mixed", "eager")
+MIXED_BOUND = 100_000  # bytes unread that may have been redirected: a write or two
 ROWS = pytest.StashKey()
 
 
@@ -49,35 +52,51 @@ def long(request):
 class Compare:
     """compare(workload, redirected=N): the workload in each arm. Its results must be equal, and at least N bytes redirected.
 
-    redirected: a number, or a function of the result. 0 says that nothing need be redirected (a server whose sockets are
-    inherited over exec, say); then the test says why.
+    redirected: a number, a function of the result, or a dict of these by arm. 0 says that nothing need be redirected (a server
+    whose sockets are inherited over exec, say); then the test says why.
+    In the long form there is one arm more: mixed, eager with a small bound, where redirected and passed bytes follow each other
+    all the time.
     """
 
-    def __init__(self, name, helper, rows):
+    def __init__(self, name, helper, mixed_helper, rows):
         self.name = name
         self.helper = helper
+        self.mixed_helper = mixed_helper
         self.rows = rows
 
-    def _run(self, workload, arm):
+    def _run(self, workload, arm, helper):
         begun = time.monotonic()
-        with self.helper.counting() as grown, Stage(arm, self.helper.socket) as stage:
+        with helper.counting() as grown, Stage(arm, helper.socket) as stage:
             result = workload(stage)
         self.rows.append(f"suite {self.name} {arm}: {time.monotonic() - begun:.1f} s, redirected {grown['redirected_bytes']} bytes "
                          f"in {grown['redirected_msgs']} messages, passed {grown['passed_bytes']}, armed {grown['pairs_armed_total']}")
-        return result, grown
+        return result, grown["redirected_bytes"]
 
     def __call__(self, workload, redirected, arms=(EAGER,)):
-        plain, grown = self._run(workload, PLAIN)
-        assert plain is not None and grown["redirected_bytes"] == 0, "something else uses this helper"
-        for arm in arms:
-            seen, grown = self._run(workload, arm)
+        wanted = redirected if isinstance(redirected, dict) else dict.fromkeys(arms, redirected)
+        plain, moved = self._run(workload, PLAIN, self.helper)
+        assert plain is not None and moved == 0, "something else uses this helper"
+        runs = [(arm, self.helper, least) for arm, least in wanted.items()]
+        if self.mixed_helper:
+            runs.append((MIXED, self.mixed_helper, min(1, wanted.get(EAGER, 0)) if not callable(wanted.get(EAGER)) else 1))
+        for arm, helper, least in runs:
+            seen, moved = self._run(workload, arm, helper)
             assert seen == plain, f"differs under {arm}"
-            wanted = redirected(seen) if callable(redirected) else redirected
-            assert grown["redirected_bytes"] >= wanted, \
-                f"{arm}: {grown['redirected_bytes']} bytes redirected instead of {wanted}\n{self.helper.explain()}"
+            least = least(seen) if callable(least) else least
+            assert moved >= least, f"{arm}: {moved} bytes redirected instead of {least}\n{helper.explain()}"
         return plain
 
 
+@pytest.fixture(scope="module")
+def mixed_helper(request, root_only):
+    if not request.config.getoption("--long"):
+        yield None
+        return
+    with Helper("--test-bound", MIXED_BOUND) as running:
+        yield running
+
+
 @pytest.fixture
-def compare(request, helper):
-    return Compare(f"{request.module.__name__.removeprefix('test_')} {request.node.name}", helper, request.config.stash[ROWS])
+def compare(request, helper, mixed_helper):
+    name = f"{request.module.__name__.removeprefix('test_')} {request.node.name}"
+    return Compare(name, helper, mixed_helper, request.config.stash[ROWS])

@@ -23,4 +23,4 @@ def transfer(options, size):
 @pytest.mark.parametrize("way", WAYS)
 def test_iperf(compare, long, way):
     size = (2 << 30) if long else (64 << 20)
-    compare(transfer(WAYS[way], size), redirected=0.1 * size, arms=(EAGER, auto(1)) if way == "up" else (EAGER,))
+    compare(transfer(WAYS[way], size), redirected=0.02 * size, arms=(EAGER, auto(1)) if way == "up" else (EAGER,))

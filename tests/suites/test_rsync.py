@@ -43,4 +43,4 @@ def transfers(files, size):
 
 def test_rsync_daemon(compare, long):
     size = 500_000_000 if long else 20_000_000
-    compare(transfers(50, size), redirected=0.5 * size)
+    compare(transfers(50, size), redirected=0.02 * size)

@@ -55,4 +55,4 @@ def transfers(size):
 
 def test_samba(compare, long):
     size = 500_000_000 if long else 10_000_000
-    compare(transfers(size), redirected=size)
+    compare(transfers(size), redirected=0.02 * size)
