@@ -33,11 +33,15 @@ static void parse_admit(const char *setting)
 		config.eager = true;
 		return;
 	}
+	if (strcmp(setting, "never") == 0) {
+		config.never = true;
+		return;
+	}
 	unsigned long turns = strtoul(setting, &end, 10);
 	if (*setting >= '0' && *setting <= '9' && *end == '\0' && turns <= TURNS_MAX)
 		config.admit_turns = (uint32_t)turns;
 	else
-		log_error("SMACCEL_ADMIT=%s is not auto, eager or a number of turns: auto it is", setting);
+		log_error("SMACCEL_ADMIT=%s is not auto, eager, never or a number of turns: auto it is", setting);
 }
 
 static void parse_spin(const char *setting)

@@ -144,7 +144,7 @@ static void offer(struct conn *conn, int fd)
 	struct wire_offer message = { 0 };
 	struct endpoints ends;
 
-	if (!prepare(conn, fd, &ends))
+	if (!prepare(conn, fd, &ends) || config.never)
 		return;
 	wire_header_init(&message.header, WIRE_OFFER, sizeof(message), conn->index,
 			 conn->generation & CELL_GENERATION_MASK);
