@@ -26,15 +26,29 @@ static const struct profile profiles[] = {
 
 #define PROFILE_COUNT (sizeof(profiles) / sizeof(profiles[0]))
 
+static const struct profile *find(const char *name)
+{
+	for (size_t i = 0; i < PROFILE_COUNT; i++)
+		if (!strcmp(name, profiles[i].name))
+			return &profiles[i];
+	return NULL;
+}
+
+bool preload_profile_exists(const char *title, const char *name)
+{
+	if (!name || find(name))
+		return true;
+	fprintf(stderr, "%s: no profile \"%s\"; there are auto, eager, latency, off\n", title, name);
+	return false;
+}
+
 bool preload_profile(const char *title, const char *name)
 {
-	for (size_t i = 0; name && i < PROFILE_COUNT; i++) {
-		if (!strcmp(name, profiles[i].name))
-			return !setenv(profiles[i].variable, profiles[i].value, 1);
-	}
-	if (name)
-		fprintf(stderr, "%s: no profile \"%s\"; there are auto, eager, latency, off\n", title, name);
-	return !name;
+	const struct profile *profile = name ? find(name) : NULL;
+
+	if (profile)
+		return !setenv(profile->variable, profile->value, 1);
+	return preload_profile_exists(title, name);
 }
 
 int preload_examine(const char *title, const char *name, struct program *program)

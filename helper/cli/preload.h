@@ -7,6 +7,9 @@
 
 #include "program.h"
 
+/* NULL exists. False after a message. */
+bool preload_profile_exists(const char *title, const char *name);
+
 /* Puts the settings of a profile in this process's environment; NULL changes nothing. False after a message. */
 bool preload_profile(const char *title, const char *name);
 
