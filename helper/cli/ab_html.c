@@ -52,8 +52,9 @@ static void write_head(FILE *out, const struct ab_trial *trial, const struct ab_
 	bool stands = !trial->invalid[0] && !trial->failure[0];
 
 	fprintf(out,
-		"<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
-		"content=\"width=device-width\"><title>smaccel ab</title>\n<style>%s</style></head><body>\n<h1>smaccel "
+		"<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" "
+		"content=\"width=device-width\"/><title>smaccel "
+		"ab</title>\n<style>%s</style></head><body>\n<h1>smaccel "
 		"ab: ",
 		style);
 	svg_text(out, ab_words_command(words, trial->options->command));
@@ -63,7 +64,7 @@ static void write_head(FILE *out, const struct ab_trial *trial, const struct ab_
 			  : "");
 	svg_text(out, ab_words_verdict(words, trial, analysis));
 	if (stands && primary && *ab_words_missing(missing, primary)) {
-		fputs("<br>", out);
+		fputs("<br/>", out);
 		svg_text(out, missing);
 	}
 	fputs("</p>\n", out);
@@ -87,7 +88,7 @@ static void write_setting(FILE *out, const struct ab_trial *trial, const struct 
 			svg_text(out, *entry);
 			fputs("</code>", out);
 		}
-		fputs("<br>", out);
+		fputs("<br/>", out);
 		svg_text(out, ab_words_proof(words, trial, analysis, arm));
 		fputs("</p>\n", out);
 	}
@@ -115,8 +116,8 @@ static void write_table(FILE *out, const struct ab_trial *trial, const struct ab
 	char text[AB_VALUE_BYTES];
 
 	fprintf(out,
-		"<h2>Numbers</h2><div class=\"wide\"><table><tr><th>metric<th>A<th>B<th>B/A<th>%g %% of it<th>rank "
-		"p<th>B is</tr>\n",
+		"<h2>Numbers</h2><div class=\"wide\"><table><tr><th>metric</th><th>A</th><th>B</th><th>B/A</th>"
+		"<th>%g %% of it</th><th>rank p</th><th>B is</th></tr>\n",
 		trial->options->confidence * 100);
 	for (size_t i = 0; i < analysis->count; i++) {
 		const struct ab_result *result = &analysis->results[i];

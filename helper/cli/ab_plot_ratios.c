@@ -8,8 +8,8 @@
 
 #define WIDTH 760.0
 #define ROW 22.0
-#define NAMES 230.0
-#define NUMBERS 130.0
+#define NAMES 210.0
+#define NUMBERS 165.0
 #define TOP 14.0
 #define FOOT 40.0
 #define RATIO_MAX 10.0 /* what lies outside is cut: one wild metric must not press the others together */
@@ -79,7 +79,7 @@ static void draw_row(FILE *out, const struct ab_trial *trial, const struct ab_re
 		y);
 	fprintf(out, "<text x=\"%.1f\" y=\"%.1f\">%.3f", frame->right + 10, y + 4, ratio->value);
 	if (ratio->is_interval)
-		fprintf(out, " (%.3f..%.3f)", ratio->low, ratio->high);
+		fprintf(out, " (%.3g..%.3g)", ratio->low, ratio->high);
 	fputs("</text>\n", out);
 }
 

@@ -93,8 +93,8 @@ static double nines(const struct point *points, size_t i)
 
 bool ab_plot_quantiles(FILE *out, const struct ab_trial *trial, const struct ab_analysis *analysis, const char *family)
 {
-	static const double ticks[] = { 1, 2, 10, 100, 1000, 1e4, 1e5 };
-	static const char *const labels[] = { "min", "50 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %" };
+	double ticks[] = { 1, 2, 10, 100, 1000, 1e4, 1e5, 0 };
+	const char *labels[] = { "min", "50 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %", "" };
 	struct point points[AB_METRICS_MAX];
 	double x[AB_METRICS_MAX], y[AB_METRICS_MAX];
 	size_t count = gather(trial, analysis, family, points);
@@ -115,10 +115,15 @@ bool ab_plot_quantiles(FILE *out, const struct ab_trial *trial, const struct ab_
 	}
 	if (!(plot.y.low <= plot.y.high))
 		return false;
-	while (plot.x.tick_count < sizeof(ticks) / sizeof(ticks[0]) && ticks[plot.x.tick_count] <= plot.x.high * 1.01)
+	while (ticks[plot.x.tick_count] > 0 && ticks[plot.x.tick_count] <= plot.x.high * 1.01)
 		plot.x.tick_count++;
-	while (plot.x.tick_count && ticks[0] < plot.x.low / 1.01) /* starts at the median: no "min" */
-		plot.x.low = ticks[0];
+	if (points[count - 1].quantile >= 1) { /* the maximum, in the place of a label that would stand close to it */
+		if (plot.x.tick_count && ticks[plot.x.tick_count - 1] * 2 > x[count - 1])
+			plot.x.tick_count--;
+		ticks[plot.x.tick_count] = x[count - 1];
+		labels[plot.x.tick_count++] = "max";
+	}
+	plot.x.low = fmin(plot.x.low, ticks[0]);
 	svg_begin(&plot, family);
 	for (int arm = 0; arm < ARMS; arm++) {
 		for (size_t i = 0; i < count; i++)

@@ -2,7 +2,9 @@
 /* Plots as inline SVG. */
 #include "svg.h"
 
+#include <ctype.h>
 #include <math.h>
+#include <string.h>
 
 #include "ab_report.h"
 
@@ -128,6 +130,26 @@ static size_t ticks_of(const struct svg_axis *axis, double ticks[TICKS_MAX])
 	return count;
 }
 
+/* "10 ms" of "10.0 ms", "0" of "0 us". */
+static const char *shorten(char label[AB_VALUE_BYTES], double value)
+{
+	char *point = strchr(label, '.');
+	char *end = point;
+
+	if (value == 0)
+		return "0";
+	while (end && (isdigit((unsigned char)end[1])))
+		end++;
+	if (!point)
+		return label;
+	char *rest = end + 1;
+
+	while (end > point && *end == '0')
+		end--;
+	memmove(end == point ? point : end + 1, rest, strlen(rest) + 1);
+	return label;
+}
+
 static void draw_ticks(const struct svg_plot *plot, bool is_x)
 {
 	const struct svg_axis *axis = is_x ? &plot->x : &plot->y;
@@ -138,6 +160,7 @@ static void draw_ticks(const struct svg_plot *plot, bool is_x)
 	for (size_t i = 0; i < count; i++) {
 		double at = is_x ? svg_x(plot, ticks[i]) : svg_y(plot, ticks[i]);
 
+		ab_words_value(label, ticks[i], axis->unit);
 		if (is_x)
 			fprintf(plot->out,
 				"<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>"
@@ -148,7 +171,7 @@ static void draw_ticks(const struct svg_plot *plot, bool is_x)
 				"<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>"
 				"<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">",
 				plot->left, plot->right, at, at, plot->left - 7, at + 4);
-		svg_text(plot->out, axis->labels ? axis->labels[i] : ab_words_value(label, ticks[i], axis->unit));
+		svg_text(plot->out, axis->labels ? axis->labels[i] : shorten(label, ticks[i]));
 		fputs("</text>\n", plot->out);
 	}
 }

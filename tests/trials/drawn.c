@@ -3,16 +3,16 @@
  *
  *   drawn STATE SEED NOISE     PLANTED=FACTOR in the environment multiplies latencies
  *
- * STATE is a file that counts the runs: each run draws anew. Latencies are log-normal, of 200 requests, around a level that
+ * STATE is a file that counts the runs: each run draws anew. Latencies are log-normal, of 2,000 requests, around a level that
  * wanders from run to run as a real machine's does (drift by the run, and a level common to four runs in a row); NOISE is the relative
- * deviation of a run's level. Output: "p50 X us", "p99 X us", "rate X 1/s", "requests 200".
+ * deviation of a run's level. Output: "p50 X us", "p99 X us", "rate X 1/s", "requests 2000".
  */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define REQUESTS 200
+#define REQUESTS 2000
 #define LEVEL_US 100.0
 #define DRIFT_PART 0.001
 #define SPREAD 0.3 /* of single latencies */
