@@ -99,7 +99,6 @@ static void estimate(const struct ab_trial *trial, struct series *series, struct
 		result->median[arm] = statistics_median(series->values[arm], series->counts[arm]);
 	}
 	result->resolution = smallest_step(series);
-	result->is_coarse = result->resolution > options->margin;
 	result->blocks = (unsigned)series->blocks;
 	result->log_ratio = statistics_interval(series->log_ratios, series->blocks, options->confidence,
 						STATISTICS_RESAMPLES, options->seed + result->metric);
@@ -118,7 +117,8 @@ static void decide(const struct ab_trial *trial, struct ab_result *result)
 
 	result->verdict = statistics_decide(&result->log_ratio, result->p, &rule);
 	result->missing = statistics_blocks_missing(&result->log_ratio, result->blocks, result->p, &rule);
-	if (result->is_coarse && result->verdict == VERDICT_NO_DIFFERENCE) {
+	if (result->verdict == VERDICT_NO_DIFFERENCE && result->resolution > trial->options->margin) {
+		result->is_coarse = true;
 		result->verdict = VERDICT_NOT_ENOUGH_DATA;
 		result->missing = STATISTICS_BLOCKS_MAX;
 	}
