@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Does acceleration help nginx? A trial: wrk with keep-alive connections against a fresh nginx in each run, plain and accelerated by turns.
 # Needs root, nginx and wrk. Fails if the accelerated runs redirected nothing, or the plain ones anything.
-#   ROUNDS=N rounds of four runs (10)   SECONDS_A_RUN=N (2)   HTML=FILE the report as a page
+#   SECONDS_A_RUN=N (2)     Arguments are options for smaccel ab, such as --rounds 20 or --html FILE.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/smaccel-nginx.XXXXXX") || exit 1
@@ -24,6 +24,6 @@ http {
 	server { listen 127.0.0.1:$port; location / { return 200 "a page of 64 bytes, or so, which is what many services answer..."; } }
 }
 EOF
-"$here/with-helper" smaccel ab --rounds "${ROUNDS:-10}" ${HTML:+--html "$HTML"} \
+"$here/with-helper" smaccel ab "$@" \
 	--server "nginx -p $work -c $work/nginx.conf" --ready "$port" -- \
 	wrk --latency -t 1 -c 16 -d "${SECONDS_A_RUN:-2}" "http://127.0.0.1:$port/"

@@ -109,6 +109,25 @@ static void estimate(const struct ab_trial *trial, struct series *series, struct
 	ratio->high = exp(ratio->high);
 }
 
+/* Percentiles of one family in their order, whatever the order in which a program printed them; all else stays where it was. */
+static void sort_families(const struct ab_trial *trial, struct ab_analysis *analysis)
+{
+	for (size_t i = 1; i < analysis->count; i++) {
+		struct ab_result moving = analysis->results[i];
+		const struct ab_metric *metric = &trial->metrics.list[moving.metric];
+		size_t place = i;
+
+		for (; place > 0 && metric->quantile >= 0; place--) {
+			const struct ab_metric *before = &trial->metrics.list[analysis->results[place - 1].metric];
+
+			if (strcmp(before->family, metric->family) != 0 || before->quantile <= metric->quantile)
+				break;
+			analysis->results[place] = analysis->results[place - 1];
+		}
+		analysis->results[place] = moving;
+	}
+}
+
 static void decide(const struct ab_trial *trial, struct ab_result *result)
 {
 	struct statistics_rule rule = { .confidence = trial->options->confidence,
@@ -211,6 +230,7 @@ void ab_analyze(const struct ab_trial *trial, struct ab_analysis *analysis)
 		estimate(trial, &series, result);
 		analysis->count += series.counts[ARM_A] || series.counts[ARM_B];
 	}
+	sort_families(trial, analysis);
 	analysis->primary = choose_primary(trial, analysis);
 	correct(analysis);
 	for (size_t i = 0; i < analysis->count; i++)
