@@ -99,7 +99,6 @@ static void estimate(const struct ab_trial *trial, struct series *series, struct
 		result->median[arm] = statistics_median(series->values[arm], series->counts[arm]);
 	}
 	result->resolution = smallest_step(series);
-	result->is_coarse = result->resolution > options->margin;
 	result->blocks = (unsigned)series->blocks;
 	result->log_ratio = statistics_interval(series->log_ratios, series->blocks, options->confidence,
 						STATISTICS_RESAMPLES, options->seed + result->metric);
@@ -110,6 +109,25 @@ static void estimate(const struct ab_trial *trial, struct series *series, struct
 	ratio->high = exp(ratio->high);
 }
 
+/* Percentiles of one family in their order, whatever the order in which a program printed them; all else stays where it was. */
+static void sort_families(const struct ab_trial *trial, struct ab_analysis *analysis)
+{
+	for (size_t i = 1; i < analysis->count; i++) {
+		struct ab_result moving = analysis->results[i];
+		const struct ab_metric *metric = &trial->metrics.list[moving.metric];
+		size_t place = i;
+
+		for (; place > 0 && metric->quantile >= 0; place--) {
+			const struct ab_metric *before = &trial->metrics.list[analysis->results[place - 1].metric];
+
+			if (strcmp(before->family, metric->family) != 0 || before->quantile <= metric->quantile)
+				break;
+			analysis->results[place] = analysis->results[place - 1];
+		}
+		analysis->results[place] = moving;
+	}
+}
+
 static void decide(const struct ab_trial *trial, struct ab_result *result)
 {
 	struct statistics_rule rule = { .confidence = trial->options->confidence,
@@ -118,7 +136,8 @@ static void decide(const struct ab_trial *trial, struct ab_result *result)
 
 	result->verdict = statistics_decide(&result->log_ratio, result->p, &rule);
 	result->missing = statistics_blocks_missing(&result->log_ratio, result->blocks, result->p, &rule);
-	if (result->is_coarse && result->verdict == VERDICT_NO_DIFFERENCE) {
+	if (result->verdict == VERDICT_NO_DIFFERENCE && result->resolution > trial->options->margin) {
+		result->is_coarse = true;
 		result->verdict = VERDICT_NOT_ENOUGH_DATA;
 		result->missing = STATISTICS_BLOCKS_MAX;
 	}
@@ -211,6 +230,7 @@ void ab_analyze(const struct ab_trial *trial, struct ab_analysis *analysis)
 		estimate(trial, &series, result);
 		analysis->count += series.counts[ARM_A] || series.counts[ARM_B];
 	}
+	sort_families(trial, analysis);
 	analysis->primary = choose_primary(trial, analysis);
 	correct(analysis);
 	for (size_t i = 0; i < analysis->count; i++)

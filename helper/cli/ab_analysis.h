@@ -13,7 +13,7 @@ struct ab_result {
 	struct statistics_interval log_ratio;
 	double p;          /* rank test, corrected for the number of metrics unless this is the one that decides */
 	double resolution; /* smallest step between its values, as a part of the median; 0: not known */
-	bool is_coarse;    /* that step is larger than the margin: no verdict of "no difference" from it */
+	bool is_coarse;    /* equal, but only because that step is larger than the margin */
 	enum statistics_verdict verdict;
 	unsigned missing; /* rounds, about; STATISTICS_BLOCKS_MAX: cannot be told or too many */
 };

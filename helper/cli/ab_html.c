@@ -96,9 +96,9 @@ static void write_setting(FILE *out, const struct ab_trial *trial, const struct 
 	if (localtime_r(&now, &broken))
 		strftime(date, sizeof(date), "%Y-%m-%d %H:%M", &broken);
 	fprintf(out,
-		"<p class=\"note\">%u valid rounds of four runs (A B B A, B A A B), %u invalid, %u warm-up runs left "
-		"out; %s; "
-		"%s, Linux %s, %ld CPUs%s.</p>\n",
+		"<p class=\"note\">Rounds of four runs (A B B A, B A A B): %u valid, %u invalid; %u warm-up runs left "
+		"out; %s; %s, "
+		"Linux %s, %ld CPUs%s.</p>\n",
 		analysis->rounds_good, trial->rounds_bad, options->warmup * ARMS,
 		table_format_seconds(took, (uint64_t)(trial->elapsed_s + 0.5)), date, name.release,
 		sysconf(_SC_NPROCESSORS_ONLN), trial->ended_by ? "; ended early by a signal" : "");

@@ -19,9 +19,9 @@ void ab_progress_begin(const struct ab_trial *trial)
 	if (options->quiet)
 		return;
 	if (options->seconds > 0)
-		fprintf(stderr, "%s: rounds of 4 runs for %.0f s\n", options->title, options->seconds);
+		fprintf(stderr, "%s: 4 runs a round, for %.0f s\n", options->title, options->seconds);
 	else
-		fprintf(stderr, "%s: %u rounds of 4 runs, %u to warm up\n", options->title, options->rounds,
+		fprintf(stderr, "%s: %u x 4 runs, and %u to warm up\n", options->title, options->rounds,
 			options->warmup * ARMS);
 }
 

@@ -22,8 +22,8 @@ static void print_head(FILE *out, const struct ab_trial *trial, const struct ab_
 		fprintf(out, "  %c  %s%s%s\n", ARM_LETTER(arm), ab_arm_text(options, arm),
 			arm == ARM_B && options->profile ? ", profile " : "",
 			arm == ARM_B && options->profile ? options->profile : "");
-	fprintf(out, "  %u valid rounds (A B B A, B A A B), %u invalid, %s%u warm-up runs left out; %s\n",
-		analysis->rounds_good, trial->rounds_bad, begun > trial->rounds_done ? "1 not finished, " : "",
+	fprintf(out, "  rounds (A B B A, B A A B): %u valid, %u invalid%s; %u warm-up runs left out; %s\n",
+		analysis->rounds_good, trial->rounds_bad, begun > trial->rounds_done ? ", 1 not finished" : "",
 		options->warmup * ARMS, table_format_seconds(time, (uint64_t)(trial->elapsed_s + 0.5)));
 	if (trial->ended_by)
 		fprintf(out,
