@@ -41,7 +41,7 @@
 #define ADMISSION_SPILLS_MAX 16u     /* sends that found no room during one stay */
 #define ADMISSION_PAUSE_MS 10u       /* after the first leave, doubled with each setback */
 #define ADMISSION_LONG_STAY_MS 200u  /* a stay of this length takes a setback back */
-#define ADMISSION_LEVEL_MAX 5u
+#define ADMISSION_LEVEL_MAX 6u
 
 enum admission_learnt {
 	LEARNT_HELD_BACK = 1 << 0, /* it came with the usual number of turns, and did not offer */

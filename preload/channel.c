@@ -70,6 +70,11 @@ uint32_t channel_features(void)
 	return features;
 }
 
+bool channel_has_door(void)
+{
+	return atomic_load_explicit(&door.fd, memory_order_relaxed) >= 0;
+}
+
 bool channel_owns_fd(int fd)
 {
 	return fd >= 0 && (fd == atomic_load_explicit(&door.fd, memory_order_relaxed) ||

@@ -321,6 +321,8 @@ void lifecycle_accepted(int fd)
 
 void lifecycle_open_door(void)
 {
+	if (channel_has_door() || fork_in_vfork_child())
+		return;
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
 
 	channel_open_door();
