@@ -92,6 +92,7 @@ struct conn *conn_open(int fd, bool accepted)
 	conn->given_away = 0;
 	conn->adopted = 0;
 	conn->owed_error = 0;
+	conn->not_pinned = 0;
 	atomic_store(&conn->fds, 1);
 
 	uint32_t high = atomic_load_explicit(&conn_fd_high, memory_order_relaxed);

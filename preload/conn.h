@@ -48,7 +48,8 @@ struct conn {
 	uint8_t spin_skip;          /* occasions to spin that are still to be left out */
 	_Atomic uint8_t adopted;    /* its fd came in a message: it may be in the sockhash, or not */
 	_Atomic uint8_t owed_error; /* an errno that the next call returns (transfer_send.c) */
-	uint8_t padding[25];
+	_Atomic uint8_t not_pinned; /* CONN_PINNED, but the helper has not said that it did it */
+	uint8_t padding[24];
 };
 _Static_assert(sizeof(struct conn) == 128, "two lines a connection");
 /* The table. conn_table[fd] is 0 or an index into conns. Read with one load on the hot path. */
