@@ -43,6 +43,7 @@ struct sessions {
 	struct session *dissolving; /* closed; some of their ends are still registered */
 	struct loop_timer dissolve;
 	uint64_t last_id;
+	struct session_spin past_spin;
 };
 
 /* ---- cells ---- */
@@ -161,6 +162,7 @@ static bool session_dissolve(struct session *session, uint32_t count)
 
 	if (!pairing_session_closed(helper, session, count))
 		return false;
+	session_spin_add(session, &helper->sessions->past_spin);
 	HASH_DEL(helper->sessions->table, session);
 	ledger_session_closed(helper->ledgers, session->id);
 	policy_give(helper->policy, session->channel.uid, POLICY_SESSIONS);
@@ -243,6 +245,18 @@ void sessions_each(struct sessions *sessions, void (*visit)(struct session *sess
 
 	HASH_ITER (hh, sessions->table, session, next)
 		visit(session, context);
+}
+
+struct session_spin sessions_past_spin(const struct sessions *sessions)
+{
+	return sessions->past_spin;
+}
+
+void session_spin_add(const struct session *session, struct session_spin *sum)
+{
+	sum->ns += atomic_load_explicit(&session->memory->spin_ns, memory_order_relaxed);
+	sum->count += atomic_load_explicit(&session->memory->spins, memory_order_relaxed);
+	sum->hits += atomic_load_explicit(&session->memory->spin_hits, memory_order_relaxed);
 }
 
 uint32_t sessions_count(const struct sessions *sessions)

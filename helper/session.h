@@ -37,6 +37,13 @@ void sessions_free(struct sessions *sessions);        /* closes them all */
 void sessions_close_uid(struct sessions *sessions, uint32_t uid);
 void sessions_set_off(struct sessions *sessions, bool off);
 void sessions_each(struct sessions *sessions, void (*visit)(struct session *session, void *context), void *context);
+/* What processes have spent waiting awake, by their own account: those that are gone, and one that lives. */
+struct session_spin {
+	uint64_t ns, count, hits;
+};
+struct session_spin sessions_past_spin(const struct sessions *sessions);
+void session_spin_add(const struct session *session, struct session_spin *sum);
+
 uint32_t sessions_count(const struct sessions *sessions);
 struct session *session_find(struct sessions *sessions, uint64_t id); /* NULL: gone; a dissolving one is found */
 struct session *session_of(struct channel *channel);

@@ -58,10 +58,16 @@ void stats_child_ended(struct helper *helper)
 
 /* ---- status ---- */
 
+static void add_spin(struct session *session, void *context)
+{
+	session_spin_add(session, context);
+}
+
 static json_t *totals(struct helper *helper)
 {
 	struct sm_direction sum = helper->switches->retired;
 	uint64_t armed = 0, joined = 0;
+	struct session_spin spin = sessions_past_spin(helper->sessions);
 
 	for (struct slot *slot = slots_first(helper->slots); slot; slot = slot->used_next) {
 		for (int side = 0; side < SM_SIDES; side++) {
@@ -77,13 +83,16 @@ static json_t *totals(struct helper *helper)
 		}
 		armed += slot->shared->state == SM_SLOT_ARMED && slot->end[0] && slot->end[1];
 	}
-	return json_pack("{sI sI sI sI sI sI sI sI sI sI sI}", "pairs_armed", (json_int_t)armed, "pairs_armed_total",
-			 (json_int_t)helper->switches->pairs_armed_total, "sockets_joined",
+	sessions_each(helper->sessions, add_spin, &spin);
+	return json_pack("{sI sI sI sI sI sI sI sI sI sI sI sI sI sI}", "pairs_armed", (json_int_t)armed,
+			 "pairs_armed_total", (json_int_t)helper->switches->pairs_armed_total, "sockets_joined",
 			 (json_int_t)helper->switches->sockets_joined_total, "sockets_joined_now", (json_int_t)joined,
 			 "redirected_msgs", (json_int_t)sum.redirected_msgs, "redirected_bytes",
 			 (json_int_t)sum.redirected_bytes, "passed_msgs", (json_int_t)sum.passed_msgs, "passed_bytes",
 			 (json_int_t)sum.passed_bytes, "spills", (json_int_t)sum.spills, "order_passes",
-			 (json_int_t)sum.order_passes, "leaves", (json_int_t)helper->switches->leaves_total);
+			 (json_int_t)sum.order_passes, "leaves", (json_int_t)helper->switches->leaves_total, "spin_us",
+			 (json_int_t)(spin.ns / 1000), "spins", (json_int_t)spin.count, "spin_hits",
+			 (json_int_t)spin.hits);
 }
 
 static json_t *refusals(const struct helper *helper)

@@ -106,7 +106,7 @@ static bool door_stands(void)
 
 	if (poller.fd < 0)
 		return false;
-	if (poll(&poller, 1, 0) == 0)
+	if (real_poll(&poller, 1, 0) == 0)
 		return true;
 	log_info("the helper is gone");
 	channel_fd_close(&door);
@@ -274,7 +274,7 @@ static void wait_for_welcome(void)
 
 	while (poller.fd >= 0 && atomic_load(&phase) == PHASE_REQUESTED) {
 		int64_t left = deadline - now_ms();
-		if (left <= 0 || poll(&poller, 1, (int)left) == 0) {
+		if (left <= 0 || real_poll(&poller, 1, (int)left) == 0) {
 			channel_breaker_trip();
 			return;
 		}
@@ -336,6 +336,18 @@ enum channel_state channel_session(struct session_memory **memory_out, bool wait
 		return CHANNEL_READY;
 	}
 	return atomic_load(&phase) == PHASE_REQUESTED ? CHANNEL_STARTING : CHANNEL_NONE;
+}
+
+void channel_count_spin(uint64_t ns, bool hit)
+{
+	struct session_memory *shared = atomic_load_explicit(&memory, memory_order_relaxed);
+
+	if (!shared || atomic_load_explicit(&phase, memory_order_relaxed) != PHASE_READY)
+		return;
+	atomic_fetch_add_explicit(&shared->spin_ns, ns, memory_order_relaxed);
+	atomic_fetch_add_explicit(&shared->spins, 1, memory_order_relaxed);
+	if (hit)
+		atomic_fetch_add_explicit(&shared->spin_hits, 1, memory_order_relaxed);
 }
 
 int channel_mailbox_fd(void)

@@ -40,6 +40,20 @@ static void parse_admit(const char *setting)
 		log_error("SMACCEL_ADMIT=%s is not auto, eager or a number of turns: auto it is", setting);
 }
 
+static void parse_spin(const char *setting)
+{
+	char *end;
+
+	if (!setting || !*setting)
+		return;
+	unsigned long us = strtoul(setting, &end, 10);
+	if (*setting >= '0' && *setting <= '9' && *end == '\0' && us <= CONFIG_SPIN_US_MAX)
+		config.spin_ns = (int64_t)us * 1000;
+	else
+		log_error("SMACCEL_SPIN_US=%s is not a number of microseconds up to %u: no spinning", setting,
+			  CONFIG_SPIN_US_MAX);
+}
+
 static void parse_socket(const char *setting)
 {
 	if (!setting || !*setting)
@@ -56,5 +70,6 @@ void config_init(void)
 {
 	config.off = means_off(secure_getenv("SMACCEL"));
 	parse_admit(secure_getenv("SMACCEL_ADMIT"));
+	parse_spin(secure_getenv("SMACCEL_SPIN_US"));
 	parse_socket(secure_getenv("SMACCEL_SOCKET"));
 }

@@ -9,10 +9,12 @@
 struct config {
 	bool off;              /* SMACCEL=off (also 0, no, false) */
 	bool eager;            /* SMACCEL_ADMIT=eager */
+	int64_t spin_ns;       /* SMACCEL_SPIN_US; 0: sleep at once */
 	uint32_t admit_turns;  /* SMACCEL_ADMIT=N; auto: CONFIG_TURNS_DEFAULT */
 	char socket_path[108]; /* SMACCEL_SOCKET */
 };
 #define CONFIG_TURNS_DEFAULT 8u
+#define CONFIG_SPIN_US_MAX 10000u
 extern struct config config;
 void config_init(void);
 

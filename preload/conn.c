@@ -87,8 +87,8 @@ struct conn *conn_open(int fd, bool accepted)
 	conn->is_accepted = accepted;
 	conn->lent = 0;
 	conn->pacing_off = 0;
-	conn->spin_misses = 0;
-	conn->spin_skip = 0;
+	conn->announced = (struct spin_history){ 0 };
+	conn->readable = (struct spin_history){ 0 };
 	conn->given_away = 0;
 	conn->adopted = 0;
 	conn->owed_error = 0;

@@ -18,6 +18,14 @@
 
 #define CONN_FD_MAX (1u << 20) /* higher fds are never tracked */
 
+/* What waiting awake has brought so far (spin.h). */
+struct spin_history {
+	uint32_t hit_ns; /* about how long it took when it brought something */
+	uint8_t misses;  /* in a row */
+	uint8_t skip;    /* occasions that are still to be left out */
+	uint16_t padding;
+};
+
 struct conn {
 	_Atomic uint32_t state; /* enum conn_state; conn_state_set() is the only writer but for compare-and-swap */
 	uint32_t index;         /* of this struct = of its memory_cell */
@@ -44,12 +52,13 @@ struct conn {
 	uint8_t pacing_off;         /* the reader was slow: not paced until it has once read everything */
 	_Atomic uint8_t given_away; /* another process may use the socket: close() must not shut it down */
 	_Atomic uint8_t lent;       /* a duplicate may be stuck in a stopped helper: close() must send FIN itself */
-	uint8_t spin_misses;        /* spins in a row that brought nothing */
-	uint8_t spin_skip;          /* occasions to spin that are still to be left out */
 	_Atomic uint8_t adopted;    /* its fd came in a message: it may be in the sockhash, or not */
 	_Atomic uint8_t owed_error; /* an errno that the next call returns (transfer_send.c) */
 	_Atomic uint8_t not_pinned; /* CONN_PINNED, but the helper has not said that it did it */
-	uint8_t padding[24];
+	uint8_t padding[2];
+	struct spin_history announced; /* waits for what the peer is sending, or reading, right now */
+	struct spin_history readable;  /* waits that SMACCEL_SPIN_US asks for */
+	uint64_t padding_two;
 };
 _Static_assert(sizeof(struct conn) == 128, "two lines a connection");
 /* The table. conn_table[fd] is 0 or an index into conns. Read with one load on the hot path. */

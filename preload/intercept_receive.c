@@ -83,7 +83,7 @@ static bool urgent_is_hidden(struct conn *conn, int fd, int flags)
 
 	if (!(flags & MSG_OOB) || lifecycle_make_plain(conn, fd, REASON_OOB))
 		return false;
-	bool waits = poll(&poller, 1, 0) == 1 && (poller.revents & POLLPRI);
+	bool waits = real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLPRI);
 	errno = saved;
 	if (waits && !queue_begins_redirected(fd))
 		return false;

@@ -44,7 +44,7 @@ static bool has_error(int fd)
 {
 	struct pollfd poller = { .fd = fd };
 
-	return poll(&poller, 1, 0) > 0 && (poller.revents & (POLLERR | POLLNVAL));
+	return real_poll(&poller, 1, 0) > 0 && (poller.revents & (POLLERR | POLLNVAL));
 }
 
 static void adopt(int fd)

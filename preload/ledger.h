@@ -54,6 +54,10 @@ static inline void ledger_note_cpu(_Atomic uint32_t *cpu)
 {
 	atomic_store_explicit(cpu, (uint32_t)sched_getcpu() + 1, memory_order_relaxed);
 }
+static inline bool ledger_cpu_is_own(_Atomic uint32_t *cpu)
+{
+	return atomic_load_explicit(cpu, memory_order_relaxed) == (uint32_t)sched_getcpu() + 1;
+}
 /* A cpu noted by the peer is known, and another than the caller's. */
 static inline bool ledger_cpu_is_other(_Atomic uint32_t *cpu)
 {

@@ -44,7 +44,7 @@ bool queue_has_redirected(int fd)
 {
 	struct pollfd poller = { .fd = fd, .events = POLLIN };
 	int saved = errno;
-	bool something = poll(&poller, 1, 0) == 1 && (poller.revents & (POLLIN | POLLERR)) == POLLIN;
+	bool something = real_poll(&poller, 1, 0) == 1 && (poller.revents & (POLLIN | POLLERR)) == POLLIN;
 
 	errno = saved;
 	return something && queue_begins_redirected(fd);

@@ -9,7 +9,8 @@
  *     here; dlsym would call that allocator.
  *  3. After real_init(): libc's function, or that of the next preloaded library; boot_NAME where there is none.
  *
- * What is no system call (exec by PATH, posix_spawn, signal, fdopen) is looked up by its stub on the spot: no allocator
+ * What is no system call (exec by PATH, posix_spawn, signal, fdopen), or another one than its name says (the kernel writes to the
+ * time-outs of poll and select), is looked up by its stub on the spot: no allocator
  * calls these, and there is no other way to be right for a constructor that does.
  */
 #include "real.h"
@@ -147,6 +148,20 @@ static void *look_up(const char *name)
 #define BOOT_sendfile64(fd_out, fd_in, offset, count) RAW(SYS_sendfile, fd_out, fd_in, offset, count)
 #define BOOT_splice(fd_in, offset_in, fd_out, offset_out, count, flags)                                                \
 	RAW(SYS_splice, fd_in, offset_in, fd_out, offset_out, count, flags)
+
+#define BOOT_poll(fds, count, timeout_ms) LOOK_UP(poll, -1, (fds, count, timeout_ms))
+#define BOOT___poll_chk(fds, count, timeout_ms, room) LOOK_UP(__poll_chk, -1, (fds, count, timeout_ms, room))
+#define BOOT_ppoll(fds, count, timeout, mask) LOOK_UP(ppoll, -1, (fds, count, timeout, mask))
+#define BOOT___ppoll_chk(fds, count, timeout, mask, room) LOOK_UP(__ppoll_chk, -1, (fds, count, timeout, mask, room))
+#define BOOT_select(count, read_set, write_set, except_set, timeout)                                                   \
+	LOOK_UP(select, -1, (count, read_set, write_set, except_set, timeout))
+#define BOOT_pselect(count, read_set, write_set, except_set, timeout, mask)                                            \
+	LOOK_UP(pselect, -1, (count, read_set, write_set, except_set, timeout, mask))
+#define BOOT_epoll_wait(fd, events, count, timeout_ms) RAW(SYS_epoll_pwait, fd, events, count, timeout_ms, 0, _NSIG / 8)
+#define BOOT_epoll_pwait(fd, events, count, timeout_ms, mask)                                                          \
+	RAW(SYS_epoll_pwait, fd, events, count, timeout_ms, mask, _NSIG / 8)
+#define BOOT_epoll_pwait2(fd, events, count, timeout, mask)                                                            \
+	RAW(SYS_epoll_pwait2, fd, events, count, timeout, mask, _NSIG / 8)
 
 #define BOOT_ioctl(fd, request) RAW(SYS_ioctl, fd, request, NEXT_ARGUMENT(request))
 #define BOOT_sockatmark(fd) LOOK_UP(sockatmark, -1, (fd))

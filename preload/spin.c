@@ -5,12 +5,22 @@
 #include <poll.h>
 #include <time.h>
 
+#include "channel.h"
+#include "config.h"
 #include "transfer_internal.h"
 
 /* A sender that copies 256 KiB, or a reader that takes as much, needs about that long. */
-#define SPIN_NS 40000
-#define PAUSES 16 /* between looks: some 0.3 microseconds */
+#define ANNOUNCED_NS 40000
+#define PAUSES 2           /* between looks */
+#define LOOKS_AT_LEDGER 16 /* for one at the socket */
 #define MISSES_MAX 6
+#define HITS_FACTOR 8      /* the limit is so many times what the last successes took, ... */
+#define HITS_FLOOR_NS 5000 /* ... and this */
+/* Nobody looks that seldom of his own will: the thread had no CPU. */
+#define GAP_NS 300000
+#define THREAD_WAITS 16
+
+__thread struct spin_thread spin_thread __attribute__((tls_model("initial-exec")));
 
 static int64_t now_ns(void)
 {
@@ -33,60 +43,136 @@ static inline void pause_briefly(void)
 	}
 }
 
-/* Threads that share the connection may miscount each other's: it is only about how often. */
-static bool may_spin(struct conn *conn)
+static int64_t learned_limit(const struct spin_history *history, int64_t limit_ns)
 {
-	if (conn->spin_skip == 0)
-		return true;
-	conn->spin_skip--;
-	return false;
+	int64_t learned = HITS_FLOOR_NS + HITS_FACTOR * (int64_t)history->hit_ns;
+
+	return history->hit_ns && learned < limit_ns ? learned : limit_ns;
 }
 
-static bool spun(struct conn *conn, bool success)
+/* Threads that share a history may miscount each other's: it is only about how often. */
+static void learn(struct spin_history *history, int64_t spent_ns, int result, bool gap)
 {
-	if (success) {
-		conn->spin_misses = 0;
-	} else {
-		if (conn->spin_misses < MISSES_MAX)
-			conn->spin_misses++;
-		conn->spin_skip = (uint8_t)(1u << conn->spin_misses);
+	if (result > 0) {
+		history->misses = 0;
+		history->hit_ns +=
+			((uint32_t)spent_ns - history->hit_ns) / 4 + 1; /* modulo 2^32 it is right both ways */
+	} else if (result == 0) {
+		if (gap)
+			history->misses = MISSES_MAX;
+		else if (history->misses < MISSES_MAX)
+			history->misses++;
+		else
+			history->hit_ns = 0; /* what was learned holds no more */
+		history->skip = (uint8_t)(1u << history->misses);
 	}
-	return success;
+}
+
+int spin_until(struct spin_history *history, int64_t limit_ns, spin_look look, void *context)
+{
+	int64_t start, now, before;
+	bool gap = false;
+	int result;
+
+	if (history->skip) {
+		history->skip--;
+		return 0;
+	}
+	limit_ns = learned_limit(history, limit_ns);
+	start = before = now_ns();
+	for (;;) {
+		result = look(context);
+		now = now_ns();
+		gap = now - before > GAP_NS;
+		if (result || gap || now - start > limit_ns)
+			break;
+		before = now;
+		pause_briefly();
+	}
+	learn(history, now - start, result, gap);
+	channel_count_spin((uint64_t)(now - start), result > 0);
+	return result;
+}
+
+static bool is_readable(int fd)
+{
+	struct pollfd poller = { .fd = fd, .events = POLLIN };
+
+	return real_poll(&poller, 1, 0) == 1;
+}
+
+/* ---- what is known to be coming ---- */
+
+struct awaited {
+	struct conn *conn;
+	struct ledger_cell *ledger;
+	size_t bytes;
+	int fd;
+	unsigned looks;
+};
+
+static int look_for_announced(void *context)
+{
+	const struct awaited *awaited = context;
+
+	if (is_readable(awaited->fd))
+		return 1;
+	return ledger_is_owed(awaited->conn, awaited->ledger) ? 0 : -1; /* the send came to nothing */
 }
 
 bool spin_for_announced(struct conn *conn, struct ledger_cell *ledger, int fd)
 {
-	struct pollfd poller = { .fd = fd, .events = POLLIN };
-	int64_t end;
+	struct awaited awaited = { .conn = conn, .ledger = ledger, .fd = fd };
 
-	if (!ledger_cpu_is_other(&ledger_peer(conn, ledger)->send_cpu) || !may_spin(conn))
+	if (!ledger_cpu_is_other(&ledger_peer(conn, ledger)->send_cpu))
 		return false;
-	if (poll(&poller, 1, 0) == 1)
+	if (is_readable(fd))
 		return true;
-	if (transfer_fd_nonblocking(fd))
-		return false;
-	end = now_ns() + SPIN_NS;
-	while (ledger_is_owed(conn, ledger)) {
-		pause_briefly();
-		if (poll(&poller, 1, 0) == 1)
-			return spun(conn, true);
-		if (now_ns() > end)
-			return spun(conn, false);
-	}
-	return false; /* the send came to nothing */
+	return !transfer_fd_nonblocking(fd) &&
+	       spin_until(&conn->announced, ANNOUNCED_NS, look_for_announced, &awaited) > 0;
+}
+
+static int look_for_room(void *context)
+{
+	const struct awaited *awaited = context;
+
+	return !ledger_should_pace(awaited->conn, awaited->ledger, awaited->bytes);
 }
 
 bool spin_for_room(struct conn *conn, struct ledger_cell *ledger, size_t bytes)
 {
-	int64_t end;
+	struct awaited awaited = { .conn = conn, .ledger = ledger, .bytes = bytes };
 
-	if (!ledger_cpu_is_other(&ledger_peer(conn, ledger)->read_cpu) || !may_spin(conn))
+	return ledger_cpu_is_other(&ledger_peer(conn, ledger)->read_cpu) &&
+	       spin_until(&conn->announced, ANNOUNCED_NS, look_for_room, &awaited) > 0;
+}
+
+/* ---- what may be coming ---- */
+
+/* A look at the ledger is a load, one at the socket a system call, which also slows down the sender that fills its queue. The
+ * ledger does not know of everything, an end of file for one. */
+static int look_for_readable(void *context)
+{
+	struct awaited *awaited = context;
+
+	if (awaited->ledger && !ledger_is_owed(awaited->conn, awaited->ledger) &&
+	    ++awaited->looks % LOOKS_AT_LEDGER != 0)
+		return 0;
+	return is_readable(awaited->fd);
+}
+
+bool spin_for_readable(struct conn *conn, struct ledger_cell *ledger, int fd)
+{
+	struct awaited awaited = { .conn = conn, .ledger = ledger, .fd = fd };
+
+	if (!config.spin_ns || (ledger && ledger_cpu_is_own(&ledger_peer(conn, ledger)->send_cpu)))
 		return false;
-	end = now_ns() + SPIN_NS;
-	do {
-		pause_briefly();
-		if (!ledger_should_pace(conn, ledger, bytes))
-			return spun(conn, true);
-	} while (now_ns() < end);
-	return spun(conn, false);
+	return !transfer_fd_nonblocking(fd) &&
+	       spin_until(&conn->readable, config.spin_ns, look_for_readable, &awaited) > 0;
+}
+
+void spin_thread_used(void)
+{
+	if (config.spin_ns)
+		spin_thread.waits_left = THREAD_WAITS;
 }

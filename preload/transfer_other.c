@@ -50,7 +50,7 @@ static ssize_t pipe_room(int pipe_fd)
 		return -EINVAL;
 	if (real_ioctl(pipe_fd, FIONREAD, &used) == 0 && used == 0)
 		return size;
-	return poll(&poller, 1, 0) == 1 ? PIPE_BUF : 0;
+	return real_poll(&poller, 1, 0) == 1 ? PIPE_BUF : 0;
 }
 
 /* Peek, write what the pipe takes, then consume exactly that: nothing is lost when the pipe is full. */
@@ -81,7 +81,7 @@ static bool has_error(int fd)
 {
 	struct pollfd poller = { .fd = fd };
 
-	return poll(&poller, 1, 0) == 1 && (poller.revents & POLLERR);
+	return real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLERR);
 }
 
 /* The bytes in both queues. What the kernel says to FIONREAD lacks one of them on some kernels (fact 6); a ledger that agrees

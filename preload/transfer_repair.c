@@ -15,6 +15,7 @@
 #include <sys/time.h>
 #include <time.h>
 
+#include "config.h"
 #include "endpoint.h"
 #include "queue.h"
 #include "signals.h"
@@ -63,7 +64,7 @@ static bool must_end(int fd)
 	struct pollfd poller = { .fd = fd, .events = POLLPRI };
 	int mark = 0;
 
-	if (poll(&poller, 1, 0) != 1)
+	if (real_poll(&poller, 1, 0) != 1)
 		return false;
 	return (poller.revents & POLLERR) ||
 	       ((poller.revents & POLLPRI) && real_ioctl(fd, SIOCATMARK, &mark) == 0 && mark);
@@ -112,7 +113,7 @@ static enum wait_result wait_readable(int fd, const struct receive_wait *wait)
 			return WAIT_TIMED_OUT;
 		left_ms = (int)left;
 	}
-	int ready = poll(&poller, 1, left_ms);
+	int ready = real_poll(&poller, 1, left_ms);
 	if (ready == 0)
 		return WAIT_TIMED_OUT;
 	if (ready < 0 && errno == EINTR && signals_interrupted(wait->ran, wait->any_handler || timeout_ms >= 0))
@@ -129,7 +130,7 @@ static bool wait_for_more(const struct receive_call *call, const struct receive_
 
 	if (queue_begins_redirected(call->fd) && queue_tcp_bytes(call->fd) > 0)
 		return false;
-	return poll(&poller, 1, PEEK_STEP_MS) == 0 && !signals_interrupted(wait->ran, true) &&
+	return real_poll(&poller, 1, PEEK_STEP_MS) == 0 && !signals_interrupted(wait->ran, true) &&
 	       (timeout_ms < 0 || now_ms() < wait->started_ms + timeout_ms);
 }
 
@@ -199,14 +200,19 @@ static bool reader_claim(struct conn *conn, const struct receive_call *call, str
 						       memory_order_relaxed);
 }
 
-/* Waits awake for what the peer is sending right now. 0, or the error that the receive ends with instead of going to sleep. */
-static int await_announced(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,
-			   const struct receive_wait *wait)
+/* Waits awake for what the peer is sending right now, or as long as the user likes. 0, or the error that the receive ends with
+ * instead of going to sleep. */
+static int await_awake(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,
+		       const struct receive_wait *wait)
 {
+	bool owed = ledger && ledger_is_owed(conn, ledger);
 	uint32_t generation = atomic_load(&conn->generation);
 	int saved = errno;
 
-	if (!spin_for_announced(conn, ledger, call->fd) && signals_interrupted(wait->ran, false))
+	if (!owed && !config.spin_ns)
+		return 0;
+	if (!(owed && spin_for_announced(conn, ledger, call->fd)) && !spin_for_readable(conn, ledger, call->fd) &&
+	    signals_interrupted(wait->ran, false))
 		return EINTR;
 	errno = saved;
 	return transfer_fd_is(call->fd, conn, generation) ? 0 : EBADF; /* closed by another thread in the meantime */
@@ -218,7 +224,7 @@ static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *ca
 {
 	uint32_t generation = atomic_load(&conn->generation);
 	struct receive_wait wait = receive_wait_begin();
-	int error = ledger && ledger_is_owed(conn, ledger) ? await_announced(conn, call, ledger, &wait) : 0;
+	int error = await_awake(conn, call, ledger, &wait);
 	ssize_t result = error ? -1 : call->perform(call);
 
 	atomic_store_explicit(&cell->reader, 0, memory_order_release);
@@ -309,6 +315,7 @@ ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *
 	struct receive_wait wait;
 	ssize_t result;
 
+	spin_thread_used();
 	if (!call->message || (call->flags & (MSG_ERRQUEUE | MSG_OOB)))
 		return call->perform(call);
 	if (call->flags & MSG_TRUNC)

@@ -74,7 +74,7 @@ static bool has_error(int fd)
 {
 	struct pollfd poller = { .fd = fd };
 
-	return poll(&poller, 1, 0) == 1 && (poller.revents & POLLERR);
+	return real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLERR);
 }
 
 /* tcp_bpf_sendmsg that ends early takes the socket's error, and raises SIGPIPE, although it has a count to return; TCP leaves

@@ -26,6 +26,7 @@ struct profile {
 static const struct profile profiles[] = {
 	{ "auto", "SMACCEL_ADMIT", "auto" },
 	{ "eager", "SMACCEL_ADMIT", "eager" },
+	{ "latency", "SMACCEL_SPIN_US", "50" },
 	{ "off", "SMACCEL", "off" },
 };
 
@@ -40,7 +41,8 @@ struct run_options {
 static bool parse_options(struct run_options *options, int argc, const char **argv)
 {
 	struct poptOption table[] = {
-		{ "profile", 0, POPT_ARG_STRING, &options->profile, 0, "auto (the default), eager, off", "NAME" },
+		{ "profile", 0, POPT_ARG_STRING, &options->profile, 0, "auto (the default), eager, latency, off",
+		  "NAME" },
 		{ "socket", 0, POPT_ARG_STRING, &options->socket_path, 0, "the helper's socket (also: SMACCEL_SOCKET)",
 		  "PATH" },
 		POPT_AUTOHELP POPT_TABLEEND,
@@ -71,7 +73,7 @@ static bool apply_profile(const char *title, const char *name)
 			return !setenv(profiles[i].variable, profiles[i].value, 1);
 	}
 	if (name)
-		fprintf(stderr, "%s: no profile \"%s\"; there are auto, eager, off\n", title, name);
+		fprintf(stderr, "%s: no profile \"%s\"; there are auto, eager, latency, off\n", title, name);
 	return !name;
 }
 

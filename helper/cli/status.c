@@ -55,6 +55,10 @@ static void print_totals(const json_t *totals)
 	print_traffic(totals, "redirected", "redirected_msgs", "redirected_bytes");
 	print_traffic(totals, "passed", "passed_msgs", "passed_bytes");
 	printf("spills      %s\n", table_format_count(first, fields_number(totals, "spills")));
+	printf("awake       %s waits, %s with success, %.3f s of CPU time\n",
+	       table_format_count(first, fields_number(totals, "spins")),
+	       table_format_count(second, fields_number(totals, "spin_hits")),
+	       (double)fields_number(totals, "spin_us") / 1e6);
 }
 
 static void print_refusals(json_t *refusals)

@@ -81,7 +81,12 @@ struct session_memory {
 	_Atomic uint32_t pong;
 	_Atomic uint32_t off; /* a copy of the kill switch: no offers while it is set */
 	uint32_t cell_count;
-	uint32_t padding[25];
+	uint32_t padding_one;
+	/* shim -> helper, for display: what waiting awake has cost and brought */
+	_Atomic uint64_t spin_ns;
+	_Atomic uint64_t spins;
+	_Atomic uint64_t spin_hits;
+	uint32_t padding_two[18];
 	struct memory_cell cells[]; /* cell 0 is never used */
 };
 _Static_assert(sizeof(struct session_memory) == 128, "cells start on a line");

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Nobody can tell: every case of tests/conformance/semantics notes the same on plain TCP and on accelerated connections.
 
-The arms: plain TCP, auto, eager, and mixed: eager with a bound of a few bytes, so that redirected and passed bytes follow
-each other all the time. A field that differs fails, unless the file `differences` lists it with a reason.
+The arms: plain TCP, auto, eager, eager with SMACCEL_SPIN_US, and mixed: eager with a bound of a few bytes, so that redirected
+and passed bytes follow each other all the time. A field that differs fails, unless the file `differences` lists it with a reason.
 
   python3 tests/conformance/test_semantics.py [ARM...] [-- CASE|FAMILY...]     prints the differences
 """
@@ -24,7 +24,9 @@ JOBS = 6
 MIXED_BOUND = 8  # bytes: a word is redirected, what follows it is not
 PLAIN_RUNS = 2
 Arm_run = collections.namedtuple("Arm_run", "notes grown")
-ARMS = {"auto": (auto(1), []), "eager": (EAGER, []), "mixed": (Arm("mixed", "eager"), ["--test-bound", MIXED_BOUND])}
+ARMS = {"auto": (auto(1), []), "eager": (EAGER, []),
+        "spin": (Arm("spin", "eager", {"SMACCEL_SPIN_US": "500"}), []),
+        "mixed": (Arm("mixed", "eager"), ["--test-bound", MIXED_BOUND])}
 DIFFERENCES = Path(__file__).resolve().parent / "semantics" / "differences"
 # What says how a case ran, and is not compared.
 RUN_FIELDS = {"armed"}
@@ -117,6 +119,8 @@ def test_no_difference_from_plain_tcp(plain, name):
     assert never and not joined, f"joined, but were never to: {joined}"
     assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
     assert run.grown["redirected_bytes"] > 0 and run.grown["pairs_armed_total"] > 0, run.grown
+    if name == "spin":
+        assert run.grown["spins"] > run.grown["spin_hits"] > 0, run.grown
     assert sum(armed) >= FEWEST_ARMED * len(armed), f"only {sum(armed)} of {len(armed)} cases were accelerated"
 
 

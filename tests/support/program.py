@@ -18,9 +18,10 @@ BUILD = Path(os.environ.get("SMACCEL_BUILD", ROOT / "build"))
 
 
 class Arm:
-    def __init__(self, name, admit):
+    def __init__(self, name, admit, settings=None):
         self.name = name
         self.admit = admit  # None: no shim
+        self.settings = settings or {}
 
     def __repr__(self):
         return self.name
@@ -36,7 +37,8 @@ class Arm:
             library = BUILD / "libsmaccel.so"
             if not library.exists():
                 raise RuntimeError(f"{library} is missing: run make first")
-            environment.update(LD_PRELOAD=str(library), SMACCEL_SOCKET=str(socket), SMACCEL_ADMIT=str(self.admit))
+            environment.update(LD_PRELOAD=str(library), SMACCEL_SOCKET=str(socket), SMACCEL_ADMIT=str(self.admit),
+                               **self.settings)
         return environment
 
 
