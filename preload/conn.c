@@ -93,6 +93,7 @@ struct conn *conn_open(int fd, bool accepted)
 	conn->adopted = 0;
 	conn->owed_error = 0;
 	conn->admission = (struct admission){ 0 };
+	conn->not_pinned = 0;
 	atomic_store(&conn->fds, 1);
 
 	uint32_t high = atomic_load_explicit(&conn_fd_high, memory_order_relaxed);

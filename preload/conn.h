@@ -55,7 +55,8 @@ struct conn {
 	_Atomic uint8_t lent;       /* a duplicate may be stuck in a stopped helper: close() must send FIN itself */
 	_Atomic uint8_t adopted;    /* its fd came in a message: it may be in the sockhash, or not */
 	_Atomic uint8_t owed_error; /* an errno that the next call returns (transfer_send.c) */
-	uint8_t padding[3];
+	_Atomic uint8_t not_pinned; /* CONN_PINNED, but the helper has not said that it did it */
+	uint8_t padding[2];
 	struct spin_history announced; /* waits for what the peer is sending, or reading, right now */
 	struct spin_history readable;  /* waits that SMACCEL_SPIN_US asks for */
 	struct admission admission;

@@ -114,8 +114,8 @@ int wrap_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flag
 
 	if (!conn)
 		return receive_unseen(fd, messages, count, flags, timeout);
-	if ((timeout && !time_is_usable(timeout)) || !readable_bytes(messages, sizeof(*messages)) ||
-	    intercept_receive_goes_past(conn, fd, count, flags))
+	if ((timeout && !time_is_usable(timeout)) || !readable_bytes(messages, sizeof(*messages)) || count == 0 ||
+	    (flags & MSG_ERRQUEUE))
 		return REAL(recvmmsg)(fd, messages, count, flags, timeout);
 	if (take_error(fd))
 		return -1;

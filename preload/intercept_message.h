@@ -11,9 +11,6 @@ ssize_t intercept_receive_message(struct conn *conn, int fd, struct msghdr *mess
 ssize_t intercept_send_message(struct conn *conn, int fd, const struct msghdr *message, int flags,
 			       ssize_t (*perform)(const struct send_call *call));
 
-/* Whether a receive goes to the real function: it takes nothing from the stream, or urgent data. */
-bool intercept_receive_goes_past(struct conn *conn, int fd, size_t bytes, int flags);
-
 /* A message on a socket that is not tracked (intercept_rights.c): fds of connections that it is about to carry away, for
  * whatever process; fds that it has brought, after the kernel has filled it in. errno is kept. */
 void intercept_rights_given(const struct msghdr *message);

@@ -47,6 +47,7 @@ enum condition {
 enum fallback {
 	REFUSE, /* ENOPROTOOPT, the answer of a kernel without the feature: it would act on redirected bytes wrongly */
 	PASS,   /* what TCP carries from now on is served right */
+	FILTER, /* the same, but not while the helper does not answer and nothing is pinned */
 };
 
 struct option_rule {
@@ -69,8 +70,8 @@ static const struct option_rule rules[] = {
 	{ SOL_SOCKET, OPTION_SO_TIMESTAMP_NEW, NOT_ZERO, REASON_OPTION, REFUSE, true },
 	{ SOL_SOCKET, OPTION_SO_TIMESTAMPNS_NEW, NOT_ZERO, REASON_OPTION, REFUSE, true },
 	{ SOL_SOCKET, OPTION_SO_TIMESTAMPING_NEW, NOT_ZERO, REASON_OPTION, REFUSE, true },
-	{ SOL_SOCKET, SO_ATTACH_FILTER, ANY_VALUE, REASON_OPTION, PASS, false },
-	{ SOL_SOCKET, SO_ATTACH_BPF, ANY_VALUE, REASON_OPTION, PASS, false },
+	{ SOL_SOCKET, SO_ATTACH_FILTER, ANY_VALUE, REASON_OPTION, FILTER, false },
+	{ SOL_SOCKET, SO_ATTACH_BPF, ANY_VALUE, REASON_OPTION, FILTER, false },
 	/* Loopback has no queue to poll, so that a default of the system (net.core.busy_read) is no reason. */
 	{ SOL_SOCKET, SO_BUSY_POLL, NOT_ZERO, REASON_OPTION, PASS, false },
 	{ IPPROTO_TCP, TCP_ULP, ANY_VALUE, REASON_ULP, REFUSE, false },
@@ -121,7 +122,7 @@ int wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t le
 	if (length >= sizeof(number) && readable_bytes(value, sizeof(number)))
 		memcpy(&number, value, sizeof(number));
 	if (condition_holds(rule->condition, number) && !lifecycle_make_plain(conn, fd, rule->reason) &&
-	    rule->fallback == REFUSE) {
+	    (rule->fallback == REFUSE || (rule->fallback == FILTER && atomic_load(&conn->not_pinned)))) {
 		errno = ENOPROTOOPT;
 		return -1;
 	}

@@ -7,6 +7,7 @@
 #include "intercept.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 
 #include "intercept_message.h"
@@ -17,10 +18,8 @@
 
 /* Whether the call goes to the real function: it takes nothing from the stream, or urgent data, which only plain TCP
  * (or a pinned direction) has. */
-bool intercept_receive_goes_past(struct conn *conn, int fd, size_t bytes, int flags)
+static bool goes_past(size_t bytes, int flags)
 {
-	if (flags & MSG_OOB)
-		(void)lifecycle_make_plain(conn, fd, REASON_OOB);
 	return bytes == 0 || (flags & (MSG_OOB | MSG_ERRQUEUE)) != 0;
 }
 
@@ -42,7 +41,7 @@ ssize_t wrap_read(int fd, void *buffer, size_t count)
 {
 	struct conn *conn = conn_get(fd);
 
-	if (!conn || intercept_receive_goes_past(conn, fd, count, 0))
+	if (!conn || goes_past(count, 0))
 		return REAL(read)(fd, buffer, count);
 	return receive_buffer(
 		conn, &(struct receive_call){ .fd = fd, .bytes = count, .perform = perform_read, .arguments = buffer },
@@ -54,7 +53,7 @@ ssize_t wrap___read_chk(int fd, void *buffer, size_t count, size_t room)
 	struct conn *conn = conn_get(fd);
 
 	/* With too little room the real one ends the program, as it should. */
-	if (!conn || count > room || intercept_receive_goes_past(conn, fd, count, 0))
+	if (!conn || count > room || goes_past(count, 0))
 		return REAL(__read_chk)(fd, buffer, count, room);
 	return receive_buffer(
 		conn, &(struct receive_call){ .fd = fd, .bytes = count, .perform = perform_read, .arguments = buffer },
@@ -75,15 +74,20 @@ static ssize_t receive_recv(struct conn *conn, int fd, void *buffer, size_t coun
 		buffer);
 }
 
-/* The end could not leave, redirected bytes wait unread: a receive of urgent data would take those (fact 15). It is told
- * what TCP says as long as the urgent byte has not arrived. */
+/* The end could not leave: a receive of urgent data would sleep, or take redirected bytes that wait (fact 15). Without urgent
+ * data TCP says EINVAL. Behind redirected bytes it is told what TCP says as long as the urgent byte has not arrived. */
 static bool urgent_is_hidden(struct conn *conn, int fd, int flags)
 {
+	struct pollfd poller = { .fd = fd, .events = POLLPRI };
+	int saved = errno;
+
 	if (!(flags & MSG_OOB) || lifecycle_make_plain(conn, fd, REASON_OOB))
 		return false;
-	if (!queue_has_redirected(fd))
+	bool waits = real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLPRI);
+	errno = saved;
+	if (waits && !queue_begins_redirected(fd))
 		return false;
-	errno = EAGAIN;
+	errno = waits ? EAGAIN : EINVAL;
 	return true;
 }
 
@@ -110,7 +114,7 @@ ssize_t wrap_recv(int fd, void *buffer, size_t count, int flags)
 		return receive_nothing(conn, fd, flags);
 	if (conn && urgent_is_hidden(conn, fd, flags))
 		return -1;
-	if (!conn || intercept_receive_goes_past(conn, fd, count, flags))
+	if (!conn || goes_past(count, flags))
 		return REAL(recv)(fd, buffer, count, flags);
 	return receive_recv(conn, fd, buffer, count, flags);
 }
@@ -119,7 +123,9 @@ ssize_t wrap___recv_chk(int fd, void *buffer, size_t count, size_t room, int fla
 {
 	struct conn *conn = conn_get(fd);
 
-	if (!conn || count > room || intercept_receive_goes_past(conn, fd, count, flags))
+	if (conn && urgent_is_hidden(conn, fd, flags))
+		return -1;
+	if (!conn || count > room || goes_past(count, flags))
 		return REAL(__recv_chk)(fd, buffer, count, room, flags);
 	return receive_recv(conn, fd, buffer, count, flags);
 }
@@ -180,7 +186,7 @@ ssize_t wrap_recvfrom(int fd, void *buffer, size_t count, int flags, struct sock
 		return receive_nothing(conn, fd, flags);
 	if (conn && urgent_is_hidden(conn, fd, flags))
 		return -1;
-	if (!conn || intercept_receive_goes_past(conn, fd, count, flags))
+	if (!conn || goes_past(count, flags))
 		return REAL(recvfrom)(fd, buffer, count, flags, address, length);
 	return receive_recvfrom(conn, fd, buffer, count, flags, address, length);
 }
@@ -190,7 +196,9 @@ ssize_t wrap___recvfrom_chk(int fd, void *buffer, size_t count, size_t room, int
 {
 	struct conn *conn = conn_get(fd);
 
-	if (!conn || count > room || intercept_receive_goes_past(conn, fd, count, flags))
+	if (conn && urgent_is_hidden(conn, fd, flags))
+		return -1;
+	if (!conn || count > room || goes_past(count, flags))
 		return REAL(__recvfrom_chk)(fd, buffer, count, room, flags, address, length);
 	return receive_recvfrom(conn, fd, buffer, count, flags, address, length);
 }
@@ -216,7 +224,7 @@ ssize_t wrap_readv(int fd, const struct iovec *vector, int count)
 		return REAL(readv)(fd, vector, count);
 	size_t bytes;
 	/* A negative count is far above IOV_MAX. */
-	if (!readable_vector(vector, (size_t)count, &bytes) || intercept_receive_goes_past(conn, fd, bytes, 0))
+	if (!readable_vector(vector, (size_t)count, &bytes) || goes_past(bytes, 0))
 		return real_readv(fd, vector, count);
 	return receive_vector(conn, &(struct receive_call){ .fd = fd, .bytes = bytes, .perform = perform_readv },
 			      vector, count);
@@ -234,7 +242,7 @@ static ssize_t receive_preadv2(struct conn *conn, int fd, const struct iovec *ve
 {
 	size_t bytes;
 
-	if (!readable_vector(vector, (size_t)count, &bytes) || intercept_receive_goes_past(conn, fd, bytes, 0))
+	if (!readable_vector(vector, (size_t)count, &bytes) || goes_past(bytes, 0))
 		return real_preadv2(fd, vector, count, -1, flags);
 	return receive_vector(conn,
 			      &(struct receive_call){ .fd = fd,
@@ -278,7 +286,7 @@ ssize_t intercept_receive_message(struct conn *conn, int fd, struct msghdr *mess
 		return receive_nothing(conn, fd, flags);
 	if (urgent_is_hidden(conn, fd, flags))
 		return -1;
-	if (intercept_receive_goes_past(conn, fd, bytes, flags))
+	if (goes_past(bytes, flags))
 		return real_recvmsg(fd, message, flags);
 	return transfer_receive(
 		conn,

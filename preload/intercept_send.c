@@ -15,19 +15,27 @@
 #define RWF_NOSIGNAL 0x00000100 /* Linux 6.18 */
 #endif
 
-/* Flags that a joined end cannot honour. True if the call goes to the real function; then, where it could not leave, TCP
- * carries the urgent byte of a pinned direction as it should. */
+/* Flags that a joined end cannot honour. True if the call goes to the real function. */
 static bool goes_past(struct conn *conn, int fd, size_t bytes, int flags)
 {
 	if (bytes == 0)
 		return true;
 	if (__builtin_expect(flags & (MSG_OOB | MSG_ZEROCOPY | MSG_FASTOPEN), 0) == 0)
 		return false;
-	(void)lifecycle_make_plain(conn, fd,
-				   flags & MSG_OOB        ? REASON_OOB
-				   : flags & MSG_ZEROCOPY ? REASON_ZEROCOPY
-							  : REASON_OPTION);
+	if (flags & (MSG_ZEROCOPY | MSG_FASTOPEN))
+		(void)lifecycle_make_plain(conn, fd, flags & MSG_ZEROCOPY ? REASON_ZEROCOPY : REASON_OPTION);
 	return (flags & MSG_OOB) != 0;
+}
+
+/* An end that could not leave, but is pinned, sends the urgent byte through TCP as it should. Not so while the helper does not
+ * answer: redirected it would be a byte as any other (fact 15). */
+static bool urgent_is_refused(struct conn *conn, int fd, int flags)
+{
+	if (__builtin_expect((flags & MSG_OOB) == 0, 1) || lifecycle_make_plain(conn, fd, REASON_OOB) ||
+	    !atomic_load(&conn->not_pinned))
+		return false;
+	errno = EOPNOTSUPP;
+	return true;
 }
 
 /* The real function's result of such a call. A joined end sends nothing without a look at its state, where TCP says EPIPE. */
@@ -79,6 +87,8 @@ ssize_t wrap_send(int fd, const void *buffer, size_t count, int flags)
 {
 	struct conn *conn = conn_get(fd);
 
+	if (conn && urgent_is_refused(conn, fd, flags))
+		return -1;
 	if (!conn || goes_past(conn, fd, count, flags))
 		return went_past(conn, fd, count, flags, REAL(send)(fd, buffer, count, flags));
 	return send_buffer(
@@ -200,6 +210,8 @@ ssize_t intercept_send_message(struct conn *conn, int fd, const struct msghdr *m
 {
 	size_t bytes;
 
+	if (urgent_is_refused(conn, fd, flags))
+		return -1;
 	if (!readable_message(message, &bytes) || goes_past(conn, fd, bytes, flags))
 		return went_past(conn, fd, bytes, flags,
 				 perform(&(struct send_call){ .fd = fd, .flags = flags, .message = message }));

@@ -34,18 +34,18 @@ void lifecycle_retire(struct conn *conn)
 	channel_send(&message, sizeof(message), -1);
 }
 
-/* True when the helper has taken the pair out; else it is pinned at best. */
-static bool leave(struct conn *conn, int fd, enum sm_reason reason)
+/* CELL_DONE when the helper has taken the pair out, CELL_REFUSED when it could only pin it; else nothing is known. */
+static enum cell_state leave(struct conn *conn, int fd, enum sm_reason reason)
 {
 	struct wire_pin message = { .cookie = conn->cookie, .reason = reason };
 	struct session_memory *memory;
 
 	if (channel_session(&memory, true) != CHANNEL_READY)
-		return false;
+		return CELL_ABANDONED;
 	lifecycle_bind_cell(conn, memory); /* a forked child has a session, and a cell, of its own */
 	wire_header_init(&message.header, WIRE_LEAVE, sizeof(message), conn->index,
 			 conn->generation & CELL_GENERATION_MASK);
-	return lifecycle_request(conn, fd, &message, sizeof(message)) == CELL_DONE;
+	return lifecycle_request(conn, fd, &message, sizeof(message));
 }
 
 bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
@@ -64,7 +64,9 @@ bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
 		state = conn_state(conn);
 	}
 	if (in_sockhash(state)) {
-		plain = leave(conn, fd, reason);
+		enum cell_state result = leave(conn, fd, reason);
+		plain = result == CELL_DONE;
+		atomic_store(&conn->not_pinned, result == CELL_ABANDONED);
 		if (plain)
 			ledger_detach(conn);
 		conn_state_set(conn, plain ? CONN_REFUSED : CONN_PINNED, reason);

@@ -67,7 +67,12 @@ static void before_it_is_up(struct pair *unused, int argument)
 		put(pair.b, "answer");
 		if (recv(pair.a, (char[8]){ 0 }, 6, MSG_WAITALL) != 6)
 			note("FAILED", "answer");
+		if (i == 1) { /* corked: 200 ms each time */
+			set_int(pair.a, IPPROTO_TCP, TCP_CORK, 0);
+			set_int(pair.b, IPPROTO_TCP, TCP_CORK, 0);
+		}
 	}
+	note("armed", "%s", pair_warm_up(&pair) ? "yes" : "no");
 	later_put_bytes(0, pair.a, 100000, 1);
 	drain("large", pair.b, 100000);
 	later_join();

@@ -154,7 +154,7 @@ static void close_while_polled(struct pair *pair, int unused)
 
 	(void)unused;
 	later_close(SOON_MS, pair->b);
-	TRY("poll", poll(&poller, 1, 4 * SOON_MS));
+	TRY("poll", poll(&poller, 1, 12 * SOON_MS));
 	later_join();
 	settle();
 	get("peer", pair->a, 64, MSG_DONTWAIT);
