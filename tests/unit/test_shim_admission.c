@@ -215,7 +215,7 @@ static void test_destination_that_never_pays_is_left_alone_and_found_again(void 
 	(void)state;
 	for (unsigned i = 0; i < 1000; i++)
 		offered += connection(71, 100, false);
-	assert_in_range(offered, 10, 50);   /* the first few, then one in 64 */
+	assert_in_range(offered, 10, 50);  /* the first few, then one in 64 */
 	while (!connection(71, 100, true)) /* its server comes under smaccel */
 		assert_in_range(++until_paid, 0, 600);
 	for (unsigned i = 0; i < 400; i++)
