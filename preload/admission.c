@@ -38,12 +38,14 @@ void admission_armed(struct admission *admission, uint32_t turns, uint32_t now_m
 	admission->armed_at_turn = turns;
 }
 
-void admission_left(struct admission *admission, bool spilled, uint32_t now_ms)
+void admission_left(struct admission *admission, enum admission_why why, uint32_t now_ms)
 {
 	bool was_long = now_ms - admission->changed_ms >= ADMISSION_LONG_STAY_MS;
 
-	if (spilled)
+	if (why == ADMISSION_PASSES || (why == ADMISSION_SPILLS && !was_long))
 		admission->setbacks += ADMISSION_SETBACKS_SPILLS;
+	else if (why == ADMISSION_SPILLS && admission->setbacks < ADMISSION_SETBACKS_SPILLS)
+		admission->setbacks = ADMISSION_SETBACKS_SPILLS; /* a reader that was slow once */
 	else if (!was_long)
 		admission->setbacks++;
 	else if (admission->setbacks > 0)

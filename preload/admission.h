@@ -40,7 +40,7 @@
 
 #define ADMISSION_SETBACKS_MAX 12u
 #define ADMISSION_SETBACKS_SPILLS 4u /* for a stay in which the joined socket mostly passed */
-#define ADMISSION_SPILLS_MAX 16u     /* sends that found no room during one stay */
+#define ADMISSION_SPILLS_MAX 4u      /* sends that found no room during one stay: each has filled TCP's buffers anew */
 #define ADMISSION_PAUSE_MS 10u       /* after the first leave, doubled with each setback */
 #define ADMISSION_LONG_STAY_MS 200u  /* a stay of this length takes a setback back */
 #define ADMISSION_LEVEL_MAX 6u
@@ -82,7 +82,12 @@ uint32_t admission_turns(uint32_t base, uint32_t doublings);
 
 /* It was armed, or it left, at now_ms. */
 void admission_armed(struct admission *admission, uint32_t turns, uint32_t now_ms);
-void admission_left(struct admission *admission, bool spilled, uint32_t now_ms);
+enum admission_why {
+	ADMISSION_STREAM, /* small writes */
+	ADMISSION_SPILLS, /* sends that found no room */
+	ADMISSION_PASSES, /* the helper says so: most messages passed, for a second */
+};
+void admission_left(struct admission *admission, enum admission_why why, uint32_t now_ms);
 /* Whether it has been away long enough. */
 bool admission_may_return(const struct admission *admission, uint32_t now_ms);
 

@@ -52,7 +52,7 @@ static void test_admission_short_stays_keep_it_away_longer(void **state)
 	for (unsigned stay = 1; stay <= ADMISSION_SETBACKS_MAX + 3; stay++) {
 		admission_armed(&admission, stay, now_ms);
 		now_ms += ADMISSION_LONG_STAY_MS - 1;
-		admission_left(&admission, false, now_ms);
+		admission_left(&admission, ADMISSION_STREAM, now_ms);
 		assert_int_equal(admission.setbacks, stay < ADMISSION_SETBACKS_MAX ? stay : ADMISSION_SETBACKS_MAX);
 		away_ms = ADMISSION_PAUSE_MS << admission.setbacks;
 		assert_false(admission_may_return(&admission, now_ms + away_ms - 1));
@@ -62,7 +62,7 @@ static void test_admission_short_stays_keep_it_away_longer(void **state)
 	for (unsigned i = 0; i < 2 * ADMISSION_SETBACKS_MAX; i++) {
 		admission_armed(&admission, 0, now_ms);
 		now_ms += ADMISSION_LONG_STAY_MS;
-		admission_left(&admission, false, now_ms);
+		admission_left(&admission, ADMISSION_STREAM, now_ms);
 	}
 	assert_int_equal(admission.setbacks, 0);
 }
@@ -75,9 +75,15 @@ static void test_admission_spills_count_more_however_long_the_stay(void **state)
 	admission_armed(&admission, 0, 0);
 	admission.wants_out = 1;
 	admission.spills = ADMISSION_SPILLS_MAX;
-	admission_left(&admission, true, 10 * ADMISSION_LONG_STAY_MS);
+	admission_left(&admission, ADMISSION_PASSES, 10 * ADMISSION_LONG_STAY_MS);
 	assert_int_equal(admission.setbacks, ADMISSION_SETBACKS_SPILLS);
 	assert_int_equal(admission.wants_out, 0);
+	admission_armed(&admission, 0, 0);
+	admission_left(&admission, ADMISSION_SPILLS, 10 * ADMISSION_LONG_STAY_MS); /* a slow reader after a good time */
+	assert_int_equal(admission.setbacks, ADMISSION_SETBACKS_SPILLS - 1);
+	admission_armed(&admission, 0, 0);
+	admission_left(&admission, ADMISSION_SPILLS, 1);
+	assert_int_equal(admission.setbacks, 2 * ADMISSION_SETBACKS_SPILLS - 1);
 	admission_armed(&admission, 0, 0);
 	assert_int_equal(admission.spills, 0);
 }
