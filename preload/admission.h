@@ -52,11 +52,11 @@ enum admission_learnt {
 
 /* The part of a connection. Written by whoever is in a call on it, without a lock: a lost count is only a count. */
 struct admission {
+	uint16_t sends;         /* of the present window */
+	uint16_t worth_while;   /* of these: after a receive, or large */
 	uint32_t destination;   /* 0: not asked for yet */
 	uint32_t changed_ms;    /* when it was armed, or left */
 	uint32_t armed_at_turn; /* the first time */
-	uint16_t sends;         /* of the present window */
-	uint16_t worth_while;   /* of these: after a receive, or large */
 	uint8_t setbacks;
 	uint8_t wants_out; /* enum sm_reason: to be withdrawn at the next call, because of that; or 0 */
 	uint8_t spills;    /* sends that found no room since it was armed */

@@ -30,7 +30,7 @@ static void account(struct conn *conn, struct ledger_cell *ledger, size_t announ
 		if (sent != announced)
 			atomic_fetch_sub(&ledger_own(conn, ledger)->sent, announced - sent);
 	} else {
-		atomic_fetch_add_explicit(&conn->sent, sent, memory_order_relaxed);
+		transfer_add(&conn->sent, sent);
 	}
 	bool counts = conn->last_was_receive || sent >= ADMISSION_LARGE_BYTES;
 	conn->turns += counts;
