@@ -134,7 +134,10 @@ def main():
     with Treatment() as treatment:
         begun = time.time()
         summaries, failures = measure_all(options, chosen, treatment)
-        totals = treatment.helper.totals()
+        try:
+            totals = treatment.helper.totals()
+        except AssertionError:  # interrupted from the terminal: so was the helper
+            totals = {}
     whole = {"begun": begun, "took_s": round(time.time() - begun), "kernel": platform.release(), "cpus": os.cpu_count(),
              "rounds": options.rounds, "seconds": options.seconds, "failures": failures, "workloads": summaries,
              "totals": totals}
