@@ -10,6 +10,8 @@ struct config {
 	bool off;              /* SMACCEL=off (also 0, no, false) */
 	bool eager;            /* SMACCEL_ADMIT=eager */
 	int64_t spin_ns;       /* SMACCEL_SPIN_US; 0: sleep at once */
+	bool never;            /* SMACCEL_ADMIT=never: watched like the others, but nothing is offered */
+	bool learns;           /* SMACCEL_ADMIT=auto: destinations that do not pay need more turns */
 	uint32_t admit_turns;  /* SMACCEL_ADMIT=N; auto: CONFIG_TURNS_DEFAULT */
 	char socket_path[108]; /* SMACCEL_SOCKET */
 };

@@ -32,9 +32,13 @@ int wrap_close(int fd)
 {
 	struct conn *conn = conn_get(fd);
 
-	if (!conn && !channel_owns_fd(fd))
+	if (!conn && !channel_owns_fd(fd)) {
+		conn_mark_set(fd, 0);
 		return REAL(close)(fd);
-	if (!fork_in_vfork_child()) {
+	}
+	/* One that never offered needs no look at the pid: the worst a vfork child can do is that its parent forgets a
+	 * connection which is plain TCP then, and stays so. */
+	if ((conn && !atomic_load_explicit(&conn->cell, memory_order_relaxed)) || !fork_in_vfork_child()) {
 		if (!conn) {
 			errno = EBADF;
 			return -1;
@@ -81,6 +85,8 @@ static bool forget_range(unsigned int first, unsigned int last)
 	for (unsigned int fd = first; fd <= last && fd <= high; fd++)
 		if (conn_get((int)fd))
 			forget((int)fd);
+		else
+			conn_mark_set((int)fd, 0);
 	return true;
 }
 
@@ -131,7 +137,9 @@ int wrap_shutdown(int fd, int how)
 /* newfd has just become a duplicate of oldfd. */
 static int duplicated(int oldfd, int newfd)
 {
-	if (newfd < 0 || oldfd == newfd || (!conn_get(oldfd) && !conn_get(newfd)) || fork_in_vfork_child())
+	bool concerns = conn_get(oldfd) || conn_get(newfd) || conn_mark(oldfd) || conn_mark(newfd);
+
+	if (newfd < 0 || oldfd == newfd || !concerns || fork_in_vfork_child())
 		return newfd;
 	int saved = errno;
 	fork_notice();

@@ -23,7 +23,7 @@ static bool in_sockhash(uint32_t state)
 	return state == CONN_JOINED || state == CONN_ARMED || state == CONN_PINNED || state == CONN_LEAVING;
 }
 
-static void send_retire(struct conn *conn)
+void lifecycle_retire(struct conn *conn)
 {
 	struct wire_retire message = { .cookie = conn->cookie };
 
@@ -80,7 +80,7 @@ bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
 		conn_state_set(conn, plain ? CONN_REFUSED : CONN_PINNED, reason);
 	} else if (state != CONN_REFUSED && state != CONN_FREE) {
 		if (state == CONN_OFFERED)
-			send_retire(conn);
+			lifecycle_retire(conn);
 		conn_state_set(conn, CONN_REFUSED, reason);
 	}
 out:
@@ -155,6 +155,7 @@ bool lifecycle_closing(struct conn *conn, int fd)
 
 	if (!cell)
 		return false;
+	admission_judge_end(&conn->admission, conn->turns);
 	fork_notice();
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
 	if (channel_abandon(cell, conn->index, generation, &lent) && lent)
@@ -163,7 +164,7 @@ bool lifecycle_closing(struct conn *conn, int fd)
 	bool resets =
 		alone && in_sockhash(conn_state(conn)) && endpoint_cookie(fd) == conn->cookie && reset_if_unread(fd);
 	ledger_detach(conn);
-	send_retire(conn);
+	lifecycle_retire(conn);
 	/* Only while nobody else can be using the connection: shutdown() would reach them too. */
 	bool must_shut_down =
 		alone && atomic_load(&conn->lent) && atomic_load(&cell->word) == cell_word(generation, CELL_ABANDONED);

@@ -32,7 +32,7 @@ static void account(struct conn *conn, struct ledger_cell *ledger, size_t bytes)
 	else
 		atomic_fetch_add_explicit(&conn->received, bytes, memory_order_relaxed);
 	conn->last_was_receive = 1;
-	if (bytes >= TRANSFER_LARGE_BYTES)
+	if (bytes >= ADMISSION_LARGE_BYTES)
 		conn->turns++;
 }
 
@@ -44,7 +44,7 @@ ssize_t transfer_receive(struct conn *conn, const struct receive_call *call)
 		lifecycle_step(conn, call->fd, true);
 
 	uint32_t previous = transfer_enter(conn);
-	struct ledger_cell *ledger = atomic_load_explicit(&conn->ledger, memory_order_acquire);
+	struct ledger_cell *ledger = transfer_ledger(conn);
 	ssize_t result = -1;
 
 	if (!transfer_fd_is(call->fd, conn, generation))

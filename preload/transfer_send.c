@@ -24,15 +24,19 @@ static void account(struct conn *conn, struct ledger_cell *ledger, size_t announ
 {
 	size_t sent = result > 0 ? (size_t)result : 0;
 
+	if (__builtin_expect(result < 0, 0) && errno == EAGAIN)
+		lifecycle_spilled(conn);
 	if (ledger) {
 		if (sent != announced)
 			atomic_fetch_sub(&ledger_own(conn, ledger)->sent, announced - sent);
 	} else {
 		atomic_fetch_add_explicit(&conn->sent, sent, memory_order_relaxed);
 	}
-	if (conn->last_was_receive || sent >= TRANSFER_LARGE_BYTES)
-		conn->turns++;
+	bool counts = conn->last_was_receive || sent >= ADMISSION_LARGE_BYTES;
+	conn->turns += counts;
 	conn->last_was_receive = 0;
+	if (__builtin_expect(admission_send(&conn->admission, counts), 0))
+		lifecycle_stream(conn);
 }
 
 static inline void announce(struct conn *conn, struct ledger_cell *ledger, size_t bytes)
@@ -171,7 +175,7 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 		lifecycle_step(conn, call->fd, !conn->last_was_receive);
 
 	uint32_t previous = transfer_enter(conn);
-	struct ledger_cell *ledger = atomic_load_explicit(&conn->ledger, memory_order_acquire);
+	struct ledger_cell *ledger = transfer_ledger(conn);
 	ssize_t result = -1;
 	int owed = 0;
 

@@ -8,6 +8,7 @@
 
 static const struct cli_command commands[] = {
 	{ "run", "smaccel run", "run a program with its local TCP accelerated", cli_run_main },
+	{ "ab", "smaccel ab", "is it faster? a program with and without acceleration, side by side", cli_ab_main },
 	{ "status", "smaccel status", "the helper, the kernel, totals", cli_status_main },
 	{ "ss", "smaccel ss", "one row a connection, with its state and the reason for it", cli_connections_main },
 	{ "probe", "smaccel probe", "test what this kernel does; takes root", cli_probe_main },
