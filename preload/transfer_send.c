@@ -126,6 +126,18 @@ ssize_t transfer_send_nothing(int fd, int flags)
 	}
 }
 
+/* tcp_bpf_sendmsg returns the error that waits on the socket and leaves it there; TCP reports it once. */
+static void take_reported_error(int fd)
+{
+	int error = errno, taken;
+	socklen_t length = sizeof(taken);
+
+	if (error == ECONNRESET || error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH ||
+	    error == ECONNABORTED)
+		real_getsockopt(fd, SOL_SOCKET, SO_ERROR, &taken, &length);
+	errno = error;
+}
+
 static ssize_t perform(struct conn *conn, const struct send_call *call)
 {
 	if (__builtin_expect(call->bytes >= CUT_SHORT_BYTES_MIN, 0) && call->bytes <= CUT_SHORT_BYTES_MAX &&
@@ -165,7 +177,7 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 	uint32_t previous = transfer_enter(conn);
 	struct ledger_cell *ledger = transfer_ledger(conn);
 	ssize_t result = -1;
-	int owed;
+	int owed = 0;
 
 	if (!transfer_fd_is(call->fd, conn, generation)) {
 		errno = EBADF; /* closed by another thread in the meantime */
@@ -178,6 +190,8 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 		if (atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)
 			account(conn, NULL, 0, result);
 	}
+	if (result < 0 && !owed && conn_is_joined(conn) && transfer_fd_is(call->fd, conn, generation))
+		take_reported_error(call->fd);
 	thread_leave(previous);
 	/* A joined end says 0, or ENOSPC of a very large one, where TCP says EFAULT: nothing could be copied from the buffer. */
 	if ((result == 0 || (result < 0 && errno == ENOSPC)) && call->bytes > 0 && call->message &&
