@@ -76,7 +76,7 @@ CLI_MODULES := libbpf jansson popt
 DAEMON_CFLAGS = $(call once,DAEMON_CFLAGS,$(PKG_CONFIG) --cflags $(DAEMON_MODULES))
 DAEMON_LIBS = $(call once,DAEMON_LIBS,$(PKG_CONFIG) --libs $(DAEMON_MODULES))
 CLI_CFLAGS = $(call once,CLI_CFLAGS,$(PKG_CONFIG) --cflags $(CLI_MODULES))
-CLI_LIBS = $(call once,CLI_LIBS,$(PKG_CONFIG) --libs $(CLI_MODULES))
+CLI_LIBS = $(call once,CLI_LIBS,$(PKG_CONFIG) --libs $(CLI_MODULES) && echo -lm)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
 DEPEND = -MMD -MP -MF $(@:.o=.d)
