@@ -21,6 +21,7 @@
 #include "pairing_internal.h"
 #include "proof.h"
 #include "sockfacts.h"
+#include "trial.h"
 
 #define POLL_NS (500 * LOOP_NS_PER_US)
 /* Well below the shim's bound: a queue whose reader is the one that waits for us never drains, and the shim must hear so
@@ -28,6 +29,8 @@
 #define LEAVE_MAX_NS (20 * LOOP_NS_PER_MS)
 /* For those who go ahead anyhow, pinned, and have often left unread what only they would read. */
 #define LEAVE_GOES_AHEAD_NS (5 * LOOP_NS_PER_MS)
+/* Nobody waits for these: a pair whose reader is slow is asked again and again. */
+#define LEAVE_FOR_TRIAL_NS LOOP_NS_PER_S
 #define LEAVES_PER_TURN 64
 /* Threads asleep inside must look so this often in a row (proof_inside()). */
 #define CALM_POLLS 4
@@ -83,7 +86,8 @@ static int identify(struct request *request, struct request_end *out)
 
 static void pin(struct helper *helper, struct slot *slot, enum sm_reason reason)
 {
-	if (!slot->shared->pins)
+	/* A process's own reason is not taken back as a trial's is. */
+	if (!slot->shared->pins || trial_refuses(slot->shared->pin_reason))
 		slot->shared->pin_reason = reason;
 	__atomic_store_n(&slot->shared->pins, PIN_BOTH, __ATOMIC_SEQ_CST);
 	for (int side = 0; side < SM_SIDES; side++)
@@ -167,6 +171,23 @@ static void leave_finish(struct helper *helper, struct slot *slot, const struct 
 			retire_take_out(helper, ends[side], REASON_LEFT, side != leave->side);
 }
 
+/* Both ends out, as offers: they are matched again when the trial is over. */
+static void leave_finish_for_trial(struct helper *helper, struct slot *slot, const struct leave *leave)
+{
+	struct registry_end *ends[SM_SIDES] = { slot->end[0], slot->end[1] };
+
+	helper->switches->leaves_total++;
+	slot_state_set(slot, SM_SLOT_JOINED);
+	for (uint32_t side = 0; side < SM_SIDES; side++) {
+		bool stays = ends[side]->owner.session_id != 0;
+
+		retire_take_out(helper, ends[side], leave->reason, true);
+		if (!stays)
+			ends[side] = NULL;
+	}
+	trial_slot_left(helper, slot, ends, true);
+}
+
 static void answer(struct helper *helper, const struct leave *leave, uint32_t state, enum sm_reason reason)
 {
 	struct session *session = session_find(helper->sessions, leave->session_id);
@@ -188,11 +209,30 @@ static bool is_abandoned(struct helper *helper, const struct leave *leave)
 	return true;
 }
 
+/* A leave that no process has asked for. */
+static bool leave_step_for_trial(struct helper *helper, struct slot *slot, struct leave *leave, uint64_t now_ns)
+{
+	bool gone = slot->shared->state != SM_SLOT_ARMED || slot->shared->generation != leave->slot_generation;
+
+	if (gone || !slot->end[0] || !slot->end[1]) /* closed meanwhile, or taken out for another reason */
+		return true;
+	if (is_drained(helper, slot, leave)) {
+		leave_finish_for_trial(helper, slot, leave);
+		return true;
+	}
+	if (now_ns < leave->give_up_ns)
+		return false;
+	trial_slot_left(helper, slot, slot->end, false);
+	return true;
+}
+
 /* True if that leave needs no more attention. */
 static bool leave_step(struct helper *helper, struct leave *leave, uint64_t now_ns)
 {
 	struct slot *slot = slot_at(helper->slots, leave->slot);
 
+	if (leave->session_id == 0)
+		return leave_step_for_trial(helper, slot, leave, now_ns);
 	if (is_abandoned(helper, leave))
 		return true; /* it stays pinned */
 	if (slot->shared->state != SM_SLOT_FREE && slot->shared->generation == leave->slot_generation) {
@@ -283,6 +323,41 @@ static int leave_start(struct request *request, const struct request_end *found)
 	pairing->leave_count++;
 	loop_timer_set(request->helper->loop, &pairing->leave, loop_now_ns() + POLL_NS);
 	return 0;
+}
+
+void leave_by_helper(struct helper *helper, struct slot *slot, enum sm_reason reason)
+{
+	struct pairing *pairing = helper->pairing;
+	struct leave *leave;
+
+	if (slot->shared->pins) /* leaving already, or pinned for good */
+		return;
+	pin(helper, slot, reason);
+	leave = pairing->leave_count < LEAVES_MAX ? calloc(1, sizeof(*leave)) : NULL;
+	if (!leave) {
+		trial_slot_left(helper, slot, slot->end, false);
+		return;
+	}
+	*leave = (struct leave){
+		.give_up_ns = loop_now_ns() + LEAVE_FOR_TRIAL_NS,
+		.slot = slot->index,
+		.slot_generation = slot->shared->generation,
+		.reason = reason,
+	};
+	DL_APPEND(pairing->leaves, leave);
+	pairing->leave_count++;
+	loop_timer_set(helper->loop, &pairing->leave, loop_now_ns() + POLL_NS);
+}
+
+void leave_take_back(struct helper *helper, struct slot *slot)
+{
+	if (!trial_refuses(slot->shared->pin_reason))
+		return;
+	slot->shared->pin_reason = 0;
+	__atomic_store_n(&slot->shared->pins, 0, __ATOMIC_SEQ_CST);
+	for (int side = 0; side < SM_SIDES; side++)
+		if (slot->end[side])
+			pairing_notify(helper, slot->end[side], CELL_PINNED, 0);
 }
 
 int pairing_handle_leave(struct request *request)

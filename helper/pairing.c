@@ -12,8 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "group.h"
 #include "pairing_internal.h"
 #include "policy.h"
+#include "trial.h"
 
 #define LONELY_TRUST 2
 /* Offers of one name by one user: forked processes share connections. The oldest makes room for the next. */
@@ -70,10 +72,13 @@ void pairing_notify_taken_out(struct helper *helper, const struct registry_end *
 {
 	struct session *session = session_find(helper->sessions, end->owner.session_id);
 	struct memory_cell *cell = session ? session_cell(session, end->owner.cell) : NULL;
+	const struct slot *slot = slot_at(helper->slots, end->slot); /* its counters still stand */
 
 	if (!cell)
 		return;
 	cell->reason = reason;
+	cell->redirected_out = slot->shared->direction[end->side].redirected_bytes;
+	cell->redirected_in = slot->shared->direction[!end->side].redirected_bytes;
 	session_status_change(session, end->owner.cell, end->generation, CELL_MATCHED | CELL_ARMED | CELL_PINNED,
 			      CELL_TAKEN_OUT);
 }
@@ -126,6 +131,7 @@ struct registry_end *pairing_end_add(struct helper *helper, struct session *sess
 
 void pairing_end_remove(struct helper *helper, struct registry_end *end)
 {
+	trial_end_gone(helper, end);
 	if (end->charged)
 		policy_give(helper->policy, end->uid, POLICY_OFFERS);
 	registry_remove(helper->registry, end, session_ends(helper, end));
@@ -133,6 +139,7 @@ void pairing_end_remove(struct helper *helper, struct registry_end *end)
 
 void pairing_end_disown(struct helper *helper, struct registry_end *end)
 {
+	trial_end_gone(helper, end);
 	registry_disown(helper->registry, end, session_ends(helper, end));
 }
 
@@ -176,10 +183,14 @@ static bool may_trust(const struct registry_end *a, const struct registry_end *b
 static void match_visit(struct registry_end *peer, void *context)
 {
 	struct match *match = context;
+	bool learns = may_trust(match->end, peer);
+	bool peer_learns = peer->state == END_OFFERED && may_trust(peer, match->end);
 
-	if (may_trust(match->end, peer))
+	if ((!learns && !peer_learns) || trial_assign(match->helper, match->end, peer))
+		return;
+	if (learns)
 		match->found = true;
-	if (peer->state == END_OFFERED && may_trust(peer, match->end))
+	if (peer_learns)
 		pairing_notify(match->helper, peer, 0, CELL_MATCHED);
 }
 
@@ -227,6 +238,7 @@ int pairing_handle_offer(struct request *request)
 		end = pairing_end_add(helper, request->session, &key, owner.cell, offer->header.generation);
 		if (!end) { /* there is no answer to an offer: it is never matched */
 			helper->refusals[REASON_TABLE_FULL]++;
+			group_refused(request->session->group, REASON_TABLE_FULL);
 			return 0;
 		}
 		end->cookie = offer->cookie;

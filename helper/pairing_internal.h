@@ -42,6 +42,10 @@ void arm_begin(struct helper *helper, struct slot *slot); /* both ends have join
 void arm_expired(struct loop_timer *timer);
 
 /* ---- leave.c ---- */
+/* Pins an armed pair and takes it out when that is clean (trial_slot_left() is told), as a LEAVE does that a process asked for. */
+void leave_by_helper(struct helper *helper, struct slot *slot, enum sm_reason reason);
+/* Takes back the pins of a pair that could not leave. */
+void leave_take_back(struct helper *helper, struct slot *slot);
 void leave_expired(struct loop_timer *timer);
 void leave_session_closed(struct helper *helper, uint64_t session_id);
 void leave_refuse_all(struct helper *helper);

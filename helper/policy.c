@@ -16,6 +16,8 @@
 #define LIMIT_DOORS 4096
 #define LIMIT_SESSIONS 4096
 #define LIMIT_OFFERS 65536
+#define LIMIT_GROUPS 64
+#define LIMIT_HISTOGRAMS 256 /* 224 KiB each at the very most */
 #define LONELY_MS 2000
 #define SOCKET_MODE 0666 /* open to every local user: safe by the invariants */
 
@@ -37,7 +39,9 @@ void policy_settings_init(struct policy_settings *settings)
 	*settings = (struct policy_settings){
 		.limit = { [POLICY_DOORS] = LIMIT_DOORS,
 			   [POLICY_SESSIONS] = LIMIT_SESSIONS,
-			   [POLICY_OFFERS] = LIMIT_OFFERS },
+			   [POLICY_OFFERS] = LIMIT_OFFERS,
+			   [POLICY_GROUPS] = LIMIT_GROUPS,
+			   [POLICY_HISTOGRAMS] = LIMIT_HISTOGRAMS },
 		.lonely_ms = LONELY_MS,
 		.socket_mode = SOCKET_MODE,
 	};
@@ -71,6 +75,10 @@ static int settings_assign(struct policy_settings *settings, const char *name, c
 		return parse_number(value, 10, 1, 1u << 24, &settings->limit[POLICY_OFFERS]);
 	if (!strcmp(name, "slots-per-user"))
 		return parse_number(value, 10, 0, 1u << 22, &settings->limit[POLICY_SLOTS]);
+	if (!strcmp(name, "groups-per-user"))
+		return parse_number(value, 10, 1, 1024, &settings->limit[POLICY_GROUPS]);
+	if (!strcmp(name, "histograms-per-user"))
+		return parse_number(value, 10, 1, 1u << 16, &settings->limit[POLICY_HISTOGRAMS]);
 	if (!strcmp(name, "slots"))
 		return parse_number(value, 10, 1, 1u << 22, &settings->slot_count);
 	if (!strcmp(name, "lonely-ms"))

@@ -11,6 +11,8 @@ enum policy_kind {
 	POLICY_SESSIONS, /* processes */
 	POLICY_OFFERS,   /* entries of the registry, joined ends included */
 	POLICY_SLOTS,    /* pairs */
+	POLICY_GROUPS,   /* accounts of SMACCEL_GROUP */
+	POLICY_HISTOGRAMS,
 	POLICY_KIND_COUNT
 };
 

@@ -46,7 +46,9 @@ struct registry_end {
 	uint32_t generation; /* of the owner's cell */
 	enum end_state state;
 	uint32_t uid, pid;
-	uint32_t slot, side;  /* END_JOINED */
+	uint32_t slot, side; /* END_JOINED */
+	uint8_t arm;         /* enum latency_arm, of the trial of that number */
+	uint32_t trial;
 	uint8_t lonely_times; /* how often it was taken out because no peer came */
 	bool charged;         /* policy: POLICY_OFFERS */
 	int lost;             /* an index had no memory for it */

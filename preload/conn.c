@@ -13,6 +13,7 @@
 #include "channel.h"
 #include "config.h"
 #include "fork.h"
+#include "latency.h"
 #include "lifecycle.h"
 #include "log.h"
 
@@ -90,6 +91,8 @@ struct conn *conn_open(int fd, bool accepted)
 	conn->announced = (struct spin_history){ 0 };
 	conn->readable = (struct spin_history){ 0 };
 	conn->given_away = 0;
+	conn->latency_port_h = 0;
+	conn->latency_moment_ns = 0;
 	atomic_store(&conn->fds, 1);
 
 	uint32_t high = atomic_load_explicit(&conn_fd_high, memory_order_relaxed);
@@ -108,6 +111,7 @@ bool conn_fd_drop(int fd)
 	struct conn *conn = &conns[index];
 	if (atomic_fetch_sub(&conn->fds, 1) != 1)
 		return false;
+	latency_closed(conn);
 	bool must_shut_down = lifecycle_closing(conn, fd);
 	atomic_fetch_add(&conn->generation, 1);
 	conn_state_set(conn, CONN_FREE, REASON_CLOSED);

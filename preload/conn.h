@@ -52,10 +52,12 @@ struct conn {
 	uint8_t pacing_off;         /* the reader was slow: not paced until it has once read everything */
 	_Atomic uint8_t given_away; /* another process may use the socket: close() must not shut it down */
 	_Atomic uint8_t lent;       /* a duplicate may be stuck in a stopped helper: close() must send FIN itself */
-	uint8_t padding[5];
-	struct spin_history announced; /* waits for what the peer is sending, or reading, right now */
-	struct spin_history readable;  /* waits that SMACCEL_SPIN_US asks for */
-	uint64_t padding_two;
+	uint8_t latency_series;     /* where the last latency went (latency.h) */
+	uint16_t latency_port_h;    /* of the listening end; 0: not asked for yet */
+	uint8_t padding[2];
+	struct spin_history announced;      /* waits for what the peer is sending, or reading, right now */
+	struct spin_history readable;       /* waits that SMACCEL_SPIN_US asks for */
+	_Atomic uint64_t latency_moment_ns; /* when a request was sent, or has come; 0: none is open */
 };
 _Static_assert(sizeof(struct conn) == 128, "two lines a connection");
 /* The table. conn_table[fd] is 0 or an index into conns. Read with one load on the hot path. */

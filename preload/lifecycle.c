@@ -22,6 +22,7 @@
 #include "config.h"
 #include "endpoint.h"
 #include "fork.h"
+#include "latency.h"
 #include "ledger.h"
 #include "lifecycle_internal.h"
 #include "log.h"
@@ -29,6 +30,7 @@
 #include "threads.h"
 
 #define TURNS_HELPER_CHECK 64u /* between looks whether the helper that knows our offer still lives */
+#define TURNS_PLAIN_ARM 256u   /* the same, in a trial: what accelerated connections do not pay */
 #define TURNS_BACKOFF 8u
 #define ATTEMPTS_MAX 10u /* transient refusals before a connection is left alone */
 #define ATTACH_RETRY_CALLS 64u
@@ -82,6 +84,7 @@ void lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)
 		return;
 	cell->reason = REASON_NONE;
 	cell->ledger_id = 0;
+	atomic_store(&cell->latency_key, 0);
 	cell->shown_cookie = conn->cookie;
 	atomic_store(&cell->reader, 0);
 	atomic_store(&cell->word, cell_word(conn->generation, CELL_IDLE));
@@ -144,7 +147,7 @@ static void offer(struct conn *conn, int fd)
 	struct wire_offer message = { 0 };
 	struct endpoints ends;
 
-	if (!prepare(conn, fd, &ends))
+	if (!prepare(conn, fd, &ends) || config.never)
 		return;
 	wire_header_init(&message.header, WIRE_OFFER, sizeof(message), conn->index,
 			 conn->generation & CELL_GENERATION_MASK);
@@ -199,6 +202,11 @@ static bool reason_is_transient(uint32_t reason)
 /* Not now, or not at all. */
 static void join_failed(struct conn *conn, uint32_t generation, enum conn_state before, uint32_t reason)
 {
+	if (reason == REASON_TRIAL_PLAIN) { /* as if offered: matched when the trial is over */
+		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
+		joining_end(conn, generation, CONN_OFFERED, reason);
+		return;
+	}
 	if (!reason_is_transient(reason) || conn->attempts >= ATTEMPTS_MAX) {
 		joining_end(conn, generation, CONN_REFUSED, reason);
 		return;
@@ -282,6 +290,8 @@ static void joined_step(struct conn *conn)
 
 	if (status & CELL_TAKEN_OUT) {
 		ledger_detach(conn);
+		atomic_fetch_sub(&conn->sent, cell->redirected_out);
+		atomic_fetch_sub(&conn->received, cell->redirected_in);
 		atomic_fetch_and(&cell->status, ~(uint32_t)(CELL_TAKEN_OUT | CELL_ARMED | CELL_PINNED));
 		conn->join_at_turn = conn->turns + TURNS_BACKOFF;
 		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
@@ -306,12 +316,19 @@ static void watching_step(struct conn *conn, int fd)
 		join(conn, fd, CONN_WATCHING);
 }
 
+static bool cell_in_plain_arm(const struct conn *conn)
+{
+	struct memory_cell *cell = atomic_load(&((struct conn *)conn)->cell);
+
+	return cell && (atomic_load(&cell->status) & CELL_TRIAL_PLAIN);
+}
+
 static void offered_step(struct conn *conn, int fd, bool may_join)
 {
 	struct session_memory *memory;
 
 	if (conn->turns >= conn->retry_at_turn) {
-		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
+		conn->retry_at_turn = conn->turns + (cell_in_plain_arm(conn) ? TURNS_PLAIN_ARM : TURNS_HELPER_CHECK);
 		enum channel_state channel = channel_session(&memory, false);
 		if (channel == CHANNEL_NONE || conn->session_epoch != channel_epoch()) {
 			/* The helper that knew of the offer is gone, or does not answer: anew, later. */
@@ -348,6 +365,8 @@ static void opened(int fd, bool accepted)
 {
 	struct conn *conn = conn_open(fd, accepted);
 
+	if (conn)
+		latency_opened(conn);
 	if (!conn || !config.eager)
 		return;
 	lifecycle_step(conn, fd, true);

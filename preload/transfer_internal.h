@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 
+#include "latency.h"
 #include "ledger.h"
 #include "lifecycle.h"
 #include "real.h"

@@ -59,6 +59,7 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 
 	uint32_t previous = transfer_enter(conn);
 	struct ledger_cell *ledger = atomic_load_explicit(&conn->ledger, memory_order_acquire);
+	struct latency_send latency = latency_send_begin(conn);
 	ssize_t result = -1;
 
 	if (!transfer_fd_is(call->fd, conn, generation)) {
@@ -70,6 +71,7 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 		if (atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)
 			account(conn, NULL, 0, result);
 	}
+	latency_send_end(conn, call->fd, &latency, result);
 	thread_leave(previous);
 	/* A joined end says 0 where TCP says EFAULT: nothing could be copied from the buffer. */
 	if (result == 0 && call->bytes > 0 && call->message && conn_is_joined(conn)) {
