@@ -78,6 +78,27 @@ out:
 	return plain;
 }
 
+/* Under the lock that a join is: once, and no thread attaches the old ledger anew. What was redirected goes out of the
+ * accounts, as the kernel's count does not have it: the end may join again. */
+void lifecycle_taken_out(struct conn *conn, struct memory_cell *cell)
+{
+	uint32_t before = conn_state(conn), generation = conn->generation;
+
+	if (before == CONN_JOINING || !lifecycle_joining_begin(conn, before))
+		return;
+	if (!(atomic_load(&cell->status) & CELL_TAKEN_OUT)) { /* another thread has been here */
+		lifecycle_joining_end(conn, generation, before, conn->reason);
+		return;
+	}
+	ledger_detach(conn);
+	atomic_fetch_sub(&conn->sent, cell->redirected_out);
+	atomic_fetch_sub(&conn->received, cell->redirected_in);
+	atomic_fetch_and(&cell->status, ~(uint32_t)(CELL_TAKEN_OUT | CELL_ARMED | CELL_PINNED));
+	conn->join_at_turn = conn->turns + TURNS_BACKOFF;
+	conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
+	lifecycle_joining_end(conn, generation, CONN_OFFERED, cell->reason);
+}
+
 void lifecycle_give_away(struct conn *conn, int fd, enum sm_reason reason)
 {
 	atomic_store(&conn->given_away, 1);

@@ -29,10 +29,8 @@
 #include "option.h"
 #include "threads.h"
 
-#define TURNS_HELPER_CHECK 64u /* between looks whether the helper that knows our offer still lives */
-#define TURNS_PLAIN_ARM 256u   /* the same, in a trial: what accelerated connections do not pay */
-#define TURNS_BACKOFF 8u
-#define ATTEMPTS_MAX 10u /* transient refusals before a connection is left alone */
+#define TURNS_PLAIN_ARM 256u /* the same, in a trial: what accelerated connections do not pay */
+#define ATTEMPTS_MAX 10u     /* transient refusals before a connection is left alone */
 #define ATTACH_RETRY_CALLS 64u
 #define SETTLE_NS 10000000 /* a join takes some 0.1 ms when the helper has a CPU */
 
@@ -55,8 +53,15 @@ static bool state_swap(struct conn *conn, uint32_t from, uint32_t to)
 	return atomic_compare_exchange_strong(&conn->state, &from, to);
 }
 
-/* Ends CONN_JOINING, unless a close() in another thread has taken the connection away meanwhile. */
-static void joining_end(struct conn *conn, uint32_t generation, enum conn_state state, enum sm_reason reason)
+bool lifecycle_joining_begin(struct conn *conn, uint32_t from)
+{
+	if (!state_swap(conn, from, CONN_JOINING))
+		return false;
+	atomic_store(&conn->joiner, thread_tid());
+	return true;
+}
+
+void lifecycle_joining_end(struct conn *conn, uint32_t generation, enum conn_state state, enum sm_reason reason)
 {
 	if (conn->generation != generation || !state_swap(conn, CONN_JOINING, state))
 		return;
@@ -204,11 +209,11 @@ static void join_failed(struct conn *conn, uint32_t generation, enum conn_state 
 {
 	if (reason == REASON_TRIAL_PLAIN) { /* as if offered: matched when the trial is over */
 		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
-		joining_end(conn, generation, CONN_OFFERED, reason);
+		lifecycle_joining_end(conn, generation, CONN_OFFERED, reason);
 		return;
 	}
 	if (!reason_is_transient(reason) || conn->attempts >= ATTEMPTS_MAX) {
-		joining_end(conn, generation, CONN_REFUSED, reason);
+		lifecycle_joining_end(conn, generation, CONN_REFUSED, reason);
 		return;
 	}
 	uint32_t backoff = TURNS_BACKOFF << (conn->attempts < 6 ? conn->attempts : 6);
@@ -216,7 +221,7 @@ static void join_failed(struct conn *conn, uint32_t generation, enum conn_state 
 	conn->join_at_turn = conn->turns + backoff;
 	if (before == CONN_WATCHING)
 		conn->retry_at_turn = conn->turns + backoff;
-	joining_end(conn, generation, before, reason);
+	lifecycle_joining_end(conn, generation, before, reason);
 }
 
 static void attach(struct conn *conn)
@@ -236,12 +241,11 @@ static void attach(struct conn *conn)
 		ledger = ledger_find(cell->ledger_id, cell->ledger_cell);
 	}
 	uint32_t generation = conn->generation;
-	if (!ledger || !state_swap(conn, CONN_ARMED, CONN_JOINING))
+	if (!ledger || !lifecycle_joining_begin(conn, CONN_ARMED))
 		return;
-	atomic_store(&conn->joiner, thread_tid());
 	if (!threads_others_inside(conn->index))
 		ledger_attach(conn, ledger, cell->side, 1);
-	joining_end(conn, generation, CONN_ARMED, REASON_ARMED);
+	lifecycle_joining_end(conn, generation, CONN_ARMED, REASON_ARMED);
 }
 
 /* Gives the fd to the helper and waits for the word. `before` is the state to go back to. */
@@ -252,14 +256,13 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 	uint32_t generation = conn->generation;
 	uint8_t touched = atomic_load(&conn->touched);
 
-	if (!state_swap(conn, before, CONN_JOINING))
+	if (!lifecycle_joining_begin(conn, before))
 		return;
-	atomic_store(&conn->joiner, thread_tid());
 	atomic_store(&conn->touched, 1);
 	if (threads_others_inside(conn->index)) {
 		atomic_store(&conn->touched, touched);
 		conn->join_at_turn = conn->turns + 2;
-		joining_end(conn, generation, before, REASON_BLOCKED_READER);
+		lifecycle_joining_end(conn, generation, before, REASON_BLOCKED_READER);
 		return;
 	}
 	wire_header_init(&message.header, WIRE_JOIN, sizeof(message), conn->index, generation & CELL_GENERATION_MASK);
@@ -272,7 +275,7 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 	switch (lifecycle_request(conn, fd, &message, sizeof(message))) {
 	case CELL_DONE:
 		conn->attempts = 0;
-		joining_end(conn, generation, CONN_JOINED, REASON_JOINED);
+		lifecycle_joining_end(conn, generation, CONN_JOINED, REASON_JOINED);
 		break;
 	case CELL_REFUSED:
 		join_failed(conn, generation, before, cell ? cell->reason : REASON_INTERNAL);
@@ -289,13 +292,7 @@ static void joined_step(struct conn *conn)
 	uint32_t status = cell ? atomic_load(&cell->status) : 0;
 
 	if (status & CELL_TAKEN_OUT) {
-		ledger_detach(conn);
-		atomic_fetch_sub(&conn->sent, cell->redirected_out);
-		atomic_fetch_sub(&conn->received, cell->redirected_in);
-		atomic_fetch_and(&cell->status, ~(uint32_t)(CELL_TAKEN_OUT | CELL_ARMED | CELL_PINNED));
-		conn->join_at_turn = conn->turns + TURNS_BACKOFF;
-		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
-		conn_state_set(conn, CONN_OFFERED, cell->reason);
+		lifecycle_taken_out(conn, cell);
 		return;
 	}
 	if (conn_state(conn) == CONN_JOINED && (status & CELL_ARMED) && state_swap(conn, CONN_JOINED, CONN_ARMED)) {

@@ -6,6 +6,16 @@
 #include "channel.h"
 #include "lifecycle.h"
 
+#define TURNS_HELPER_CHECK 64u /* between looks whether the helper that knows our offer still lives */
+#define TURNS_BACKOFF 8u
+
+/* CONN_JOINING is the lock of a connection. False: another thread has it, or the state was another. Ended with the state to
+ * go to, unless a close() in another thread has taken the connection away meanwhile. */
+bool lifecycle_joining_begin(struct conn *conn, uint32_t from);
+void lifecycle_joining_end(struct conn *conn, uint32_t generation, enum conn_state state, enum sm_reason reason);
+/* The helper has taken the end out (CELL_TAKEN_OUT). */
+void lifecycle_taken_out(struct conn *conn, struct memory_cell *cell);
+
 /* Makes conn->cell this connection's cell in the present session's memory. */
 void lifecycle_bind_cell(struct conn *conn, struct session_memory *memory);
 

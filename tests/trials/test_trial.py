@@ -158,6 +158,24 @@ def test_what_was_armed_before_is_divided_too_and_comes_back(helper, load):
     assert report(helper)["ended_by"] == "stopped"
 
 
+@pytest.mark.parametrize("load", [(auto(2), 0), (EAGER, 0)], indirect=True, ids=["auto", "eager"])
+def test_trials_come_and_go_under_traffic(helper, load):
+    """In and out of the sockhash again and again while requests fly; the program compares every response."""
+    load.ask("open 12")
+    settled(helper, load, 12, ("armed",))
+    with helper.counting() as grown:
+        for _ in range(12):
+            trial(helper, "start")
+            wait_until(lambda: trial_state(helper) == "running", 10)
+            trial(helper, "stop")
+            wait_until(lambda: trial_state(helper) == "ended", 10)
+    settled(helper, load, 12, ("armed",))
+    before = load.answered()
+    wait_until(lambda: load.answered() > before + 1000, 20, load.describe)
+    assert grown["leaves"] > 12 and grown["pairs_armed_total"] > 12, grown
+    load.ask("close", 20)
+
+
 def test_recording_ends_with_the_trial(helper, load):
     load.ask("open 8")
     settled(helper, load, 8, ("armed",))
