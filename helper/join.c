@@ -33,6 +33,7 @@ struct join {
 	struct registry_end *end;
 	struct slot *slot;
 	uint32_t side;
+	uint64_t netns_cookie; /* the kernel's; that of the name may be 0 */
 	int octet;
 	bool end_is_new, staged, inserted;
 };
@@ -102,6 +103,9 @@ static enum sm_reason check_kernel(struct join *join)
 		join->socket.key.netns_cookie = join->facts.netns_cookie;
 	if (!join->socket.key.netns_cookie)
 		return REASON_NETNS;
+	join->netns_cookie = join->socket.key.netns_cookie;
+	join->socket.key.netns_cookie =
+		pairing_name_netns(join->helper, join->netns_cookie, &join->socket.key.local, &join->socket.key.remote);
 	if (proof_may_be_stranded(&join->facts, PROOF_REFS_STAGED))
 		return REASON_BLOCKED_READER;
 	for (int i = 0; i < SAMPLES; i++) {
@@ -139,6 +143,13 @@ static enum sm_reason take_end(struct join *join)
 	return join->end ? REASON_NONE : REASON_TABLE_FULL;
 }
 
+/* Across namespaces only the sequence numbers prove a pair, and two connections of one name have correlated ones: they can
+ * be made alike by trying. So a user pairs with himself only. */
+static bool may_cross(const struct join *join, const struct registry_end *peer)
+{
+	return join->netns_cookie == peer->netns_cookie || join->session->channel.uid == peer->uid;
+}
+
 /* The other half of the peer's slot, or a slot of its own. */
 static enum sm_reason take_slot(struct join *join)
 {
@@ -154,6 +165,8 @@ static enum sm_reason take_slot(struct join *join)
 	/* A slot that is armed, or was, is its pair's alone. */
 	if (peer && slot_at(helper->slots, peer->slot)->shared->state == SM_SLOT_JOINED &&
 	    !slot_at(helper->slots, peer->slot)->end[!peer->side]) {
+		if (!may_cross(join, peer))
+			return REASON_NETNS;
 		join->end->cookie = join->socket.cookie;
 		reason = trial_assign(helper, join->end, peer);
 		if (reason) {
@@ -189,6 +202,7 @@ static void fill_shared_end(const struct join *join)
 	join->slot->shared->netns_cookie = join->socket.key.netns_cookie;
 	join->slot->shared->joined_at_ns = loop_now_ns();
 	join->slot->octet[join->side] = join->octet;
+	join->end->netns_cookie = join->netns_cookie;
 }
 
 static enum sm_reason insert(struct join *join)

@@ -127,6 +127,8 @@ static int find_features(struct helper *helper)
 	struct selftest_result results[SELFTEST_RESULTS_MAX];
 	int count = selftest_run(results, SELFTEST_RESULTS_MAX, &helper->features);
 
+	if (helper->options.settings.peer_count)
+		helper->features |= WIRE_FEATURE_PEERS;
 	log_debug("self-test: %d results, features %#x", count, helper->features);
 	for (int i = 0; i < count; i++) {
 		if (results[i].outcome != SELFTEST_REFUSED)

@@ -205,6 +205,12 @@ void pairing_match(struct helper *helper, struct registry_end *end)
 
 /* ---- OFFER ---- */
 
+uint64_t pairing_name_netns(const struct helper *helper, uint64_t netns_cookie, const struct wire_endpoint *local,
+			    const struct wire_endpoint *remote)
+{
+	return policy_are_peers(&helper->options.settings, local->address, remote->address) ? 0 : netns_cookie;
+}
+
 static bool is_repetition(const struct registry_end *end, const struct wire_offer *offer,
 			  const struct registry_key *key)
 {
@@ -216,12 +222,12 @@ int pairing_handle_offer(struct request *request)
 {
 	const struct wire_offer *offer = &request->message.offer;
 	const struct registry_owner owner = { .session_id = request->session->id, .cell = offer->header.cell };
+	struct helper *helper = request->helper;
 	const struct registry_key key = {
-		.netns_cookie = offer->netns_cookie,
+		.netns_cookie = pairing_name_netns(helper, offer->netns_cookie, &offer->local, &offer->remote),
 		.local = offer->local,
 		.remote = offer->remote,
 	};
-	struct helper *helper = request->helper;
 	struct registry_end *end;
 
 	if (owner.cell == 0 || owner.cell >= MEMORY_CELLS || offer->header.generation > CELL_GENERATION_MASK ||

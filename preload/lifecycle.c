@@ -134,7 +134,7 @@ static bool prepare(struct conn *conn, int fd, struct endpoints *ends)
 	lifecycle_bind_cell(conn, memory);
 	show_endpoints(conn, fd, ends);
 	enum sm_reason reason = option_check(fd);
-	if (!endpoint_is_local(ends))
+	if (!(channel_features() & WIRE_FEATURE_PEERS) && !endpoint_is_local(ends))
 		reason = REASON_REMOTE;
 	if (reason != REASON_NONE) {
 		conn_state_set(conn, CONN_REFUSED, reason);

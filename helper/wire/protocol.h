@@ -81,6 +81,9 @@ struct wire_welcome {
 enum wire_feature {
 	WIRE_FEATURE_FIONREAD_COUNTS_TCP = 1 << 0,
 	WIRE_FEATURE_FIONREAD_COUNTS_PSOCK = 1 << 1,
+	/* 1 << 2 is taken elsewhere. Of the helper, not of the kernel: connections to other network namespaces of this host may
+	 * be accelerated, so ends offer whose peer's address is none of their own namespace's. */
+	WIRE_FEATURE_PEERS = 1 << 3,
 };
 
 struct wire_endpoint {
