@@ -221,6 +221,7 @@ help:
 	@echo 'make                 build/libsmaccel.so, build/smacceld, build/smaccel'
 	@echo 'make try             installs what is missing, builds, and runs redis-benchmark before and after (root)'
 	@echo 'make check           installs what is missing, builds, lints and runs every test (root)'
+	@echo 'make check-suites    other people'"'"'s programs and suites with big volumes: an hour (root)'
 	@echo 'make test T="..."    runs the named tests or suites; tests/run --list names them'
 	@echo 'make tests           builds the test programs only'
 	@echo 'make lint | format   checks | applies the style'

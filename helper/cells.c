@@ -70,6 +70,14 @@ void session_status_change(struct session *session, uint32_t index, uint32_t gen
 	}
 }
 
+void session_status_wake(struct session *session, uint32_t index)
+{
+	struct memory_cell *cell = session_cell(session, index);
+
+	if (cell)
+		session_wake(&cell->status);
+}
+
 bool session_word_pending(const struct memory_cell *cell, uint32_t generation)
 {
 	return atomic_load_explicit(&((struct memory_cell *)cell)->word, memory_order_acquire) ==

@@ -68,11 +68,11 @@ void pairing_notify(struct helper *helper, const struct registry_end *end, uint3
 		session_status_change(session, end->owner.cell, end->generation, clear, set);
 }
 
-void pairing_notify_taken_out(struct helper *helper, const struct registry_end *end, enum sm_reason reason)
+void pairing_notify_taken_out(struct helper *helper, const struct registry_end *end, const struct slot *slot,
+			      enum sm_reason reason)
 {
 	struct session *session = session_find(helper->sessions, end->owner.session_id);
 	struct memory_cell *cell = session ? session_cell(session, end->owner.cell) : NULL;
-	const struct slot *slot = slot_at(helper->slots, end->slot); /* its counters still stand */
 
 	if (!cell)
 		return;
@@ -81,6 +81,7 @@ void pairing_notify_taken_out(struct helper *helper, const struct registry_end *
 	cell->redirected_in = slot->shared->direction[!end->side].redirected_bytes;
 	session_status_change(session, end->owner.cell, end->generation, CELL_MATCHED | CELL_ARMED | CELL_PINNED,
 			      CELL_TAKEN_OUT);
+	session_status_wake(session, end->owner.cell);
 }
 
 /* ---- ends ---- */

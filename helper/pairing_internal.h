@@ -27,8 +27,9 @@ uint64_t pairing_name_netns(const struct helper *helper, uint64_t netns_cookie, 
 			    const struct wire_endpoint *remote);
 /* Sets and clears status bits in the cell of the end's owner, if it has one. */
 void pairing_notify(struct helper *helper, const struct registry_end *end, uint32_t clear, uint32_t set);
-/* The same with a reason, for an end that was taken out: CELL_TAKEN_OUT. */
-void pairing_notify_taken_out(struct helper *helper, const struct registry_end *end, enum sm_reason reason);
+/* The same with a reason, for an end that was taken out of that slot: CELL_TAKEN_OUT. */
+void pairing_notify_taken_out(struct helper *helper, const struct registry_end *end, const struct slot *slot,
+			      enum sm_reason reason);
 /* Adds an end for the owner, charged to its session's user. NULL: quota or memory. */
 struct registry_end *pairing_end_add(struct helper *helper, struct session *session, const struct registry_key *key,
 				     uint32_t cell, uint32_t generation);
@@ -45,13 +46,17 @@ void arm_begin(struct helper *helper, struct slot *slot); /* both ends have join
 void arm_expired(struct loop_timer *timer);
 
 /* ---- leave.c ---- */
-/* Pins an armed pair and takes it out when that is clean (trial_slot_left() is told), as a LEAVE does that a process asked for. */
-void leave_by_helper(struct helper *helper, struct slot *slot, enum sm_reason reason);
-/* Takes back the pins of a pair that could not leave. */
-void leave_take_back(struct helper *helper, struct slot *slot);
 void leave_expired(struct loop_timer *timer);
 void leave_session_closed(struct helper *helper, uint64_t session_id);
 void leave_refuse_all(struct helper *helper);
+/* Pins the pair, and takes it out as soon as it is drained, for which nobody waits. The owners of its ends find `told` in
+ * their cells; keep_offer: whether an end stays known as an offer. */
+void leave_unwaited(struct helper *helper, struct slot *slot, enum sm_reason reason, enum sm_reason told,
+		    const bool keep_offer[SM_SIDES]);
+
+/* ---- withdraw.c ---- */
+/* The sweep looks at a slot: does it still pay? */
+void withdraw_consider(struct helper *helper, struct slot *slot);
 
 /* ---- retire.c ---- */
 /* The end's socket left the sockhash by itself: it was closed or reset. Frees the slot when nobody is left in it. */

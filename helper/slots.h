@@ -41,6 +41,7 @@ struct slot {
 	struct sm_direction trial_base[SM_SIDES];
 	uint32_t charged_uid;
 	bool charged;
+	uint64_t redirected_seen, passed_seen; /* messages, as the sweep last saw them */
 	struct slot_link queued[SLOT_QUEUE_COUNT];
 	struct slot *used_next, *used_prev;
 };

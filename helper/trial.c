@@ -300,7 +300,7 @@ static int start(struct trials *trials, const struct wire_trial *settings)
 	trials->number = trials->number % NUMBER_MAX + 1;
 	trials->end = TRIAL_END_NOT_YET;
 	trials->off = trials->fired = false;
-	trials->stuck = trials->sessions_ended = 0;
+	trials->sessions_ended = 0;
 	trials->started_ns = loop_now_ns();
 	clock_gettime(CLOCK_REALTIME, &trials->started);
 	state_set(trials, TRIAL_STARTING);
@@ -355,9 +355,12 @@ int trial_handle_report(struct request *request)
 		collect(trials, session, &budget);
 	/* Not in the child: the counters are shared memory, and a slot may be another pair's a moment later. */
 	memset(trials->live, 0, sizeof(trials->live));
-	for (struct slot *slot = slots_first(request->helper->slots); slot; slot = slot->used_next)
+	trials->stuck = 0;
+	for (struct slot *slot = slots_first(request->helper->slots); slot; slot = slot->used_next) {
+		trials->stuck += slot->shared->pins && slot->shared->pin_reason == REASON_TRIAL_PLAIN;
 		if (slot->trial == trials->number && trial_is_collecting(trials))
 			trial_slot_sums(slot, &trials->live[slot->trial_arm]);
+	}
 	stats_reply_by_child(request, trial_report_text);
 	return 0;
 }

@@ -51,7 +51,7 @@ bool trial_is_plain(const struct helper *helper, const struct registry_end *end)
 void trial_end_gone(struct helper *helper, struct registry_end *end);
 void trial_slot_armed(struct helper *helper, struct slot *slot);
 void trial_slot_released(struct helper *helper, struct slot *slot);
-/* How a leave that the trial asked for has ended: true: both ends are plain TCP; false: it could not be done. */
-void trial_slot_left(struct helper *helper, struct slot *slot, struct registry_end *const ends[2], bool done);
+/* A pair that had to leave for the trial has left. NULL: that end was closed meanwhile, or is nobody's. */
+void trial_pair_left(struct helper *helper, struct registry_end *a, struct registry_end *b);
 
 #endif

@@ -6,7 +6,6 @@
  * is in no arm until it has left the sockhash.
  */
 #include "helper.h"
-#include "log.h"
 #include "pairing_internal.h"
 #include "siphash.h"
 #include "trial_internal.h"
@@ -177,42 +176,42 @@ void trial_slot_released(struct helper *helper, struct slot *slot)
 	slot->trial = 0;
 }
 
+/* Where the reader does not read it stays pinned, in neither arm, and the sweep tries again and again (withdraw.c). */
+static void leave_for_trial(struct helper *helper, struct slot *slot, enum sm_reason reason)
+{
+	const bool keep_offer[SM_SIDES] = { slot->end[0]->owner.session_id != 0, slot->end[1]->owner.session_id != 0 };
+
+	leave_unwaited(helper, slot, reason, reason, keep_offer);
+}
+
 void trial_slot_found(struct helper *helper, struct slot *slot)
 {
 	struct trials *trials = helper->trials;
 	struct registry_end *a = slot->end[0], *b = slot->end[1];
 
-	if (slot->shared->state != SM_SLOT_ARMED || !a || !b || !trial_selects(trials, a, b))
+	if (slot->shared->state != SM_SLOT_ARMED || slot->shared->pins || !a || !b || !trial_selects(trials, a, b))
 		return;
 	if (trials->off) {
-		leave_by_helper(helper, slot, REASON_TRIAL_STOPPED);
+		leave_for_trial(helper, slot, REASON_TRIAL_STOPPED);
 		return;
 	}
 	/* A pair of an earlier helper has no cells: nothing can be recorded. */
 	if (end_has_arm(trials, a) || !a->owner.session_id || !b->owner.session_id)
 		return;
 	if (decide(trials, a, b) == LATENCY_PLAIN) {
-		leave_by_helper(helper, slot, REASON_TRIAL_PLAIN);
+		leave_for_trial(helper, slot, REASON_TRIAL_PLAIN);
 		return;
 	}
 	pair_set_arm(trials, a, b, LATENCY_ACCELERATED);
 	trial_slot_armed(helper, slot);
 }
 
-void trial_slot_left(struct helper *helper, struct slot *slot, struct registry_end *const ends[2], bool done)
+void trial_pair_left(struct helper *helper, struct registry_end *a, struct registry_end *b)
 {
 	struct trials *trials = helper->trials;
 
-	if (done) {
-		if (trial_is_assigning(trials) && ends[0] && ends[1])
-			pair_set_arm(trials, ends[0], ends[1], LATENCY_PLAIN);
-		else if (!trials->off && ends[0]) /* the trial is over by now */
-			pairing_match(helper, ends[0]);
-		return;
-	}
-	if (trials->off) /* pinned is as good, for the messages to come */
-		return;
-	log_debug("slot %u: cannot leave for the trial", slot->index);
-	trials->stuck++;
-	leave_take_back(helper, slot);
+	if (trial_is_assigning(trials) && a && b)
+		pair_set_arm(trials, a, b, LATENCY_PLAIN);
+	else if (!trials->off && (a || b)) /* the trial is over by now */
+		pairing_match(helper, a ? a : b);
 }

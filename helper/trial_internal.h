@@ -43,9 +43,10 @@ struct trials {
 	struct latency_set connections;              /* of each connection its mean */
 	struct latency_set scratch;                  /* what earlier trials left in session memories */
 	uint64_t unassigned[REASON_COUNT]; /* ends closed meanwhile that were in no arm, by their last reason */
-	uint64_t stuck;                    /* pairs that could not be taken out for the plain arm: in neither */
-	uint64_t sessions_ended;           /* processes that ended meanwhile */
-	uint64_t cursor;                   /* of the sweep under way: the last session's id, then slots */
+	uint64_t
+		stuck; /* pairs that cannot be taken out for the plain arm yet: in neither; of the request being answered */
+	uint64_t sessions_ended; /* processes that ended meanwhile */
+	uint64_t cursor;         /* of the sweep under way: the last session's id, then slots */
 	uint32_t slot_cursor;
 };
 

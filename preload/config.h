@@ -9,8 +9,9 @@
 struct config {
 	bool off;              /* SMACCEL=off (also 0, no, false) */
 	bool eager;            /* SMACCEL_ADMIT=eager */
-	bool never;            /* SMACCEL_ADMIT=never: watched like the others, but nothing is offered */
 	int64_t spin_ns;       /* SMACCEL_SPIN_US; 0: sleep at once */
+	bool never;            /* SMACCEL_ADMIT=never: watched like the others, but nothing is offered */
+	bool learns;           /* SMACCEL_ADMIT=auto: destinations that do not pay need more turns */
 	uint32_t admit_turns;  /* SMACCEL_ADMIT=N; auto: CONFIG_TURNS_DEFAULT */
 	char socket_path[108]; /* SMACCEL_SOCKET */
 	uint64_t group;        /* SMACCEL_GROUP=1 to 16 hex digits; 0: none */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The life of an end, up to armed: see lifecycle.h; leave.c has the way back.
+/* The life of an end, up to armed: see lifecycle.h. offer.c has the offer, leave.c and withdraw.c the ways back.
  *
  * CONN_JOINING is also the lock of a connection: whoever swaps it in owns the connection's accounts until it swaps
  * another state in. It then proves, by membarrier and the thread slots, that no other thread of the process is inside a
@@ -29,8 +29,9 @@
 #include "option.h"
 #include "threads.h"
 
-#define TURNS_PLAIN_ARM 256u /* the same, in a trial: what accelerated connections do not pay */
-#define ATTEMPTS_MAX 10u     /* transient refusals before a connection is left alone */
+#define TURNS_PLAIN_ARM 256u /* as TURNS_HELPER_CHECK, in a trial: what accelerated connections do not pay */
+#define TURNS_BACKOFF 8u
+#define ATTEMPTS_MAX 10u /* transient refusals before a connection is left alone */
 #define ATTACH_RETRY_CALLS 64u
 #define SETTLE_NS 10000000 /* a join takes some 0.1 ms when the helper has a CPU */
 
@@ -98,72 +99,6 @@ void lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)
 	atomic_store(&conn->cell, cell);
 }
 
-static void show_endpoints(struct conn *conn, int fd, const struct endpoints *ends)
-{
-	struct memory_cell *cell = atomic_load(&conn->cell);
-
-	if (!cell)
-		return;
-	cell->shown_fd = (uint32_t)fd;
-	cell->shown_family = ends->family;
-	cell->shown_cookie = conn->cookie;
-	cell->shown_local = ends->local;
-	cell->shown_remote = ends->remote;
-}
-
-/* A session, the addresses, and whether anything about the socket forbids it. True: conn->cell is bound. */
-static bool prepare(struct conn *conn, int fd, struct endpoints *ends)
-{
-	struct session_memory *memory;
-
-	switch (channel_session(&memory, config.eager)) {
-	case CHANNEL_READY:
-		break;
-	case CHANNEL_STARTING:
-		conn->retry_at_turn = conn->turns + 1;
-		return false;
-	case CHANNEL_NONE:
-		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
-		atomic_store(&conn->reason, REASON_NO_HELPER);
-		return false;
-	}
-	conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
-	if (endpoint_query(fd, ends) != 0)
-		return false; /* not connected yet: later */
-	conn->cookie = endpoint_cookie(fd);
-	lifecycle_bind_cell(conn, memory);
-	show_endpoints(conn, fd, ends);
-	enum sm_reason reason = option_check(fd);
-	if (!(channel_features() & WIRE_FEATURE_PEERS) && !endpoint_is_local(ends))
-		reason = REASON_REMOTE;
-	if (reason != REASON_NONE) {
-		conn_state_set(conn, CONN_REFUSED, reason);
-		return false;
-	}
-	if (atomic_load(&memory->off)) {
-		conn_state_set(conn, CONN_WATCHING, REASON_DISABLED);
-		return false;
-	}
-	return true;
-}
-
-static void offer(struct conn *conn, int fd)
-{
-	struct wire_offer message = { 0 };
-	struct endpoints ends;
-
-	if (!prepare(conn, fd, &ends) || config.never)
-		return;
-	wire_header_init(&message.header, WIRE_OFFER, sizeof(message), conn->index,
-			 conn->generation & CELL_GENERATION_MASK);
-	message.cookie = conn->cookie;
-	message.netns_cookie = endpoint_netns_cookie(fd);
-	message.local = ends.local;
-	message.remote = ends.remote;
-	if (channel_send(&message, sizeof(message), -1) == 0 && state_swap(conn, CONN_WATCHING, CONN_OFFERED))
-		conn_state_set(conn, CONN_OFFERED, REASON_WAITING_PEER);
-}
-
 enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message, size_t bytes)
 {
 	struct memory_cell *cell = atomic_load(&conn->cell);
@@ -219,7 +154,7 @@ static void join_failed(struct conn *conn, uint32_t generation, enum conn_state 
 	uint32_t backoff = TURNS_BACKOFF << (conn->attempts < 6 ? conn->attempts : 6);
 	conn->attempts++;
 	conn->join_at_turn = conn->turns + backoff;
-	if (before == CONN_WATCHING)
+	if (before != CONN_OFFERED)
 		conn->retry_at_turn = conn->turns + backoff;
 	lifecycle_joining_end(conn, generation, before, reason);
 }
@@ -255,7 +190,13 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 	struct memory_cell *cell = atomic_load(&conn->cell);
 	uint32_t generation = conn->generation;
 	uint8_t touched = atomic_load(&conn->touched);
+	enum sm_reason reason = option_check(fd);
 
+	if (reason != REASON_NONE) {
+		lifecycle_retire(conn);
+		conn_state_set(conn, CONN_REFUSED, reason);
+		return;
+	}
 	if (!lifecycle_joining_begin(conn, before))
 		return;
 	atomic_store(&conn->touched, 1);
@@ -265,6 +206,8 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 		lifecycle_joining_end(conn, generation, before, REASON_BLOCKED_READER);
 		return;
 	}
+	if (cell)
+		lifecycle_accounts_settle(conn, cell);
 	wire_header_init(&message.header, WIRE_JOIN, sizeof(message), conn->index, generation & CELL_GENERATION_MASK);
 	message.cookie = conn->cookie;
 	message.sent_bytes = conn->sent;
@@ -297,6 +240,7 @@ static void joined_step(struct conn *conn)
 	}
 	if (conn_state(conn) == CONN_JOINED && (status & CELL_ARMED) && state_swap(conn, CONN_JOINED, CONN_ARMED)) {
 		conn->attach_countdown = 0;
+		admission_armed(&conn->admission, conn->turns, admission_now_ms());
 		conn_state_set(conn, CONN_ARMED, REASON_ARMED);
 	}
 	if (conn_state(conn) == CONN_ARMED && !conn->ledger)
@@ -305,19 +249,15 @@ static void joined_step(struct conn *conn)
 
 static void watching_step(struct conn *conn, int fd)
 {
+	uint32_t state = conn_state(conn);
 	struct endpoints ends;
 
-	if (!config.eager)
-		offer(conn, fd);
-	else if (prepare(conn, fd, &ends))
-		join(conn, fd, CONN_WATCHING);
-}
-
-static bool cell_in_plain_arm(const struct conn *conn)
-{
-	struct memory_cell *cell = atomic_load(&((struct conn *)conn)->cell);
-
-	return cell && (atomic_load(&cell->status) & CELL_TRIAL_PLAIN);
+	if (state == CONN_LEFT && !admission_may_return(&conn->admission, admission_now_ms()))
+		conn->retry_at_turn = conn->turns + TURNS_BACKOFF;
+	else if (!config.eager)
+		lifecycle_offer(conn, fd);
+	else if (lifecycle_prepare(conn, fd, &ends))
+		join(conn, fd, state);
 }
 
 static void offered_step(struct conn *conn, int fd, bool may_join)
@@ -325,7 +265,12 @@ static void offered_step(struct conn *conn, int fd, bool may_join)
 	struct session_memory *memory;
 
 	if (conn->turns >= conn->retry_at_turn) {
-		conn->retry_at_turn = conn->turns + (cell_in_plain_arm(conn) ? TURNS_PLAIN_ARM : TURNS_HELPER_CHECK);
+		struct memory_cell *unmatched = atomic_load(&conn->cell);
+
+		if (unmatched && !(atomic_load(&unmatched->status) & (CELL_MATCHED | CELL_TRIAL_PLAIN)))
+			admission_judge_unmatched(&conn->admission);
+		conn->retry_at_turn =
+			conn->turns + (lifecycle_in_plain_arm(conn) ? TURNS_PLAIN_ARM : TURNS_HELPER_CHECK);
 		enum channel_state channel = channel_session(&memory, false);
 		if (channel == CHANNEL_NONE || conn->session_epoch != channel_epoch()) {
 			/* The helper that knew of the offer is gone, or does not answer: anew, later. */
@@ -347,12 +292,16 @@ void lifecycle_step(struct conn *conn, int fd, bool may_join)
 		fork_notice();
 		uint32_t state = conn_state(conn);
 
-		if (state == CONN_WATCHING)
+		if (conn->admission.wants_out) {
+			lifecycle_withdraw(conn, fd);
+			state = conn_state(conn);
+		}
+		if (state == CONN_WATCHING || state == CONN_LEFT)
 			watching_step(conn, fd);
 		else if (state == CONN_OFFERED)
 			offered_step(conn, fd, may_join);
 		state = conn_state(conn);
-		if (state == CONN_JOINED || state == CONN_ARMED || state == CONN_PINNED)
+		if (state == CONN_JOINED || state == CONN_ARMED || state == CONN_PINNED || state == CONN_LEAVING)
 			joined_step(conn);
 	}
 	lifecycle_quiet_end(quiet);
@@ -383,6 +332,8 @@ void lifecycle_accepted(int fd)
 
 void lifecycle_open_door(void)
 {
+	if (channel_has_door() || fork_in_vfork_child())
+		return;
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
 
 	channel_open_door();

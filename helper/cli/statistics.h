@@ -37,7 +37,10 @@ struct statistics_interval {
 	bool is_interval;
 };
 
-/* 20 % trimmed mean with a symmetric bootstrap-t interval at `confidence` (0.5..0.999). In the units of `values`: of logarithms of
+/* How many blocks the mean puts aside at each end. */
+size_t statistics_trim(size_t count);
+
+/* Trimmed mean with a symmetric bootstrap-t interval at `confidence` (0.5..0.999). In the units of `values`: of logarithms of
  * ratios, take exp() of the three. count <= STATISTICS_BLOCKS_MAX; resamples <= STATISTICS_RESAMPLES_MAX. */
 struct statistics_interval statistics_interval(const double *values, size_t count, double confidence,
 					       unsigned resamples, uint64_t seed);

@@ -10,7 +10,6 @@
 #include "statistics.h"
 
 #define POWER 0.8
-#define TRIM_PART 0.2
 
 static const char *const names[] = { "not-enough-data", "faster", "slower", "no-difference" };
 static const char *const texts[] = { "not enough data", "faster", "slower", "no difference worth having" };
@@ -45,7 +44,7 @@ enum statistics_verdict statistics_decide(const struct statistics_interval *log_
 /* Half the width that the interval will have with `count` blocks, and the room that it takes to have it in 4 of 5 trials. */
 static double expected_reach(double spread, size_t count, double confidence)
 {
-	double kept = (double)count - 2 * floor(TRIM_PART * (double)count);
+	double kept = (double)(count - 2 * statistics_trim(count));
 	double reach = statistics_student_quantile((1 + confidence) / 2, kept - 1) + statistics_normal_quantile(POWER);
 
 	return reach * spread / sqrt((double)count);

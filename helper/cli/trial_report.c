@@ -85,7 +85,7 @@ static void print_neither(const json_t *report)
 	puts("            connections too short to qualify count in neither arm; those of processes that never had a\n"
 	     "            connection that qualifies have not been seen at all");
 	if (fields_number(report, "stuck_pairs"))
-		printf("            %" PRIu64 " pairs were armed and could not be made plain: in neither arm\n",
+		printf("            %" PRIu64 " pairs are armed and cannot be made plain yet: in neither arm\n",
 		       fields_number(report, "stuck_pairs"));
 	if (fields_number(report, "latencies_lost"))
 		printf("            %" PRIu64 " latencies found no room\n", fields_number(report, "latencies_lost"));

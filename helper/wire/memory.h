@@ -31,11 +31,12 @@ enum cell_state {
 
 /* ---- status bits, set by the helper: status = generation << 8 | bits ------------------------------------------- */
 enum cell_status {
-	CELL_MATCHED = 1 << 0,   /* both ends have offered (or the peer has joined): join at the next chance */
-	CELL_ARMED = 1 << 1,     /* the pair is armed */
-	CELL_PINNED = 1 << 2,    /* both directions pass */
-	CELL_TAKEN_OUT = 1 << 3, /* no longer in the sockhash: plain TCP again, may offer anew */
-	CELL_HELD = 1 << 4,      /* the helper holds a duplicate of the fd right now */
+	CELL_MATCHED = 1 << 0, /* both ends have offered (or the peer has joined): join at the next chance */
+	CELL_ARMED = 1 << 1,   /* the pair is armed */
+	CELL_PINNED = 1 << 2,  /* both directions pass */
+	CELL_TAKEN_OUT =
+		1 << 3,     /* no longer in the sockhash: plain TCP again, may offer anew; wakes a futex on status */
+	CELL_HELD = 1 << 4, /* the helper holds a duplicate of the fd right now */
 	/* The arm of the running trial that the connection is in; neither: none. */
 	CELL_TRIAL_ACCELERATED = 1 << 5,
 	CELL_TRIAL_PLAIN = 1 << 6,
@@ -64,15 +65,13 @@ struct memory_cell {
 	uint32_t ledger_cell; /* index in that ledger */
 	uint32_t side;        /* 0 or 1: which side this process's end is, in slot and ledger */
 	uint32_t slot;
-	_Atomic uint32_t reader; /* shim only: tid asleep in recv on this armed end, shared with forked children */
+	_Atomic uint32_t reader; /* shim only: who is in a receive (preload/reader.h), shared with forked children */
+	/* helper -> shim, with TAKEN_OUT: bytes of the stay that ends, sent and received, which TCP knows nothing of */
+	uint64_t redirected_out, redirected_in;
 	/* shim -> helper: latencies of this connection in its arm, for what a trial says by connection */
 	_Atomic uint64_t latency_sum_ns;
 	_Atomic uint32_t latency_count;
 	_Atomic uint32_t latency_key; /* latency.h; 0: none was recorded */
-	/* helper -> shim, with CELL_TAKEN_OUT: bytes that the kernel's counts of the connection do not have, which the
-	 * accounts for a later join therefore must not have either */
-	uint64_t redirected_out;
-	uint64_t redirected_in;
 	/* shim -> helper, for display; unchecked claims about the process's own connections */
 	_Atomic uint32_t shown; /* generation << 8 | enum conn_state; 0: the cell is free */
 	uint32_t shown_reason;
