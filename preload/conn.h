@@ -58,9 +58,12 @@ struct conn {
 	uint32_t fork_count;     /* of the process when it was opened: differs = another process may share the socket */
 	_Atomic int32_t joiner;  /* tid of the thread in CONN_JOINING */
 	_Atomic uint8_t adopted; /* its fd came in a message: it may be in the sockhash, or not */
-	_Atomic uint8_t not_pinned;    /* CONN_PINNED, but the helper has not said that it did it */
-	struct spin_history announced; /* waits for what the peer is sending, or reading, right now */
-	struct spin_history readable;  /* waits that SMACCEL_SPIN_US asks for */
+	_Atomic uint8_t not_pinned;         /* CONN_PINNED, but the helper has not said that it did it */
+	uint16_t latency_port_h;            /* of the listening end; 0: not asked for yet */
+	uint8_t latency_series;             /* where the last latency went (latency.h) */
+	_Atomic uint64_t latency_moment_ns; /* when a request was sent, or has come; 0: none is open */
+	struct spin_history announced;      /* waits for what the peer is sending, or reading, right now */
+	struct spin_history readable;       /* waits that SMACCEL_SPIN_US asks for */
 } __attribute__((aligned(64)));
 _Static_assert(offsetof(struct conn, admission) == 60, "what comes before it is the first line");
 _Static_assert(sizeof(struct conn) == 192, "three lines a connection");

@@ -58,7 +58,7 @@ bool lifecycle_prepare(struct conn *conn, int fd, struct endpoints *ends)
 	conn->cookie = endpoint_cookie(fd);
 	lifecycle_bind_cell(conn, memory);
 	show_endpoints(conn, fd, ends);
-	if (!endpoint_is_local(ends)) {
+	if (!(channel_features() & WIRE_FEATURE_PEERS) && !endpoint_is_local(ends)) {
 		admission_judge_unmatched(&conn->admission);
 		conn_state_set(conn, CONN_REFUSED, REASON_REMOTE);
 		return false;

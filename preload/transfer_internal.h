@@ -8,6 +8,7 @@
 #include <sys/single_threaded.h>
 #endif
 
+#include "latency.h"
 #include "ledger.h"
 #include "lifecycle.h"
 #include "real.h"

@@ -176,6 +176,7 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 
 	uint32_t previous = transfer_enter(conn);
 	struct ledger_cell *ledger = transfer_ledger(conn);
+	struct latency_send latency = latency_send_begin(conn);
 	ssize_t result = -1;
 	int owed = 0;
 
@@ -190,6 +191,7 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 		if (atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)
 			account(conn, NULL, 0, result);
 	}
+	latency_send_end(conn, call->fd, &latency, result);
 	if (result < 0 && !owed && conn_is_joined(conn) && transfer_fd_is(call->fd, conn, generation))
 		take_reported_error(call->fd);
 	thread_leave(previous);
