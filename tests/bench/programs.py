@@ -47,7 +47,10 @@ class Session:
 
     def proved_run(self, arm, seconds):
         with self.treatment.proved(arm, self.workload.redirects) as seen:
-            result = self.run(arm, seconds)
+            try:
+                result = self.run(arm, seconds)
+            except Failed as failure:
+                raise Failed(f"{arm.name}: {failure}") from failure
         if arm.admit and seen["pairs_armed"] < self.workload.least_armed:
             raise Failed(f"only {seen['pairs_armed']} pairs were armed ({arm.name})")
         return dict(result, arm=arm.name, **seen)
