@@ -130,6 +130,11 @@ class Treatment:
     def __exit__(self, *_):
         self.stack.close()
 
+    def revive_helper(self):
+        """A helper that has ended fails one workload, not all that come after it."""
+        if self.helper.process.poll() is not None:
+            self.helper.start()
+
     @property
     def bypass(self):
         if not self._bypass:

@@ -110,9 +110,10 @@ def measure_all(options, chosen, treatment):
         except KeyboardInterrupt:
             failures.append(f"interrupted in {workload.name}: what comes after it was not measured")
             break
-        except Failed as failure:
+        except (Failed, AssertionError) as failure:     # AssertionError: what the tests' Helper says of a helper that is gone
             print(f"FAILED: {workload.name}: {failure}", file=sys.stderr)
             failures.append(f"{workload.name}: {failure}")
+            treatment.revive_helper()
             continue
         summary["foreign_threads"] = round(treatment.quiet.foreign(), 2)
         summaries.append(summary)
