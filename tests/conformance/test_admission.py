@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from support.apps import Commanded, wait_until
+from support.apps import Commanded, ss_rows, wait_until
 from support.helper import Helper
 from support.program import AUTO, EAGER, PLAIN, Program, auto, built, run
 
@@ -154,3 +154,44 @@ def test_pair_that_could_not_leave_does_so_later(helper):
             program.commands.write("\n")
             assert program.wait_output("echoed again ") == "ghi", program.describe()
     assert grown["redirected_bytes"] >= 100 and grown["leaves"] >= 1, grown
+
+
+SPILLS = """
+import socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(listener.getsockname())
+server, _ = listener.accept()
+for _ in range(50):
+    client.sendall(b"ping"); server.recv(4); server.sendall(b"pong"); client.recv(4)
+client.setblocking(False); server.setblocking(False)
+chunk, sent, received, rounds = bytes(range(256)) * 256, 0, 0, int(sys.argv[1])
+for _ in range(rounds):
+    try:
+        while True:
+            sent += client.send(memoryview(chunk)[sent % len(chunk):])
+    except BlockingIOError:
+        pass
+    try:
+        while True:
+            data = server.recv(1 << 20)
+            at = received % 256
+            assert data == (chunk[at:] + chunk * (len(data) // len(chunk) + 1))[:len(data)], "bytes out of place"
+            received += len(data)
+    except BlockingIOError:
+        pass
+print(sent, received, flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("arm", [AUTO, EAGER], ids=str)
+def test_sender_that_keeps_spilling_leaves(helper, arm):
+    """It does not wait and fills TCP's buffers behind the bound, again and again."""
+    with helper.counting() as grown:
+        with Commanded([sys.executable, "-c", SPILLS, "8"], arm, helper.socket) as program:
+            wait_until(lambda: program.out.endswith("\n"), 30, program.describe)
+            sent, received = map(int, program.out.split())
+            rows = [row for row in ss_rows(helper) if row["pid"] == program.pid]
+    assert sent > 8 * 2**20 and received == sent, program.describe()
+    assert grown["redirected_bytes"] > 2**20 and grown["spills"] >= 1, grown
+    assert grown["leaves"] >= 1, f"{grown} {rows}"
