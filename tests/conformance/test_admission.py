@@ -157,12 +157,13 @@ def test_pair_that_could_not_leave_does_so_later(helper):
 
 
 SPILLS = """
-import socket, sys
+import select, socket, sys
 listener = socket.create_server(("127.0.0.1", 0))
 client = socket.create_connection(listener.getsockname())
 server, _ = listener.accept()
-for _ in range(50):
+while not select.select([sys.stdin], [], [], 0.001)[0]:  # until it is armed
     client.sendall(b"ping"); server.recv(4); server.sendall(b"pong"); client.recv(4)
+sys.stdin.readline()
 client.setblocking(False); server.setblocking(False)
 chunk, sent, received, rounds = bytes(range(256)) * 256, 0, 0, int(sys.argv[1])
 for _ in range(rounds):
@@ -179,6 +180,9 @@ for _ in range(rounds):
             received += len(data)
     except BlockingIOError:
         pass
+server.setblocking(True)
+while received < sent:
+    received += len(server.recv(1 << 20))
 print(sent, received, flush=True)
 sys.stdin.readline()
 """
@@ -189,6 +193,8 @@ def test_sender_that_keeps_spilling_leaves(helper, arm):
     """It does not wait and fills TCP's buffers behind the bound, again and again."""
     with helper.counting() as grown:
         with Commanded([sys.executable, "-c", SPILLS, "8"], arm, helper.socket) as program:
+            wait_until(lambda: helper.totals()["pairs_armed"] == 1, 20, helper.explain)
+            program.commands.write("\n")
             wait_until(lambda: program.out.endswith("\n"), 30, program.describe)
             sent, received = map(int, program.out.split())
             rows = [row for row in ss_rows(helper) if row["pid"] == program.pid]
