@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Connections leave when their traffic does not pay and come back when it does; destinations that never pay are left alone."""
+import sys
+
 import pytest
 
-from support.apps import wait_until
+from support.apps import Commanded, ss_rows, wait_until
 from support.helper import Helper
-from support.program import AUTO, PLAIN, Program, auto, built, run
+from support.program import AUTO, EAGER, PLAIN, Program, auto, built, run
 
 CONNECTIONS = 8
 # A join or a leave takes a millisecond; this machine may take long to give a thread its turn.
@@ -107,3 +109,95 @@ def test_peer_without_the_shim_is_offered_to_less_and_less(helper, tmp_path):
         sent[connections] = strace_counts(trace).get("sendmsg", 0)
     # an offer and a RETIRE each; without learning 400 connections would send 800
     assert 4 <= sent[40] <= 80 and sent[440] - sent[40] <= 60, sent
+
+
+GIVES_AWAY = """
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(listener.getsockname())
+server, _ = listener.accept()
+for _ in range(20):
+    client.sendall(b"ping"); server.recv(4); server.sendall(b"pong"); client.recv(4)
+client.sendall(b"abc")          # unread, and on its way to another program
+plain = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+os.set_inheritable(server.fileno(), True)
+child = os.fork()
+if child == 0:
+    client.close()
+    os.execve(sys.executable, [sys.executable, "-c", CHILD, str(server.fileno())], plain)
+server.close()
+print("given away", flush=True)
+sys.stdin.readline()
+client.sendall(b"def")
+got = b""
+while len(got) < 6:
+    got += client.recv(6)
+print("echoed", got.decode(), flush=True)
+sys.stdin.readline()
+client.sendall(b"ghi")
+print("echoed again", client.recv(3).decode(), flush=True)
+client.close()
+os.waitpid(child, 0)
+"""
+ECHOES = "import socket, sys; s = socket.socket(fileno=int(sys.argv[1])); [s.sendall(d) for d in iter(lambda: s.recv(64), b'')]"
+
+
+def test_pair_that_could_not_leave_does_so_later(helper):
+    """Given to another program with unread bytes it is pinned; once they are read the helper's sweep takes it out."""
+    script = f"CHILD = {ECHOES!r}\n{GIVES_AWAY}"
+    with helper.counting() as grown:
+        with Commanded([sys.executable, "-c", script], EAGER, helper.socket) as program:
+            program.wait_output("given away")
+            program.commands.write("\n")
+            assert program.wait_output("echoed ") == "abcdef", program.describe()
+            wait_until(lambda: helper.totals()["sockets_joined_now"] == 0, 10, helper.explain)
+            program.commands.write("\n")
+            assert program.wait_output("echoed again ") == "ghi", program.describe()
+    assert grown["redirected_bytes"] >= 100 and grown["leaves"] >= 1, grown
+
+
+SPILLS = """
+import select, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(listener.getsockname())
+server, _ = listener.accept()
+while not select.select([sys.stdin], [], [], 0.001)[0]:  # until it is armed
+    client.sendall(b"ping"); server.recv(4); server.sendall(b"pong"); client.recv(4)
+sys.stdin.readline()
+client.setblocking(False); server.setblocking(False)
+chunk, sent, received, rounds = bytes(range(256)) * 256, 0, 0, int(sys.argv[1])
+for _ in range(rounds):
+    try:
+        while True:
+            sent += client.send(memoryview(chunk)[sent % len(chunk):])
+    except BlockingIOError:
+        pass
+    try:
+        while True:
+            data = server.recv(1 << 20)
+            at = received % 256
+            assert data == (chunk[at:] + chunk * (len(data) // len(chunk) + 1))[:len(data)], "bytes out of place"
+            received += len(data)
+    except BlockingIOError:
+        pass
+server.setblocking(True)
+while received < sent:
+    received += len(server.recv(1 << 20))
+print(sent, received, flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("arm", [AUTO, EAGER], ids=str)
+def test_sender_that_keeps_spilling_leaves(helper, arm):
+    """It does not wait and fills TCP's buffers behind the bound, again and again."""
+    with helper.counting() as grown:
+        with Commanded([sys.executable, "-c", SPILLS, "8"], arm, helper.socket) as program:
+            wait_until(lambda: helper.totals()["pairs_armed"] == 1, 20, helper.explain)
+            program.commands.write("\n")
+            wait_until(lambda: program.out.endswith("\n"), 30, program.describe)
+            sent, received = map(int, program.out.split())
+            rows = [row for row in ss_rows(helper) if row["pid"] == program.pid]
+    assert sent > 8 * 2**20 and received == sent, program.describe()
+    assert grown["redirected_bytes"] > 2**20 and grown["spills"] >= 1, grown
+    assert grown["leaves"] >= 1, f"{grown} {rows}"
