@@ -18,26 +18,15 @@ from support.helper import Helper
 from support.program import EAGER, Arm, Program, auto, built
 
 NOBODY = 65534
-NEVER = Arm("never", 2000000000)  # watched for so many turns
+NEVER = Arm("never", "never")
 CELLS_BYTES = 128 + 65536 * 128
 LATENCY_OFFSET = (CELLS_BYTES + 4095) // 4096 * 4096
 LATENCY_BYTES = 8192 + 64 * 28672 * 8
 
 
-class Grouped(Arm):
-    """An arm with SMACCEL_GROUP."""
-
-    def __init__(self, arm, number):
-        super().__init__(arm.name, arm.admit)
-        self.number = number
-
-    def environment(self, path):
-        return dict(super().environment(path), SMACCEL_GROUP=f"{self.number:x}")
-
-
 def pingpong(arm, number, helper, seconds=0.3, prefix=()):
-    return Program([*prefix, built("bench/pingpong"), "--seconds", seconds, "--warm-up", 0], Grouped(arm, number),
-                   helper.socket)
+    return Program([*prefix, built("bench/pingpong"), "--seconds", seconds, "--warm-up", 0],
+                   Arm(arm.name, arm.admit, {"SMACCEL_GROUP": f"{number:x}"}), helper.socket)
 
 
 def lowest(index):
