@@ -30,7 +30,7 @@ static void account(struct conn *conn, struct ledger_cell *ledger, size_t bytes)
 	if (ledger)
 		ledger_consumed(conn, ledger, bytes);
 	else
-		atomic_fetch_add_explicit(&conn->received, bytes, memory_order_relaxed);
+		transfer_add(&conn->received, bytes);
 	conn->last_was_receive = 1;
 	if (bytes >= ADMISSION_LARGE_BYTES)
 		conn->turns++;
