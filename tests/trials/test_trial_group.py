@@ -118,8 +118,8 @@ def settled(helper, number):
     return second if first == second else None
 
 
-def test_the_oldest_idle_group_makes_room():
-    with Helper("--config", _config("groups-per-user = 2")) as helper:
+def test_the_oldest_idle_group_makes_room(tmp_path):
+    with Helper("--config", _config(tmp_path, "groups-per-user = 2")) as helper:
         for number in 1, 2, 3:
             with pingpong(NEVER, number, helper, 0.05) as program:
                 program.result(20)
@@ -127,8 +127,8 @@ def test_the_oldest_idle_group_makes_room():
         assert counts == [0, 2, 2], counts
 
 
-def test_histograms_are_bounded_per_user():
-    with Helper("--config", _config("histograms-per-user = 2")) as helper:
+def test_histograms_are_bounded_per_user(tmp_path):
+    with Helper("--config", _config(tmp_path, "histograms-per-user = 2")) as helper:
         for number in 1, 2:
             with pingpong(NEVER, number, helper, 0.05) as program:
                 program.result(20)
@@ -136,8 +136,8 @@ def test_histograms_are_bounded_per_user():
         assert first["latency"] == [] and len(second["latency"]) == 2, (first, second)
 
 
-def _config(line):
-    path = Path(os.environ.get("TMPDIR", "/tmp")) / f"smaccel-test-{os.getpid()}.conf"
+def _config(directory, line):
+    path = directory / "smacceld.conf"
     path.write_text(line + "\n")
     return path
 
