@@ -108,15 +108,17 @@ static void tell(struct trials *trials, struct session *session)
 		     (session->group ? RECORDING_GROUP : 0u) | trial_recording(trials->helper));
 }
 
-/* The trial is over for all connections of that process. Those that had to stay on plain TCP may join now. */
-static uint32_t release_ends(struct trials *trials, struct session *session)
+/* The trial is over for all connections of that process, or begins. Offers are matched anew: those that had to stay on
+ * plain TCP may join now, and those that an earlier trial's guard has kept out are assigned. */
+static uint32_t match_ends(struct trials *trials, struct session *session)
 {
 	struct registry_end *end;
 	uint32_t count = 0;
 
 	DL_FOREACH2(session->ends, end, session_next)
 	{
-		trial_end_release(trials->helper, end);
+		if (trials->state == TRIAL_ENDING)
+			trial_end_release(trials->helper, end);
 		if (end->state == END_OFFERED)
 			pairing_match(trials->helper, end);
 		count++;
@@ -150,8 +152,8 @@ static bool sweep_sessions(struct trials *trials)
 		collect(trials, session, &pages);
 		if (trials->state == TRIAL_STARTING)
 			tell(trials, session);
-		if (trials->state == TRIAL_ENDING)
-			ends += release_ends(trials, session);
+		if (trials->state != TRIAL_RUNNING)
+			ends += match_ends(trials, session);
 		ends++;
 	}
 	return true;
@@ -283,8 +285,10 @@ static bool may_ask(const struct request *request)
 
 static int start(struct trials *trials, const struct wire_trial *settings)
 {
-	if (trial_is_collecting(trials))
+	if (trial_is_assigning(trials))
 		return -EBUSY;
+	if (trial_is_collecting(trials))
+		return -EAGAIN;
 	if (trials->helper->switches->off)
 		return -ESHUTDOWN;
 	if (!settings->accelerated_permyriad || settings->accelerated_permyriad >= 10000 || settings->reserved ||

@@ -142,7 +142,8 @@ static bool reason_is_transient(uint32_t reason)
 /* Not now, or not at all. */
 static void join_failed(struct conn *conn, uint32_t generation, enum conn_state before, uint32_t reason)
 {
-	if (reason == REASON_TRIAL_PLAIN) { /* as if offered: matched when the trial is over */
+	if (reason == REASON_TRIAL_PLAIN ||
+	    reason == REASON_TRIAL_STOPPED) { /* as if offered: matched when the trial is over */
 		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
 		lifecycle_joining_end(conn, generation, CONN_OFFERED, reason);
 		return;

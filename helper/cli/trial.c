@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* smaccel trial: accelerates some connections of a running service, at random, and compares them with the others. */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,8 @@
 
 /* Exit status of `report`: what it found is not worth a comparison. */
 #define TRIAL_INVALID 3
+/* An earlier trial is just ending. */
+#define ENDING_POLL_MS 20
 
 static const char usage[] =
 	"Usage: smaccel trial start [--percent=50] [--port=P] [--comm=NAME] [--uid=U] [--duration=T] "
@@ -105,7 +108,7 @@ static int answered(const char *title, const char *socket_path, int err)
 	case 0:
 		return CLI_OK;
 	case -EBUSY:
-		fprintf(stderr, "%s: a trial is running, or about to end; `smaccel trial status` shows it\n", title);
+		fprintf(stderr, "%s: a trial is running; `smaccel trial status` shows it\n", title);
 		break;
 	case -ESHUTDOWN:
 		fprintf(stderr, "%s: the kill switch is set; `smaccel on` takes it back\n", title);
@@ -119,6 +122,17 @@ static int answered(const char *title, const char *socket_path, int err)
 	return CLI_FAILURE;
 }
 
+static int ask_to_start(const char *socket_path, const struct wire_trial *message)
+{
+	int err = client_exchange(socket_path, message, sizeof(*message), NULL);
+
+	for (int i = 0; err == -EAGAIN && i < CLIENT_WAIT_MS / ENDING_POLL_MS; i++) {
+		poll(NULL, 0, ENDING_POLL_MS);
+		err = client_exchange(socket_path, message, sizeof(*message), NULL);
+	}
+	return err;
+}
+
 static int start_main(int argc, const char **argv)
 {
 	struct start_words words = { 0 };
@@ -128,7 +142,7 @@ static int start_main(int argc, const char **argv)
 
 	if (parse_start(&words, argc, argv) && understand(argv[0], &words, &message)) {
 		socket_path = cli_socket_path(words.socket_path);
-		status = answered(argv[0], socket_path, client_exchange(socket_path, &message, sizeof(message), NULL));
+		status = answered(argv[0], socket_path, ask_to_start(socket_path, &message));
 		if (status == CLI_OK)
 			puts("started; `smaccel trial report` shows what there is, `smaccel trial stop` ends it");
 	}

@@ -84,6 +84,9 @@ static void print_neither(const json_t *report)
 	}
 	puts("            connections too short to qualify count in neither arm; those of processes that never had a\n"
 	     "            connection that qualifies have not been seen at all");
+	if (fields_number(report, "processes_ended"))
+		printf("            %" PRIu64 " processes ended meanwhile; what they had recorded is counted\n",
+		       fields_number(report, "processes_ended"));
 	if (fields_number(report, "stuck_pairs"))
 		printf("            %" PRIu64 " pairs are armed and cannot be made plain yet: in neither arm\n",
 		       fields_number(report, "stuck_pairs"));

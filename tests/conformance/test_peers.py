@@ -57,7 +57,7 @@ def test_by_policy_they_are_accelerated(arm, address):
     with veth() as (server, client), helper_with("peers = 10.77.0.0/24, fd77::/64") as helper:
         with helper.counting() as grown:
             exchange(helper, arm, server, client, address, turns=500)
-        assert grown["pairs_armed_total"] >= 4 and grown["redirected_bytes"] > 100000, helper.explain()
+        assert grown["pairs_armed_total"] >= 1 and grown["redirected_bytes"] > 10000, helper.explain()
 
 
 @pytest.mark.parametrize("lines", [(), ("peers = 10.78.0.0/24",), ("peers = 10.77.0.1/32",)], ids=["none", "other", "one-end"])

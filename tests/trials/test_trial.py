@@ -12,9 +12,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from support import group
 from support.apps import NOBODY, Commanded, ss_rows, wait_until
 from support.helper import Helper
-from support.program import BUILD, EAGER, auto, built
+from support.program import BUILD, EAGER, Arm, auto, built
 
 TRIAL = [str(BUILD / "smaccel"), "trial"]
 RECORDING_AT = 28  # of session_memory
@@ -254,6 +255,8 @@ def test_the_guard_ends_it_and_turns_acceleration_off(helper, load):
     wait_until(lambda: load.answered() > before + 20 * count, 20, load.describe)
     assert helper.totals()["pairs_armed_total"] == armed_before and helper.totals()["pairs_armed"] == 0
     assert "trial-stopped" in {row["reason"] for rows in rows_of(helper, load).values() for row in rows}
+    start(helper, "--port", str(load.port))  # another one may begin at once, with what was kept out
+    settled(helper, load, count + 5)
     trial(helper, "stop")  # takes it back
     settled(helper, load, count + 5, ("armed",))
 
@@ -286,6 +289,23 @@ def test_processes_killed_in_mid_trial(helper):
                 for arm in "accelerated", "plain":
                     assert arm_count(after, kind, arm, role) == arm_count(known, kind, arm, role) > 0
         assert after["arms"] == known["arms"]
+        trial(helper, "stop")
+
+
+def test_a_group_in_a_trial_counts_in_both(helper):
+    with Load(helper, Arm("grouped", 2, {"SMACCEL_GROUP": "beef"})) as load:
+        start(helper, "--port", str(load.port))
+        load.ask("open 20")
+        settled(helper, load, 20)
+        before = load.answered()
+        wait_until(lambda: load.answered() > before + 200, 20, load.describe)
+        load.ask("close", 20)
+        account, answer = group.ask(helper.socket, 0xBEEF), report(helper)
+        for role in "client", "server":
+            for arm in "accelerated", "plain":
+                assert group.latency(account, role, arm)["count"] == arm_count(answer, "requests", arm, role) > 0
+            assert group.latency(account, role, "all")["count"] > 0  # before they were assigned
+        assert account["redirected_bytes"] == answer["arms"]["accelerated"]["redirected_bytes"] > 0
         trial(helper, "stop")
 
 

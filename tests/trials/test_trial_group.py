@@ -18,26 +18,15 @@ from support.helper import Helper
 from support.program import EAGER, Arm, Program, auto, built
 
 NOBODY = 65534
-NEVER = Arm("never", 2000000000)  # watched for so many turns
+NEVER = Arm("never", "never")
 CELLS_BYTES = 128 + 65536 * 128
 LATENCY_OFFSET = (CELLS_BYTES + 4095) // 4096 * 4096
 LATENCY_BYTES = 8192 + 64 * 28672 * 8
 
 
-class Grouped(Arm):
-    """An arm with SMACCEL_GROUP."""
-
-    def __init__(self, arm, number):
-        super().__init__(arm.name, arm.admit)
-        self.number = number
-
-    def environment(self, path):
-        return dict(super().environment(path), SMACCEL_GROUP=f"{self.number:x}")
-
-
 def pingpong(arm, number, helper, seconds=0.3, prefix=()):
-    return Program([*prefix, built("bench/pingpong"), "--seconds", seconds, "--warm-up", 0], Grouped(arm, number),
-                   helper.socket)
+    return Program([*prefix, built("bench/pingpong"), "--seconds", seconds, "--warm-up", 0],
+                   Arm(arm.name, arm.admit, {"SMACCEL_GROUP": f"{number:x}"}), helper.socket)
 
 
 def lowest(index):
@@ -129,8 +118,8 @@ def settled(helper, number):
     return second if first == second else None
 
 
-def test_the_oldest_idle_group_makes_room():
-    with Helper("--config", _config("groups-per-user = 2")) as helper:
+def test_the_oldest_idle_group_makes_room(tmp_path):
+    with Helper("--config", _config(tmp_path, "groups-per-user = 2")) as helper:
         for number in 1, 2, 3:
             with pingpong(NEVER, number, helper, 0.05) as program:
                 program.result(20)
@@ -138,8 +127,8 @@ def test_the_oldest_idle_group_makes_room():
         assert counts == [0, 2, 2], counts
 
 
-def test_histograms_are_bounded_per_user():
-    with Helper("--config", _config("histograms-per-user = 2")) as helper:
+def test_histograms_are_bounded_per_user(tmp_path):
+    with Helper("--config", _config(tmp_path, "histograms-per-user = 2")) as helper:
         for number in 1, 2:
             with pingpong(NEVER, number, helper, 0.05) as program:
                 program.result(20)
@@ -147,8 +136,8 @@ def test_histograms_are_bounded_per_user():
         assert first["latency"] == [] and len(second["latency"]) == 2, (first, second)
 
 
-def _config(line):
-    path = Path(os.environ.get("TMPDIR", "/tmp")) / f"smaccel-test-{os.getpid()}.conf"
+def _config(directory, line):
+    path = directory / "smacceld.conf"
     path.write_text(line + "\n")
     return path
 
