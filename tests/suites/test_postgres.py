@@ -3,8 +3,10 @@
 import shutil
 from pathlib import Path
 
+import pytest
+from stage import Stage
 from support.apps import wait_until
-from support.program import EAGER, auto
+from support.program import EAGER, PLAIN, auto
 
 USER = "nobody"
 SETTINGS = ["fsync=off", "unix_socket_directories=", "listen_addresses=127.0.0.1", "wal_level=logical", "max_wal_senders=8",
@@ -27,8 +29,10 @@ class Cluster:
         shutil.chown(self.data, USER)
         self.program = None
 
-    def create(self):
-        self.stage.run(program("initdb"), "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N", user=USER)
+    def create(self, template):
+        shutil.copytree(template, self.data, dirs_exist_ok=True)
+        for path in [self.data, *self.data.rglob("*")]:
+            shutil.chown(path, USER)
         return self
 
     def start(self):
@@ -49,9 +53,19 @@ SUMS = "SELECT (SELECT sum(abalance) FROM pgbench_accounts) = sum(delta), (SELEC
        "(SELECT sum(tbalance) FROM pgbench_tellers) = sum(delta), count(*) FROM pgbench_history"
 
 
-def pgbench(clients, transactions, seconds):
+@pytest.fixture(scope="module")
+def template():
+    """What initdb makes, once."""
+    with Stage(PLAIN, None) as stage:
+        data = stage.folder("data", 0o700)
+        shutil.chown(data, USER)
+        stage.run(program("initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N", user=USER)
+        yield data
+
+
+def pgbench(template, clients, transactions, seconds):
     def workload(stage):
-        cluster = Cluster(stage, "data").create().start()
+        cluster = Cluster(stage, "data").create(template).start()
         cluster.client("pgbench", "-i", "-q", "-s", 2 if seconds else 1, timeout=60)
         results = []
         for protocol in ("simple", "extended", "prepared"):
@@ -75,14 +89,9 @@ def pgbench(clients, transactions, seconds):
     return workload
 
 
-def replication(rows):
+def replication(template, rows):
     def workload(stage):
-        first, second = Cluster(stage, "first").create(), Cluster(stage, "second")
-        shutil.copytree(first.data, second.data, dirs_exist_ok=True)
-        for path in [second.data, *second.data.rglob("*")]:
-            shutil.chown(path, USER)
-        first.start()
-        second.start()
+        first, second = (Cluster(stage, name).create(template).start() for name in ("first", "second"))
         table = "CREATE TABLE t (id int PRIMARY KEY, m text, r text)"
         fill = "INSERT INTO t SELECT g, md5(g::text), repeat(md5(g::text), g % 20) FROM generate_series({}, {}) g"
         check = "SELECT count(*), md5(string_agg(t::text, '' ORDER BY id)) FROM t"
@@ -98,10 +107,10 @@ def replication(rows):
     return workload
 
 
-def test_pgbench(compare, long):
+def test_pgbench(compare, template, long):
     transactions = 1000 if long else 40
-    compare(pgbench(8, transactions, 60 if long else 0), redirected=10_000_000, arms=(EAGER, auto(1)) if long else (EAGER,))
+    compare(pgbench(template, 8, transactions, 60 if long else 0), redirected=10_000_000, arms=(EAGER, auto(1)) if long else (EAGER,))
 
 
-def test_replication(compare, long):
-    compare(replication(200_000 if long else 5_000), redirected=5_000_000)
+def test_replication(compare, template, long):
+    compare(replication(template, 200_000 if long else 5_000), redirected=5_000_000)

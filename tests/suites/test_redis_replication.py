@@ -28,10 +28,10 @@ def workload(keys, size):
         said.append(ask(primary, "EVAL", fill.replace("'key:'", "'later:'"), 0, keys, size, timeout=60))
         said.append(ask(primary, "RPUSH", "queue", "popped"))
         said.append(popper.wait(10) == 0 and popper.out)
-        said.append(ask(primary, "PUBLISH", "news", "heard"))
-        wait_until(lambda: "heard" in listener.out, 10, listener.describe)
         for replica in replicas:
-            wait_until(lambda replica=replica: ask(replica, "DBSIZE") == ask(primary, "DBSIZE"), 30)
+            wait_until(lambda replica=replica: ask(replica, "DBSIZE") == ask(primary, "DBSIZE"), 60)
+        said.append(ask(primary, "PUBLISH", "news", "heard"))
+        wait_until(lambda: "heard" in listener.out, 30, listener.describe)
         digests = [ask(port, "DEBUG", "DIGEST", timeout=60) for port in (primary, *replicas)]
         said += [stage.run("redis-cli", "-p", primary, "--pipe", text="".join(f"SET piped:{n} {n}\r\n" for n in range(20000)), timeout=60).out,
                  ask(primary, "DBSIZE")]
