@@ -31,6 +31,8 @@ enum ab_arm {
 #define PATTERNS_MAX 32u
 #define REASON_BYTES 200
 
+struct histogram;
+
 /* What the arms differ in. */
 enum ab_kind {
 	AB_TREATMENT, /* B accelerated, A not: both prove it */
@@ -70,6 +72,9 @@ struct ab_options {
 	struct program program, server_program;
 };
 
+/* Whose latency: the connecting end's from a request to its response, the accepting end's from a request to its own response. */
+enum ab_role { AB_CLIENT = 0, AB_SERVER = 1, AB_ROLES };
+
 /* What the helper says about the connections of one run. */
 struct ab_proof {
 	bool known;
@@ -95,9 +100,10 @@ struct ab_trial {
 	struct ab_run **runs;
 	size_t run_count, run_room;
 	unsigned rounds_done, rounds_bad;
-	int ended_by;                   /* signal, 0: none */
-	char failure[REASON_BYTES * 4]; /* the trial could not go on */
-	char invalid[REASON_BYTES * 4]; /* a run lacks its proof */
+	int ended_by;                              /* signal, 0: none */
+	struct histogram *latency[ARMS][AB_ROLES]; /* of all good runs in rounds; NULL: none seen */
+	char failure[REASON_BYTES * 4];            /* the trial could not go on */
+	char invalid[REASON_BYTES * 4];            /* a run lacks its proof */
 };
 
 /* ---- ab_options.c: CLI_OK; CLI_USAGE or another status after a message; --help exits ---- */
@@ -126,9 +132,8 @@ int ab_server_start(struct ab_process *server, const struct ab_options *options,
 		    char why[REASON_BYTES * 2]);
 
 /* ---- ab_proof.c ---- */
-/* 0, or -errno after nothing was said. `proof` of end: what came since begin. */
-int ab_proof_begin(const struct ab_options *options, uint64_t group);
-int ab_proof_end(const struct ab_options *options, uint64_t group, struct ab_proof *proof);
+/* Asks for the run's accounts, its latencies included. 0 or -errno. */
+int ab_proof_take(struct ab_trial *trial, struct ab_run *run, uint64_t group);
 /* Whether the run was treated as its arm says. False with why. */
 bool ab_proof_holds(const struct ab_options *options, const struct ab_run *run, char why[REASON_BYTES * 2]);
 

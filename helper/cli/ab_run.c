@@ -88,14 +88,15 @@ static void finish(struct ab_trial *trial, struct ab_run *run, struct ab_process
 		   uint64_t group)
 {
 	double swept_s = 0;
-	int err = ab_proof_end(trial->options, group, &run->proof);
+	int err;
 
+	read_numbers(trial, run, client);
+	err = ab_proof_take(trial, run, group); /* while the server lives, which may hold connections */
 	if (server->pid)
 		ab_process_end(server, SERVER_GRACE_MS);
 	ab_process_sweep(&swept_s);
 	if (err && trial->options->kind == AB_TREATMENT)
 		bad(run, "the helper does not answer (%s)", strerror(-err));
-	read_numbers(trial, run, client);
 	put(trial, run, "wall time", (double)(client->end_ns - client->start_ns) / 1e9);
 	put(trial, run, "CPU time of CMD", client->cpu_s);
 	if (server->pid)
@@ -134,7 +135,6 @@ struct ab_run *ab_run_make(struct ab_trial *trial, enum ab_arm arm, int round)
 	}
 	*run = (struct ab_run){ .arm = arm, .round = round, .good = true };
 	ab_values_clear(&run->values);
-	ab_proof_begin(options, context.group); /* without a helper the end says so */
 	if (options->server && ab_server_start(&server, options, &server_context, why)) {
 		if (!ab_process_signal())
 			snprintf(trial->failure, sizeof(trial->failure), "%s", why);

@@ -76,7 +76,17 @@ def test_redis_with_a_server(helper, tmp_path):
     for run in report["runs"]:
         assert {"GET requests", "GET latency p50", "GET latency p99", "GET latency max", "CPU time of the server"} <= set(run["values"])
         assert (run["proof"]["redirected_bytes"] > 0) == (run["arm"] == "B")
+        assert run["proof"]["sessions"] == 2 and run["proof"]["connections"] >= 10
+        check_latencies(run["values"])
     assert not ab.commands_with(f"--port {port}")
+
+
+def check_latencies(values):
+    """What the shim saw in redis-benchmark is what redis-benchmark itself measured, to the time between its clock and the call."""
+    for quantile in ("p50", "p99", "max"):
+        seen, said = values[f"response time {quantile}"], values[f"GET latency {quantile}"]
+        assert 0.5 * said - 30 <= seen <= 1.05 * said + 30, (quantile, seen, said)
+    assert 0 < values["service time p50"] < values["response time max"]
 
 
 def test_a_bare_arm_has_no_shim(helper, marker, tmp_path):
@@ -93,8 +103,27 @@ def test_a_bare_arm_has_no_shim(helper, marker, tmp_path):
 def test_nothing_redirected_is_an_invalid_trial(helper):
     report = ab.run_json("--b-env", "SMACCEL=off", *PINGPONG_METRIC, "--", *PINGPONG, helper=helper, status=3)
     assert report["verdict"] == "invalid"
-    assert "nothing was redirected" in report["invalid"]
+    assert "nothing was redirected" in report["invalid"] and "no process of it spoke to the helper" in report["invalid"]
     assert len(report["runs"]) == 2  # known after the first warm-up
+
+
+def test_an_invalid_trial_says_what_its_connections_were(helper):
+    report = ab.run_json("--b-env", "SMACCEL_ADMIT=never", *PINGPONG_METRIC, "--", *PINGPONG, helper=helper, status=3)
+    assert "its connections: 2 watching" in report["invalid"]
+
+
+def test_other_users_of_the_helper_do_not_spoil_the_proof(helper):
+    """A's "exactly 0" is of its own processes."""
+    other = dict(ab.environment(helper), LD_PRELOAD=str(ab.BUILD / "libsmaccel.so"))
+    with helper.counting() as grown:
+        with subprocess.Popen([ab.PINGPONG, "--seconds", "20"], env=other, stdout=subprocess.DEVNULL) as running:
+            try:
+                wait_until(lambda: helper.totals()["pairs_armed"] > 0, "armed")
+                report = ab.run_json("--rounds", 1, "--warmup", 0, *PINGPONG_METRIC, "--", *PINGPONG, helper=helper)
+            finally:
+                running.kill()
+    assert all(run["proof"]["redirected_bytes"] == 0 for run in report["runs"] if run["arm"] == "A")
+    assert grown["redirected_bytes"] > sum(run["proof"]["redirected_bytes"] for run in report["runs"]) > 0
 
 
 def test_a_plain_arm_that_redirects_is_an_invalid_trial(helper):
