@@ -101,10 +101,10 @@ def test_a_bare_arm_has_no_shim(helper, marker, tmp_path):
 
 
 def test_a_real_delay_is_found(marker):
-    """A clock that really runs: 20 ms against 40."""
-    report = ab.run_json("--env-only", "--warmup", 0, "--rounds", 6, "--b-env", "D=0.04", "--", *shell('sleep "${D:-0.02}"', marker))
+    """A clock that really runs: 30 ms against 120, which even a machine with much else to do tells apart."""
+    report = ab.run_json("--env-only", "--warmup", 0, "--rounds", 8, "--b-env", "D=0.12", "--", *shell('sleep "${D:-0.03}"', marker))
     assert report["verdict"] == "slower" and report["metric"] == "wall time"
-    assert 1.2 < ab.metric(report, "wall time")["ratio"]["value"] < 2.5
+    assert 1.5 < ab.metric(report, "wall time")["ratio"]["value"] < 4.5
 
 
 def test_a_real_a_a_trial_is_not_biased(helper):
