@@ -13,7 +13,8 @@ import ab
 import pytest
 from support.apps import free_port
 
-PINGPONG = (ab.PINGPONG, "--size", "64", "--seconds", "0.03", "--warm-up", "0.01")
+PINGPONG = (ab.PINGPONG, "--size", "64", "--seconds", "0.2", "--warm-up", "0.01")  # long enough to join on a busy machine
+SHORT_PINGPONG = (ab.PINGPONG, "--size", "64", "--seconds", "0.03", "--warm-up", "0.01")
 PINGPONG_METRIC = ("--metric", r'latency:ns="median_ns": ([0-9.]+)')
 GONE_S = 5
 
@@ -82,11 +83,10 @@ def test_redis_with_a_server(helper, tmp_path):
 
 
 def check_latencies(values):
-    """What the shim saw in redis-benchmark is what redis-benchmark itself measured, to the time between its clock and the calls (and to
-    its CONFIG GETs, which the shim sees as well)."""
-    for quantile in ("p50", "max"):
-        seen, said = values[f"response time {quantile}"], values[f"GET latency {quantile}"]
-        assert 0.5 * said - 50 <= seen <= 1.1 * said + 50, (quantile, seen, said)
+    """What the shim saw in redis-benchmark is what redis-benchmark itself measured, to the time between its clock and the calls. (Not so
+    the maximum: the shim sees its CONFIG GETs as well.)"""
+    seen, said = values["response time p50"], values["GET latency p50"]
+    assert 0.5 * said - 50 <= seen <= 1.1 * said + 50
     assert 0 < values["service time p50"] < values["response time max"]
 
 
@@ -109,7 +109,7 @@ def test_a_real_delay_is_found(marker):
 
 def test_a_real_a_a_trial_is_not_biased(helper):
     """Real connections in both arms. At 99.9 % a false alarm is one in a thousand runs of this test; a bias would be one always."""
-    report = ab.run_json("--aa", "--rounds", 12, "--confidence", 99.9, *PINGPONG_METRIC, "--", *PINGPONG, helper=helper)
+    report = ab.run_json("--aa", "--rounds", 12, "--confidence", 99.9, *PINGPONG_METRIC, "--", *SHORT_PINGPONG, helper=helper)
     assert report["verdict"] in ("no-difference", "not-enough-data"), report["sentence"]
 
 
