@@ -189,12 +189,20 @@ static double now_ns(void)
 	return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
 }
 
-/* ns a message of what the hooks take: the best of many short runs, as other work on the machine only adds. */
+#define TRIES 8
+#define LIMIT_NS 60
+
+/* ns a message of what the hooks take: the best of many short runs, as other work on the machine only adds; of more, some
+ * moments later, while that is too much (seen once: 0.6 s in which all was 14 times as slow). */
 static double cost_ns(void)
 {
+	const struct timespec moment = { .tv_nsec = 200000000 };
 	double best = 1e9;
 
-	for (int run = 0; run < RUNS; run++) {
+	for (int run = 0; run < RUNS * TRIES && (run < RUNS || best > LIMIT_NS); run++) {
+		if (run && run % RUNS == 0)
+			nanosleep(&moment, NULL);
+
 		double before = now_ns(), each;
 
 		for (int i = 0; i < ROUNDS; i++) {
@@ -220,7 +228,7 @@ static void test_cost_of_a_message(void **state)
 	begin(false, RECORDING_TRIAL);
 	memory->cells[1].status = cell_word(1, CELL_TRIAL_PLAIN);
 	plain = cost_ns();
-	assert_int_equal(recorded(LATENCY_CLIENT, LATENCY_PLAIN), (uint64_t)ROUNDS * RUNS);
+	assert_true(recorded(LATENCY_CLIENT, LATENCY_PLAIN) >= (uint64_t)ROUNDS * RUNS);
 	begin(false, RECORDING_TRIAL);
 	memory->cells[1].status = cell_word(1, CELL_TRIAL_ACCELERATED);
 	accelerated = cost_ns();
@@ -229,7 +237,7 @@ static void test_cost_of_a_message(void **state)
 	printf("# ns a message: off %.1f, group %.1f (client) %.1f (server), trial %.1f (plain) %.1f (accelerated)\n",
 	       off, client, server, plain, accelerated);
 	assert_true(off < 5);
-	assert_true(client < 60 && server < 60 && plain < 60 && accelerated < 60);
+	assert_true(client < LIMIT_NS && server < LIMIT_NS && plain < LIMIT_NS && accelerated < LIMIT_NS);
 	assert_true(plain < accelerated * 1.25 + 3 && accelerated < plain * 1.25 + 3);
 }
 
