@@ -69,9 +69,11 @@ static void explain(const struct ab_proof *proof, char why[REASON_BYTES * 2])
 			 "no process of it spoke to the helper (the shim was not loaded, or is off)");
 	else if (!proof->connections)
 		snprintf(why + used, REASON_BYTES * 2 - used, "it made no TCP connection that the shim saw");
+	else if (proof->passed_msgs)
+		snprintf(why + used, REASON_BYTES * 2 - used,
+			 "%" PRIu64 " messages of joined connections went through TCP", proof->passed_msgs);
 	else
-		snprintf(why + used, REASON_BYTES * 2 - used, "%" PRIu64 " messages of joined connections passed",
-			 proof->passed_msgs);
+		snprintf(why + used, REASON_BYTES * 2 - used, "no connection was armed");
 	json_object_foreach (proof->reasons, reason, count) {
 		used = strlen(why);
 		snprintf(why + used, REASON_BYTES * 2 - used, "%s%" PRId64 " %s", separator,
