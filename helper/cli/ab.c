@@ -36,7 +36,7 @@ static bool close_output(const struct ab_options *options, const char *path, FIL
 }
 
 /* Acceleration can be had at all: better said now than after the first run. */
-static bool check_helper(const struct ab_options *options)
+static bool check_helper(struct ab_options *options)
 {
 	char *text = NULL;
 	json_t *status;
@@ -48,6 +48,7 @@ static bool check_helper(const struct ab_options *options)
 	free(text);
 	if (!status)
 		return false;
+	options->helper_pid = (pid_t)json_integer_value(json_object_get(json_object_get(status, "helper"), "pid"));
 	off = json_is_true(json_object_get(json_object_get(status, "switches"), "off"));
 	json_decref(status);
 	if (off)

@@ -31,6 +31,8 @@ enum ab_arm {
 #define PATTERNS_MAX 32u
 #define REASON_BYTES 200
 
+struct histogram;
+
 /* What the arms differ in. */
 enum ab_kind {
 	AB_TREATMENT, /* B accelerated, A not: both prove it */
@@ -66,9 +68,13 @@ struct ab_options {
 	const char **environment[ARMS]; /* NAME=VALUE, NULL-terminated; NULL: none */
 	const char *profile;            /* of B */
 	const char *socket_path;
+	pid_t helper_pid; /* 0: not known */
 	const char *html_path, *save_path;
 	struct program program, server_program;
 };
+
+/* Whose latency: the connecting end's from a request to its response, the accepting end's from a request to its own response. */
+enum ab_role { AB_CLIENT = 0, AB_SERVER = 1, AB_ROLES };
 
 /* What the helper says about the connections of one run. */
 struct ab_proof {
@@ -83,6 +89,7 @@ struct ab_run {
 	bool good;
 	char why[REASON_BYTES]; /* it is not */
 	double start_s;         /* since the trial began */
+	double helper_cpu_s;    /* of the helper, before it began; NAN: not known */
 	struct ab_proof proof;
 	struct ab_values values;
 };
@@ -95,9 +102,10 @@ struct ab_trial {
 	struct ab_run **runs;
 	size_t run_count, run_room;
 	unsigned rounds_done, rounds_bad;
-	int ended_by;                   /* signal, 0: none */
-	char failure[REASON_BYTES * 4]; /* the trial could not go on */
-	char invalid[REASON_BYTES * 4]; /* a run lacks its proof */
+	int ended_by;                              /* signal, 0: none */
+	struct histogram *latency[ARMS][AB_ROLES]; /* of all good runs in rounds; NULL: none seen */
+	char failure[REASON_BYTES * 4];            /* the trial could not go on */
+	char invalid[REASON_BYTES * 4];            /* a run lacks its proof */
 };
 
 /* ---- ab_options.c: CLI_OK; CLI_USAGE or another status after a message; --help exits ---- */
@@ -126,9 +134,8 @@ int ab_server_start(struct ab_process *server, const struct ab_options *options,
 		    char why[REASON_BYTES * 2]);
 
 /* ---- ab_proof.c ---- */
-/* 0, or -errno after nothing was said. `proof` of end: what came since begin. */
-int ab_proof_begin(const struct ab_options *options, uint64_t group);
-int ab_proof_end(const struct ab_options *options, uint64_t group, struct ab_proof *proof);
+/* Asks for the run's accounts, its latencies included. 0 or -errno. */
+int ab_proof_take(struct ab_trial *trial, struct ab_run *run, uint64_t group);
 /* Whether the run was treated as its arm says. False with why. */
 bool ab_proof_holds(const struct ab_options *options, const struct ab_run *run, char why[REASON_BYTES * 2]);
 

@@ -145,7 +145,7 @@ static void decide(const struct ab_trial *trial, struct ab_result *result)
 
 static int rank_of(const struct ab_metric *metric)
 {
-	static const char *const by_shim = "latency at CMD p50", *const last = "wall time";
+	static const char *const by_shim = "response time p50", *const last = "wall time";
 
 	if (metric->origin == AB_FROM_USER)
 		return 4;

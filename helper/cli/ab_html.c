@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ab_latency.h"
 #include "ab_plots.h"
 #include "ab_report.h"
 #include "svg.h"
@@ -144,6 +145,29 @@ static void write_table(FILE *out, const struct ab_trial *trial, const struct ab
 	      out);
 }
 
+static void write_distributions(FILE *out, const struct ab_trial *trial)
+{
+	static const char *const titles[AB_ROLES] = {
+		"<h2>Response times</h2><p class=\"note\">From the last send of a request to the first byte of its "
+		"response, as "
+		"the shim saw it in connecting processes.</p>\n",
+		"<h2>Service times</h2><p class=\"note\">From the receive that completed a request to the first send "
+		"of its "
+		"response, as the shim saw it in accepting processes.</p>\n",
+	};
+	double low_ns, high_ns;
+
+	for (int role = 0; role < AB_ROLES; role++) {
+		if (!ab_latency_range(trial, (enum ab_role)role, &low_ns, &high_ns))
+			continue;
+		fputs(titles[role], out);
+		ab_plot_distribution(out, trial, (enum ab_role)role);
+		fputs("<p class=\"note\"><span class=\"key a\">A</span> <span class=\"key b\">B</span>: all valid "
+		      "runs.</p>\n",
+		      out);
+	}
+}
+
 static void write_quantiles(FILE *out, const struct ab_trial *trial, const struct ab_analysis *analysis)
 {
 	for (size_t i = 0; i < trial->metrics.count; i++) {
@@ -196,6 +220,7 @@ void ab_report_html(FILE *out, const struct ab_trial *trial, const struct ab_ana
 			      "invalid rounds, which do not count.</p>\n",
 			      out);
 	}
+	write_distributions(out, trial);
 	fputs("<h2>Percentiles</h2>\n", out);
 	write_quantiles(out, trial, analysis);
 	write_table(out, trial, analysis);

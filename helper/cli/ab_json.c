@@ -73,12 +73,13 @@ static json_t *run(const struct ab_trial *trial, const struct ab_run *run)
 	for (size_t i = 0; i < trial->metrics.count; i++)
 		if (isfinite(run->values.value[i]))
 			json_object_set_new(values, trial->metrics.list[i].name, json_real(run->values.value[i]));
-	proof = !run->proof.known
-			? json_null()
-			: json_pack("{sI sI sI sI sO?}", "redirected_bytes", (json_int_t)run->proof.redirected_bytes,
-				    "redirected_msgs", (json_int_t)run->proof.redirected_msgs, "passed_bytes",
-				    (json_int_t)run->proof.passed_bytes, "passed_msgs",
-				    (json_int_t)run->proof.passed_msgs, "reasons", run->proof.reasons);
+	proof = !run->proof.known ? json_null()
+				  : json_pack("{sI sI sI sI sI sI sO?}", "sessions", (json_int_t)run->proof.sessions,
+					      "connections", (json_int_t)run->proof.connections, "redirected_bytes",
+					      (json_int_t)run->proof.redirected_bytes, "redirected_msgs",
+					      (json_int_t)run->proof.redirected_msgs, "passed_bytes",
+					      (json_int_t)run->proof.passed_bytes, "passed_msgs",
+					      (json_int_t)run->proof.passed_msgs, "reasons", run->proof.reasons);
 	return json_pack("{ss so sf sb ss? so so}", "arm", run->arm == ARM_A ? "A" : "B", "round",
 			 run->round < 0 ? json_null() : json_integer(run->round), "start_s", run->start_s, "good",
 			 (int)run->good, "why", run->good ? NULL : run->why, "proof", proof, "values", values);

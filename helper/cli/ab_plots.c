@@ -93,8 +93,9 @@ static double nines(const struct point *points, size_t i)
 
 bool ab_plot_quantiles(FILE *out, const struct ab_trial *trial, const struct ab_analysis *analysis, const char *family)
 {
-	double ticks[] = { 1, 2, 10, 100, 1000, 1e4, 1e5, 0 };
-	const char *labels[] = { "min", "50 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %", "" };
+	double all_ticks[] = { 1, 2, 10, 100, 1000, 1e4, 1e5, 0 }, *ticks = all_ticks;
+	const char *all_labels[] = { "min", "50 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %", "" };
+	const char **labels = all_labels;
 	struct point points[AB_METRICS_MAX];
 	double x[AB_METRICS_MAX], y[AB_METRICS_MAX];
 	size_t count = gather(trial, analysis, family, points);
@@ -107,6 +108,10 @@ bool ab_plot_quantiles(FILE *out, const struct ab_trial *trial, const struct ab_
 
 	if (count < 3)
 		return false;
+	if (points[0].quantile >= 0.5) { /* no minimum */
+		plot.x.ticks = ++ticks;
+		plot.x.labels = ++labels;
+	}
 	for (size_t i = 0; i < count; i++) {
 		x[i] = nines(points, i);
 		include(&plot.x, x[i]);

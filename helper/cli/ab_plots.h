@@ -12,4 +12,7 @@ bool ab_plot_runs(FILE *out, const struct ab_trial *trial, const struct ab_resul
 /* A family's quantiles, both arms. */
 bool ab_plot_quantiles(FILE *out, const struct ab_trial *trial, const struct ab_analysis *analysis, const char *family);
 
+/* How the latencies that the shim saw are distributed, both arms. */
+bool ab_plot_distribution(FILE *out, const struct ab_trial *trial, enum ab_role role);
+
 #endif

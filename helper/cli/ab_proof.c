@@ -1,95 +1,83 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Proof of treatment: what the helper counted for the connections of one run.
- *
- * As long as the helper knows no groups, the proof is the growth of its totals: then nothing else may be accelerated meanwhile.
- */
+/* Proof of treatment: what the helper counted for the processes of one run, which it knows by their SMACCEL_GROUP. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../wire/wire.h"
 #include "ab.h"
+#include "ab_latency.h"
 #include "client.h"
 #include "fields.h"
 
-static json_t *before; /* the helper's status when the run began */
+#define ASK_MAX 50 /* a helper takes large accounts in several goes */
 
-static json_t *ask_status(const struct ab_options *options, int *err)
+/* One answer; NULL with *err. */
+static json_t *ask(const struct ab_options *options, uint64_t group, int *err)
 {
+	struct wire_group message = { .group = group };
 	char *text = NULL;
-	json_t *status = NULL;
+	json_t *answer = NULL;
 
-	*err = client_request(options->socket_path, WIRE_STATUS, &text);
+	wire_header_init(&message.header, WIRE_GROUP, sizeof(message), 0, 0);
+	*err = client_exchange(options->socket_path, &message, sizeof(message), &text);
 	if (!*err) {
-		status = text ? json_loads(text, 0, NULL) : NULL;
-		*err = status ? 0 : -EPROTO;
+		answer = text ? json_loads(text, 0, NULL) : NULL;
+		*err = answer ? 0 : -EPROTO;
 	}
 	free(text);
-	return status;
+	return answer;
 }
 
-int ab_proof_begin(const struct ab_options *options, uint64_t group)
+int ab_proof_take(struct ab_trial *trial, struct ab_run *run, uint64_t group)
 {
-	int err;
+	struct ab_proof *proof = &run->proof;
+	json_t *answer = NULL;
+	int err = 0;
 
-	(void)group;
-	json_decref(before);
-	before = ask_status(options, &err);
-	return err;
-}
-
-static uint64_t growth(const json_t *after, const char *key)
-{
-	uint64_t first = fields_number(json_object_get(before, "totals"), key);
-	uint64_t last = fields_number(json_object_get(after, "totals"), key);
-
-	return last > first ? last - first : 0;
-}
-
-static json_t *refusals_growth(const json_t *after)
-{
-	const json_t *old = json_object_get(before, "refusals"), *value;
-	json_t *grown = json_object();
-	const char *reason;
-
-	json_object_foreach (json_object_get(after, "refusals"), reason, value) {
-		uint64_t count = (uint64_t)json_integer_value(value) - fields_number(old, reason);
-
-		if (count)
-			json_object_set_new(grown, reason, json_integer((json_int_t)count));
+	for (int i = 0; i < ASK_MAX && !err; i++) {
+		json_decref(answer);
+		answer = ask(trial->options, group, &err);
+		if (json_is_true(json_object_get(answer, "complete")))
+			break;
 	}
-	return grown;
-}
-
-int ab_proof_end(const struct ab_options *options, uint64_t group, struct ab_proof *proof)
-{
-	int err;
-	json_t *after = ask_status(options, &err);
-
-	(void)group;
 	if (err)
 		return err;
 	proof->known = true;
-	proof->redirected_bytes = growth(after, "redirected_bytes");
-	proof->redirected_msgs = growth(after, "redirected_msgs");
-	proof->passed_bytes = growth(after, "passed_bytes");
-	proof->passed_msgs = growth(after, "passed_msgs");
-	proof->connections = growth(after, "sockets_joined");
-	proof->reasons = refusals_growth(after);
-	json_decref(after);
+	proof->sessions = fields_number(answer, "sessions");
+	proof->connections = fields_number(answer, "connections");
+	proof->redirected_bytes = fields_number(answer, "redirected_bytes");
+	proof->redirected_msgs = fields_number(answer, "redirected_msgs");
+	proof->passed_bytes = fields_number(answer, "passed_bytes");
+	proof->passed_msgs = fields_number(answer, "passed_msgs");
+	proof->reasons = json_incref(json_object_get(answer, "reasons"));
+	ab_latency_take(trial, run, json_object_get(answer, "latency"));
+	json_decref(answer);
 	return 0;
 }
 
-static void add_reasons(const struct ab_proof *proof, char *why, size_t bytes)
+/* Why nothing was redirected, from the reasons of the connections, as `smaccel ss` would show them. */
+static void explain(const struct ab_proof *proof, char why[REASON_BYTES * 2])
 {
-	const char *reason, *separator = ": ";
+	const char *reason, *separator = "; its connections: ";
 	const json_t *count;
+	size_t used = (size_t)snprintf(why, REASON_BYTES * 2, "nothing was redirected in an accelerated run: ");
 
+	if (!proof->sessions)
+		snprintf(why + used, REASON_BYTES * 2 - used,
+			 "no process of it spoke to the helper (the shim was not loaded, or is off)");
+	else if (!proof->connections)
+		snprintf(why + used, REASON_BYTES * 2 - used, "it made no TCP connection that the shim saw");
+	else if (proof->passed_msgs)
+		snprintf(why + used, REASON_BYTES * 2 - used,
+			 "%" PRIu64 " messages of joined connections went through TCP", proof->passed_msgs);
+	else
+		snprintf(why + used, REASON_BYTES * 2 - used, "no connection was armed");
 	json_object_foreach (proof->reasons, reason, count) {
-		size_t used = strlen(why);
-
-		snprintf(why + used, bytes - used, "%s%s (%" PRId64 ")", separator, reason,
-			 (int64_t)json_integer_value(count));
+		used = strlen(why);
+		snprintf(why + used, REASON_BYTES * 2 - used, "%s%" PRId64 " %s", separator,
+			 (int64_t)json_integer_value(count), reason);
 		separator = ", ";
 	}
 }
@@ -101,23 +89,12 @@ bool ab_proof_holds(const struct ab_options *options, const struct ab_run *run, 
 	if (options->kind == AB_SETTINGS || !proof->known)
 		return true;
 	if ((run->arm == ARM_A || options->kind == AB_SAME) && proof->redirected_bytes) {
-		snprintf(why, REASON_BYTES * 2,
-			 "%" PRIu64 " bytes were redirected in a plain run (does something else use this helper?)",
+		snprintf(why, REASON_BYTES * 2, "%" PRIu64 " bytes were redirected in a plain run",
 			 proof->redirected_bytes);
 		return false;
 	}
 	if (run->arm == ARM_B && options->kind == AB_TREATMENT && !proof->redirected_bytes) {
-		snprintf(why, REASON_BYTES * 2, "nothing was redirected in an accelerated run");
-		add_reasons(proof, why, REASON_BYTES * 2);
-		if (!json_object_size(proof->reasons)) {
-			size_t used = strlen(why);
-
-			snprintf(why + used, REASON_BYTES * 2 - used,
-				 proof->passed_msgs
-					 ? ": %" PRIu64 " messages of joined connections passed"
-					 : ": no connection joined (too short, or one end not under the shim)",
-				 proof->passed_msgs);
-		}
+		explain(proof, why);
 		return false;
 	}
 	return true;

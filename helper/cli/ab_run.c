@@ -42,6 +42,23 @@ static void put(struct ab_trial *trial, struct ab_run *run, const char *name, do
 	ab_metrics_set(&trial->metrics, &run->values, &metric, seconds);
 }
 
+/* CPU time of the helper so far; NAN where it cannot be seen. Field 1 of schedstat, in ns, of its one busy thread. */
+static double helper_cpu_s(const struct ab_options *options)
+{
+	char path[64];
+	unsigned long long ns;
+	FILE *file;
+	bool good;
+
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", (int)options->helper_pid);
+	file = options->helper_pid ? fopen(path, "re") : NULL;
+	if (!file)
+		return NAN;
+	good = fscanf(file, "%llu", &ns) == 1; // NOLINT(cert-err34-c): the kernel's number
+	fclose(file);
+	return good ? (double)ns / 1e9 : NAN;
+}
+
 static void read_numbers(struct ab_trial *trial, struct ab_run *run, const struct ab_process *client)
 {
 	const struct ab_options *options = trial->options;
@@ -87,19 +104,21 @@ static void watch_command(const struct ab_options *options, struct ab_run *run, 
 static void finish(struct ab_trial *trial, struct ab_run *run, struct ab_process *client, struct ab_process *server,
 		   uint64_t group)
 {
-	double swept_s = 0;
-	int err = ab_proof_end(trial->options, group, &run->proof);
+	double swept_s = 0, helper_s = helper_cpu_s(trial->options) - run->helper_cpu_s;
+	int err;
 
+	read_numbers(trial, run, client);
+	err = ab_proof_take(trial, run, group); /* while the server lives, which may hold connections */
 	if (server->pid)
 		ab_process_end(server, SERVER_GRACE_MS);
 	ab_process_sweep(&swept_s);
 	if (err && trial->options->kind == AB_TREATMENT)
 		bad(run, "the helper does not answer (%s)", strerror(-err));
-	read_numbers(trial, run, client);
 	put(trial, run, "wall time", (double)(client->end_ns - client->start_ns) / 1e9);
 	put(trial, run, "CPU time of CMD", client->cpu_s);
 	if (server->pid)
 		put(trial, run, "CPU time of the server", server->cpu_s + swept_s);
+	put(trial, run, "CPU time with the helper's", client->cpu_s + server->cpu_s + swept_s + helper_s);
 }
 
 static int start_command(struct ab_trial *trial, struct ab_process *client, const struct ab_arm_context *context)
@@ -133,8 +152,8 @@ struct ab_run *ab_run_make(struct ab_trial *trial, enum ab_arm arm, int round)
 		return NULL;
 	}
 	*run = (struct ab_run){ .arm = arm, .round = round, .good = true };
+	run->helper_cpu_s = helper_cpu_s(options);
 	ab_values_clear(&run->values);
-	ab_proof_begin(options, context.group); /* without a helper the end says so */
 	if (options->server && ab_server_start(&server, options, &server_context, why)) {
 		if (!ab_process_signal())
 			snprintf(trial->failure, sizeof(trial->failure), "%s", why);

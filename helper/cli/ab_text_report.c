@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ab_latency.h"
 #include "ab_report.h"
 #include "table.h"
 
@@ -119,6 +120,33 @@ static void print_bars(FILE *out, const struct ab_trial *trial, const struct ab_
 	}
 }
 
+/* The latencies that the shim saw, both arms on one logarithmic axis. */
+static void print_distribution(FILE *out, const struct ab_trial *trial, enum ab_role role)
+{
+	double bins[ARMS][BINS] = { 0 }, low_ns, high_ns, most = 0;
+	char from[AB_VALUE_BYTES], to[AB_VALUE_BYTES];
+
+	if (!ab_latency_range(trial, role, &low_ns, &high_ns))
+		return;
+	for (int arm = 0; arm < ARMS; arm++) {
+		if (trial->latency[arm][role])
+			ab_latency_bins(trial->latency[arm][role], low_ns, high_ns, bins[arm], BINS);
+		for (size_t i = 0; i < BINS; i++)
+			most = fmax(most, bins[arm][i]);
+	}
+	fprintf(out, "\nThe requests by %s, from %s to %s, logarithmic:\n", ab_latency_name(role),
+		ab_words_value(from, low_ns / 1000, "us"), ab_words_value(to, high_ns / 1000, "us"));
+	for (int arm = 0; arm < ARMS; arm++) {
+		unsigned counts[BINS];
+
+		for (size_t i = 0; i < BINS; i++)
+			counts[i] = (unsigned)ceil(bins[arm][i] / most * 1000);
+		fprintf(out, "  %c |", ARM_LETTER(arm));
+		ab_bars_print(out, counts, BINS, 1000);
+		fprintf(out, "|\n");
+	}
+}
+
 void ab_report_text(FILE *out, const struct ab_trial *trial, const struct ab_analysis *analysis)
 {
 	char words[AB_WORDS_BYTES];
@@ -135,6 +163,8 @@ void ab_report_text(FILE *out, const struct ab_trial *trial, const struct ab_ana
 		print_table(out, trial, analysis);
 		if (primary)
 			print_bars(out, trial, primary);
+		for (int role = 0; role < AB_ROLES; role++)
+			print_distribution(out, trial, (enum ab_role)role);
 	}
 	fprintf(out, "\nVerdict: %s\n", ab_words_verdict(words, trial, analysis));
 	if (stands && primary && *ab_words_missing(words, primary))

@@ -117,4 +117,7 @@ void ab_trial_free(struct ab_trial *trial)
 	for (size_t i = 0; i < trial->run_count; i++)
 		ab_run_free(trial->runs[i]);
 	free(trial->runs);
+	for (int arm = 0; arm < ARMS; arm++)
+		for (int role = 0; role < AB_ROLES; role++)
+			free(trial->latency[arm][role]);
 }

@@ -13,7 +13,8 @@ import ab
 import pytest
 from support.apps import free_port
 
-PINGPONG = (ab.PINGPONG, "--size", "64", "--seconds", "0.03", "--warm-up", "0.01")
+PINGPONG = (ab.PINGPONG, "--size", "64", "--seconds", "0.2", "--warm-up", "0.01")  # long enough to join on a busy machine
+SHORT_PINGPONG = (ab.PINGPONG, "--size", "64", "--seconds", "0.03", "--warm-up", "0.01")
 PINGPONG_METRIC = ("--metric", r'latency:ns="median_ns": ([0-9.]+)')
 GONE_S = 5
 
@@ -76,7 +77,17 @@ def test_redis_with_a_server(helper, tmp_path):
     for run in report["runs"]:
         assert {"GET requests", "GET latency p50", "GET latency p99", "GET latency max", "CPU time of the server"} <= set(run["values"])
         assert (run["proof"]["redirected_bytes"] > 0) == (run["arm"] == "B")
+        assert run["proof"]["sessions"] == 2 and run["proof"]["connections"] >= 10
+        check_latencies(run["values"])
     assert not ab.commands_with(f"--port {port}")
+
+
+def check_latencies(values):
+    """What the shim saw in redis-benchmark is what redis-benchmark itself measured, to the time between its clock and the calls. (Not so
+    the maximum: the shim sees its CONFIG GETs as well.)"""
+    seen, said = values["response time p50"], values["GET latency p50"]
+    assert 0.5 * said - 50 <= seen <= 1.1 * said + 50
+    assert 0 < values["service time p50"] < values["response time max"]
 
 
 def test_a_bare_arm_has_no_shim(helper, marker, tmp_path):
@@ -98,7 +109,7 @@ def test_a_real_delay_is_found(marker):
 
 def test_a_real_a_a_trial_is_not_biased(helper):
     """Real connections in both arms. At 99.9 % a false alarm is one in a thousand runs of this test; a bias would be one always."""
-    report = ab.run_json("--aa", "--rounds", 12, "--confidence", 99.9, *PINGPONG_METRIC, "--", *PINGPONG, helper=helper)
+    report = ab.run_json("--aa", "--rounds", 12, "--confidence", 99.9, *PINGPONG_METRIC, "--", *SHORT_PINGPONG, helper=helper)
     assert report["verdict"] in ("no-difference", "not-enough-data"), report["sentence"]
 
 
@@ -106,8 +117,27 @@ def test_a_real_a_a_trial_is_not_biased(helper):
 def test_nothing_redirected_is_an_invalid_trial(helper):
     report = ab.run_json("--b-env", "SMACCEL=off", *PINGPONG_METRIC, "--", *PINGPONG, helper=helper, status=3)
     assert report["verdict"] == "invalid"
-    assert "nothing was redirected" in report["invalid"]
+    assert "nothing was redirected" in report["invalid"] and "no process of it spoke to the helper" in report["invalid"]
     assert len(report["runs"]) == 2  # known after the first warm-up
+
+
+def test_an_invalid_trial_says_what_its_connections_were(helper):
+    report = ab.run_json("--b-env", "SMACCEL_ADMIT=never", *PINGPONG_METRIC, "--", *PINGPONG, helper=helper, status=3)
+    assert "its connections: 2 watching" in report["invalid"]
+
+
+def test_other_users_of_the_helper_do_not_spoil_the_proof(helper):
+    """A's "exactly 0" is of its own processes."""
+    other = dict(ab.environment(helper), LD_PRELOAD=str(ab.BUILD / "libsmaccel.so"))
+    with helper.counting() as grown:
+        with subprocess.Popen([ab.PINGPONG, "--seconds", "20"], env=other, stdout=subprocess.DEVNULL) as running:
+            try:
+                wait_until(lambda: helper.totals()["pairs_armed"] > 0, "armed")
+                report = ab.run_json("--rounds", 1, "--warmup", 0, *PINGPONG_METRIC, "--", *PINGPONG, helper=helper)
+            finally:
+                running.kill()
+    assert all(run["proof"]["redirected_bytes"] == 0 for run in report["runs"] if run["arm"] == "A")
+    assert grown["redirected_bytes"] > sum(run["proof"]["redirected_bytes"] for run in report["runs"]) > 0
 
 
 def test_a_plain_arm_that_redirects_is_an_invalid_trial(helper):
