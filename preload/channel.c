@@ -16,9 +16,11 @@
 #include <sys/un.h>
 #include <time.h>
 
+#include "../helper/wire/latency.h"
 #include "../helper/wire/wire.h"
 #include "channel_fd.h"
 #include "config.h"
+#include "latency.h"
 #include "ledger.h"
 #include "log.h"
 #include "real.h"
@@ -100,6 +102,7 @@ static void forget_session(void)
 {
 	atomic_store(&phase, PHASE_NONE);
 	atomic_store(&epoch, 0);
+	latency_session(NULL);
 	/* The mapping stays: connections of that session may still look at their cells. */
 	channel_fd_close(&session);
 	channel_fd_close(&mailbox);
@@ -163,6 +166,7 @@ static void request_session(void)
 		return;
 	int door_fd = channel_fd_get(&door);
 	wire_header_init(&hello.header, WIRE_HELLO, sizeof(hello), 0, 0);
+	hello.group = config.group;
 	memcpy(hello.comm, program_invocation_short_name,
 	       strnlen(program_invocation_short_name, sizeof(hello.comm) - 1));
 	int error = door_fd < 0 ? -ENOTCONN : wire_send(door_fd, &hello, sizeof(hello), pair[1]);
@@ -183,15 +187,16 @@ static int map_memory_consume(const struct wire_welcome *welcome, int fd)
 	struct stat status;
 	void *mapping = MAP_FAILED;
 
-	if (fd >= 0 && welcome->memory_bytes == MEMORY_BYTES && welcome->cell_count == MEMORY_CELLS &&
-	    fstat(fd, &status) == 0 && (uint64_t)status.st_size >= MEMORY_BYTES)
-		mapping = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (fd >= 0 && welcome->memory_bytes == SESSION_BYTES && welcome->cell_count == MEMORY_CELLS &&
+	    fstat(fd, &status) == 0 && (uint64_t)status.st_size >= SESSION_BYTES)
+		mapping = mmap(NULL, SESSION_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (fd >= 0)
 		real_close(fd);
 	if (mapping == MAP_FAILED)
 		return -EPROTO;
 	atomic_store(&memory, mapping);
 	features = welcome->features;
+	latency_session(mapping);
 	return 0;
 }
 
@@ -376,6 +381,7 @@ void channel_forked(void)
 	atomic_store(&breaker_open, false);
 	atomic_store(&ping_nonce, 0);
 	forget_session();
+	latency_forked();
 }
 
 int channel_send(const void *message, size_t bytes, int fd)

@@ -21,6 +21,7 @@
 #include "config.h"
 #include "conn.h"
 #include "fork.h"
+#include "latency.h"
 #include "log.h"
 #include "real.h"
 #include "signals.h"
@@ -33,6 +34,7 @@ __attribute__((constructor)) static void shim_init(void)
 	real_init();
 	log_init(secure_getenv("SMACCEL_LOG"));
 	config_init();
+	latency_init();
 	if (!config.off) {
 		fork_init();
 		signals_init();

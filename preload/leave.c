@@ -155,7 +155,8 @@ bool lifecycle_closing(struct conn *conn, int fd)
 
 	if (!cell)
 		return false;
-	admission_judge_end(&conn->admission, conn->turns);
+	if (!lifecycle_in_plain_arm(conn))
+		admission_judge_end(&conn->admission, conn->turns);
 	fork_notice();
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
 	if (channel_abandon(cell, conn->index, generation, &lent) && lent)

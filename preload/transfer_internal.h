@@ -4,7 +4,11 @@
 #define SMACCEL_TRANSFER_INTERNAL_H
 
 #include <fcntl.h>
+#ifdef __GLIBC__
+#include <sys/single_threaded.h>
+#endif
 
+#include "latency.h"
 #include "ledger.h"
 #include "lifecycle.h"
 #include "real.h"
@@ -47,6 +51,20 @@ static inline struct ledger_cell *transfer_ledger(struct conn *conn)
 	if (__builtin_expect(conn_state(conn) == CONN_JOINING, 0))
 		return NULL;
 	return atomic_load_explicit(&conn->ledger, memory_order_acquire);
+}
+
+/* Adds to an account of the connection. In a process of one thread without a locked operation: a signal handler in between can lose
+ * a count, and then the end is taken for one with unseen traffic. */
+static inline void transfer_add(_Atomic uint64_t *sum, uint64_t bytes)
+{
+#ifdef __GLIBC__
+	if (__libc_single_threaded) {
+		atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + bytes,
+				      memory_order_relaxed);
+		return;
+	}
+#endif
+	atomic_fetch_add_explicit(sum, bytes, memory_order_relaxed);
 }
 
 /* Fills `out` (room for `capacity`) with the part of `in` that starts `skip` bytes in and is at most `limit` long.

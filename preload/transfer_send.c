@@ -30,7 +30,7 @@ static void account(struct conn *conn, struct ledger_cell *ledger, size_t announ
 		if (sent != announced)
 			atomic_fetch_sub(&ledger_own(conn, ledger)->sent, announced - sent);
 	} else {
-		atomic_fetch_add_explicit(&conn->sent, sent, memory_order_relaxed);
+		transfer_add(&conn->sent, sent);
 	}
 	bool counts = conn->last_was_receive || sent >= ADMISSION_LARGE_BYTES;
 	conn->turns += counts;
@@ -169,6 +169,7 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 
 	uint32_t previous = transfer_enter(conn);
 	struct ledger_cell *ledger = transfer_ledger(conn);
+	struct latency_send latency = latency_send_begin(conn);
 	ssize_t result = -1;
 	int owed = 0;
 
@@ -183,6 +184,7 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 		if (atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)
 			account(conn, NULL, 0, result);
 	}
+	latency_send_end(conn, call->fd, &latency, result);
 	if (result < 0 && !owed && conn_is_joined(conn) && transfer_fd_is(call->fd, conn, generation))
 		take_reported_error(call->fd);
 	thread_leave(previous);
