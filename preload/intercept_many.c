@@ -4,24 +4,11 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <poll.h>
 #include <sys/syscall.h>
 
 #include "intercept_message.h"
+#include "queue.h"
 #include "readable.h"
-
-/* An error that waits on the socket is the next call's: the kernel's recvmmsg puts it back, which a wrapper cannot. (One
- * that arrives while a later message of this call is waited for is lost: the next call then finds the end of the stream.) */
-static bool has_error(int fd)
-{
-	struct pollfd poller = { .fd = fd };
-	struct timespec now = { 0 };
-	int saved = errno;
-	bool result = syscall(SYS_ppoll, &poller, 1, &now, NULL, 0) > 0 && (poller.revents & POLLERR);
-
-	errno = saved;
-	return result;
-}
 
 /* recvmmsg begins with the error that waits, before any byte. True: taken, it is in errno. */
 static bool take_error(int fd)
@@ -29,7 +16,7 @@ static bool take_error(int fd)
 	int error = 0;
 	socklen_t length = sizeof(error);
 
-	if (!has_error(fd) || real_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0 || error == 0)
+	if (!queue_has_error(fd) || real_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0 || error == 0)
 		return false;
 	errno = error;
 	return true;
@@ -51,7 +38,9 @@ static bool time_is_up(struct timespec *left, const struct timespec *timeout, co
 }
 
 /* As the kernel's do_recvmmsg: MSG_WAITFORONE turns into MSG_DONTWAIT after the first message, the time is looked at
- * only between messages, an error after the first message ends the call with what there is. `left` is NULL, or the time
+ * only between messages, an error after the first message ends the call with what there is. An error that waits is the next
+ * call's: the kernel puts it back, which a wrapper cannot. (One that arrives while a later message of this call is waited for is
+ * lost: the next call then finds the end of the stream.) `left` is NULL, or the time
  * there is, and what is left of it afterwards. */
 static int receive_messages(struct conn *conn, int fd, struct mmsghdr *messages, unsigned int count, int flags,
 			    struct timespec *left)
@@ -64,7 +53,7 @@ static int receive_messages(struct conn *conn, int fd, struct mmsghdr *messages,
 	for (count = count > IOV_MAX ? IOV_MAX : count; done < count; done++) {
 		struct msghdr *message = &messages[done].msg_hdr;
 
-		if (done > 0 && (has_error(fd) || !readable_bytes(&messages[done], sizeof(messages[done]))))
+		if (done > 0 && (queue_has_error(fd) || !readable_bytes(&messages[done], sizeof(messages[done]))))
 			break;
 		ssize_t result = intercept_receive_message(conn, fd, message, flags & ~MSG_WAITFORONE);
 		if (result < 0 && done == 0)

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <string.h>
 
 #include "endpoint.h"
@@ -39,18 +38,11 @@ static bool is_tcp_stream(int fd)
 	       real_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_STREAM;
 }
 
-/* An error that waits on the socket must stay there: then nothing is asked, and nothing is assumed. */
-static bool has_error(int fd)
-{
-	struct pollfd poller = { .fd = fd };
-
-	return real_poll(&poller, 1, 0) > 0 && (poller.revents & (POLLERR | POLLNVAL));
-}
-
 static void adopt(int fd)
 {
 	intercept_new_fd(fd);
-	if (!is_tcp_stream(fd) || has_error(fd) || !queue_may_be_joined(fd))
+	/* An error that waits on the socket must stay there: then nothing is asked, and nothing is assumed. */
+	if (!is_tcp_stream(fd) || queue_has_error(fd) || !queue_may_be_joined(fd))
 		return;
 	fork_notice();
 	struct conn *conn = conn_open(fd, false);

@@ -29,6 +29,16 @@ struct zerocopy_question {
 };
 #define QUESTION_BYTES (offsetof(struct zerocopy_question, waiting) + sizeof(uint32_t))
 
+bool queue_has_error(int fd)
+{
+	struct pollfd poller = { .fd = fd };
+	int saved = errno;
+	bool result = real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLERR);
+
+	errno = saved;
+	return result;
+}
+
 /* MSG_TRUNC makes TCP count without copying; of redirected bytes it is ignored, so that they cannot be copied to nowhere
  * (fact 7). */
 bool queue_begins_redirected(int fd)

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* An error waits on the socket: the next call that asks takes it. */
+bool queue_has_error(int fd);
 /* Redirected bytes wait. False also while an error waits on the socket: asking could take it. Two system calls. */
 bool queue_has_redirected(int fd);
 /* The same when it is known that something waits, in one of the queues: one system call. */

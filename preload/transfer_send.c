@@ -8,11 +8,11 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "queue.h"
 #include "transfer_internal.h"
 
 /* A send that fits in one piece is sent whole or not at all: nothing to repair. */
@@ -74,13 +74,6 @@ static uint8_t tcp_state(int fd)
 	return real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &information, &length) == 0 ? information.tcpi_state : 0;
 }
 
-static bool has_error(int fd)
-{
-	struct pollfd poller = { .fd = fd };
-
-	return real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLERR);
-}
-
 /* tcp_bpf_sendmsg that ends early takes the socket's error, and raises SIGPIPE, although it has a count to return; TCP leaves
  * both to the next call. A connection that is closed with no error on it had one: of a reset. */
 static ssize_t send_cut_short_later(struct conn *conn, const struct send_call *call)
@@ -91,7 +84,7 @@ static ssize_t send_cut_short_later(struct conn *conn, const struct send_call *c
 	if (result < 0 && errno == EPIPE)
 		return broken_pipe(call->flags);
 	if (result > 0 && (size_t)result < call->bytes && !(call->flags & MSG_DONTWAIT) &&
-	    tcp_state(call->fd) == TCP_CLOSE && !has_error(call->fd))
+	    tcp_state(call->fd) == TCP_CLOSE && !queue_has_error(call->fd))
 		atomic_store(&conn->owed_error, ECONNRESET);
 	errno = saved;
 	return result;
@@ -109,7 +102,7 @@ ssize_t transfer_send_nothing(int fd, int flags)
 	int error = 0;
 	socklen_t length = sizeof(error);
 
-	if (has_error(fd) && real_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error != 0) {
+	if (queue_has_error(fd) && real_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error != 0) {
 		errno = error;
 		return -1;
 	}

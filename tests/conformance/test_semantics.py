@@ -9,6 +9,7 @@ and passed bytes follow each other all the time. A field that differs fails, unl
 import collections
 import fnmatch
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from support.program import EAGER, PLAIN, Arm, Program, auto, built  # noqa: E40
 JOBS = 6
 MIXED_BOUND = 8  # bytes: a word is redirected, what follows it is not
 PLAIN_RUNS = 2
+HELPER_NICE = -15
 Arm_run = collections.namedtuple("Arm_run", "notes grown")
 ARMS = {"auto": (auto(1), []), "eager": (EAGER, []),
         "spin": (Arm("spin", "eager", {"SMACCEL_SPIN_US": "500"}), []),
@@ -51,6 +53,8 @@ def run_cases(arm, socket=None, cases=("--all",)):
 def run_arm(name, cases=("--all",)):
     arm, options = ARMS[name]
     with Helper(*options) as helper:
+        # What is compared is what applications see of a helper that gets a CPU; tests/chaos is about those that do not.
+        os.setpriority(os.PRIO_PROCESS, helper.process.pid, HELPER_NICE)
         with helper.counting() as grown:
             notes = run_cases(arm, helper.socket, cases)
     return Arm_run(notes, grown)

@@ -48,10 +48,12 @@ static void cancelled(struct pair *pair, int what)
 	pause_ms(SOON_MS);
 	if (what == RECEIVE_ALL) {
 		put(pair->a, "part");
-		for (int i = 0, bytes = 1; i < 500 && bytes > 0; i++) {
+		int bytes = 1;
+		for (int i = 0; i < 500 && bytes > 0; i++) {
 			pause_ms(2);
 			ioctl(pair->b, FIONREAD, &bytes);
 		}
+		note("taken", "%s", bytes ? "no" : "yes");
 	}
 	cancel_and_note("thread", thread);
 	if (first)
