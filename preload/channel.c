@@ -31,6 +31,7 @@ enum phase { PHASE_NONE, PHASE_REQUESTED, PHASE_READY };
 static struct channel_fd door = { .fd = -1 }, session = { .fd = -1 }, mailbox = { .fd = -1 };
 static _Atomic uint32_t phase;
 static _Atomic int32_t busy; /* tid */
+static _Atomic bool shut;
 static _Atomic uint32_t epoch;
 static uint32_t epochs;
 static struct session_memory *_Atomic memory;
@@ -51,7 +52,7 @@ static bool lock(void)
 {
 	int32_t expected = 0;
 
-	return atomic_compare_exchange_strong(&busy, &expected, thread_tid());
+	return !shut && atomic_compare_exchange_strong(&busy, &expected, thread_tid());
 }
 
 static void unlock(void)
@@ -348,6 +349,17 @@ void channel_count_spin(uint64_t ns, bool hit)
 	atomic_fetch_add_explicit(&shared->spins, 1, memory_order_relaxed);
 	if (hit)
 		atomic_fetch_add_explicit(&shared->spin_hits, 1, memory_order_relaxed);
+}
+
+void channel_shut(void)
+{
+	if (!lock()) {
+		wait_for_other();
+		(void)lock();
+	}
+	atomic_store(&shut, true);
+	forget_session();
+	channel_fd_close(&door);
 }
 
 int channel_mailbox_fd(void)

@@ -10,6 +10,7 @@ struct config {
 	bool off;              /* SMACCEL=off (also 0, no, false) */
 	bool eager;            /* SMACCEL_ADMIT=eager */
 	int64_t spin_ns;       /* SMACCEL_SPIN_US; 0: sleep at once */
+	bool trusts_filter;    /* SMACCEL_SECCOMP=trust: an inherited filter allows what the shim does */
 	uint32_t admit_turns;  /* SMACCEL_ADMIT=N; auto: CONFIG_TURNS_DEFAULT */
 	char socket_path[108]; /* SMACCEL_SOCKET */
 };

@@ -58,21 +58,25 @@ struct conn {
 	uint64_t padding_two;
 };
 _Static_assert(sizeof(struct conn) == 128, "two lines a connection");
-/* The table. conn_table[fd] is 0 or an index into conns. Read with one load on the hot path. */
-extern _Atomic uint32_t *conn_table;
+/* The table. conn_table[fd] is 0 or an index into conns. Read with two loads on the hot path. NULL: the wrappers are off;
+ * conn_shut() can make it so at any moment, so who looks at it keeps what he saw. */
+extern _Atomic uint32_t *_Atomic conn_table;
 extern struct conn *conns;
 extern _Atomic uint32_t conn_fd_high; /* the highest fd ever tracked: the end of a walk over all */
 
 /* The connection an fd names, or NULL: not ours. This is every wrapper's first act: a bound check and a load. */
 static inline struct conn *conn_get(int fd)
 {
-	if ((unsigned)fd >= CONN_FD_MAX || !conn_table)
+	_Atomic uint32_t *table = atomic_load_explicit(&conn_table, memory_order_acquire);
+
+	if ((unsigned)fd >= CONN_FD_MAX || !table)
 		return NULL;
-	uint32_t index = atomic_load_explicit(&conn_table[fd], memory_order_acquire);
+	uint32_t index = atomic_load_explicit(&table[fd], memory_order_acquire);
 	return __builtin_expect(index != 0, 0) ? &conns[index] : NULL;
 }
 
-int conn_init(void); /* reserves the table; 0 or -errno (then nothing is ever tracked) */
+int conn_init(void);  /* reserves the table; 0 or -errno (then nothing is ever tracked) */
+void conn_shut(void); /* takes the table away for good: the wrappers are off (quiet.h) */
 
 /* A TCP connection has come up (or is coming up: non-blocking connect) on fd. Tracks it as CONN_WATCHING. A stale entry of
  * that fd is dropped. Returns NULL if there is no room. */

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "lifecycle.h"
+#include "quiet.h"
 
 #define PAGE_BYTES 4096
 
@@ -69,6 +70,8 @@ void fork_note(void)
 
 static void child_after_fork(void)
 {
+	if (quiet_is_on())
+		return; /* the page's pid is asked for no more */
 	atomic_store(&page->pid, (uint32_t)getpid());
 	lifecycle_forked();
 }

@@ -8,6 +8,7 @@
  *	real_init       everything after it may call real_NAME
  *	log_init        config_init complains about settings it cannot read
  *	config_init     SMACCEL=off stops here: every wrapper stays a pass-through for ever
+ *	quiet_inherited a program under a filter likewise: what follows makes system calls that it may not allow
  *	fork_init       the pid must be known before the first connection is
  *	signals_init    reads the handlers that earlier constructors installed; from here on the wrappers keep them current
  *	threads_init    registers for membarrier, before any thread can be inside a call on a connection
@@ -22,6 +23,7 @@
 #include "conn.h"
 #include "fork.h"
 #include "log.h"
+#include "quiet.h"
 #include "real.h"
 #include "signals.h"
 #include "threads.h"
@@ -33,6 +35,11 @@ __attribute__((constructor)) static void shim_init(void)
 	real_init();
 	log_init(secure_getenv("SMACCEL_LOG"));
 	config_init();
+	if (!config.off && !config.trusts_filter && quiet_inherited()) {
+		log_info("under a filter of system calls: off (SMACCEL_SECCOMP=trust says that it allows what is "
+			 "needed)");
+		config.off = true;
+	}
 	if (!config.off) {
 		fork_init();
 		signals_init();

@@ -16,6 +16,7 @@
 
 #include "lifecycle.h"
 #include "option.h"
+#include "quiet.h"
 #include "transfer.h"
 
 /* Younger than the headers of some systems that we build on. */
@@ -190,6 +191,8 @@ int wrap_ioctl(int fd, unsigned long request, ...)
 	/* SIOCINQ is the same number. A request is 32 bits to the kernel, and may come with its sign extended. */
 	if (conn && (unsigned int)request == FIONREAD && argument && conn_is_joined(conn))
 		return transfer_unread(conn, fd, argument);
+	if (request == FIONBIO && quiet_is_on())
+		quiet_stuck_remove(fd);
 	return REAL(ioctl)(fd, request, argument);
 }
 

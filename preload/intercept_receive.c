@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 
 #include "lifecycle.h"
+#include "raw_syscall.h"
 #include "transfer.h"
 
 /* Whether the call goes to the real function: it takes nothing from the stream, or urgent data, which only plain TCP
@@ -280,7 +281,7 @@ static bool has_error(int fd)
 	struct pollfd poller = { .fd = fd };
 	struct timespec now = { 0 };
 	int saved = errno;
-	bool result = syscall(SYS_ppoll, &poller, 1, &now, NULL, 0) > 0 && (poller.revents & POLLERR);
+	bool result = raw_syscall(SYS_ppoll, &poller, 1, &now, NULL, 0) > 0 && (poller.revents & POLLERR);
 
 	errno = saved;
 	return result;

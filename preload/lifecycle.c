@@ -26,6 +26,8 @@
 #include "lifecycle_internal.h"
 #include "log.h"
 #include "option.h"
+#include "quiet.h"
+#include "raw_syscall.h"
 #include "threads.h"
 
 #define TURNS_HELPER_CHECK 64u /* between looks whether the helper that knows our offer still lives */
@@ -59,7 +61,7 @@ static void joining_end(struct conn *conn, uint32_t generation, enum conn_state 
 	if (conn->generation != generation || !state_swap(conn, CONN_JOINING, state))
 		return;
 	conn_state_set(conn, state, reason);
-	syscall(SYS_futex, &conn->state, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+	raw_syscall(SYS_futex, &conn->state, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
 void lifecycle_settle(struct conn *conn)
@@ -69,7 +71,7 @@ void lifecycle_settle(struct conn *conn)
 	if (conn_state(conn) != CONN_JOINING || atomic_load(&conn->joiner) == thread_tid())
 		return;
 	int saved = errno;
-	syscall(SYS_futex, &conn->state, FUTEX_WAIT_PRIVATE, CONN_JOINING, &moment, NULL, 0);
+	raw_syscall(SYS_futex, &conn->state, FUTEX_WAIT_PRIVATE, CONN_JOINING, &moment, NULL, 0);
 	errno = saved;
 }
 
@@ -247,6 +249,10 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 	if (!state_swap(conn, before, CONN_JOINING))
 		return;
 	atomic_store(&conn->joiner, thread_tid());
+	if (quiet_is_on()) { /* it came in between; quiet_begin() sees CONN_JOINING, and waits */
+		joining_end(conn, generation, before, REASON_SECCOMP);
+		return;
+	}
 	atomic_store(&conn->touched, 1);
 	if (threads_others_inside(conn->index)) {
 		atomic_store(&conn->touched, touched);
@@ -327,6 +333,8 @@ static void offered_step(struct conn *conn, int fd, bool may_join)
 
 void lifecycle_step(struct conn *conn, int fd, bool may_join)
 {
+	if (quiet_is_on())
+		return;
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
 
 	if (!fork_in_vfork_child()) {
@@ -367,6 +375,8 @@ void lifecycle_accepted(int fd)
 
 void lifecycle_open_door(void)
 {
+	if (quiet_is_on())
+		return;
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
 
 	channel_open_door();

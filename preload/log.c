@@ -17,6 +17,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "raw_syscall.h"
+
 #include "real.h"
 
 #define LINE_BYTES 512
@@ -129,16 +131,16 @@ static void write_line(const struct line *line)
 	struct stat status;
 
 	if (path[0]) {
-		long fd =
-			syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+		long fd = raw_syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY,
+				      0600);
 
 		if (fd < 0)
 			return;
-		syscall(SYS_write, fd, line->text, line->length);
-		syscall(SYS_close, fd);
+		raw_syscall(SYS_write, fd, line->text, line->length);
+		raw_syscall(SYS_close, fd);
 	} else if (fstat(STDERR_FILENO, &status) == 0 && status.st_dev == stderr_device &&
 		   status.st_ino == stderr_inode) {
-		syscall(SYS_write, STDERR_FILENO, line->text, line->length);
+		raw_syscall(SYS_write, STDERR_FILENO, line->text, line->length);
 	}
 }
 

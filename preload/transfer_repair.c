@@ -158,6 +158,8 @@ static ssize_t receive_polling(struct conn *conn, const struct receive_call *cal
 		}
 		blocks = true;
 		enum wait_result waited = wait_readable(call->fd, wait);
+		if (quiet_is_on())
+			return done ? (ssize_t)done : call->perform(call);
 		if (waited == WAIT_AGAIN && same_connection(conn, generation, call->fd) &&
 		    !(done && has_error(call->fd)))
 			continue;
@@ -210,7 +212,11 @@ static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *ca
 		errno = error;
 		return -1;
 	}
-	if (result >= 0 || errno != EAGAIN || transfer_fd_nonblocking(call->fd))
+	if (result >= 0 || errno != EAGAIN)
+		return result;
+	if (quiet_is_on())
+		return call->perform(call);
+	if (transfer_fd_nonblocking(call->fd))
 		return result;
 	int timeout_ms = receive_timeout_ms(call->fd);
 	if (!same_connection(conn, generation, call->fd) || signals_interrupted(wait.ran, timeout_ms >= 0)) {
@@ -232,7 +238,7 @@ static ssize_t top_up(struct conn *conn, const struct receive_call *call, struct
 
 	if (state != CONN_JOINED && state != CONN_ARMED && state != CONN_PINNED && state != CONN_LEAVING)
 		return (ssize_t)done;
-	for (int i = 0; i < TOP_UPS_MAX && done < call->bytes; i++) {
+	for (int i = 0; i < TOP_UPS_MAX && done < call->bytes && !quiet_is_on(); i++) {
 		if (ledger && ledger_unread_in(conn, ledger) <= (int64_t)done)
 			break;
 		if (has_error(call->fd) || !transfer_fd_is(call->fd, conn, generation))
