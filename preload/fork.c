@@ -76,6 +76,20 @@ static void child_after_fork(void)
 	lifecycle_forked();
 }
 
+/* Neither libc has both, and a library that names one as its own cannot be loaded by the other. */
+extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *library)
+	__attribute__((weak)); /* glibc */
+#pragma weak pthread_atfork    /* musl */
+extern void *__dso_handle __attribute__((visibility("hidden")));
+
+static void register_handlers(void)
+{
+	if (__register_atfork)
+		__register_atfork(fork_note, NULL, child_after_fork, &__dso_handle);
+	else if (pthread_atfork)
+		pthread_atfork(fork_note, NULL, child_after_fork);
+}
+
 void fork_init(void)
 {
 	struct fork_page *fresh = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -86,5 +100,5 @@ void fork_init(void)
 		fresh = &never_wiped; /* the page stays mapped, unused */
 	atomic_store(&fresh->pid, (uint32_t)getpid());
 	page = fresh;
-	pthread_atfork(fork_note, NULL, child_after_fork);
+	register_handlers();
 }

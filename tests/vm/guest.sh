@@ -210,7 +210,7 @@ semantics_listed() {
 		case $case in '#'* | '') continue ;; esac
 		# shellcheck disable=SC2254  # patterns they are
 		case $1 in $case) case $2 in $field) return 0 ;; esac ;; esac
-	done </smaccel/differences
+	done <"$work/listed"
 	return 1
 }
 
@@ -249,9 +249,18 @@ semantics_compare() {
 	fi
 }
 
+# What differs is in the list of tests/conformance, or in one for this kernel alone (tests/vm/differences-6.1 and so on).
+semantics_list() {
+	local series
+	series=$(uname -r | cut -d. -f1,2)
+	cat /smaccel/differences >"$work/listed"
+	[ ! -f "/smaccel/differences-$series" ] || cat "/smaccel/differences-$series" >>"$work/listed"
+}
+
 # [ARM]; mixed: eager with a bound of a few bytes, so that redirected and passed bytes follow each other all the time.
 part_semantics() {
 	local arm before
+	semantics_list
 	semantics_run plain || return
 	[ -n "$1" ] || set -- eager mixed
 	for arm in "$@"; do
@@ -261,6 +270,40 @@ part_semantics() {
 		semantics_run $arm "$(echo $arm | sed 's/auto/1/; s/mixed/eager/')" || continue
 		semantics_compare $arm
 		[ "$(total redirected_bytes)" -gt "$before" ] || not_ok "semantics/$arm" "no byte was redirected"
+	done
+}
+
+# ---- kTLS, which these kernels have as a module ------------------------------------------------------------------------
+
+# ARM: keys are set on both ends of a connection that is armed (or in plain TCP): TLS bytes are right, and the reason is shown.
+ktls_arm() {
+	local name=ktls/$1 tries=0 before
+	before=$(total redirected_bytes)
+	rm -f "$work/go"
+	if [ "$1" = plain ]; then
+		"$build/tests/environment/ktls" "$work/go" >"$work/out" 2>&1 &
+	else
+		accelerated "$1" "$build/tests/environment/ktls" "$work/go" >"$work/out" 2>&1 &
+	fi
+	ktls_pid=$!
+	until grep -q '^keyed' "$work/out" || ! kill -0 $ktls_pid 2>/dev/null || [ $tries -ge 300 ]; do
+		tries=$((tries + 1))
+		usleep 50000
+	done
+	SMACCEL_SOCKET=$socket timeout 10 "$build/smaccel" ss --json >"$work/ss"
+	touch "$work/go"
+	wait $ktls_pid
+	expect_success "$name-bytes" "$work/out" $? || return
+	[ "$1" != plain ] || return 0
+	[ "$(total redirected_bytes)" -gt "$before" ] && ok "$name-was-armed" || not_ok "$name-was-armed" "no byte was redirected before"
+	[ "$(grep -o '"reason": *"ulp"' "$work/ss" | wc -l)" = 2 ] && ok "$name-reason" || { cat "$work/ss"; not_ok "$name-reason" "not both ends say ulp"; }
+}
+
+part_ktls() {
+	local arm
+	helper_start || { not_ok ktls "the helper does not start"; return; }
+	for arm in plain eager 1; do
+		ktls_arm $arm
 	done
 }
 
@@ -355,7 +398,7 @@ part_takeover() {
 part_panic() { echo c >/proc/sysrq-trigger; }
 
 mkdir -p "$work"
-[ $# != 0 ] || set -- kernel probe smoke entering process takeover order
+[ $# != 0 ] || set -- kernel probe smoke entering process takeover order ktls semantics
 for part in "$@"; do
 	begun=$(date +%s)
 	argument=${part#*:}

@@ -5,8 +5,8 @@
 #   tests/vm/kernel.sh busybox FOLDER    FOLDER/busybox, static
 # What is there already is kept, so that it works without a network from then on. On failure: one line on stderr says why.
 #
-# A series is looked for in the archives that apt knows here, then in Debian 12 and in its backports on the first Debian mirror
-# among them, with lists and a cache of their own in FOLDER.
+# A series is looked for in the archives that apt knows here, then in Debian 12, its backports and Debian 13 on the first Debian
+# mirror among them, with lists and a cache of their own in FOLDER.
 set -u
 MODULES="tls veth" # which the tests use and the kernels do not have built in
 
@@ -88,13 +88,14 @@ take_module() {
 }
 
 fetch_kernel() {
-	local package module image
+	local package suite module image
 	[ ! -s "$folder/vmlinuz" ] || exit 0
-	package=$(image_package) || {
-		use_private_archive bookworm && package=$(image_package)
-	} || {
-		use_private_archive bookworm-backports && package=$(image_package)
-	} || fail "no cloud kernel $name in the package sources"
+	package=$(image_package)
+	for suite in bookworm bookworm-backports trixie; do
+		[ -z "$package" ] || break
+		use_private_archive $suite && package=$(image_package)
+	done
+	[ -n "$package" ] || fail "no cloud kernel $name in the package sources"
 	unpack "$package"
 	image=$(find "$unpacked/boot" -name 'vmlinuz-*' | head -1)
 	[ -n "$image" ] || fail "no kernel image in $package"
