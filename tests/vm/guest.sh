@@ -180,19 +180,30 @@ part_entering() {
 	done
 }
 
-# [CASE]: fork, exec, dup, close and passing of accelerated sockets. Each program names its cases; the roles take turns.
+# PROGRAM [CASE]: its cases one after the other, the roles taking turns.
+process_program() {
+	local case role=accept out=$work/out-$1
+	for case in $("$build/tests/process/$1"); do
+		[ "$case" != inetd-python ] || continue # no Python here
+		[ $role = accept ] && role=connect || role=accept
+		[ -z "$2" ] || [ "$case" = "$2" ] || continue
+		accelerated eager timeout -s KILL 25 "$build/tests/process/$1" "$case" $role >"$out" 2>&1
+		expect_success "process/$case-$role" "$out" $?
+	done
+}
+
+# [CASE]: fork, exec, dup, close and passing of accelerated sockets. The programs run side by side: they mostly wait.
 part_process() {
-	local program case role=accept
+	local program pids=
 	helper_start || { not_ok process "the helper does not start"; return; }
 	for program in fork_cases exec_cases fd_cases; do
-		for case in $("$build/tests/process/$program"); do
-			[ "$case" != inetd-python ] || continue # no Python here
-			[ $role = accept ] && role=connect || role=accept
-			[ -z "$1" ] || [ "$case" = "$1" ] || continue
-			accelerated eager timeout -s KILL 25 "$build/tests/process/$program" "$case" $role >"$work/out" 2>&1
-			expect_success "process/$case-$role" "$work/out" $?
-		done
+		process_program $program "$1" >"$work/process-$program" 2>&1 &
+		pids="$pids $!"
 	done
+	# shellcheck disable=SC2086  # numbers
+	wait $pids
+	cat "$work"/process-*
+	failures=$((failures + $(cat "$work"/process-* | grep -c '^not ok')))
 }
 
 # ---- every case of tests/conformance/semantics notes the same as on plain TCP ------------------------------------------
@@ -374,9 +385,10 @@ takeover_with() {
 	traffic_pid=
 }
 
+# [ADMIT]
 part_takeover() {
 	local admit
-	for admit in eager auto; do
+	for admit in ${1:-auto}; do
 		helper_start || { not_ok "takeover/$admit" "the helper does not start"; return; }
 		rm -f "$work/commands" "$work/answers"
 		mkfifo "$work/commands" "$work/answers"

@@ -8,7 +8,9 @@
 # A series is looked for in the archives that apt knows here, then in Debian 12, its backports and Debian 13 on the first Debian
 # mirror among them, with lists and a cache of their own in FOLDER.
 set -u
-MODULES="tls veth" # which the tests use and the kernels do not have built in
+# Which the tests use and the kernels do not have built in; the guest inserts them in the order of their names. For kTLS: tls,
+# and gcm(aes) of ctr, gcm, gf128mul and ghash-generic.
+MODULES="ctr gcm gf128mul ghash-generic tls veth"
 
 mkdir -p "$2" || exit 1
 name=$1 folder=$(cd "$2" && pwd)
@@ -89,7 +91,7 @@ take_module() {
 
 fetch_kernel() {
 	local package suite module image
-	[ ! -s "$folder/vmlinuz" ] || exit 0
+	[ ! -s "$folder/vmlinuz" ] || [ "$(cat "$folder/modules.list" 2>/dev/null)" != "$MODULES" ] || exit 0
 	package=$(image_package)
 	for suite in bookworm bookworm-backports trixie; do
 		[ -z "$package" ] || break
@@ -103,6 +105,7 @@ fetch_kernel() {
 	for module in $MODULES; do
 		take_module "$module"
 	done
+	echo "$MODULES" >"$folder/modules.list"
 	basename "$image" | sed 's/^vmlinuz-//' >"$folder/release"
 	mv "$image" "$folder/vmlinuz" # last: says that all is there
 }
