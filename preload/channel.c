@@ -18,6 +18,7 @@
 
 #include "../helper/wire/wire.h"
 #include "channel_fd.h"
+#include "clock.h"
 #include "config.h"
 #include "ledger.h"
 #include "log.h"
@@ -44,7 +45,7 @@ static int64_t now_ms(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	clock_read(CLOCK_MONOTONIC_COARSE, &now);
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 

@@ -6,6 +6,7 @@
  *
  *	step            why here
  *	real_init       everything after it may call real_NAME
+ *	clock_init      likewise, for what measures time
  *	log_init        config_init complains about settings it cannot read
  *	config_init     SMACCEL=off stops here: every wrapper stays a pass-through for ever
  *	quiet_inherited a program under a filter likewise: what follows makes system calls that it may not allow
@@ -19,6 +20,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "clock.h"
 #include "config.h"
 #include "conn.h"
 #include "fork.h"
@@ -33,6 +35,7 @@ __attribute__((constructor)) static void shim_init(void)
 	int saved = errno;
 
 	real_init();
+	clock_init();
 	log_init(secure_getenv("SMACCEL_LOG"));
 	config_init();
 	if (!config.off && !config.trusts_filter && quiet_inherited()) {

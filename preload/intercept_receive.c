@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <sys/syscall.h>
 
+#include "clock.h"
 #include "lifecycle.h"
 #include "raw_syscall.h"
 #include "transfer.h"
@@ -292,7 +293,7 @@ static bool time_is_up(struct timespec *left, const struct timespec *timeout, co
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_read(CLOCK_MONOTONIC, &now);
 	int64_t nanoseconds = (timeout->tv_sec - (now.tv_sec - start->tv_sec)) * INT64_C(1000000000) +
 			      timeout->tv_nsec - (now.tv_nsec - start->tv_nsec);
 	if (nanoseconds < 0)
@@ -311,7 +312,7 @@ static int receive_messages(struct conn *conn, int fd, struct mmsghdr *messages,
 	int saved = errno;
 	unsigned int done = 0;
 
-	clock_gettime(CLOCK_MONOTONIC, &start);
+	clock_read(CLOCK_MONOTONIC, &start);
 	for (count = count > IOV_MAX ? IOV_MAX : count; done < count; done++) {
 		struct msghdr *message = &messages[done].msg_hdr;
 

@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "raw_syscall.h"
 
 #include "real.h"
@@ -119,7 +120,7 @@ static void put_time(struct line *line)
 {
 	struct timespec now = { 0 };
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_read(CLOCK_MONOTONIC, &now);
 	put_number(line, (uint64_t)now.tv_sec, 10, 0, ' ');
 	put(line, '.');
 	put_number(line, (uint64_t)now.tv_nsec / 1000, 10, 6, '0');

@@ -21,6 +21,8 @@
 #include <time.h>
 
 #include "channel.h"
+#include "clock.h"
+#include "config.h"
 #include "fork.h"
 #include "ledger.h"
 #include "lifecycle.h"
@@ -45,7 +47,7 @@ static int64_t now_ms(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_read(CLOCK_MONOTONIC, &now);
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
@@ -86,6 +88,7 @@ void quiet_begin(void)
 	log_info("a filter of system calls is coming: plain TCP from here on, %u connections could not leave", stuck);
 	channel_shut();
 	conn_shut();
+	config.spin_ns = 0; /* no looking before a poll */
 	log_level = LOG_LEVEL_OFF;
 	errno = saved;
 }
