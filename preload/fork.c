@@ -80,12 +80,11 @@ static void child_after_fork(void)
 extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *library)
 	__attribute__((weak)); /* glibc */
 #pragma weak pthread_atfork    /* musl */
-extern void *__dso_handle __attribute__((visibility("hidden")));
 
 static void register_handlers(void)
 {
 	if (__register_atfork)
-		__register_atfork(fork_note, NULL, child_after_fork, &__dso_handle);
+		__register_atfork(fork_note, NULL, child_after_fork, NULL); /* NULL: never unloaded */
 	else if (pthread_atfork)
 		pthread_atfork(fork_note, NULL, child_after_fork);
 }

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 
 #include "clock.h"
+#include "libc.h"
 #include "lifecycle.h"
 #include "raw_syscall.h"
 #include "transfer.h"
@@ -270,6 +271,8 @@ ssize_t wrap_recvmsg(int fd, struct msghdr *message, int flags)
 {
 	struct conn *conn = conn_get(fd);
 
+	if (conn && libc_is_musl())
+		libc_clear_padding(message);
 	if (!conn)
 		return REAL(recvmsg)(fd, message, flags);
 	return receive_message(conn, fd, message, flags);
@@ -340,6 +343,8 @@ int wrap_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flag
 	struct conn *conn = conn_get(fd);
 	bool bad_time = timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec > 999999999);
 
+	for (unsigned int i = 0; conn && libc_is_musl() && i < count && i < IOV_MAX; i++)
+		libc_clear_padding(&messages[i].msg_hdr);
 	if (!conn || bad_time || !intercept_readable(messages) || goes_past(conn, fd, count, flags))
 		return REAL(recvmmsg)(fd, messages, count, flags, timeout);
 	return receive_messages(conn, fd, messages, count, flags, timeout);

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "libc.h"
 #include "lifecycle.h"
 #include "transfer.h"
 
@@ -217,7 +218,10 @@ static ssize_t send_message(struct conn *conn, int fd, const struct msghdr *mess
 ssize_t wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 {
 	struct conn *conn = conn_get(fd);
+	struct msghdr clean;
 
+	if (conn_table && libc_is_musl())
+		message = libc_clean_message(message, &clean);
 	if (conn)
 		return send_message(conn, fd, message, flags);
 	if (conn_table && intercept_readable(message) && message->msg_controllen > 0)
@@ -252,6 +256,8 @@ int wrap_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flag
 {
 	struct conn *conn = conn_get(fd);
 
+	for (unsigned int i = 0; conn_table && libc_is_musl() && messages && i < count && i < IOV_MAX; i++)
+		libc_clear_padding(&messages[i].msg_hdr);
 	if (conn && messages && count > 0)
 		return send_messages(conn, fd, messages, count, flags);
 	for (unsigned int i = 0; conn_table && messages && i < count && i < IOV_MAX; i++)
