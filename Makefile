@@ -206,7 +206,7 @@ include tests/tests.mk
 # ---- packages -------------------------------------------------------------------------------------------------------------
 .PHONY: deps
 deps:
-	tests/deps install build test lint try
+	tests/deps install build test lint vm try
 
 # ---- to use it -------------------------------------------------------------------------------------------------------------
 .PHONY: try

@@ -10,6 +10,7 @@ helper_pid=
 helper_options=
 failures=0
 DETAIL_LINES=60
+export TEST_EMULATED=1
 
 ok() { echo "ok $1"; }
 not_ok() { # NAME REMARK
