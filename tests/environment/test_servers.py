@@ -18,6 +18,7 @@ from support.program import EAGER, PLAIN, Program, auto, built, run
 TURNS = 250
 TIMEOUT_S = 20
 FILE_BYTES = 2_000_003
+SESSIONS_MAX = 6
 ARMS = [PLAIN, EAGER, auto(1)]
 
 HAPROXY = """
@@ -109,15 +110,18 @@ def test_sshd(helper, arm, reexec):
         return ["/usr/sbin/sshd", "-D", "-e", *([] if reexec else ["-r"]), "-f", directory / "sshd_config"]
 
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where it locks its children in
-    with Server(sshd, arm, helper.socket) as server, helper.counting() as grown:
-        copy = server.directory / "copy"
+    wanted = arm is EAGER and not reexec
+    with Server(sshd, arm, helper.socket) as server:
+        copy, before = server.directory / "copy", helper.totals()["redirected_bytes"]
         options = ["-F", "none", "-i", server.directory / "user_key", "-o", "StrictHostKeyChecking=no", "-o",
                    "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes"]
-        with Program(["scp", *options, "-P", server.port, f"root@127.0.0.1:{server.directory}/file", copy], arm, helper.socket) as scp:
-            assert scp.wait(TIMEOUT_S) == 0, f"{scp.describe()}\n{server.program.describe()}"
-        assert digest_of(copy) == digest_of(server.directory / "file")
-    if arm is EAGER and not reexec:
-        assert grown["redirected_bytes"] > 0, f"{grown}\n{helper.explain()}"
+        for _ in range(SESSIONS_MAX if wanted else 1):  # an answer of the helper that comes late makes the first ones plain
+            with Program(["scp", *options, "-P", server.port, f"root@127.0.0.1:{server.directory}/file", copy], arm, helper.socket) as scp:
+                assert scp.wait(TIMEOUT_S) == 0, f"{scp.describe()}\n{server.program.describe()}"
+            assert digest_of(copy) == digest_of(server.directory / "file")
+            if helper.totals()["redirected_bytes"] > before:
+                break
+        assert not wanted or helper.totals()["redirected_bytes"] > before, helper.explain()
 
 
 def test_vsftpd(helper):
@@ -129,12 +133,16 @@ def test_vsftpd(helper):
         (directory / "vsftpd.conf").write_text(VSFTPD.format(port=port, directory=directory))
         return ["vsftpd", directory / "vsftpd.conf"]
 
-    answers = {}
+    answers = set()
     for arm in ARMS:
-        with Server(vsftpd, arm, helper.socket) as server, helper.counting() as grown, \
-                Program([sys.executable, "-c", FTP_CLIENT, server.port], arm, helper.socket) as client:
-            assert client.wait(TIMEOUT_S) == 0, f"{client.describe()}\n{server.program.describe()}"
-            answers[arm] = client.out
+        with Server(vsftpd, arm, helper.socket) as server, helper.counting() as grown:
+            leaves = helper.totals()["leaves"]
+            for _ in range(SESSIONS_MAX):  # an answer of the helper that comes late makes the first ones plain
+                with Program([sys.executable, "-c", FTP_CLIENT, server.port], arm, helper.socket) as client:
+                    assert client.wait(TIMEOUT_S) == 0, f"{client.describe()}\n{server.program.describe()}"
+                    answers.add(client.out)
+                if arm is not EAGER or helper.totals()["leaves"] > leaves:
+                    break
         if arm is EAGER:  # the filter comes before the greeting
             assert grown["pairs_armed_total"] > 0 and grown["leaves"] > 0, f"{grown}\n{helper.explain()}"
-    assert answers[PLAIN].count("200 NOOP ok.") == 12 and set(answers.values()) == {answers[PLAIN]}
+    assert len(answers) == 1 and answers.pop().count("200 NOOP ok.") == 12
