@@ -76,7 +76,7 @@ CLI_MODULES := libbpf jansson popt
 DAEMON_CFLAGS = $(call once,DAEMON_CFLAGS,$(PKG_CONFIG) --cflags $(DAEMON_MODULES))
 DAEMON_LIBS = $(call once,DAEMON_LIBS,$(PKG_CONFIG) --libs $(DAEMON_MODULES))
 CLI_CFLAGS = $(call once,CLI_CFLAGS,$(PKG_CONFIG) --cflags $(CLI_MODULES))
-CLI_LIBS = $(call once,CLI_LIBS,$(PKG_CONFIG) --libs $(CLI_MODULES))
+CLI_LIBS = $(call once,CLI_LIBS,$(PKG_CONFIG) --libs $(CLI_MODULES) && echo -lm)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
 DEPEND = -MMD -MP -MF $(@:.o=.d)
@@ -254,6 +254,7 @@ help:
 	@echo 'make                 build/libsmaccel.so, build/smacceld, build/smaccel'
 	@echo 'make try             installs what is missing, builds, and runs redis-benchmark before and after (root)'
 	@echo 'make check           installs what is missing, builds, lints and runs every test (root)'
+	@echo 'make check-suites    other people'"'"'s programs and suites with big volumes: an hour (root)'
 	@echo 'make test T="..."    runs the named tests or suites; tests/run --list names them'
 	@echo 'make musl            $(B)/musl/libsmaccel.so by musl-gcc, for a system without glibc'
 	@echo 'make tests           builds the test programs only'

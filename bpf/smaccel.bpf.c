@@ -144,6 +144,10 @@ static __always_inline bool tcp_under_pressure(const struct tcp_sock *own)
 	unsigned long *flag = own->PEER_COMMON.skc_prot->memory_pressure;
 	unsigned long pressure = 1;
 
+	/* A word behind a pointer: read as the first one of a structure that is known to every kernel. */
+	if (use_rdonly_cast)
+		return ((const struct list_head *)bpf_rdonly_cast(flag, bpf_core_type_id_kernel(struct list_head)))
+			->next;
 	if (bpf_probe_read_kernel(&pressure, sizeof(pressure), flag))
 		return true;
 	return pressure != 0;

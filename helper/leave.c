@@ -10,7 +10,9 @@
  *   3. only then look whether both queues are empty: nothing can enter them any more
  *   4. state JOINED, both entries out, the slot free
  * 2 and 3 are asked every POLL_NS, without holding up the loop, until the requester abandons it, or for LEAVE_MAX_NS. Then the
- * pair stays pinned, which is right as well, only slower.
+ * pair stays pinned, which is right as well, only slower; the sweep tries again (withdraw.c).
+ *
+ * Nobody waits for a leave that is only for speed's sake (withdraw.c): it is asked less and less often, and for longer.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -29,17 +31,25 @@
 /* For those who go ahead anyhow, pinned, and have often left unread what only they would read. */
 #define LEAVE_GOES_AHEAD_NS (5 * LOOP_NS_PER_MS)
 #define LEAVES_PER_TURN 64
+/* Nobody waits: a reader that is slow to drain is asked after at longer and longer intervals. */
+#define UNWAITED_MAX_NS (2 * LOOP_NS_PER_S)
+#define UNWAITED_POLL_NS (200 * LOOP_NS_PER_US)
+#define UNWAITED_POLL_MAX_NS (32 * LOOP_NS_PER_MS)
+#define UNWAITED_POLLS_DOUBLE 8
 /* Threads asleep inside must look so this often in a row (proof_inside()). */
 #define CALM_POLLS 4
 #define PIN_BOTH 3u
 
 struct leave {
-	uint64_t session_id;
-	uint64_t give_up_ns;
+	uint64_t session_id; /* 0: nobody waits for an answer */
+	uint64_t give_up_ns, due_ns, poll_ns;
 	uint32_t cell, generation; /* of the requester */
-	uint32_t slot, side, slot_generation;
+	uint32_t slot, slot_generation;
 	uint32_t calm_polls; /* in a row */
+	uint32_t polls;
 	enum sm_reason reason;
+	enum sm_reason told; /* what the owners' cells say */
+	bool keep_offer[SM_SIDES];
 	struct leave *next, *prev;
 };
 
@@ -163,13 +173,13 @@ static void leave_finish(struct helper *helper, struct slot *slot, const struct 
 	slot_state_set(slot, SM_SLOT_JOINED); /* for a successor: these may be deleted */
 	log_debug("slot %u: left (%s)", slot->index, reason_name(leave->reason));
 	for (uint32_t side = 0; side < SM_SIDES; side++)
-		if (ends[side]) /* the one that wanted this is forgotten, the other is found when that one comes again */
-			retire_take_out(helper, ends[side], REASON_LEFT, side != leave->side);
+		if (ends[side])
+			retire_take_out(helper, ends[side], leave->told, leave->keep_offer[side]);
 }
 
 static void answer(struct helper *helper, const struct leave *leave, uint32_t state, enum sm_reason reason)
 {
-	struct session *session = session_find(helper->sessions, leave->session_id);
+	struct session *session = leave->session_id ? session_find(helper->sessions, leave->session_id) : NULL;
 	struct memory_cell *cell = session ? session_cell(session, leave->cell) : NULL;
 
 	if (cell)
@@ -178,9 +188,13 @@ static void answer(struct helper *helper, const struct leave *leave, uint32_t st
 
 static bool is_abandoned(struct helper *helper, const struct leave *leave)
 {
-	struct session *session = session_find(helper->sessions, leave->session_id);
-	struct memory_cell *cell = session ? session_cell(session, leave->cell) : NULL;
+	struct session *session;
+	struct memory_cell *cell;
 
+	if (!leave->session_id)
+		return false;
+	session = session_find(helper->sessions, leave->session_id);
+	cell = session ? session_cell(session, leave->cell) : NULL;
 	if (cell && session_word_pending(cell, leave->generation))
 		return false;
 	if (cell)
@@ -215,24 +229,53 @@ static void leave_forget(struct pairing *pairing, struct leave *leave)
 	free(leave);
 }
 
+static void leave_add(struct pairing *pairing, struct leave *leave, uint64_t now_ns)
+{
+	leave->due_ns = now_ns + leave->poll_ns;
+	DL_APPEND(pairing->leaves, leave); /* at the end: everybody's turn comes */
+	pairing->leave_count++;
+}
+
+/* The timer goes off when the first of them is due. */
+static void leave_timer_set(struct pairing *pairing)
+{
+	uint64_t first_ns = UINT64_MAX;
+	struct leave *leave;
+
+	DL_FOREACH(pairing->leaves, leave)
+	if (leave->due_ns < first_ns)
+		first_ns = leave->due_ns;
+	if (pairing->leaves)
+		loop_timer_set(pairing->helper->loop, &pairing->leave, first_ns);
+}
+
 void leave_expired(struct loop_timer *timer)
 {
 	struct pairing *pairing = loop_container(timer, struct pairing, leave);
+	uint32_t looked_at = pairing->leave_count, steps = 0;
 	uint64_t now_ns = loop_now_ns();
-	uint32_t count = pairing->leave_count < LEAVES_PER_TURN ? pairing->leave_count : LEAVES_PER_TURN;
 
-	for (; count; count--) {
+	for (; looked_at && steps < LEAVES_PER_TURN; looked_at--) {
 		struct leave *leave = pairing->leaves;
 
-		if (leave_step(pairing->helper, leave, now_ns)) {
-			leave_forget(pairing, leave);
+		DL_DELETE(pairing->leaves, leave);
+		pairing->leave_count--;
+		if (leave->due_ns > now_ns) {
+			DL_APPEND(pairing->leaves, leave);
+			pairing->leave_count++;
 			continue;
 		}
-		DL_DELETE(pairing->leaves, leave); /* everybody's turn comes */
-		DL_APPEND(pairing->leaves, leave);
+		steps++;
+		if (leave_step(pairing->helper, leave, now_ns)) {
+			free(leave);
+			continue;
+		}
+		if (!leave->session_id && ++leave->polls % UNWAITED_POLLS_DOUBLE == 0 &&
+		    leave->poll_ns < UNWAITED_POLL_MAX_NS)
+			leave->poll_ns *= 2;
+		leave_add(pairing, leave, now_ns);
 	}
-	if (pairing->leaves)
-		loop_timer_set(pairing->helper->loop, timer, now_ns + POLL_NS);
+	leave_timer_set(pairing);
 }
 
 void leave_session_closed(struct helper *helper, uint64_t session_id)
@@ -252,37 +295,66 @@ void leave_refuse_all(struct helper *helper)
 	}
 }
 
-static int leave_start(struct request *request, const struct request_end *found)
+/* Steps at once, and again later if need be. False: no room for it. */
+static bool leave_begin(struct helper *helper, const struct leave *what)
+{
+	struct pairing *pairing = helper->pairing;
+	struct leave *leave = pairing->leave_count < LEAVES_MAX ? calloc(1, sizeof(*leave)) : NULL;
+
+	if (!leave)
+		return false;
+	*leave = *what;
+	if (leave_step(helper, leave, loop_now_ns())) {
+		free(leave);
+		return true;
+	}
+	leave_add(pairing, leave, loop_now_ns());
+	leave_timer_set(pairing);
+	return true;
+}
+
+static void leave_start(struct request *request, const struct request_end *found)
 {
 	const struct wire_pin *message = &request->message.pin;
-	struct pairing *pairing = request->helper->pairing;
 	struct slot *slot = slot_at(request->helper->slots, found->end->slot);
-	struct leave *leave;
-
-	pin(request->helper, slot, message->reason);
-	leave = pairing->leave_count < LEAVES_MAX ? calloc(1, sizeof(*leave)) : NULL;
-	if (!leave) { /* pinned it is, which is what matters */
-		session_word_answer(found->cell, message->header.generation, CELL_REFUSED, REASON_TABLE_FULL);
-		return 0;
-	}
-	*leave = (struct leave){
+	struct leave leave = {
 		.session_id = request->session->id,
 		.give_up_ns = loop_now_ns() + patience_ns(message->reason),
+		.poll_ns = POLL_NS,
 		.cell = message->header.cell,
 		.generation = message->header.generation,
 		.slot = slot->index,
-		.side = found->end->side,
 		.slot_generation = slot->shared->generation,
 		.reason = message->reason,
+		.told = REASON_LEFT,
 	};
-	if (leave_step(request->helper, leave, loop_now_ns())) {
-		free(leave);
-		return 0;
-	}
-	DL_APPEND(pairing->leaves, leave);
-	pairing->leave_count++;
-	loop_timer_set(request->helper->loop, &pairing->leave, loop_now_ns() + POLL_NS);
-	return 0;
+
+	/* The one that wanted this is forgotten, the other is found when that one comes again. */
+	leave.keep_offer[!found->end->side] = true;
+	pin(request->helper, slot, message->reason);
+	if (!leave_begin(request->helper, &leave)) /* pinned it is, which is what matters */
+		session_word_answer(found->cell, message->header.generation, CELL_REFUSED, REASON_TABLE_FULL);
+}
+
+void leave_unwaited(struct helper *helper, struct slot *slot, enum sm_reason reason, enum sm_reason told,
+		    const bool keep_offer[SM_SIDES])
+{
+	struct leave leave = {
+		.give_up_ns = loop_now_ns() + UNWAITED_MAX_NS,
+		.poll_ns = UNWAITED_POLL_NS,
+		.slot = slot->index,
+		.slot_generation = slot->shared->generation,
+		.reason = reason,
+		.told = told,
+		.keep_offer = { keep_offer[0], keep_offer[1] },
+	};
+	struct leave *other;
+
+	DL_FOREACH(helper->pairing->leaves, other)
+	if (other->slot == leave.slot && other->slot_generation == leave.slot_generation)
+		return; /* it is on its way already */
+	pin(helper, slot, reason);
+	(void)leave_begin(helper, &leave); /* no room: the sweep tries again */
 }
 
 int pairing_handle_leave(struct request *request)
@@ -293,7 +365,8 @@ int pairing_handle_leave(struct request *request)
 	if (result <= 0)
 		return result;
 	if (found.end)
-		return leave_start(request, &found);
-	session_word_answer(found.cell, request->message.header.generation, CELL_DONE, REASON_NONE);
+		leave_start(request, &found);
+	else
+		session_word_answer(found.cell, request->message.header.generation, CELL_DONE, REASON_NONE);
 	return 0;
 }

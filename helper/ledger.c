@@ -16,6 +16,9 @@
 
 #include "wire/memory.h"
 
+/* Cells looked at for one that nobody uses any more. */
+#define DETACHED_TRIES 8
+
 struct ledgers {
 	struct ledger *list; /* those used last come first */
 	uint32_t last_id;
@@ -92,6 +95,30 @@ out_free:
 	return error;
 }
 
+/* A process that has not noticed yet that its connection left still writes into its half. (It may say so for ever: then
+ * the two processes run out of cells of their own.) */
+static bool cell_is_attached(const struct ledger *ledger, uint16_t index)
+{
+	struct ledger_cell cell;
+
+	return pread(ledger->fd, &cell, sizeof(cell), (off_t)index * sizeof(cell)) != sizeof(cell) ||
+	       cell.half[0].attached || cell.half[1].attached;
+}
+
+/* The cell to take is at the head of the ring afterwards. */
+static int find_detached(struct ledger *ledger)
+{
+	for (int i = 0; i < DETACHED_TRIES && i < ledger->free_count; i++) {
+		uint16_t index = ledger->free_cells[ledger->free_head];
+
+		if (!cell_is_attached(ledger, index))
+			return 0;
+		ledger->free_cells[(ledger->free_head + ledger->free_count) % LEDGER_CELLS] = index;
+		ledger->free_head = (ledger->free_head + 1) % LEDGER_CELLS;
+	}
+	return -EBUSY;
+}
+
 int ledger_take(struct ledgers *ledgers, uint64_t session_a, uint64_t session_b, struct ledger **out, uint32_t *cell)
 {
 	static const struct ledger_cell zero;
@@ -112,6 +139,9 @@ int ledger_take(struct ledgers *ledgers, uint64_t session_a, uint64_t session_b,
 		DL_DELETE(ledgers->list, ledger);
 		DL_PREPEND(ledgers->list, ledger);
 	}
+	error = find_detached(ledger);
+	if (error)
+		return error;
 	index = ledger->free_cells[ledger->free_head];
 	/* By pwrite: the memory is the clients', nothing they do to it can make this fault. */
 	if (pwrite(ledger->fd, &zero, sizeof(zero), (off_t)index * sizeof(zero)) != sizeof(zero))

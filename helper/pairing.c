@@ -66,7 +66,8 @@ void pairing_notify(struct helper *helper, const struct registry_end *end, uint3
 		session_status_change(session, end->owner.cell, end->generation, clear, set);
 }
 
-void pairing_notify_taken_out(struct helper *helper, const struct registry_end *end, enum sm_reason reason)
+void pairing_notify_taken_out(struct helper *helper, const struct registry_end *end, const struct slot *slot,
+			      enum sm_reason reason)
 {
 	struct session *session = session_find(helper->sessions, end->owner.session_id);
 	struct memory_cell *cell = session ? session_cell(session, end->owner.cell) : NULL;
@@ -74,8 +75,11 @@ void pairing_notify_taken_out(struct helper *helper, const struct registry_end *
 	if (!cell)
 		return;
 	cell->reason = reason;
+	cell->redirected_out = slot->shared->direction[end->side].redirected_bytes;
+	cell->redirected_in = slot->shared->direction[!end->side].redirected_bytes;
 	session_status_change(session, end->owner.cell, end->generation, CELL_MATCHED | CELL_ARMED | CELL_PINNED,
 			      CELL_TAKEN_OUT);
+	session_status_wake(session, end->owner.cell);
 }
 
 /* ---- ends ---- */

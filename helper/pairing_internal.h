@@ -24,8 +24,9 @@ struct pairing {
 /* ---- pairing.c ---- */
 /* Sets and clears status bits in the cell of the end's owner, if it has one. */
 void pairing_notify(struct helper *helper, const struct registry_end *end, uint32_t clear, uint32_t set);
-/* The same with a reason, for an end that was taken out: CELL_TAKEN_OUT. */
-void pairing_notify_taken_out(struct helper *helper, const struct registry_end *end, enum sm_reason reason);
+/* The same with a reason, for an end that was taken out of that slot: CELL_TAKEN_OUT. */
+void pairing_notify_taken_out(struct helper *helper, const struct registry_end *end, const struct slot *slot,
+			      enum sm_reason reason);
 /* Adds an end for the owner, charged to its session's user. NULL: quota or memory. */
 struct registry_end *pairing_end_add(struct helper *helper, struct session *session, const struct registry_key *key,
 				     uint32_t cell, uint32_t generation);
@@ -45,6 +46,14 @@ void arm_expired(struct loop_timer *timer);
 void leave_expired(struct loop_timer *timer);
 void leave_session_closed(struct helper *helper, uint64_t session_id);
 void leave_refuse_all(struct helper *helper);
+/* Pins the pair, and takes it out as soon as it is drained, for which nobody waits. The owners of its ends find `told` in
+ * their cells; keep_offer: whether an end stays known as an offer. */
+void leave_unwaited(struct helper *helper, struct slot *slot, enum sm_reason reason, enum sm_reason told,
+		    const bool keep_offer[SM_SIDES]);
+
+/* ---- withdraw.c ---- */
+/* The sweep looks at a slot: does it still pay? */
+void withdraw_consider(struct helper *helper, struct slot *slot);
 
 /* ---- retire.c ---- */
 /* The end's socket left the sockhash by itself: it was closed or reset. Frees the slot when nobody is left in it. */

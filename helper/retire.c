@@ -52,8 +52,8 @@ void retire_take_out(struct helper *helper, struct registry_end *end, enum sm_re
 
 	datapath_remove(helper->datapath, end->cookie); /* -ENOENT: closed at this moment */
 	leave_place(slot, end);
+	pairing_notify_taken_out(helper, end, slot, reason);
 	registry_unjoin(helper->registry, end);
-	pairing_notify_taken_out(helper, end, reason);
 	if (reason == REASON_LONELY && end->lonely_times < UINT8_MAX)
 		end->lonely_times++;
 	if (!end->owner.session_id || !keep_offer)
@@ -172,6 +172,7 @@ void retire_sweep_expired(struct loop_timer *timer)
 
 		slots_rotate(helper->slots);
 		retire_check(helper, slot);
+		withdraw_consider(helper, slot);
 	}
 	if (slots_used(helper->slots)) /* else the loop sleeps until something happens */
 		retire_sweep_start(helper);

@@ -96,6 +96,14 @@ void session_status_change(struct session *session, uint32_t index, uint32_t gen
 	}
 }
 
+void session_status_wake(struct session *session, uint32_t index)
+{
+	struct memory_cell *cell = session_cell(session, index);
+
+	if (cell)
+		wake(&cell->status);
+}
+
 bool session_word_pending(const struct memory_cell *cell, uint32_t generation)
 {
 	return atomic_load_explicit(&((struct memory_cell *)cell)->word, memory_order_acquire) ==
@@ -308,7 +316,7 @@ static int send_welcome(struct session *session, struct helper *helper)
 {
 	struct wire_welcome welcome = {
 		.helper_generation = helper->switches->helper_generation,
-		.features = helper->features,
+		.features = helper->features | WIRE_FEATURE_WITHDRAW,
 		.cell_count = MEMORY_CELLS,
 		.memory_bytes = MEMORY_BYTES,
 	};

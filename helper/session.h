@@ -56,6 +56,8 @@ int session_handle_ping(struct request *request);
 struct memory_cell *session_cell(struct session *session, uint32_t index);
 /* Status bits of a cell. A status of another generation counts as no bits. */
 void session_status_change(struct session *session, uint32_t cell, uint32_t generation, uint32_t clear, uint32_t set);
+/* For those who wait for a change of it. */
+void session_status_wake(struct session *session, uint32_t cell);
 /* Whether the word waits for an answer. */
 bool session_word_pending(const struct memory_cell *cell, uint32_t generation);
 /* Answers: PENDING -> CELL_DONE or CELL_REFUSED. False: it was abandoned. The waiter sleeps on until session_word_wake(). */

@@ -102,6 +102,7 @@ struct slot *slot_take(struct slots *slots, uint32_t uid)
 	slots->free_count--;
 	slot->charged_uid = uid;
 	slot->charged = true;
+	slot->redirected_seen = slot->passed_seen = 0;
 	slot_use(slots, slot);
 
 	shared = slot->shared;

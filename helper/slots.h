@@ -36,6 +36,7 @@ struct slot {
 	int8_t octet[SM_SIDES]; /* proof_accounts() of each end, to be confirmed when there are two */
 	uint32_t charged_uid;
 	bool charged;
+	uint64_t redirected_seen, passed_seen; /* messages, as the sweep last saw them */
 	struct slot_link queued[SLOT_QUEUE_COUNT];
 	struct slot *used_next, *used_prev;
 };

@@ -25,7 +25,8 @@
 #include "real.h"
 #include "threads.h"
 
-#define RETRY_MS 100 /* between attempts to reach a helper that is not there */
+#define RETRY_MS 100     /* between attempts to reach a helper that is not there */
+#define LOOK_AGAIN_MS 20 /* how long a session is taken to stand without a look */
 
 enum phase { PHASE_NONE, PHASE_REQUESTED, PHASE_READY };
 
@@ -37,7 +38,7 @@ static _Atomic uint32_t epoch;
 static uint32_t epochs;
 static struct session_memory *_Atomic memory;
 static uint32_t features;
-static _Atomic int64_t tried_ms;
+static _Atomic int64_t tried_ms, looked_ms;
 static _Atomic bool breaker_open;
 static _Atomic uint32_t ping_nonce; /* what `pong` must show to close the breaker; 0: not sent yet */
 
@@ -69,6 +70,11 @@ uint32_t channel_epoch(void)
 uint32_t channel_features(void)
 {
 	return features;
+}
+
+bool channel_has_door(void)
+{
+	return atomic_load_explicit(&door.fd, memory_order_relaxed) >= 0;
 }
 
 bool channel_owns_fd(int fd)
@@ -295,6 +301,7 @@ static void advance(bool wait)
 	}
 	if (channel_fd_get(&session) < 0 || channel_fd_get(&mailbox) < 0)
 		forget_session();
+	atomic_store(&looked_ms, now_ms());
 	if (atomic_load(&phase) == PHASE_NONE)
 		request_session();
 	if (atomic_load(&phase) == PHASE_REQUESTED)
@@ -320,6 +327,13 @@ static void wait_for_other(void)
 enum channel_state channel_session(struct session_memory **memory_out, bool wait)
 {
 	int saved = errno;
+
+	/* Offers come often, and a helper that has just gone costs them nothing. */
+	if (!wait && atomic_load(&phase) == PHASE_READY && !atomic_load(&breaker_open) &&
+	    now_ms() - atomic_load(&looked_ms) < LOOK_AGAIN_MS) {
+		*memory_out = atomic_load(&memory);
+		return CHANNEL_READY;
+	}
 	bool locked = lock();
 
 	if (!locked && wait && !atomic_load(&breaker_open)) {

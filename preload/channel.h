@@ -21,6 +21,7 @@
 
 /* Connects the door if there is none. Never waits. */
 void channel_open_door(void);
+bool channel_has_door(void); /* as far as it is known; a load */
 
 enum channel_state {
 	CHANNEL_READY,    /* the session stands; *memory is its memory */

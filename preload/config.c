@@ -11,7 +11,7 @@
 
 #define TURNS_MAX 2000000000u /* leaves room for the back-off that is added to it */
 
-struct config config = { .admit_turns = CONFIG_TURNS_DEFAULT, .socket_path = WIRE_SOCKET_DEFAULT };
+struct config config = { .learns = true, .admit_turns = CONFIG_TURNS_DEFAULT, .socket_path = WIRE_SOCKET_DEFAULT };
 
 static bool means_off(const char *setting)
 {
@@ -29,15 +29,22 @@ static void parse_admit(const char *setting)
 
 	if (!setting || !*setting || strcmp(setting, "auto") == 0)
 		return;
+	config.learns = false;
 	if (strcmp(setting, "eager") == 0) {
 		config.eager = true;
+		return;
+	}
+	if (strcmp(setting, "never") == 0) {
+		config.never = true;
 		return;
 	}
 	unsigned long turns = strtoul(setting, &end, 10);
 	if (*setting >= '0' && *setting <= '9' && *end == '\0' && turns <= TURNS_MAX)
 		config.admit_turns = (uint32_t)turns;
-	else
-		log_error("SMACCEL_ADMIT=%s is not auto, eager or a number of turns: auto it is", setting);
+	else {
+		config.learns = true;
+		log_error("SMACCEL_ADMIT=%s is not auto, eager, never or a number of turns: auto it is", setting);
+	}
 }
 
 static void parse_spin(const char *setting)

@@ -98,6 +98,10 @@ struct conn *conn_open(int fd, bool accepted)
 	conn->announced = (struct spin_history){ 0 };
 	conn->readable = (struct spin_history){ 0 };
 	conn->given_away = 0;
+	conn->adopted = 0;
+	conn->owed_error = 0;
+	conn->admission = (struct admission){ 0 };
+	conn->not_pinned = 0;
 	atomic_store(&conn->fds, 1);
 
 	uint32_t high = atomic_load_explicit(&conn_fd_high, memory_order_relaxed);
@@ -112,7 +116,7 @@ bool conn_fd_drop(int fd)
 	_Atomic uint32_t *table = conn_table;
 	uint32_t index = table && (unsigned)fd < CONN_FD_MAX ? atomic_exchange(&table[fd], 0) : 0;
 
-	if (index == 0)
+	if ((int32_t)index <= 0)
 		return false;
 	struct conn *conn = &conns[index];
 	if (atomic_fetch_sub(&conn->fds, 1) != 1)
@@ -132,8 +136,10 @@ void conn_fd_copy(int oldfd, int newfd)
 		return;
 	if (table[newfd] != 0)
 		conn_fd_drop(newfd);
-	if (!conn)
+	if (!conn) {
+		conn_mark_set(newfd, conn_mark(oldfd));
 		return;
+	}
 	atomic_fetch_add(&conn->fds, 1);
 	uint32_t high = atomic_load_explicit(&conn_fd_high, memory_order_relaxed);
 	while (high < (uint32_t)newfd && !atomic_compare_exchange_weak(&conn_fd_high, &high, (uint32_t)newfd))

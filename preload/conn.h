@@ -15,6 +15,7 @@
 
 #include "../helper/wire/memory.h"
 #include "../helper/wire/reason.h"
+#include "admission.h"
 
 #define CONN_FD_MAX (1u << 20) /* higher fds are never tracked */
 
@@ -52,14 +53,18 @@ struct conn {
 	uint8_t pacing_off;         /* the reader was slow: not paced until it has once read everything */
 	_Atomic uint8_t given_away; /* another process may use the socket: close() must not shut it down */
 	_Atomic uint8_t lent;       /* a duplicate may be stuck in a stopped helper: close() must send FIN itself */
-	uint8_t padding[5];
+	_Atomic uint8_t adopted;    /* its fd came in a message: it may be in the sockhash, or not */
+	_Atomic uint8_t owed_error; /* an errno that the next call returns (transfer_send.c) */
+	_Atomic uint8_t not_pinned; /* CONN_PINNED, but the helper has not said that it did it */
+	uint8_t padding[2];
 	struct spin_history announced; /* waits for what the peer is sending, or reading, right now */
 	struct spin_history readable;  /* waits that SMACCEL_SPIN_US asks for */
-	uint64_t padding_two;
+	struct admission admission;
+	uint8_t padding_two[48];
 };
-_Static_assert(sizeof(struct conn) == 128, "two lines a connection");
-/* The table. conn_table[fd] is 0 or an index into conns. Read with two loads on the hot path. NULL: the wrappers are off;
- * conn_shut() can make it so at any moment, so who looks at it keeps what he saw. */
+_Static_assert(sizeof(struct conn) == 192, "three lines a connection");
+/* The table. conn_table[fd] is 0, an index into conns, or a mark. Read with two loads on the hot path. NULL: the
+ * wrappers are off; conn_shut() can make it so at any moment, so who looks at it keeps what he saw. */
 extern _Atomic uint32_t *_Atomic conn_table;
 extern struct conn *conns;
 extern _Atomic uint32_t conn_fd_high; /* the highest fd ever tracked: the end of a walk over all */
@@ -72,7 +77,33 @@ static inline struct conn *conn_get(int fd)
 	if ((unsigned)fd >= CONN_FD_MAX || !table)
 		return NULL;
 	uint32_t index = atomic_load_explicit(&table[fd], memory_order_acquire);
-	return __builtin_expect(index != 0, 0) ? &conns[index] : NULL;
+	return __builtin_expect((int32_t)index > 0, 0) ? &conns[index] : NULL;
+}
+
+/* What a number was when the shim last saw it, so that nothing needs to be asked of the kernel for each connection. A mark may be
+ * out of date (a close that no wrapper saw): a connection that is tracked for its sake and is none of TCP is refused by
+ * the helper, and until then its calls are passed on as they are. */
+#define CONN_MARK_TCP 0x80000001u      /* a TCP socket, fresh from socket() */
+#define CONN_MARK_LISTENER 0x80000002u /* a TCP socket that listens */
+static inline uint32_t conn_mark(int fd)
+{
+	_Atomic uint32_t *table = atomic_load_explicit(&conn_table, memory_order_acquire);
+	uint32_t entry =
+		(unsigned)fd < CONN_FD_MAX && table ? atomic_load_explicit(&table[fd], memory_order_relaxed) : 0;
+
+	return (int32_t)entry < 0 ? entry : 0;
+}
+/* 0 takes a mark away. The entry of a connection stays. */
+static inline void conn_mark_set(int fd, uint32_t mark)
+{
+	_Atomic uint32_t *table = atomic_load_explicit(&conn_table, memory_order_acquire);
+	uint32_t before;
+
+	if ((unsigned)fd >= CONN_FD_MAX || !table)
+		return;
+	before = atomic_load_explicit(&table[fd], memory_order_relaxed);
+	if ((int32_t)before <= 0 && before != mark)
+		atomic_compare_exchange_strong(&table[fd], &before, mark);
 }
 
 int conn_init(void);  /* reserves the table; 0 or -errno (then nothing is ever tracked) */
@@ -85,7 +116,7 @@ struct conn *conn_open(int fd, bool accepted);
  * this process, lifecycle_closing() has been called; its answer is returned: true if the caller must
  * shutdown(fd, SHUT_WR) before the real close, because a stopped helper may hold a duplicate (invariant 6). */
 bool conn_fd_drop(int fd);
-/* newfd is a duplicate of oldfd (called after the real dup). */
+/* newfd is a duplicate of oldfd (called after the real dup), which is a connection or not. */
 void conn_fd_copy(int oldfd, int newfd);
 
 /* Shows state and reason in the session memory, if the connection has a cell there. */

@@ -33,28 +33,6 @@
 /* The function to call for an fd that is not ours. The pointer is NULL until the constructor has run. */
 #define REAL(name) (__builtin_expect(real_##name != NULL, 1) ? real_##name : boot_##name)
 
-/* Whether a pointer can be read from at all: not NULL, not an error code. What is wrong beyond that faults here, where the
- * kernel would have said EFAULT. */
-static inline bool intercept_readable(const void *pointer)
-{
-	return (uintptr_t)pointer >= 4096 && (intptr_t)pointer > 0;
-}
-
-/* The bytes that a vector has or has room for; 0 also for one that the kernel refuses. */
-static inline size_t intercept_vector_bytes(const struct iovec *vector, size_t count)
-{
-	size_t bytes = 0;
-
-	if (!intercept_readable(vector) || count > IOV_MAX)
-		return 0;
-	for (size_t i = 0; i < count; i++) {
-		if (vector[i].iov_len > SSIZE_MAX - bytes)
-			return 0;
-		bytes += vector[i].iov_len;
-	}
-	return bytes;
-}
-
 /* The kernel has just given out this number: an entry of it is of a file that was closed where no wrapper saw it. */
 void intercept_forget_stale(int fd);
 static inline void intercept_new_fd(int fd)

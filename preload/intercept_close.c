@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Where fds end and are doubled: close, close_range, closefrom, shutdown, dup, dup2, dup3, fcntl.
+/* Where fds end and are doubled: close, fclose, close_range, closefrom, shutdown, dup, dup2, dup3, fcntl.
  *
  * The table forgets a number before the kernel does: afterwards another thread may have it already. The numbers of the shim's
  * own fds do not exist as far as the application can tell. A vfork child's numbers are its own but the table is
@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdio_ext.h>
 #include <sys/resource.h>
 
 #include "channel.h"
@@ -35,9 +36,12 @@ int wrap_close(int fd)
 	if (!conn && !channel_owns_fd(fd)) {
 		if (quiet_is_on())
 			quiet_stuck_remove(fd);
+		conn_mark_set(fd, 0);
 		return REAL(close)(fd);
 	}
-	if (!fork_in_vfork_child()) {
+	/* One that never offered needs no look at the pid: the worst a vfork child can do is that its parent forgets a
+	 * connection which is plain TCP then, and stays so. */
+	if ((conn && !atomic_load_explicit(&conn->cell, memory_order_relaxed)) || !fork_in_vfork_child()) {
 		if (!conn) {
 			errno = EBADF;
 			return -1;
@@ -46,6 +50,30 @@ int wrap_close(int fd)
 		forget(fd);
 	}
 	return real_close(fd);
+}
+
+/* stdio closes inside libc. What it has buffered goes out first: forgetting may shut the connection down. */
+int wrap_fclose(FILE *stream)
+{
+	int saved = errno, fd = stream ? fileno(stream) : -1; /* -1: a stream without a file */
+	int failure = 0;
+
+	errno = saved;
+	if (!conn_get(fd) || fork_in_vfork_child())
+		return REAL(fclose)(stream);
+	fork_notice();
+	if (__fpending(stream) > 0 && fflush(stream) != 0) {
+		failure = errno;
+		__fpurge(stream);
+	}
+	errno = saved;
+	forget(fd);
+	int result = REAL(fclose)(stream);
+	if (failure) {
+		errno = failure;
+		return EOF;
+	}
+	return result;
 }
 
 /* True if an entry was forgotten for each tracked fd in the range; false if the caller is to call the real function
@@ -60,6 +88,8 @@ static bool forget_range(unsigned int first, unsigned int last)
 	for (unsigned int fd = first; fd <= last && fd <= high; fd++)
 		if (conn_get((int)fd))
 			forget((int)fd);
+		else
+			conn_mark_set((int)fd, 0);
 	return true;
 }
 
@@ -110,7 +140,9 @@ int wrap_shutdown(int fd, int how)
 /* newfd has just become a duplicate of oldfd. */
 static int duplicated(int oldfd, int newfd)
 {
-	if (newfd < 0 || oldfd == newfd || (!conn_get(oldfd) && !conn_get(newfd)) || fork_in_vfork_child())
+	bool concerns = conn_get(oldfd) || conn_get(newfd) || conn_mark(oldfd) || conn_mark(newfd);
+
+	if (newfd < 0 || oldfd == newfd || !concerns || fork_in_vfork_child())
 		return newfd;
 	int saved = errno;
 	fork_notice();

@@ -7,6 +7,7 @@
 
 #include "fork.h"
 #include "lifecycle.h"
+#include "readable.h"
 
 /* 32 MiB: more than a direction may have redirected and unread. */
 #define DRAIN_READS_MAX 2048
@@ -50,7 +51,10 @@ int wrap_socket(int domain, int type, int protocol)
 		return fd;
 	intercept_new_fd(fd);
 	/* Low bits: SOCK_NONBLOCK and SOCK_CLOEXEC are in the same word. */
-	if ((domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_STREAM && !fork_in_vfork_child())
+	bool is_tcp = (domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_STREAM &&
+		      (protocol == 0 || protocol == IPPROTO_TCP);
+	conn_mark_set(fd, is_tcp ? CONN_MARK_TCP : 0);
+	if (is_tcp)
 		lifecycle_open_door();
 	return fd;
 }
@@ -59,8 +63,10 @@ int wrap_listen(int fd, int backlog)
 {
 	int result = REAL(listen)(fd, backlog);
 
-	if (result == 0 && conn_table && has_protocol_tcp(fd) && !fork_in_vfork_child())
+	if (result == 0 && conn_table && has_protocol_tcp(fd)) {
+		conn_mark_set(fd, CONN_MARK_LISTENER);
 		lifecycle_open_door();
+	}
 	return result;
 }
 
@@ -80,12 +86,15 @@ static void drain(int fd)
 static int connect_again(struct conn *conn, int fd, const struct sockaddr *address, socklen_t length)
 {
 	/* AF_UNSPEC dissolves the connection; the socket can make a new one then, which is none of ours yet. */
-	bool dissolves = address && length >= sizeof(address->sa_family) && address->sa_family == AF_UNSPEC;
+	bool dissolves = length >= sizeof(address->sa_family) && readable_bytes(address, sizeof(address->sa_family)) &&
+			 address->sa_family == AF_UNSPEC;
 
 	if (!dissolves)
 		return real_connect(fd, address, length);
-	if (!lifecycle_make_plain(conn, fd, REASON_OPTION))
+	if (!lifecycle_make_plain(conn, fd, REASON_OPTION)) {
 		drain(fd);
+		(void)lifecycle_make_plain(conn, fd, REASON_OPTION);
+	}
 	int result = real_connect(fd, address, length);
 	if (result == 0)
 		intercept_forget_stale(fd);
@@ -106,8 +115,9 @@ int wrap_connect(int fd, const struct sockaddr *address, socklen_t length)
 	if (length < sizeof(address->sa_family) || (address->sa_family != AF_INET && address->sa_family != AF_INET6))
 		return result;
 	int saved = errno;
-	/* A raw socket may have the protocol number of TCP. */
-	if (has_protocol_tcp(fd) && socket_option(fd, SO_TYPE) == SOCK_STREAM && !fork_in_vfork_child()) {
+	/* A raw socket may have the protocol number of TCP. In a vfork child this tracks a number of the child's in its parent's
+	 * table, where it is stale at once, and forgotten as such when the number is given out. */
+	if (conn_mark(fd) == CONN_MARK_TCP || (has_protocol_tcp(fd) && socket_option(fd, SO_TYPE) == SOCK_STREAM)) {
 		fork_notice();
 		lifecycle_connected(fd);
 	}
@@ -115,14 +125,13 @@ int wrap_connect(int fd, const struct sockaddr *address, socklen_t length)
 	return result;
 }
 
-/* One getsockopt for each accepted socket. No cache by listener: it would save 0.1 of some 5 microseconds, and be wrong
- * when the listener's number is closed and reused where no wrapper sees it. */
-static int accepted(int fd)
+/* One getsockopt, unless the listener is known: one that was inherited, or came in a message, is not. */
+static int accepted(int listener, int fd)
 {
 	if (fd < 0 || !conn_table)
 		return fd;
 	intercept_new_fd(fd);
-	if (has_protocol_tcp(fd)) {
+	if (conn_mark(listener) == CONN_MARK_LISTENER || has_protocol_tcp(fd)) {
 		int saved = errno;
 
 		fork_notice();
@@ -134,10 +143,10 @@ static int accepted(int fd)
 
 int wrap_accept(int fd, struct sockaddr *address, socklen_t *length)
 {
-	return accepted(REAL(accept)(fd, address, length));
+	return accepted(fd, REAL(accept)(fd, address, length));
 }
 
 int wrap_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
 {
-	return accepted(REAL(accept4)(fd, address, length, flags));
+	return accepted(fd, REAL(accept4)(fd, address, length, flags));
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What changes or asks for the nature of a connection: ioctl, setsockopt, getsockopt, fdopen; and option_check().
+/* What changes or asks for the nature of a connection: ioctl, sockatmark, setsockopt, getsockopt, fdopen; and option_check().
  *
  * The table of options is the whole policy. Options that are not in it pass: they act on the socket or on its TCP side
  * and harm no redirected byte.
@@ -16,7 +16,9 @@
 
 #include "lifecycle.h"
 #include "option.h"
+#include "queue.h"
 #include "quiet.h"
+#include "readable.h"
 #include "transfer.h"
 
 /* Younger than the headers of some systems that we build on. */
@@ -46,6 +48,7 @@ enum condition {
 enum fallback {
 	REFUSE, /* ENOPROTOOPT, the answer of a kernel without the feature: it would act on redirected bytes wrongly */
 	PASS,   /* what TCP carries from now on is served right */
+	FILTER, /* the same, but not while the helper does not answer and nothing is pinned */
 };
 
 struct option_rule {
@@ -68,8 +71,8 @@ static const struct option_rule rules[] = {
 	{ SOL_SOCKET, OPTION_SO_TIMESTAMP_NEW, NOT_ZERO, REASON_OPTION, REFUSE, true },
 	{ SOL_SOCKET, OPTION_SO_TIMESTAMPNS_NEW, NOT_ZERO, REASON_OPTION, REFUSE, true },
 	{ SOL_SOCKET, OPTION_SO_TIMESTAMPING_NEW, NOT_ZERO, REASON_OPTION, REFUSE, true },
-	{ SOL_SOCKET, SO_ATTACH_FILTER, ANY_VALUE, REASON_OPTION, PASS, false },
-	{ SOL_SOCKET, SO_ATTACH_BPF, ANY_VALUE, REASON_OPTION, PASS, false },
+	{ SOL_SOCKET, SO_ATTACH_FILTER, ANY_VALUE, REASON_OPTION, FILTER, false },
+	{ SOL_SOCKET, SO_ATTACH_BPF, ANY_VALUE, REASON_OPTION, FILTER, false },
 	/* Loopback has no queue to poll, so that a default of the system (net.core.busy_read) is no reason. */
 	{ SOL_SOCKET, SO_BUSY_POLL, NOT_ZERO, REASON_OPTION, PASS, false },
 	{ IPPROTO_TCP, TCP_ULP, ANY_VALUE, REASON_ULP, REFUSE, false },
@@ -117,10 +120,10 @@ int wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t le
 
 	if (!rule)
 		return REAL(setsockopt)(fd, level, name, value, length);
-	if (value && length >= sizeof(number))
+	if (length >= sizeof(number) && readable_bytes(value, sizeof(number)))
 		memcpy(&number, value, sizeof(number));
 	if (condition_holds(rule->condition, number) && !lifecycle_make_plain(conn, fd, rule->reason) &&
-	    rule->fallback == REFUSE) {
+	    (rule->fallback == REFUSE || (rule->fallback == FILTER && atomic_load(&conn->not_pinned)))) {
 		errno = ENOPROTOOPT;
 		return -1;
 	}
@@ -137,7 +140,12 @@ int wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
 		errno = ENOPROTOOPT;
 		return -1;
 	}
-	return REAL(getsockopt)(fd, level, name, value, length);
+	int result = REAL(getsockopt)(fd, level, name, value, length);
+	/* The kernel has just written an int there. */
+	if (conn && result == 0 && level == SOL_SOCKET && name == SO_ERROR && *length == sizeof(int) &&
+	    *(int *)value == 0)
+		*(int *)value = transfer_take_owed_error(conn);
+	return result;
 }
 
 static bool has_ulp(int fd)
@@ -180,6 +188,16 @@ enum sm_reason option_check(int fd)
 	return reason;
 }
 
+/* The mark is a place in TCP's queue: it is not reached as long as redirected bytes are before that. */
+static int ask_mark(int fd, int *mark)
+{
+	int result = real_ioctl(fd, SIOCATMARK, mark);
+
+	if (result == 0 && *mark && queue_has_redirected(fd))
+		*mark = 0;
+	return result;
+}
+
 int wrap_ioctl(int fd, unsigned long request, ...)
 {
 	struct conn *conn = conn_get(fd);
@@ -191,9 +209,21 @@ int wrap_ioctl(int fd, unsigned long request, ...)
 	/* SIOCINQ is the same number. A request is 32 bits to the kernel, and may come with its sign extended. */
 	if (conn && (unsigned int)request == FIONREAD && argument && conn_is_joined(conn))
 		return transfer_unread(conn, fd, argument);
+	if (conn && (unsigned int)request == SIOCATMARK && conn_is_joined(conn))
+		return ask_mark(fd, argument);
 	if (request == FIONBIO && quiet_is_on())
 		quiet_stuck_remove(fd);
 	return REAL(ioctl)(fd, request, argument);
+}
+
+int wrap_sockatmark(int fd)
+{
+	struct conn *conn = conn_get(fd);
+	int mark;
+
+	if (!conn || !conn_is_joined(conn))
+		return REAL(sockatmark)(fd);
+	return ask_mark(fd, &mark) == 0 ? mark : -1;
 }
 
 FILE *wrap_fdopen(int fd, const char *mode)

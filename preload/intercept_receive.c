@@ -1,28 +1,26 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Receives: each wrapper describes the call (transfer.h) and says how to perform it through libc.
  *
- * An argument that the kernel would refuse goes to the real function, which says so. A message header is read here before the
- * kernel does: a bad pointer in it faults in this library where it would have been EFAULT.
+ * An argument that the kernel would refuse, or that cannot be read, goes to the real function, which says so. recvmmsg is in
+ * intercept_many.c.
  */
 #include "intercept.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <poll.h>
-#include <sys/syscall.h>
+#include <sys/ioctl.h>
 
-#include "clock.h"
+#include "intercept_message.h"
 #include "libc.h"
 #include "lifecycle.h"
-#include "raw_syscall.h"
+#include "queue.h"
+#include "readable.h"
 #include "transfer.h"
 
 /* Whether the call goes to the real function: it takes nothing from the stream, or urgent data, which only plain TCP
  * (or a pinned direction) has. */
-static bool goes_past(struct conn *conn, int fd, size_t bytes, int flags)
+static bool goes_past(size_t bytes, int flags)
 {
-	if (flags & MSG_OOB)
-		(void)lifecycle_make_plain(conn, fd, REASON_OOB);
 	return bytes == 0 || (flags & (MSG_OOB | MSG_ERRQUEUE)) != 0;
 }
 
@@ -44,7 +42,7 @@ ssize_t wrap_read(int fd, void *buffer, size_t count)
 {
 	struct conn *conn = conn_get(fd);
 
-	if (!conn || goes_past(conn, fd, count, 0))
+	if (!conn || goes_past(count, 0))
 		return REAL(read)(fd, buffer, count);
 	return receive_buffer(
 		conn, &(struct receive_call){ .fd = fd, .bytes = count, .perform = perform_read, .arguments = buffer },
@@ -56,7 +54,7 @@ ssize_t wrap___read_chk(int fd, void *buffer, size_t count, size_t room)
 	struct conn *conn = conn_get(fd);
 
 	/* With too little room the real one ends the program, as it should. */
-	if (!conn || count > room || goes_past(conn, fd, count, 0))
+	if (!conn || count > room || goes_past(count, 0))
 		return REAL(__read_chk)(fd, buffer, count, room);
 	return receive_buffer(
 		conn, &(struct receive_call){ .fd = fd, .bytes = count, .perform = perform_read, .arguments = buffer },
@@ -77,17 +75,21 @@ static ssize_t receive_recv(struct conn *conn, int fd, void *buffer, size_t coun
 		buffer);
 }
 
-/* The end could not leave, redirected bytes wait unread: a receive of urgent data would take those (fact 15). It is told
- * what TCP says as long as the urgent byte has not arrived. MSG_TRUNC of redirected bytes is EFAULT (fact 7). */
+/* The end could not leave: a receive of urgent data would sleep, or take redirected bytes that wait (fact 15). Without urgent
+ * data TCP says EINVAL. Behind redirected bytes it is told what TCP says as long as the urgent byte has not arrived. */
 static bool urgent_is_hidden(struct conn *conn, int fd, int flags)
 {
+	struct pollfd poller = { .fd = fd, .events = POLLPRI };
 	int saved = errno;
 
 	if (!(flags & MSG_OOB) || lifecycle_make_plain(conn, fd, REASON_OOB))
 		return false;
-	bool hidden = real_recv(fd, NULL, 1, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT) < 0 && errno == EFAULT;
-	errno = hidden ? EAGAIN : saved;
-	return hidden;
+	bool waits = real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLPRI);
+	errno = saved;
+	if (waits && !queue_begins_redirected(fd))
+		return false;
+	errno = waits ? EAGAIN : EINVAL;
+	return true;
 }
 
 /* A receive of no bytes waits for data, or takes an error, as any other; of an end in the sockhash the kernel says 0 at
@@ -113,7 +115,7 @@ ssize_t wrap_recv(int fd, void *buffer, size_t count, int flags)
 		return receive_nothing(conn, fd, flags);
 	if (conn && urgent_is_hidden(conn, fd, flags))
 		return -1;
-	if (!conn || goes_past(conn, fd, count, flags))
+	if (!conn || goes_past(count, flags))
 		return REAL(recv)(fd, buffer, count, flags);
 	return receive_recv(conn, fd, buffer, count, flags);
 }
@@ -122,7 +124,9 @@ ssize_t wrap___recv_chk(int fd, void *buffer, size_t count, size_t room, int fla
 {
 	struct conn *conn = conn_get(fd);
 
-	if (!conn || count > room || goes_past(conn, fd, count, flags))
+	if (conn && urgent_is_hidden(conn, fd, flags))
+		return -1;
+	if (!conn || count > room || goes_past(count, flags))
 		return REAL(__recv_chk)(fd, buffer, count, room, flags);
 	return receive_recv(conn, fd, buffer, count, flags);
 }
@@ -131,28 +135,47 @@ struct recvfrom_arguments {
 	void *buffer;
 	struct sockaddr *address;
 	socklen_t *length;
+	bool *performed;
 };
 
 static ssize_t perform_recvfrom(const struct receive_call *call)
 {
 	const struct recvfrom_arguments *arguments = call->arguments;
+	ssize_t result = real_recvfrom(call->fd, arguments->buffer, call->bytes, call->flags, arguments->address,
+				       arguments->length);
 
-	return real_recvfrom(call->fd, arguments->buffer, call->bytes, call->flags, arguments->address,
-			     arguments->length);
+	*arguments->performed = result >= 0;
+	return result;
+}
+
+/* TCP names no sender: a length of 0. Said here where the bytes came by another call than the application's. SIOCATMARK is
+ * the kernel writing an int there: EFAULT if it cannot, as in recvfrom. */
+static int name_nobody(int fd, socklen_t *length)
+{
+	int saved = errno;
+
+	if (real_ioctl(fd, SIOCATMARK, length) != 0 && errno == EFAULT)
+		return -1;
+	if (readable_bytes(length, sizeof(*length)))
+		*length = 0;
+	errno = saved;
+	return 0;
 }
 
 static ssize_t receive_recvfrom(struct conn *conn, int fd, void *buffer, size_t count, int flags,
 				struct sockaddr *address, socklen_t *length)
 {
-	struct recvfrom_arguments arguments = { .buffer = buffer, .address = address, .length = length };
+	bool performed = false;
+	struct recvfrom_arguments arguments = {
+		.buffer = buffer, .address = address, .length = length, .performed = &performed
+	};
 	struct receive_call call = {
 		.fd = fd, .flags = flags, .bytes = count, .perform = perform_recvfrom, .arguments = &arguments
 	};
 	ssize_t result = receive_buffer(conn, &call, buffer);
 
-	/* TCP names no sender. Said here too, in case that the bytes came by another call than the application's. */
-	if (result >= 0 && address && length)
-		*length = 0;
+	if (result >= 0 && address && !performed && name_nobody(fd, length) != 0)
+		return -1;
 	return result;
 }
 
@@ -164,7 +187,7 @@ ssize_t wrap_recvfrom(int fd, void *buffer, size_t count, int flags, struct sock
 		return receive_nothing(conn, fd, flags);
 	if (conn && urgent_is_hidden(conn, fd, flags))
 		return -1;
-	if (!conn || goes_past(conn, fd, count, flags))
+	if (!conn || goes_past(count, flags))
 		return REAL(recvfrom)(fd, buffer, count, flags, address, length);
 	return receive_recvfrom(conn, fd, buffer, count, flags, address, length);
 }
@@ -174,7 +197,9 @@ ssize_t wrap___recvfrom_chk(int fd, void *buffer, size_t count, size_t room, int
 {
 	struct conn *conn = conn_get(fd);
 
-	if (!conn || count > room || goes_past(conn, fd, count, flags))
+	if (conn && urgent_is_hidden(conn, fd, flags))
+		return -1;
+	if (!conn || count > room || goes_past(count, flags))
 		return REAL(__recvfrom_chk)(fd, buffer, count, room, flags, address, length);
 	return receive_recvfrom(conn, fd, buffer, count, flags, address, length);
 }
@@ -198,8 +223,9 @@ ssize_t wrap_readv(int fd, const struct iovec *vector, int count)
 
 	if (!conn)
 		return REAL(readv)(fd, vector, count);
-	size_t bytes = intercept_vector_bytes(vector, (size_t)count); /* a negative count is far above IOV_MAX */
-	if (goes_past(conn, fd, bytes, 0))
+	size_t bytes;
+	/* A negative count is far above IOV_MAX. */
+	if (!readable_vector(vector, (size_t)count, &bytes) || goes_past(bytes, 0))
 		return real_readv(fd, vector, count);
 	return receive_vector(conn, &(struct receive_call){ .fd = fd, .bytes = bytes, .perform = perform_readv },
 			      vector, count);
@@ -215,9 +241,9 @@ static ssize_t perform_preadv2(const struct receive_call *call)
 /* Offset -1: the file position, which is the only one a socket has. */
 static ssize_t receive_preadv2(struct conn *conn, int fd, const struct iovec *vector, int count, int flags)
 {
-	size_t bytes = intercept_vector_bytes(vector, (size_t)count);
+	size_t bytes;
 
-	if (goes_past(conn, fd, bytes, 0))
+	if (!readable_vector(vector, (size_t)count, &bytes) || goes_past(bytes, 0))
 		return real_preadv2(fd, vector, count, -1, flags);
 	return receive_vector(conn,
 			      &(struct receive_call){ .fd = fd,
@@ -251,15 +277,17 @@ static ssize_t perform_recvmsg(const struct receive_call *call)
 	return real_recvmsg(call->fd, call->message, call->flags);
 }
 
-static ssize_t receive_message(struct conn *conn, int fd, struct msghdr *message, int flags)
+ssize_t intercept_receive_message(struct conn *conn, int fd, struct msghdr *message, int flags)
 {
-	size_t bytes = intercept_readable(message) ? intercept_vector_bytes(message->msg_iov, message->msg_iovlen) : 0;
+	size_t bytes;
 
-	if (intercept_readable(message) && message->msg_iovlen <= IOV_MAX && is_empty_receive(conn, bytes, flags))
+	if (!readable_message(message, &bytes))
+		return real_recvmsg(fd, message, flags);
+	if (is_empty_receive(conn, bytes, flags))
 		return receive_nothing(conn, fd, flags);
 	if (urgent_is_hidden(conn, fd, flags))
 		return -1;
-	if (goes_past(conn, fd, bytes, flags))
+	if (goes_past(bytes, flags))
 		return real_recvmsg(fd, message, flags);
 	return transfer_receive(
 		conn,
@@ -273,79 +301,10 @@ ssize_t wrap_recvmsg(int fd, struct msghdr *message, int flags)
 
 	if (conn && libc_is_musl())
 		libc_clear_padding(message);
-	if (!conn)
-		return REAL(recvmsg)(fd, message, flags);
-	return receive_message(conn, fd, message, flags);
-}
-
-/* An error that waits on the socket is the next call's: the kernel's recvmmsg puts it back, which a wrapper cannot. (One
- * that arrives while a later message of this call is waited for is lost: the next call then finds the end of the stream.) */
-static bool has_error(int fd)
-{
-	struct pollfd poller = { .fd = fd };
-	struct timespec now = { 0 };
-	int saved = errno;
-	bool result = raw_syscall(SYS_ppoll, &poller, 1, &now, NULL, 0) > 0 && (poller.revents & POLLERR);
-
-	errno = saved;
+	if (conn)
+		return intercept_receive_message(conn, fd, message, flags);
+	ssize_t result = REAL(recvmsg)(fd, message, flags);
+	if (result >= 0 && conn_table)
+		intercept_rights_received(message);
 	return result;
-}
-
-/* What is left of `timeout` since `start`; true if nothing is. */
-static bool time_is_up(struct timespec *left, const struct timespec *timeout, const struct timespec *start)
-{
-	struct timespec now;
-
-	clock_read(CLOCK_MONOTONIC, &now);
-	int64_t nanoseconds = (timeout->tv_sec - (now.tv_sec - start->tv_sec)) * INT64_C(1000000000) +
-			      timeout->tv_nsec - (now.tv_nsec - start->tv_nsec);
-	if (nanoseconds < 0)
-		nanoseconds = 0;
-	left->tv_sec = nanoseconds / 1000000000;
-	left->tv_nsec = nanoseconds % 1000000000;
-	return nanoseconds == 0;
-}
-
-/* As the kernel's do_recvmmsg: MSG_WAITFORONE turns into MSG_DONTWAIT after the first message, the time is looked at
- * only between messages, an error after the first message ends the call with what there is. */
-static int receive_messages(struct conn *conn, int fd, struct mmsghdr *messages, unsigned int count, int flags,
-			    struct timespec *timeout)
-{
-	struct timespec start, whole = timeout ? *timeout : (struct timespec){ 0 };
-	int saved = errno;
-	unsigned int done = 0;
-
-	clock_read(CLOCK_MONOTONIC, &start);
-	for (count = count > IOV_MAX ? IOV_MAX : count; done < count; done++) {
-		struct msghdr *message = &messages[done].msg_hdr;
-
-		if (done > 0 && has_error(fd))
-			break;
-		ssize_t result = receive_message(conn, fd, message, flags & ~MSG_WAITFORONE);
-		if (result < 0 && done == 0)
-			return -1;
-		if (result < 0)
-			break;
-		messages[done].msg_len = (unsigned int)result;
-		if (flags & MSG_WAITFORONE)
-			flags |= MSG_DONTWAIT;
-		if ((timeout && time_is_up(timeout, &whole, &start)) || (message->msg_flags & MSG_OOB)) {
-			done++;
-			break;
-		}
-	}
-	errno = saved;
-	return (int)done;
-}
-
-int wrap_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
-{
-	struct conn *conn = conn_get(fd);
-	bool bad_time = timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec > 999999999);
-
-	for (unsigned int i = 0; conn && libc_is_musl() && i < count && i < IOV_MAX; i++)
-		libc_clear_padding(&messages[i].msg_hdr);
-	if (!conn || bad_time || !intercept_readable(messages) || goes_past(conn, fd, count, flags))
-		return REAL(recvmmsg)(fd, messages, count, flags, timeout);
-	return receive_messages(conn, fd, messages, count, flags, timeout);
 }

@@ -24,7 +24,7 @@ static bool in_sockhash(uint32_t state)
 	return state == CONN_JOINED || state == CONN_ARMED || state == CONN_PINNED || state == CONN_LEAVING;
 }
 
-static void send_retire(struct conn *conn)
+void lifecycle_retire(struct conn *conn)
 {
 	struct wire_retire message = { .cookie = conn->cookie };
 
@@ -35,18 +35,18 @@ static void send_retire(struct conn *conn)
 	channel_send(&message, sizeof(message), -1);
 }
 
-/* True when the helper has taken the pair out; else it is pinned at best. */
-static bool leave(struct conn *conn, int fd, enum sm_reason reason)
+/* CELL_DONE when the helper has taken the pair out, CELL_REFUSED when it could only pin it; else nothing is known. */
+static enum cell_state leave(struct conn *conn, int fd, enum sm_reason reason)
 {
 	struct wire_pin message = { .cookie = conn->cookie, .reason = reason };
 	struct session_memory *memory;
 
 	if (channel_session(&memory, true) != CHANNEL_READY)
-		return false;
+		return CELL_ABANDONED;
 	lifecycle_bind_cell(conn, memory); /* a forked child has a session, and a cell, of its own */
 	wire_header_init(&message.header, WIRE_LEAVE, sizeof(message), conn->index,
 			 conn->generation & CELL_GENERATION_MASK);
-	return lifecycle_request(conn, fd, &message, sizeof(message)) == CELL_DONE;
+	return lifecycle_request(conn, fd, &message, sizeof(message));
 }
 
 bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
@@ -65,13 +65,15 @@ bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
 		state = conn_state(conn);
 	}
 	if (in_sockhash(state)) {
-		plain = leave(conn, fd, reason);
+		enum cell_state result = leave(conn, fd, reason);
+		plain = result == CELL_DONE;
+		atomic_store(&conn->not_pinned, result == CELL_ABANDONED);
 		if (plain)
 			ledger_detach(conn);
 		conn_state_set(conn, plain ? CONN_REFUSED : CONN_PINNED, reason);
 	} else if (state != CONN_REFUSED && state != CONN_FREE) {
 		if (state == CONN_OFFERED)
-			send_retire(conn);
+			lifecycle_retire(conn);
 		conn_state_set(conn, CONN_REFUSED, reason);
 	}
 out:
@@ -82,7 +84,9 @@ out:
 void lifecycle_give_away(struct conn *conn, int fd, enum sm_reason reason)
 {
 	atomic_store(&conn->given_away, 1);
-	lifecycle_make_plain(conn, fd, reason);
+	/* Others will read and write past this process's accounts: the peer must not trust them any more. */
+	if (!lifecycle_make_plain(conn, fd, reason))
+		ledger_detach(conn);
 }
 
 static int64_t now_ms(void)
@@ -119,13 +123,21 @@ void lifecycle_before_exec(void)
 /* TCP answers close() with unread data by a reset, so that the peer learns of it; of redirected bytes the kernel knows
  * nothing then (fact 20). SO_LINGER with 0 gives the same reset. Only while the file is this process's alone: for others it
  * stays open, and keeps its options. */
-static void reset_if_unread(int fd)
+static bool reset_if_unread(int fd)
 {
 	const struct linger reset = { .l_onoff = 1, .l_linger = 0 };
 	char byte;
 
-	if (real_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1)
-		real_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	return real_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1 &&
+	       real_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0;
+}
+
+/* The reset that close() does not give while a stopped helper has a duplicate. */
+static void reset_now(int fd)
+{
+	const struct sockaddr nothing = { .sa_family = AF_UNSPEC };
+
+	real_connect(fd, &nothing, sizeof(nothing));
 }
 
 bool lifecycle_closing(struct conn *conn, int fd)
@@ -136,20 +148,23 @@ bool lifecycle_closing(struct conn *conn, int fd)
 
 	if (!cell)
 		return false;
+	admission_judge_end(&conn->admission, conn->turns);
 	fork_notice();
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
 	if (channel_abandon(cell, conn->index, generation, &lent) && lent)
 		atomic_store(&conn->lent, 1);
 	bool alone = !atomic_load(&conn->given_away) && conn->fork_count == fork_count();
-	if (alone && in_sockhash(conn_state(conn)) && endpoint_cookie(fd) == conn->cookie)
-		reset_if_unread(fd);
+	bool resets =
+		alone && in_sockhash(conn_state(conn)) && endpoint_cookie(fd) == conn->cookie && reset_if_unread(fd);
 	ledger_detach(conn);
-	send_retire(conn);
+	lifecycle_retire(conn);
 	/* Only while nobody else can be using the connection: shutdown() would reach them too. */
 	bool must_shut_down =
 		alone && atomic_load(&conn->lent) && atomic_load(&cell->word) == cell_word(generation, CELL_ABANDONED);
+	if (must_shut_down && resets)
+		reset_now(fd);
 	lifecycle_quiet_end(quiet);
-	return must_shut_down;
+	return must_shut_down && !resets;
 }
 
 void lifecycle_forked(void)

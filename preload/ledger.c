@@ -74,8 +74,9 @@ void ledger_attach(struct conn *conn, struct ledger_cell *cell, uint32_t side, u
 	conn->ledger_side = side & 1;
 	struct ledger_half *own = ledger_own(conn, cell);
 
-	atomic_store(&own->sent, conn->sent);
-	atomic_store(&own->consumed, conn->received);
+	/* Moved, and moved back by an addition: whoever accounts past the ledger meanwhile is not lost. */
+	atomic_store(&own->sent, atomic_exchange(&conn->sent, 0));
+	atomic_store(&own->consumed, atomic_exchange(&conn->received, 0));
 	atomic_store(&own->waiting, 0);
 	atomic_store(&own->attached, slot_generation);
 	atomic_store_explicit(&conn->ledger, cell, memory_order_release);
@@ -89,8 +90,8 @@ void ledger_detach(struct conn *conn)
 		return;
 	struct ledger_half *own = ledger_own(conn, cell);
 	atomic_store(&own->attached, 0);
-	atomic_store(&conn->sent, atomic_load(&own->sent));
-	atomic_store(&conn->received, atomic_load(&own->consumed));
+	atomic_fetch_add(&conn->sent, atomic_load(&own->sent));
+	atomic_fetch_add(&conn->received, atomic_load(&own->consumed));
 }
 
 int64_t ledger_unread_in(const struct conn *conn, struct ledger_cell *cell)

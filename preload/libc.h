@@ -4,6 +4,7 @@
 #ifndef SMACCEL_LIBC_H
 #define SMACCEL_LIBC_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -25,6 +26,12 @@ static inline void libc_clear_padding(struct msghdr *message)
 {
 	message->msg_iovlen = (uint32_t)message->msg_iovlen;
 	message->msg_controllen = (uint32_t)message->msg_controllen;
+}
+
+static inline void libc_clear_paddings(struct mmsghdr *messages, unsigned int count)
+{
+	for (unsigned int i = 0; libc_is_musl() && i < count && i < IOV_MAX; i++)
+		libc_clear_padding(&messages[i].msg_hdr);
 }
 
 /* As musl does for a message that it must not write to. */

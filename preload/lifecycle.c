@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The life of an end, up to armed: see lifecycle.h; leave.c has the way back.
+/* The life of an end, up to armed: see lifecycle.h. offer.c has the offer, leave.c and withdraw.c the ways back.
  *
  * CONN_JOINING is also the lock of a connection: whoever swaps it in owns the connection's accounts until it swaps
  * another state in. It then proves, by membarrier and the thread slots, that no other thread of the process is inside a
@@ -30,7 +30,6 @@
 #include "raw_syscall.h"
 #include "threads.h"
 
-#define TURNS_HELPER_CHECK 64u /* between looks whether the helper that knows our offer still lives */
 #define TURNS_BACKOFF 8u
 #define ATTEMPTS_MAX 10u /* transient refusals before a connection is left alone */
 #define ATTACH_RETRY_CALLS 64u
@@ -55,8 +54,15 @@ static bool state_swap(struct conn *conn, uint32_t from, uint32_t to)
 	return atomic_compare_exchange_strong(&conn->state, &from, to);
 }
 
-/* Ends CONN_JOINING, unless a close() in another thread has taken the connection away meanwhile. */
-static void joining_end(struct conn *conn, uint32_t generation, enum conn_state state, enum sm_reason reason)
+bool lifecycle_joining_begin(struct conn *conn, uint32_t from)
+{
+	if (!state_swap(conn, from, CONN_JOINING))
+		return false;
+	atomic_store(&conn->joiner, thread_tid());
+	return true;
+}
+
+void lifecycle_joining_end(struct conn *conn, uint32_t generation, enum conn_state state, enum sm_reason reason)
 {
 	if (conn->generation != generation || !state_swap(conn, CONN_JOINING, state))
 		return;
@@ -90,72 +96,6 @@ void lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)
 	atomic_store(&cell->status, cell_word(conn->generation, 0));
 	conn->session_epoch = channel_epoch();
 	atomic_store(&conn->cell, cell);
-}
-
-static void show_endpoints(struct conn *conn, int fd, const struct endpoints *ends)
-{
-	struct memory_cell *cell = atomic_load(&conn->cell);
-
-	if (!cell)
-		return;
-	cell->shown_fd = (uint32_t)fd;
-	cell->shown_family = ends->family;
-	cell->shown_cookie = conn->cookie;
-	cell->shown_local = ends->local;
-	cell->shown_remote = ends->remote;
-}
-
-/* A session, the addresses, and whether anything about the socket forbids it. True: conn->cell is bound. */
-static bool prepare(struct conn *conn, int fd, struct endpoints *ends)
-{
-	struct session_memory *memory;
-
-	switch (channel_session(&memory, config.eager)) {
-	case CHANNEL_READY:
-		break;
-	case CHANNEL_STARTING:
-		conn->retry_at_turn = conn->turns + 1;
-		return false;
-	case CHANNEL_NONE:
-		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
-		atomic_store(&conn->reason, REASON_NO_HELPER);
-		return false;
-	}
-	conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
-	if (endpoint_query(fd, ends) != 0)
-		return false; /* not connected yet: later */
-	conn->cookie = endpoint_cookie(fd);
-	lifecycle_bind_cell(conn, memory);
-	show_endpoints(conn, fd, ends);
-	enum sm_reason reason = option_check(fd);
-	if (!endpoint_is_local(ends))
-		reason = REASON_REMOTE;
-	if (reason != REASON_NONE) {
-		conn_state_set(conn, CONN_REFUSED, reason);
-		return false;
-	}
-	if (atomic_load(&memory->off)) {
-		conn_state_set(conn, CONN_WATCHING, REASON_DISABLED);
-		return false;
-	}
-	return true;
-}
-
-static void offer(struct conn *conn, int fd)
-{
-	struct wire_offer message = { 0 };
-	struct endpoints ends;
-
-	if (!prepare(conn, fd, &ends))
-		return;
-	wire_header_init(&message.header, WIRE_OFFER, sizeof(message), conn->index,
-			 conn->generation & CELL_GENERATION_MASK);
-	message.cookie = conn->cookie;
-	message.netns_cookie = endpoint_netns_cookie(fd);
-	message.local = ends.local;
-	message.remote = ends.remote;
-	if (channel_send(&message, sizeof(message), -1) == 0 && state_swap(conn, CONN_WATCHING, CONN_OFFERED))
-		conn_state_set(conn, CONN_OFFERED, REASON_WAITING_PEER);
 }
 
 enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message, size_t bytes)
@@ -202,15 +142,15 @@ static bool reason_is_transient(uint32_t reason)
 static void join_failed(struct conn *conn, uint32_t generation, enum conn_state before, uint32_t reason)
 {
 	if (!reason_is_transient(reason) || conn->attempts >= ATTEMPTS_MAX) {
-		joining_end(conn, generation, CONN_REFUSED, reason);
+		lifecycle_joining_end(conn, generation, CONN_REFUSED, reason);
 		return;
 	}
 	uint32_t backoff = TURNS_BACKOFF << (conn->attempts < 6 ? conn->attempts : 6);
 	conn->attempts++;
 	conn->join_at_turn = conn->turns + backoff;
-	if (before == CONN_WATCHING)
+	if (before != CONN_OFFERED)
 		conn->retry_at_turn = conn->turns + backoff;
-	joining_end(conn, generation, before, reason);
+	lifecycle_joining_end(conn, generation, before, reason);
 }
 
 static void attach(struct conn *conn)
@@ -230,12 +170,11 @@ static void attach(struct conn *conn)
 		ledger = ledger_find(cell->ledger_id, cell->ledger_cell);
 	}
 	uint32_t generation = conn->generation;
-	if (!ledger || !state_swap(conn, CONN_ARMED, CONN_JOINING))
+	if (!ledger || !lifecycle_joining_begin(conn, CONN_ARMED))
 		return;
-	atomic_store(&conn->joiner, thread_tid());
 	if (!threads_others_inside(conn->index))
 		ledger_attach(conn, ledger, cell->side, 1);
-	joining_end(conn, generation, CONN_ARMED, REASON_ARMED);
+	lifecycle_joining_end(conn, generation, CONN_ARMED, REASON_ARMED);
 }
 
 /* Gives the fd to the helper and waits for the word. `before` is the state to go back to. */
@@ -245,21 +184,28 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 	struct memory_cell *cell = atomic_load(&conn->cell);
 	uint32_t generation = conn->generation;
 	uint8_t touched = atomic_load(&conn->touched);
+	enum sm_reason reason = option_check(fd);
 
-	if (!state_swap(conn, before, CONN_JOINING))
+	if (reason != REASON_NONE) {
+		lifecycle_retire(conn);
+		conn_state_set(conn, CONN_REFUSED, reason);
 		return;
-	atomic_store(&conn->joiner, thread_tid());
+	}
+	if (!lifecycle_joining_begin(conn, before))
+		return;
 	if (quiet_is_on()) { /* it came in between; quiet_begin() sees CONN_JOINING, and waits */
-		joining_end(conn, generation, before, REASON_SECCOMP);
+		lifecycle_joining_end(conn, generation, before, REASON_SECCOMP);
 		return;
 	}
 	atomic_store(&conn->touched, 1);
 	if (threads_others_inside(conn->index)) {
 		atomic_store(&conn->touched, touched);
 		conn->join_at_turn = conn->turns + 2;
-		joining_end(conn, generation, before, REASON_BLOCKED_READER);
+		lifecycle_joining_end(conn, generation, before, REASON_BLOCKED_READER);
 		return;
 	}
+	if (cell)
+		lifecycle_accounts_settle(conn, cell);
 	wire_header_init(&message.header, WIRE_JOIN, sizeof(message), conn->index, generation & CELL_GENERATION_MASK);
 	message.cookie = conn->cookie;
 	message.sent_bytes = conn->sent;
@@ -270,7 +216,7 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 	switch (lifecycle_request(conn, fd, &message, sizeof(message))) {
 	case CELL_DONE:
 		conn->attempts = 0;
-		joining_end(conn, generation, CONN_JOINED, REASON_JOINED);
+		lifecycle_joining_end(conn, generation, CONN_JOINED, REASON_JOINED);
 		break;
 	case CELL_REFUSED:
 		join_failed(conn, generation, before, cell ? cell->reason : REASON_INTERNAL);
@@ -287,15 +233,12 @@ static void joined_step(struct conn *conn)
 	uint32_t status = cell ? atomic_load(&cell->status) : 0;
 
 	if (status & CELL_TAKEN_OUT) {
-		ledger_detach(conn);
-		atomic_fetch_and(&cell->status, ~(uint32_t)(CELL_TAKEN_OUT | CELL_ARMED | CELL_PINNED));
-		conn->join_at_turn = conn->turns + TURNS_BACKOFF;
-		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
-		conn_state_set(conn, CONN_OFFERED, cell->reason);
+		lifecycle_taken_out(conn, cell);
 		return;
 	}
 	if (conn_state(conn) == CONN_JOINED && (status & CELL_ARMED) && state_swap(conn, CONN_JOINED, CONN_ARMED)) {
 		conn->attach_countdown = 0;
+		admission_armed(&conn->admission, conn->turns, admission_now_ms());
 		conn_state_set(conn, CONN_ARMED, REASON_ARMED);
 	}
 	if (conn_state(conn) == CONN_ARMED && !conn->ledger)
@@ -304,12 +247,15 @@ static void joined_step(struct conn *conn)
 
 static void watching_step(struct conn *conn, int fd)
 {
+	uint32_t state = conn_state(conn);
 	struct endpoints ends;
 
-	if (!config.eager)
-		offer(conn, fd);
-	else if (prepare(conn, fd, &ends))
-		join(conn, fd, CONN_WATCHING);
+	if (state == CONN_LEFT && !admission_may_return(&conn->admission, admission_now_ms()))
+		conn->retry_at_turn = conn->turns + TURNS_BACKOFF;
+	else if (!config.eager)
+		lifecycle_offer(conn, fd);
+	else if (lifecycle_prepare(conn, fd, &ends))
+		join(conn, fd, state);
 }
 
 static void offered_step(struct conn *conn, int fd, bool may_join)
@@ -317,6 +263,10 @@ static void offered_step(struct conn *conn, int fd, bool may_join)
 	struct session_memory *memory;
 
 	if (conn->turns >= conn->retry_at_turn) {
+		struct memory_cell *unmatched = atomic_load(&conn->cell);
+
+		if (unmatched && !(atomic_load(&unmatched->status) & CELL_MATCHED))
+			admission_judge_unmatched(&conn->admission);
 		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
 		enum channel_state channel = channel_session(&memory, false);
 		if (channel == CHANNEL_NONE || conn->session_epoch != channel_epoch()) {
@@ -341,12 +291,16 @@ void lifecycle_step(struct conn *conn, int fd, bool may_join)
 		fork_notice();
 		uint32_t state = conn_state(conn);
 
-		if (state == CONN_WATCHING)
+		if (conn->admission.wants_out) {
+			lifecycle_withdraw(conn, fd);
+			state = conn_state(conn);
+		}
+		if (state == CONN_WATCHING || state == CONN_LEFT)
 			watching_step(conn, fd);
 		else if (state == CONN_OFFERED)
 			offered_step(conn, fd, may_join);
 		state = conn_state(conn);
-		if (state == CONN_JOINED || state == CONN_ARMED || state == CONN_PINNED)
+		if (state == CONN_JOINED || state == CONN_ARMED || state == CONN_PINNED || state == CONN_LEAVING)
 			joined_step(conn);
 	}
 	lifecycle_quiet_end(quiet);
@@ -375,7 +329,7 @@ void lifecycle_accepted(int fd)
 
 void lifecycle_open_door(void)
 {
-	if (quiet_is_on())
+	if (quiet_is_on() || channel_has_door() || fork_in_vfork_child())
 		return;
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
 

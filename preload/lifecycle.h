@@ -26,16 +26,19 @@ static inline bool lifecycle_due(const struct conn *conn)
 
 	switch (conn_state(conn)) {
 	case CONN_WATCHING:
+	case CONN_LEFT:
 		return conn->turns >= conn->retry_at_turn;
 	case CONN_OFFERED:
 		return ((status & CELL_MATCHED) && conn->turns >= conn->join_at_turn) ||
-		       conn->turns >= conn->retry_at_turn;
+		       conn->turns >= conn->retry_at_turn || conn->admission.wants_out;
 	case CONN_JOINED:
 		return (status & (CELL_ARMED | CELL_TAKEN_OUT)) != 0;
 	case CONN_ARMED:
-		return (status & CELL_TAKEN_OUT) ||
+		return (status & CELL_TAKEN_OUT) || conn->admission.wants_out ||
 		       (!atomic_load_explicit(&((struct conn *)conn)->ledger, memory_order_relaxed) && cell &&
 			cell->ledger_id);
+	case CONN_LEAVING:
+		return (status & CELL_TAKEN_OUT) || conn->admission.wants_out;
 	case CONN_PINNED:
 		return (status & CELL_TAKEN_OUT) != 0;
 	default:
@@ -45,6 +48,11 @@ static inline bool lifecycle_due(const struct conn *conn)
 /* Does it: offers, joins, attaches the ledger, takes notice of having been taken out. Waits for the helper only in a
  * join, at most CHANNEL_WAIT_MS. may_join: this is the entry of a receive, or of a send of an end that only sends. */
 void lifecycle_step(struct conn *conn, int fd, bool may_join);
+
+/* What this end sends has become a stream of small writes: it leaves, or does not come in, at its next call. */
+void lifecycle_stream(struct conn *conn);
+/* A send found no room. */
+void lifecycle_spilled(struct conn *conn);
 
 /* The last fd of this process is about to be closed: takes back what is in flight (invariant 6). Called by
  * conn_fd_drop(). Returns true if the caller must shutdown(fd, SHUT_WR) before the real close, because a stopped

@@ -4,7 +4,10 @@
 #define SMACCEL_LIFECYCLE_INTERNAL_H
 
 #include "channel.h"
+#include "endpoint.h"
 #include "lifecycle.h"
+
+#define TURNS_HELPER_CHECK 64u /* between looks whether the helper that knows our offer still lives */
 
 /* Makes conn->cell this connection's cell in the present session's memory. */
 void lifecycle_bind_cell(struct conn *conn, struct session_memory *memory);
@@ -12,6 +15,24 @@ void lifecycle_bind_cell(struct conn *conn, struct session_memory *memory);
 /* Sends a request about a cell (its word becomes PENDING) and waits for the end of it, bounded. The result is CELL_DONE,
  * CELL_REFUSED (cell->reason says why) or CELL_ABANDONED (no helper, time-out, closed). */
 enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message, size_t bytes);
+
+/* offer.c */
+bool lifecycle_prepare(struct conn *conn, int fd, struct endpoints *ends);
+void lifecycle_offer(struct conn *conn, int fd); /* WATCHING or LEFT -> OFFERED */
+
+/* CONN_JOINING is the lock of a connection. True: swapped in by this thread, which ends it again (unless a close() in
+ * another thread has taken the connection away meanwhile). */
+bool lifecycle_joining_begin(struct conn *conn, uint32_t from);
+void lifecycle_joining_end(struct conn *conn, uint32_t generation, enum conn_state state, enum sm_reason reason);
+
+/* leave.c: the helper forgets the offer. */
+void lifecycle_retire(struct conn *conn);
+
+/* withdraw.c: acts on admission.wants_out; and takes notice of CELL_TAKEN_OUT. */
+void lifecycle_withdraw(struct conn *conn, int fd);
+void lifecycle_taken_out(struct conn *conn, struct memory_cell *cell);
+/* Within CONN_JOINING, nobody inside: the accounts after a stay, as the kernel counts. */
+void lifecycle_accounts_settle(struct conn *conn, const struct memory_cell *cell);
 
 /* Nothing between these two is a cancellation point; errno is kept. */
 struct lifecycle_quiet {

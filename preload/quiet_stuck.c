@@ -56,8 +56,18 @@ struct attempt {
 	int flags;
 	struct sockaddr *address;
 	socklen_t *length;
-	struct msghdr *message; /* instead of buffer */
+	struct msghdr *message; /* instead of buffer and bytes */
 };
+
+/* Looks at the application's vector only after the kernel has: nobody could be asked whether it can be read. */
+static size_t room_of(const struct attempt *attempt)
+{
+	size_t bytes = attempt->bytes;
+
+	for (size_t i = 0; attempt->message && i < (size_t)attempt->message->msg_iovlen; i++)
+		bytes += attempt->message->msg_iov[i].iov_len;
+	return bytes;
+}
 
 static ssize_t receive_blocking(const struct attempt *attempt)
 {
@@ -69,7 +79,7 @@ static ssize_t receive_blocking(const struct attempt *attempt)
 
 		if (result > 0) {
 			done += (size_t)result;
-			if (!(attempt->flags & MSG_WAITALL) || (attempt->flags & MSG_PEEK) || done >= attempt->bytes)
+			if (!(attempt->flags & MSG_WAITALL) || (attempt->flags & MSG_PEEK) || done >= room_of(attempt))
 				return (ssize_t)done;
 			continue;
 		}
@@ -89,7 +99,7 @@ static ssize_t receive_nonblocking(const struct attempt *attempt)
 	ssize_t result = attempt->perform(attempt, 0);
 	int saved = errno;
 
-	if (result <= 0 || (size_t)result >= attempt->bytes || (attempt->flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE)))
+	if (result <= 0 || (size_t)result >= room_of(attempt) || (attempt->flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE)))
 		return result;
 	ssize_t more = attempt->perform(attempt, (size_t)result);
 	/* An error, or the end of the stream, is found again by the next call. */
@@ -174,10 +184,7 @@ static ssize_t perform_recvmsg(const struct attempt *attempt, size_t done)
 
 static ssize_t stuck_recvmsg(int fd, struct msghdr *message, int flags)
 {
-	size_t bytes = intercept_readable(message) ? intercept_vector_bytes(message->msg_iov, message->msg_iovlen) : 0;
-
-	return receive(&(struct attempt){
-		.perform = perform_recvmsg, .fd = fd, .message = message, .bytes = bytes, .flags = flags });
+	return receive(&(struct attempt){ .perform = perform_recvmsg, .fd = fd, .message = message, .flags = flags });
 }
 
 static ssize_t perform_readv(const struct attempt *attempt, size_t done)
@@ -193,10 +200,7 @@ static ssize_t stuck_readv(int fd, const struct iovec *vector, int count)
 {
 	struct msghdr message = { .msg_iov = (struct iovec *)vector, .msg_iovlen = (size_t)count };
 
-	return receive(&(struct attempt){ .perform = perform_readv,
-					  .fd = fd,
-					  .message = &message,
-					  .bytes = intercept_vector_bytes(vector, (size_t)count) });
+	return receive(&(struct attempt){ .perform = perform_readv, .fd = fd, .message = &message });
 }
 
 /* The fortified ones. Too little room: libc's own ends the program, as it should. */

@@ -32,12 +32,17 @@ struct send_call {
 	size_t bytes;
 	const struct msghdr *message; /* NULL if the call cannot be expressed so (sendfile, splice) */
 	ssize_t (*perform)(const struct send_call *call);
+	ssize_t (*perform_quietly)(const struct send_call *call); /* without SIGPIPE; NULL: there is no such way */
 	const void *arguments;
 };
 ssize_t transfer_send(struct conn *conn, const struct send_call *call);
+/* A send of no bytes on a joined end: 0, or what TCP says to it. */
+ssize_t transfer_send_nothing(int fd, int flags);
 
 /* splice(2) out of a tracked socket into a pipe, and ioctl(FIONREAD) of one. Same results as the calls: -1 with errno. */
 ssize_t transfer_splice_out(struct conn *conn, int fd, int pipe_fd, size_t bytes, unsigned flags);
 int transfer_unread(struct conn *conn, int fd, int *bytes_out);
+/* The error that a send took from the socket although it had a count to return: the next call's, where TCP has it. 0: none. */
+int transfer_take_owed_error(struct conn *conn);
 
 #endif

@@ -12,9 +12,6 @@
 #include "threads.h"
 #include "transfer.h"
 
-/* A single read or write of this size counts like a turn: bulk pays too. */
-#define TRANSFER_LARGE_BYTES 16384
-
 /* Asked each time, never cached: another process may share the file description. */
 static inline bool transfer_fd_nonblocking(int fd)
 {
@@ -44,6 +41,15 @@ static inline uint32_t transfer_enter(struct conn *conn)
 		previous = thread_enter(conn->index);
 	}
 	return previous;
+}
+
+/* After transfer_enter(). NULL also while another thread's join takes longer than transfer_enter() waits: it may be moving
+ * the accounts, and what goes past the ledger meanwhile is added up in the end. */
+static inline struct ledger_cell *transfer_ledger(struct conn *conn)
+{
+	if (__builtin_expect(conn_state(conn) == CONN_JOINING, 0))
+		return NULL;
+	return atomic_load_explicit(&conn->ledger, memory_order_acquire);
 }
 
 /* Fills `out` (room for `capacity`) with the part of `in` that starts `skip` bytes in and is at most `limit` long.

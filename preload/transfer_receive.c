@@ -32,7 +32,7 @@ static void account(struct conn *conn, struct ledger_cell *ledger, size_t bytes)
 	else
 		atomic_fetch_add_explicit(&conn->received, bytes, memory_order_relaxed);
 	conn->last_was_receive = 1;
-	if (bytes >= TRANSFER_LARGE_BYTES)
+	if (bytes >= ADMISSION_LARGE_BYTES)
 		conn->turns++;
 }
 
@@ -44,7 +44,7 @@ ssize_t transfer_receive(struct conn *conn, const struct receive_call *call)
 		lifecycle_step(conn, call->fd, true);
 
 	uint32_t previous = transfer_enter(conn);
-	struct ledger_cell *ledger = atomic_load_explicit(&conn->ledger, memory_order_acquire);
+	struct ledger_cell *ledger = transfer_ledger(conn);
 	ssize_t result = -1;
 
 	if (!transfer_fd_is(call->fd, conn, generation))
@@ -54,6 +54,12 @@ ssize_t transfer_receive(struct conn *conn, const struct receive_call *call)
 	else
 		result = call->perform(call);
 
+	/* What a send took from the socket comes when there are no more bytes, as TCP has it. */
+	int owed = __builtin_expect(result == 0, 0) ? transfer_take_owed_error(conn) : 0;
+	if (owed) {
+		errno = owed;
+		result = -1;
+	}
 	/* Another generation: the application closed it meanwhile, these bytes are no longer of this connection. */
 	if (result > 0 && !quiet_is_on() && !(call->flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB)) &&
 	    atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)

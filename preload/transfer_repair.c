@@ -3,13 +3,14 @@
  *
  * What is repaired (numbers of KERNEL-FACTS):
  *   2  one receive never merges redirected and passed bytes: a short read is topped up when more is behind it
- *   3  two blocking readers can strand one of them: only one thread at a time sleeps in recv (cell->reader), others
- *      poll and receive with MSG_DONTWAIT
+ *   3  two readers can strand one of them: only one thread at a time receives (reader.h), and only that one sleeps in
+ *      recv; others poll, and receive with MSG_DONTWAIT
  *   4  EAGAIN on a blocking fd after a wake-up that brought no data: the receive goes on
  *   5  MSG_WAITALL: collected piece by piece
  */
 #include <errno.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/time.h>
 #include <time.h>
@@ -17,12 +18,15 @@
 #include "clock.h"
 #include "config.h"
 #include "endpoint.h"
+#include "queue.h"
+#include "reader.h"
 #include "signals.h"
 #include "spin.h"
 #include "transfer_internal.h"
 
 #define WINDOW_IOVECS 64
 #define TOP_UPS_MAX 64
+#define READERS_BEFORE_US_MAX 64
 #define SCRATCH_BYTES_MAX ((size_t)8 << 20)
 #define PEEK_STEP_MS 1
 /* CLOCK_MONOTONIC_COARSE advances in steps of up to 10 ms (CONFIG_HZ=100). */
@@ -56,12 +60,17 @@ static bool same_connection(struct conn *conn, uint32_t generation, int fd)
 	return transfer_fd_is(fd, conn, generation) && (conn->cookie == 0 || endpoint_cookie(fd) == conn->cookie);
 }
 
-/* An error waits on the socket: it is the next call's, a further receive of this one would take it away. */
-static bool has_error(int fd)
+/* An error waits on the socket: it is the next call's, a further receive of this one would take it away. Or what comes next
+ * is behind the urgent mark, at which TCP ends a receive. */
+static bool must_end(int fd)
 {
-	struct pollfd poller = { .fd = fd };
+	struct pollfd poller = { .fd = fd, .events = POLLPRI };
+	int mark = 0;
 
-	return real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLERR);
+	if (real_poll(&poller, 1, 0) != 1)
+		return false;
+	return (poller.revents & POLLERR) ||
+	       ((poller.revents & POLLPRI) && real_ioctl(fd, SIOCATMARK, &mark) == 0 && mark);
 }
 
 /* SO_RCVTIMEO in ms; -1: none. */
@@ -116,14 +125,63 @@ static enum wait_result wait_readable(int fd, const struct receive_wait *wait)
 }
 
 /* What is there is less than a MSG_PEEK | MSG_WAITALL wants, and makes poll() say "readable" all the while. True when it
- * is worth another look. */
+ * is worth another look: not when more is there, behind the redirected bytes, where no peek reaches. */
 static bool wait_for_more(const struct receive_call *call, const struct receive_wait *wait)
 {
 	struct pollfd poller = { .fd = call->fd, .events = POLLRDHUP };
 	int timeout_ms = receive_timeout_ms(call->fd);
 
+	if (queue_begins_redirected(call->fd) && queue_tcp_bytes(call->fd) > 0)
+		return false;
 	return real_poll(&poller, 1, PEEK_STEP_MS) == 0 && !signals_interrupted(wait->ran, true) &&
 	       (timeout_ms < 0 || now_ms() < wait->started_ms + timeout_ms);
+}
+
+/* An end whose fd came in a message, on which nothing waits, is in no sockhash: plain TCP from now on. */
+static void let_go(struct conn *conn, int fd)
+{
+	int saved = errno;
+
+	if (atomic_load_explicit(&conn->adopted, memory_order_relaxed) && !must_end(fd) && !queue_may_be_joined(fd)) {
+		atomic_store(&conn->touched, 0);
+		conn_state_set(conn, CONN_REFUSED, REASON_PASSED_FD);
+	}
+	errno = saved;
+}
+
+static bool is_readable(int fd)
+{
+	struct pollfd poller = { .fd = fd, .events = POLLIN };
+
+	return real_poll(&poller, 1, 0) == 1;
+}
+
+/* receive_now() as the only reader. While another thread sleeps in recv and something is there, that one has been woken and takes
+ * it; should it get no CPU for very long, all bytes go by TCP from then on, which wakes it wherever it sleeps. */
+static ssize_t receive_alone(struct conn *conn, const struct receive_call *call, size_t done)
+{
+	struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
+	uint32_t generation = atomic_load(&conn->generation);
+
+	if (!cell || (call->flags & MSG_PEEK))
+		return receive_now(call, done);
+	for (int i = 0; i < READERS_BEFORE_US_MAX; i++) {
+		if (reader_claim(cell)) {
+			ssize_t result = receive_now(call, done);
+			reader_release(cell);
+			return result;
+		}
+		if (!is_readable(call->fd))
+			break;
+		if (!reader_await(cell)) {
+			(void)lifecycle_make_plain(conn, call->fd, REASON_BLOCKED_READER);
+			return transfer_fd_is(call->fd, conn, generation) ? receive_now(call, done) : 0;
+		}
+		if (!transfer_fd_is(call->fd, conn, generation))
+			break;
+	}
+	errno = EAGAIN;
+	return -1;
 }
 
 /* A blocking receive in which this thread never sleeps in recv. */
@@ -135,7 +193,7 @@ static ssize_t receive_polling(struct conn *conn, const struct receive_call *cal
 	size_t done = 0;
 
 	for (;;) {
-		ssize_t result = receive_now(call, done);
+		ssize_t result = receive_alone(conn, call, done);
 		if (result > 0 && peek) {
 			if (!all || (size_t)result >= call->bytes || (call->flags & MSG_DONTWAIT) ||
 			    transfer_fd_nonblocking(call->fd) || !wait_for_more(call, wait) ||
@@ -146,13 +204,14 @@ static ssize_t receive_polling(struct conn *conn, const struct receive_call *cal
 		if (result > 0) {
 			done += (size_t)result;
 			wait->any_handler = true;
-			if (!all || done >= call->bytes || has_error(call->fd) ||
+			if (!all || done >= call->bytes || must_end(call->fd) ||
 			    !transfer_fd_is(call->fd, conn, generation))
 				return (ssize_t)done;
 			continue;
 		}
 		if (result == 0 || errno != EAGAIN)
 			return done ? (ssize_t)done : result;
+		let_go(conn, call->fd);
 		if (!blocks && ((call->flags & MSG_DONTWAIT) || transfer_fd_nonblocking(call->fd))) {
 			errno = EAGAIN;
 			return done ? (ssize_t)done : -1;
@@ -162,23 +221,20 @@ static ssize_t receive_polling(struct conn *conn, const struct receive_call *cal
 		if (quiet_is_on())
 			return done ? (ssize_t)done : call->perform(call);
 		if (waited == WAIT_AGAIN && same_connection(conn, generation, call->fd) &&
-		    !(done && has_error(call->fd)))
+		    !(done && must_end(call->fd)))
 			continue;
 		errno = waited == WAIT_TIMED_OUT ? EAGAIN : EINTR;
 		return done ? (ssize_t)done : -1;
 	}
 }
 
-/* May this thread sleep in recv itself? Not in the middle of a join (fact 3), not for MSG_WAITALL (fact 5), and not
- * while another thread does. */
-static bool reader_claim(struct conn *conn, const struct receive_call *call, struct memory_cell *cell)
+/* May the application's own call be made, by this thread as the reader? It may sleep: not in the middle of a join (fact 3), not for
+ * MSG_WAITALL (fact 5). */
+static bool claim_for_call(struct conn *conn, const struct receive_call *call, struct memory_cell *cell)
 {
-	uint32_t nobody = 0;
-
-	if ((call->flags & (MSG_WAITALL | MSG_DONTWAIT)) || !cell || conn_state(conn) == CONN_JOINING)
+	if ((call->flags & MSG_WAITALL) || !cell)
 		return false;
-	return atomic_compare_exchange_strong_explicit(&cell->reader, &nobody, conn->index, memory_order_acquire,
-						       memory_order_relaxed);
+	return ((call->flags & MSG_DONTWAIT) || conn_state(conn) != CONN_JOINING) && reader_claim(cell);
 }
 
 /* Waits awake for what the peer is sending right now, or as long as the user likes. 0, or the error that the receive ends with
@@ -199,21 +255,21 @@ static int await_awake(struct conn *conn, const struct receive_call *call, struc
 	return transfer_fd_is(call->fd, conn, generation) ? 0 : EBADF; /* closed by another thread in the meantime */
 }
 
-/* The application's own call, asleep in recv if need be; on EAGAIN the polling receive takes over. */
+/* The application's own call, asleep in recv if need be; on EAGAIN the polling receive takes over. The claim ends here. */
 static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *call, struct memory_cell *cell,
 				struct ledger_cell *ledger)
 {
 	uint32_t generation = atomic_load(&conn->generation);
 	struct receive_wait wait = receive_wait_begin();
-	int error = await_awake(conn, call, ledger, &wait);
+	int error = call->flags & MSG_DONTWAIT ? 0 : await_awake(conn, call, ledger, &wait);
 	ssize_t result = error ? -1 : call->perform(call);
 
-	atomic_store_explicit(&cell->reader, 0, memory_order_release);
+	reader_release(cell);
 	if (error) {
 		errno = error;
 		return -1;
 	}
-	if (result >= 0 || errno != EAGAIN)
+	if (result >= 0 || errno != EAGAIN || (call->flags & MSG_DONTWAIT))
 		return result;
 	if (quiet_is_on())
 		return call->perform(call);
@@ -231,7 +287,8 @@ static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *ca
 	return receive_polling(conn, call, &wait);
 }
 
-/* Passed bytes may wait behind the redirected ones of a short read (fact 2). */
+/* Passed bytes may wait behind the redirected ones of a short read (fact 2). The ledger spares a look when it says that
+ * these bytes are all; less than that it says when the peer sends past its wrappers. */
 static ssize_t top_up(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger, size_t done)
 {
 	uint32_t state = conn_state(conn), generation = atomic_load(&conn->generation);
@@ -240,17 +297,34 @@ static ssize_t top_up(struct conn *conn, const struct receive_call *call, struct
 	if (state != CONN_JOINED && state != CONN_ARMED && state != CONN_PINNED && state != CONN_LEAVING)
 		return (ssize_t)done;
 	for (int i = 0; i < TOP_UPS_MAX && done < call->bytes && !quiet_is_on(); i++) {
-		if (ledger && ledger_unread_in(conn, ledger) <= (int64_t)done)
+		if (ledger && ledger_unread_in(conn, ledger) == (int64_t)done)
 			break;
-		if (has_error(call->fd) || !transfer_fd_is(call->fd, conn, generation))
+		if (must_end(call->fd) || !transfer_fd_is(call->fd, conn, generation))
 			break;
+		struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
+		if (cell && !reader_claim(cell))
+			break; /* what is behind is another reader's */
 		ssize_t more = receive_now(call, done);
+		if (cell)
+			reader_release(cell);
+		if (more < 0)
+			let_go(conn, call->fd);
 		if (more <= 0)
 			break;
 		done += (size_t)more;
 	}
 	errno = saved;
 	return (ssize_t)done;
+}
+
+/* MSG_PEEK | MSG_TRUNC asks for the length of what waits, TCP's queue behind the redirected bytes included. */
+static ssize_t whole_length(const struct receive_call *call, ssize_t result)
+{
+	if (result <= 0 || !(call->flags & MSG_PEEK) || (size_t)result >= call->bytes ||
+	    !queue_has_redirected(call->fd))
+		return result;
+	int64_t whole = result + queue_tcp_bytes(call->fd);
+	return (uint64_t)whole < call->bytes ? whole : (ssize_t)call->bytes;
 }
 
 static ssize_t perform_scratch(const struct receive_call *call)
@@ -274,7 +348,7 @@ static ssize_t receive_truncated(struct conn *conn, const struct receive_call *c
 
 	if (memory == MAP_FAILED)
 		return -1; /* ENOMEM */
-	ssize_t result = transfer_receive_repaired(conn, &scratch, ledger);
+	ssize_t result = whole_length(call, transfer_receive_repaired(conn, &scratch, ledger));
 	int saved = errno;
 	munmap(memory, bytes);
 	errno = saved;
@@ -292,9 +366,9 @@ ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *
 		return call->perform(call);
 	if (call->flags & MSG_TRUNC)
 		return receive_truncated(conn, call, ledger);
-	if (reader_claim(conn, call, cell)) {
+	if (claim_for_call(conn, call, cell)) {
 		result = receive_sleeping(conn, call, cell, ledger);
-	} else if ((call->flags & MSG_DONTWAIT) && !(call->flags & MSG_WAITALL)) {
+	} else if ((call->flags & MSG_DONTWAIT) && !(call->flags & MSG_WAITALL) && !cell) {
 		result = call->perform(call);
 	} else {
 		wait = receive_wait_begin();

@@ -6,27 +6,133 @@
  * pauses while much is unread (ledger_pace).
  */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include "raw_syscall.h"
 #include "transfer_internal.h"
+
+/* A send that fits in one piece is sent whole or not at all: nothing to repair. */
+#define CUT_SHORT_BYTES_MIN 2048
+/* Longer calls are cut to this by the kernel, but a vector of that length is refused. */
+#define CUT_SHORT_BYTES_MAX 0x7ffff000
 
 static void account(struct conn *conn, struct ledger_cell *ledger, size_t announced, ssize_t result)
 {
 	size_t sent = result > 0 ? (size_t)result : 0;
 
+	if (__builtin_expect(result < 0, 0) && errno == EAGAIN)
+		lifecycle_spilled(conn);
 	if (ledger) {
 		if (sent != announced)
 			atomic_fetch_sub(&ledger_own(conn, ledger)->sent, announced - sent);
 	} else {
 		atomic_fetch_add_explicit(&conn->sent, sent, memory_order_relaxed);
 	}
-	if (conn->last_was_receive || sent >= TRANSFER_LARGE_BYTES)
-		conn->turns++;
+	bool counts = conn->last_was_receive || sent >= ADMISSION_LARGE_BYTES;
+	conn->turns += counts;
 	conn->last_was_receive = 0;
+	if (__builtin_expect(admission_send(&conn->admission, counts), 0))
+		lifecycle_stream(conn);
 }
 
 static inline void announce(struct conn *conn, struct ledger_cell *ledger, size_t bytes)
 {
 	atomic_fetch_add_explicit(&ledger_own(conn, ledger)->sent, bytes, memory_order_release);
+}
+
+/* As the kernel sends it: to this thread, from this process. */
+static void raise_sigpipe(void)
+{
+	siginfo_t information = { .si_signo = SIGPIPE, .si_code = SI_USER };
+	pid_t process = getpid();
+	pid_t thread = thread_tid();
+
+	information.si_pid = process;
+	information.si_uid = getuid();
+	if (raw_syscall(SYS_rt_tgsigqueueinfo, process, thread, SIGPIPE, &information) != 0)
+		raw_syscall(SYS_tgkill, process, thread, SIGPIPE);
+}
+
+/* EPIPE as TCP gives it. */
+static ssize_t broken_pipe(int flags)
+{
+	if (!(flags & MSG_NOSIGNAL))
+		raise_sigpipe();
+	errno = EPIPE;
+	return -1;
+}
+
+static uint8_t tcp_state(int fd)
+{
+	struct tcp_info information = { 0 };
+	socklen_t length = sizeof(information);
+
+	return real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &information, &length) == 0 ? information.tcpi_state : 0;
+}
+
+static bool has_error(int fd)
+{
+	struct pollfd poller = { .fd = fd };
+
+	return real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLERR);
+}
+
+/* tcp_bpf_sendmsg that ends early takes the socket's error, and raises SIGPIPE, although it has a count to return; TCP leaves
+ * both to the next call. A connection that is closed with no error on it had one: of a reset. */
+static ssize_t send_cut_short_later(struct conn *conn, const struct send_call *call)
+{
+	ssize_t result = call->perform_quietly(call);
+	int saved = errno;
+
+	if (result < 0 && errno == EPIPE)
+		return broken_pipe(call->flags);
+	if (result > 0 && (size_t)result < call->bytes && !(call->flags & MSG_DONTWAIT) &&
+	    tcp_state(call->fd) == TCP_CLOSE && !has_error(call->fd))
+		atomic_store(&conn->owed_error, ECONNRESET);
+	errno = saved;
+	return result;
+}
+
+int transfer_take_owed_error(struct conn *conn)
+{
+	if (__builtin_expect(atomic_load_explicit(&conn->owed_error, memory_order_relaxed) == 0, 1))
+		return 0;
+	return atomic_exchange(&conn->owed_error, 0);
+}
+
+ssize_t transfer_send_nothing(int fd, int flags)
+{
+	int error = 0;
+	socklen_t length = sizeof(error);
+
+	if (has_error(fd) && real_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error != 0) {
+		errno = error;
+		return -1;
+	}
+	switch (tcp_state(fd)) {
+	case TCP_FIN_WAIT1:
+	case TCP_FIN_WAIT2:
+	case TCP_CLOSING:
+	case TCP_LAST_ACK:
+	case TCP_TIME_WAIT:
+	case TCP_CLOSE:
+		return broken_pipe(flags);
+	default:
+		return 0;
+	}
+}
+
+static ssize_t perform(struct conn *conn, const struct send_call *call)
+{
+	if (__builtin_expect(call->bytes >= CUT_SHORT_BYTES_MIN, 0) && call->bytes <= CUT_SHORT_BYTES_MAX &&
+	    call->perform_quietly && conn_is_joined(conn))
+		return send_cut_short_later(conn, call);
+	return call->perform(call);
 }
 
 static ssize_t send_with_ledger(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
@@ -44,7 +150,7 @@ static ssize_t send_with_ledger(struct conn *conn, const struct send_call *call,
 	}
 	ledger_note_cpu(&ledger_own(conn, ledger)->send_cpu);
 	announce(conn, ledger, call->bytes);
-	ssize_t result = call->perform(call);
+	ssize_t result = perform(conn, call);
 	account(conn, ledger, call->bytes, result);
 	return result;
 }
@@ -58,21 +164,25 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 		lifecycle_step(conn, call->fd, !conn->last_was_receive);
 
 	uint32_t previous = transfer_enter(conn);
-	struct ledger_cell *ledger = atomic_load_explicit(&conn->ledger, memory_order_acquire);
+	struct ledger_cell *ledger = transfer_ledger(conn);
 	ssize_t result = -1;
+	int owed;
 
 	if (!transfer_fd_is(call->fd, conn, generation)) {
 		errno = EBADF; /* closed by another thread in the meantime */
+	} else if ((owed = transfer_take_owed_error(conn)) != 0) {
+		errno = owed;
 	} else if (ledger) {
 		result = send_with_ledger(conn, call, ledger, generation);
 	} else {
-		result = call->perform(call);
+		result = perform(conn, call);
 		if (atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)
 			account(conn, NULL, 0, result);
 	}
 	thread_leave(previous);
-	/* A joined end says 0 where TCP says EFAULT: nothing could be copied from the buffer. */
-	if (result == 0 && call->bytes > 0 && call->message && conn_is_joined(conn)) {
+	/* A joined end says 0, or ENOSPC of a very large one, where TCP says EFAULT: nothing could be copied from the buffer. */
+	if ((result == 0 || (result < 0 && errno == ENOSPC)) && call->bytes > 0 && call->message &&
+	    conn_is_joined(conn)) {
 		errno = EFAULT;
 		return -1;
 	}

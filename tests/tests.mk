@@ -121,5 +121,6 @@ format:
 bench bench-quick:
 	@[ "$$(id -u)" = 0 ] || { echo 'make $@: needs root (the helper loads BPF programs)' >&2; exit 1; }
 	@tests/deps install build try
+	@[ $@ = bench-quick ] || tests/deps install bench || echo 'make bench: workloads of missing programs are left out' >&2
 	@+$(MAKE) --no-print-directory $(JOBS) all tests
 	@SMACCEL_BUILD='$(abspath $(B))' python3 tests/bench/bench.py $(if $(filter bench-quick,$@),--quick) $(BENCH)

@@ -8,9 +8,11 @@
 
 static const struct cli_command commands[] = {
 	{ "run", "smaccel run", "run a program with its local TCP accelerated", cli_run_main },
+	{ "ab", "smaccel ab", "is it faster? a program with and without acceleration, side by side", cli_ab_main },
 	{ "status", "smaccel status", "the helper, the kernel, totals", cli_status_main },
 	{ "ss", "smaccel ss", "one row a connection, with its state and the reason for it", cli_connections_main },
 	{ "probe", "smaccel probe", "test what this kernel does; takes root", cli_probe_main },
+	{ "semantics", "smaccel semantics", "how each behaviour of TCP is kept", cli_semantics_main },
 	{ "off", "smaccel off", "kill switch: every connection on plain TCP, at once", cli_off_main },
 	{ "on", "smaccel on", "takes the kill switch back", cli_on_main },
 };
@@ -23,7 +25,7 @@ static void print_help(FILE *out)
 	      "TCP between two processes of one host as fast as a socketpair.\n\n",
 	      out);
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
-		fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].summary);
+		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
 	fputs("\n  smaccel COMMAND --help    its options\n"
 	      "  smaccel --version\n",
 	      out);

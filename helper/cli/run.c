@@ -11,26 +11,10 @@
 
 #include "cli.h"
 #include "client.h"
-#include "library.h"
+#include "preload.h"
 #include "program.h"
 
 #define WARN_WAIT_MS 200 /* the look whether a helper is there */
-
-struct profile {
-	const char *name;
-	const char *variable;
-	const char *value;
-};
-
-/* A profile is settings of the shim under one name. Being asked for on the command line, it wins over the environment. */
-static const struct profile profiles[] = {
-	{ "auto", "SMACCEL_ADMIT", "auto" },
-	{ "eager", "SMACCEL_ADMIT", "eager" },
-	{ "latency", "SMACCEL_SPIN_US", "50" },
-	{ "off", "SMACCEL", "off" },
-};
-
-#define PROFILE_COUNT (sizeof(profiles) / sizeof(profiles[0]))
 
 struct run_options {
 	char *profile;
@@ -66,73 +50,6 @@ static bool parse_options(struct run_options *options, int argc, const char **ar
 	return true;
 }
 
-static bool apply_profile(const char *title, const char *name)
-{
-	for (size_t i = 0; name && i < PROFILE_COUNT; i++) {
-		if (!strcmp(name, profiles[i].name))
-			return !setenv(profiles[i].variable, profiles[i].value, 1);
-	}
-	if (name)
-		fprintf(stderr, "%s: no profile \"%s\"; there are auto, eager, latency, off\n", title, name);
-	return !name;
-}
-
-/* CLI_OK, or the status to end with. */
-static int examine(const char *title, const char *name, struct program *program)
-{
-	enum program_verdict verdict = program_examine(name, program);
-
-	switch (verdict) {
-	case PROGRAM_GOOD:
-	case PROGRAM_UNREADABLE: /* exec may be allowed where reading is not */
-		return CLI_OK;
-	case PROGRAM_NOT_FOUND:
-		fprintf(stderr, "%s: %s: not found\n", title, program->path);
-		return CLI_NOT_FOUND;
-	case PROGRAM_NOT_EXECUTABLE:
-		fprintf(stderr, "%s: %s: not an executable file\n", title, program->path);
-		return CLI_CANNOT_RUN;
-	default:
-		fprintf(stderr, "%s: cannot accelerate %s: %s\n", title, program->path, program_verdict_text(verdict));
-		return CLI_CANNOT_RUN;
-	}
-}
-
-/* ASan refuses to run when another library was preloaded before its runtime. It need not be first for our sake: the shim
- * calls on to ASan's interceptors. (To preload the runtime itself would put it in every child, and its leak check there.) */
-static int quiet_asan(void)
-{
-	const char *current = getenv("ASAN_OPTIONS");
-	char *value = NULL;
-	int err = -ENOMEM;
-
-	if (asprintf(&value, "verify_asan_link_order=0%s%s", current ? ":" : "", current ? current : "") >= 0)
-		err = setenv("ASAN_OPTIONS", value, 1) ? -errno : 0;
-	free(value);
-	return err;
-}
-
-static int set_preload(const char *title, const struct program *program)
-{
-	char path[LIBRARY_PATH_BYTES];
-	int err = library_find(path);
-	char *value;
-
-	if (err) {
-		fprintf(stderr, "%s: %s\n", title,
-			err == -EINVAL
-				? "the path of libsmaccel.so has a blank or a colon, which LD_PRELOAD cannot express"
-				: "libsmaccel.so is not to be found; SMACCEL_LIBRARY can name it");
-		return err;
-	}
-	value = library_preload_value(getenv("LD_PRELOAD"), path);
-	err = value && !setenv("LD_PRELOAD", value, 1) ? 0 : -ENOMEM;
-	free(value);
-	if (!err && program->links_asan)
-		err = quiet_asan();
-	return err;
-}
-
 /* Silent unless the user asked for a log, like the shim itself. */
 static void warn_without_helper(const char *title)
 {
@@ -155,12 +72,12 @@ int cli_run_main(int argc, const char **argv)
 	struct program program;
 	int status, err;
 
-	if (!parse_options(&options, argc, argv) || !apply_profile(argv[0], options.profile))
+	if (!parse_options(&options, argc, argv) || !preload_profile(argv[0], options.profile))
 		return CLI_USAGE;
-	status = examine(argv[0], options.command[0], &program);
+	status = preload_examine(argv[0], options.command[0], &program);
 	if (status)
 		return status;
-	if (set_preload(argv[0], &program) || (options.socket_path && setenv("SMACCEL_SOCKET", options.socket_path, 1)))
+	if (preload_set(argv[0], &program) || (options.socket_path && setenv("SMACCEL_SOCKET", options.socket_path, 1)))
 		return CLI_FAILURE;
 	warn_without_helper(argv[0]);
 

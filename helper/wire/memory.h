@@ -31,11 +31,12 @@ enum cell_state {
 
 /* ---- status bits, set by the helper: status = generation << 8 | bits ------------------------------------------- */
 enum cell_status {
-	CELL_MATCHED = 1 << 0,   /* both ends have offered (or the peer has joined): join at the next chance */
-	CELL_ARMED = 1 << 1,     /* the pair is armed */
-	CELL_PINNED = 1 << 2,    /* both directions pass */
-	CELL_TAKEN_OUT = 1 << 3, /* no longer in the sockhash: plain TCP again, may offer anew */
-	CELL_HELD = 1 << 4,      /* the helper holds a duplicate of the fd right now */
+	CELL_MATCHED = 1 << 0, /* both ends have offered (or the peer has joined): join at the next chance */
+	CELL_ARMED = 1 << 1,   /* the pair is armed */
+	CELL_PINNED = 1 << 2,  /* both directions pass */
+	CELL_TAKEN_OUT =
+		1 << 3,     /* no longer in the sockhash: plain TCP again, may offer anew; wakes a futex on status */
+	CELL_HELD = 1 << 4, /* the helper holds a duplicate of the fd right now */
 };
 
 #define CELL_GENERATION_MASK 0xffffffu
@@ -61,8 +62,10 @@ struct memory_cell {
 	uint32_t ledger_cell; /* index in that ledger */
 	uint32_t side;        /* 0 or 1: which side this process's end is, in slot and ledger */
 	uint32_t slot;
-	_Atomic uint32_t reader; /* shim only: tid asleep in recv on this armed end, shared with forked children */
-	uint32_t padding_one[8];
+	_Atomic uint32_t reader; /* shim only: who is in a receive (preload/reader.h), shared with forked children */
+	/* helper -> shim, with TAKEN_OUT: bytes of the stay that ends, sent and received, which TCP knows nothing of */
+	uint64_t redirected_out, redirected_in;
+	uint32_t padding_one[4];
 	/* shim -> helper, for display; unchecked claims about the process's own connections */
 	_Atomic uint32_t shown; /* generation << 8 | enum conn_state; 0: the cell is free */
 	uint32_t shown_reason;

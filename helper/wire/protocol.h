@@ -39,6 +39,9 @@ enum wire_type {
 	WIRE_RETIRE = 7,  /* session: the application closed this end; no fd, no answer */
 	WIRE_PING = 8,    /* session: the helper writes `nonce` to memory->pong */
 	WIRE_LEDGER = 9,  /* session, helper -> shim; fd: a ledger (memory.h) that a cell will refer to by id */
+	/* session; no fd, no answer: takes this session's own armed end out for speed's sake. Pins both directions, and when
+	 * they are drained takes out both ends, which CELL_TAKEN_OUT tells. Only with WIRE_FEATURE_WITHDRAW. */
+	WIRE_WITHDRAW = 12,
 	WIRE_STATUS = 16, /* door, command line */
 	WIRE_CONNECTIONS = 17,
 	WIRE_OFF = 18, /* root (or the helper's own uid) only */
@@ -70,10 +73,11 @@ struct wire_welcome {
 	uint32_t reserved;
 };
 
-/* What the helper's self-test found this kernel to do (KERNEL-FACTS, fact 6). */
+/* What the helper's self-test found this kernel to do (KERNEL-FACTS, fact 6), and what came to the protocol later. */
 enum wire_feature {
 	WIRE_FEATURE_FIONREAD_COUNTS_TCP = 1 << 0,
 	WIRE_FEATURE_FIONREAD_COUNTS_PSOCK = 1 << 1,
+	WIRE_FEATURE_WITHDRAW = 1 << 2, /* of the helper, not of the kernel: it knows WIRE_WITHDRAW */
 };
 
 struct wire_endpoint {
@@ -100,7 +104,7 @@ struct wire_join {
 };
 
 struct wire_pin {
-	struct wire_header header; /* WIRE_PIN, WIRE_LEAVE */
+	struct wire_header header; /* WIRE_PIN, WIRE_LEAVE, WIRE_WITHDRAW */
 	uint64_t cookie;
 	uint32_t reason; /* enum sm_reason */
 	uint32_t reserved;

@@ -54,6 +54,7 @@ size_t wire_type_size(unsigned type)
 		return sizeof(struct wire_join);
 	case WIRE_PIN:
 	case WIRE_LEAVE:
+	case WIRE_WITHDRAW:
 		return sizeof(struct wire_pin);
 	case WIRE_RETIRE:
 		return sizeof(struct wire_retire);

@@ -29,7 +29,7 @@ def test_redis_answers(helper, arm, threads):
 @pytest.mark.parametrize("pipeline", [1, 16])
 @pytest.mark.parametrize("arm", ARMS, ids=str)
 def test_redis_benchmark(helper, arm, pipeline):
-    requests, tests = 20000 * (1 if pipeline == 1 else 3), 3
+    requests, tests = 20000 * (1 if pipeline == 1 else 6), 3
     with Server(redis_server(), arm, helper.socket) as server, helper.counting() as grown, \
             Program(["redis-benchmark", "-h", "127.0.0.1", "-p", server.port, "-n", requests, "-c", 50, "-P", pipeline,
                      "-t", "set,get,incr", "--csv"], arm, helper.socket) as benchmark:

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Shared by the benchmark's programs: arguments, clocks, pinning, samples. Header-only; each program is one file.
+/* Shared by the benchmark's programs: arguments, clocks, pinning, samples, messages. Header-only.
  *
- * A program is one arm's work: the same binary runs plain and preloaded and knows nothing of it. It prints one JSON
- * object. Whatever goes wrong ends it with a message: half a measurement is none.
+ * A program is one arm's work: the same binary runs in every arm and knows nothing of it but which kind of socket it is
+ * to use. It prints one JSON object. Whatever goes wrong ends it with a message: half a measurement is none.
  */
 #ifndef SMACCEL_BENCH_H
 #define SMACCEL_BENCH_H
@@ -31,7 +31,7 @@ static inline uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* CPU time of this process and, once waited for, of its children. */
+/* CPU time of this process (RUSAGE_SELF) or of the children it has waited for (RUSAGE_CHILDREN). */
 static inline uint64_t cpu_ns(int who)
 {
 	struct rusage usage;
@@ -41,22 +41,32 @@ static inline uint64_t cpu_ns(int who)
 	       (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000u;
 }
 
+/* cpu < 0: wherever the scheduler likes. */
 static inline void pin_to_cpu(int cpu)
 {
 	cpu_set_t set;
 
+	if (cpu < 0)
+		return;
 	CPU_ZERO(&set);
 	CPU_SET(cpu, &set);
 	must(sched_setaffinity(0, sizeof(set), &set));
 }
 
 /* The value of "--name VALUE", or `otherwise`. */
-static inline double argument(int argc, char **argv, const char *name, double otherwise)
+static inline const char *text_argument(int argc, char **argv, const char *name, const char *otherwise)
 {
 	for (int i = 1; i + 1 < argc; i += 2)
 		if (!strncmp(argv[i], "--", 2) && !strcmp(argv[i] + 2, name))
-			return strtod(argv[i + 1], NULL);
+			return argv[i + 1];
 	return otherwise;
+}
+
+static inline double argument(int argc, char **argv, const char *name, double otherwise)
+{
+	const char *text = text_argument(argc, argv, name, NULL);
+
+	return text ? strtod(text, NULL) : otherwise;
 }
 
 /* Ends the process for good after `seconds`: a hang is a failed measurement. */
@@ -64,51 +74,6 @@ static inline void bound_lifetime(double seconds)
 {
 	signal(SIGALRM, SIG_DFL);
 	alarm((unsigned)(seconds + 1));
-}
-
-/* A child that serves the one connection of `listener` and exits, and the parent's end of that connection. */
-struct peers {
-	int client;
-	pid_t server;
-};
-
-static inline struct peers peers_start(int client_cpu, int server_cpu, double limit_s,
-				       void (*serve)(int fd, void *context), void *context)
-{
-	int listener = loopback_listen("127.0.0.1", 0, 1, 0), one = 1;
-	unsigned port_h = loopback_port(listener);
-	struct peers peers;
-
-	peers.server = must(fork());
-	if (!peers.server) {
-		bound_lifetime(limit_s);
-		pin_to_cpu(server_cpu);
-		int fd = must(accept(listener, NULL, NULL));
-
-		close(listener);
-		must(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)));
-		serve(fd, context);
-		exit(0);
-	}
-	close(listener);
-	bound_lifetime(limit_s);
-	pin_to_cpu(client_cpu);
-	peers.client = loopback_connect("127.0.0.1", port_h);
-	must(setsockopt(peers.client, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)));
-	return peers;
-}
-
-/* Closes the connection; the server must then end well. */
-static inline void peers_stop(struct peers *peers)
-{
-	int status;
-
-	must(close(peers->client));
-	must(waitpid(peers->server, &status, 0));
-	if (status) {
-		fprintf(stderr, "the server ended with status %#x\n", status);
-		exit(1);
-	}
 }
 
 /* The next message; false at the end of the stream. */
@@ -127,6 +92,29 @@ static inline void write_message(int fd, const void *buffer, size_t bytes)
 		die("send");
 }
 
+static inline void *allocate(size_t count, size_t bytes)
+{
+	void *memory = calloc(count, bytes);
+
+	if (!memory)
+		die("calloc");
+	return memory;
+}
+
+/* ---- samples: durations in ns, kept whole until the end ---------------------------------------------------------- */
+#define SAMPLES_MAX 2000000u
+
+struct samples {
+	uint64_t *ns;
+	size_t count;
+};
+
+static inline void samples_add(struct samples *samples, uint64_t ns)
+{
+	if (samples->count < SAMPLES_MAX)
+		samples->ns[samples->count++] = ns;
+}
+
 static inline int compare_samples(const void *a, const void *b)
 {
 	uint64_t first = *(const uint64_t *)a, second = *(const uint64_t *)b;
@@ -134,12 +122,30 @@ static inline int compare_samples(const void *a, const void *b)
 	return first < second ? -1 : first > second;
 }
 
-/* Of sorted samples, the one that `part` of all do not exceed. */
-static inline uint64_t percentile(const uint64_t *sorted, size_t count, double part)
+static inline void samples_sort(struct samples *samples)
 {
-	size_t index = (size_t)(part * (double)count);
+	qsort(samples->ns, samples->count, sizeof(*samples->ns), compare_samples);
+}
 
-	return sorted[index < count ? index : count - 1];
+/* Of sorted samples, the one that `part` of all do not exceed. */
+static inline unsigned long long samples_at(const struct samples *samples, double part)
+{
+	size_t index = (size_t)(part * (double)samples->count);
+
+	return samples->ns[index < samples->count ? index : samples->count - 1];
+}
+
+/* The distribution, as members of a JSON object; sorts. */
+static inline void samples_print(struct samples *samples)
+{
+	if (!samples->count) {
+		fprintf(stderr, "nothing was measured\n");
+		exit(1);
+	}
+	samples_sort(samples);
+	printf("\"count\": %zu, \"median_ns\": %llu, \"p99_ns\": %llu, \"p999_ns\": %llu, \"max_ns\": %llu",
+	       samples->count, samples_at(samples, 0.5), samples_at(samples, 0.99), samples_at(samples, 0.999),
+	       samples_at(samples, 1));
 }
 
 #endif

@@ -1,155 +1,145 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""The benchmark: each workload plain (A) and accelerated (B) in blocks A B B A, as ratios of one run.
+"""The benchmark: smaccel against plain TCP, AF_UNIX and the usual bypass, as ratios of one run.
 
-The arms are the same binaries, pinned alike, with and without LD_PRELOAD. An accelerated run counts only if the helper's
-counters say that its bytes were redirected (or, where nothing may be, that none were). Ends with status 1 if a run failed
-or proved nothing; a missed goal is shown, and fails only with --strict.
+Each round of a workload runs its arms as a palindrome (A B B A; A B C C B A), pinned alike; the arms change places from
+round to round. A run counts only if the counters say that its bytes were redirected (or, where nothing may be, that none
+were). Ends with status 1 if a run failed or proved nothing; a missed goal is shown, and fails only with --strict.
 """
 import argparse
 import json
 import os
 import platform
+import resource
 import sys
 import time
 from pathlib import Path
 
-import statistics_ab as statistics
-import workloads
-from workloads import WORKLOADS, Failed
-
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-from support.helper import Helper  # noqa: E402  (the tests' helper: a private smacceld)
-
-BUILD = Path(os.environ.get("SMACCEL_BUILD", HERE.parent.parent / "build")).resolve()
-UNITS = {"us": (1e-3, "us"), "ns": (1, "ns"), "MB/s": (1e-6, "MB/s"), "1/s": (1, "/s")}
-
-
-def environment_of(arm, workload, helper):
-    environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD" and not k.startswith("SMACCEL")}
-    if arm == "B":
-        environment.update(LD_PRELOAD=str(BUILD / "libsmaccel.so"), SMACCEL_SOCKET=str(helper.socket),
-                           SMACCEL_ADMIT=workload.admit)
-    return environment
-
-
-def run_arm(arm, workload, seconds, helper):
-    """One run, with the proof of its treatment in "redirected_bytes"."""
-    before = helper.totals()["redirected_bytes"]
-    result = workloads.run_once(BUILD / "tests/bench", workload, seconds, environment_of(arm, workload, helper))
-    redirected = helper.totals()["redirected_bytes"] - before
-    wanted = arm == "B" and workload.redirects
-    if wanted and redirected <= 0:
-        raise Failed("the accelerated arm redirected nothing")
-    if not wanted and redirected:
-        raise Failed(f"{redirected} bytes were redirected where none should be")
-    return dict(result, arm=arm, redirected_bytes=redirected)
-
-
-def run_workload(workload, blocks, seconds, helper):
-    done = []
-    for _ in range(blocks):
-        done.append([run_arm(arm, workload, seconds, helper) for arm in statistics.ORDER])
-    return done
-
-
-def meets(goal, ratio, difference):
-    if goal.startswith("+"):
-        return difference <= float(goal[1:])
-    bound = float(goal[2:])
-    return ratio <= bound if goal.startswith("<=") else ratio >= bound
-
-
-def summarize(workload, blocks):
-    values = [[run[workload.measure] for run in block] for block in blocks]
-    ratio = statistics.ratio(values)
-    difference = statistics.difference(values)
-    summary = {
-        "name": workload.name, "measure": workload.measure, "goal": workload.goal,
-        "plain": statistics.arm_median(values, "A"), "accelerated": statistics.arm_median(values, "B"),
-        "ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high, "difference": difference,
-        "met": meets(workload.goal, ratio.value, difference),
-        "redirected_bytes": sum(run["redirected_bytes"] for block in blocks for run in block),
-        "runs": blocks,
-    }
-    if workload.tail:
-        summary["tail_ratio"] = statistics.ratio([[run[workload.tail] for run in block] for block in blocks]).value
-    return summary
-
-
-def table_row(workload, summary):
-    factor, unit = UNITS[workload.unit]
-    digits = 1 if workload.unit != "1/s" else 0
-    goal = summary["goal"] + (f" {unit}" if summary["goal"].startswith("+") else "")
-    return [workload.name, f"{summary['plain'] * factor:.{digits}f} {unit}",
-            f"{summary['accelerated'] * factor:.{digits}f} {unit}", f"{summary['ratio']:.3f}",
-            f"{summary['ratio_low']:.3f}..{summary['ratio_high']:.3f}",
-            f"{summary['tail_ratio']:.2f}" if "tail_ratio" in summary else "-",
-            goal, "met" if summary["met"] else "MISSED", f"{summary['redirected_bytes'] / 2**20:.1f} MiB"]
-
-
-TITLES = ["workload", "plain TCP", "accelerated", "ratio", "95 % of it", "p99 ratio", "goal", "", "redirected"]
-
-
-def print_table(rows):
-    widths = [max(len(row[i]) for row in [TITLES, *rows]) for i in range(len(TITLES))]
-    for row in [TITLES, *rows]:
-        print("  ".join(text.ljust(width) if i == 0 else text.rjust(width)
-                        for i, (text, width) in enumerate(zip(row, widths))).rstrip())
+import plots
+import report
+from arms import ARMS, BUILD, Failed, Treatment
+from quiet import Quiet
+from summary import summarize
+from workloads import QUICK, WORKLOADS
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--quick", action="store_true", help="2 blocks of 0.4 s runs")
-    parser.add_argument("--blocks", type=int, help="A B B A blocks a workload (5)")
-    parser.add_argument("--seconds", type=float, help="measured time of a run (1)")
-    parser.add_argument("--only", default="", metavar="TEXT", help="workloads whose name has TEXT")
-    parser.add_argument("--json", type=Path, default=BUILD / "bench.json", help="where the numbers go (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="a few workloads, plain and auto, 2 rounds of 0.4 s runs")
+    parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="workloads whose name has TEXT (repeatable)")
+    parser.add_argument("--group", default="", help="groups of workloads, separated by commas")
+    parser.add_argument("--arms", default="", help="arms, separated by commas; plain is always among them")
+    parser.add_argument("--rounds", type=int, help="palindromes a workload (10)")
+    parser.add_argument("--seconds", type=float, help="measured time of a run (0.2; servers more)")
+    parser.add_argument("--patience", type=float, default=0, metavar="S",
+                        help="seconds a workload to wait, in all, for moments when nothing else runs (0)")
+    parser.add_argument("--nice", type=int, default=0, metavar="N", help="priority of all arms and the helper, -20..19 (0)")
+    parser.add_argument("--output", type=Path, default=BUILD / "bench", metavar="PREFIX",
+                        help="PREFIX.json, PREFIX.md and PREFIX-*.svg are written (%(default)s)")
     parser.add_argument("--strict", action="store_true", help="a missed goal is a failure")
+    parser.add_argument("--list", action="store_true", help="names workloads, groups and arms, and ends")
     options = parser.parse_args()
-    options.blocks = options.blocks or (2 if options.quick else 5)
-    options.seconds = options.seconds or (0.4 if options.quick else 1)
+    options.rounds = options.rounds or (2 if options.quick else 10)
+    options.seconds = options.seconds or (0.4 if options.quick else 0.2)
     return options
 
 
-def measure_all(options, chosen, helper):
-    summaries, rows, failures = [], [], 0
-    for workload in chosen:
-        reason = workloads.usable(workload)
+def print_list():
+    for arm in ARMS.values():
+        print(f"arm       {arm.name:8}  {arm.what}")
+    for workload in WORKLOADS:
+        print(f"{workload.group:9} {workload.name}  [{','.join(workload.arms)}]")
+
+
+def chosen_workloads(options):
+    groups = {name for name in options.group.split(",") if name}
+    unknown = groups - {w.group for w in WORKLOADS}
+    if unknown:
+        sys.exit(f"no such group: {', '.join(sorted(unknown))} (--list names them)")
+    found = [w for w in WORKLOADS if (not groups or w.group in groups)
+             and (not options.only or any(text in w.name for text in options.only))
+             and (not options.quick or options.only or groups or w.name in QUICK)]
+    if not found:
+        sys.exit("no workload is meant by that (--list names them)")
+    return found
+
+
+def chosen_arms(options, workload):
+    """Of the arms asked for, those that the workload has; an arm that is asked for by name need not be in its list."""
+    asked = [name for name in options.arms.split(",") if name]
+    unknown = set(asked) - set(ARMS)
+    if unknown:
+        sys.exit(f"no such arm: {', '.join(sorted(unknown))} (--list names them)")
+    if not asked:
+        return [name for name in workload.arms if not options.quick or name in ("plain", "auto")]
+    own = [name for name in asked if name != "plain" and (name != "unix" or "unix" in workload.arms)]
+    return ["plain", *own]
+
+
+def reason_to_leave_out(workload):
+    here = os.sched_getaffinity(0)
+    missing = [cpu for cpu in workload.cpus if cpu >= 0 and cpu not in here]
+    return f"takes CPU {missing[0]}" if missing else workload.load.missing()
+
+
+def measure(workload, arms, options, treatment):
+    """All rounds; each is {arm: its two runs}."""
+    rounds = []
+    count = min(options.rounds, workload.rounds or options.rounds)
+    with workload.load.session(treatment, workload, arms) as session:
+        for number in range(count):
+            turned = arms[number % len(arms):] + arms[:number % len(arms)]
+            runs = session.round(turned + turned[::-1], options.seconds * workload.seconds)
+            rounds.append({name: [run for run in runs if run["arm"] == name] for name in arms})
+    return rounds
+
+
+def measure_all(options, chosen, treatment):
+    summaries, failures = [], []
+    for number, workload in enumerate(chosen, 1):
+        reason = reason_to_leave_out(workload)
         if reason:
             print(f"left out: {workload.name}: {reason}", file=sys.stderr)
             continue
+        begun = time.monotonic()
+        treatment.quiet = Quiet(options.patience)
         try:
-            summary = summarize(workload, run_workload(workload, options.blocks, options.seconds, helper))
+            arms = chosen_arms(options, workload)
+            summary = summarize(workload, arms, measure(workload, arms, options, treatment))
         except Failed as failure:
             print(f"FAILED: {workload.name}: {failure}", file=sys.stderr)
-            failures += 1
+            failures.append(f"{workload.name}: {failure}")
             continue
+        summary["foreign_threads"] = round(treatment.quiet.foreign(), 2)
         summaries.append(summary)
-        rows.append(table_row(workload, summary))
-        print(f"done: {workload.name}: {summary['ratio']:.3f}", file=sys.stderr)
-    return summaries, rows, failures
+        print(f"{number}/{len(chosen)} {workload.name}: {report.ratios_line(summary)} "
+              f"({time.monotonic() - begun:.0f} s)", file=sys.stderr)
+    return summaries, failures
 
 
 def main():
     options = parse_arguments()
-    chosen = [w for w in WORKLOADS if options.only in w.name]
-    if not chosen:
-        sys.exit(f"no workload has {options.only!r} in its name")
-    with Helper() as helper:
+    if options.list:
+        print_list()
+        return
+    chosen = chosen_workloads(options)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))     # 10,000 connections
+    os.nice(options.nice)
+    with Treatment() as treatment:
         begun = time.time()
-        summaries, rows, failures = measure_all(options, chosen, helper)
-        status = helper.status()
-    print_table(rows)
-    print(f"\n{options.blocks} blocks A B B A of {options.seconds} s runs; ratio: accelerated / plain TCP, median of the blocks; "
-          f"Linux {platform.release()}, {os.cpu_count()} CPUs")
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps({"begun": begun, "kernel": platform.release(), "cpus": os.cpu_count(),
-                                        "blocks": options.blocks, "seconds": options.seconds, "workloads": summaries,
-                                        "totals": status["totals"]}, indent=1) + "\n")
-    print(f"numbers of every run: {options.json}")
-    missed = [s["name"] for s in summaries if not s["met"]]
+        summaries, failures = measure_all(options, chosen, treatment)
+        totals = treatment.helper.totals()
+    whole = {"begun": begun, "took_s": round(time.time() - begun), "kernel": platform.release(), "cpus": os.cpu_count(),
+             "rounds": options.rounds, "seconds": options.seconds, "failures": failures, "workloads": summaries,
+             "totals": totals}
+    print(report.terminal(whole))
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    Path(f"{options.output}.json").write_text(json.dumps(whole, indent=1) + "\n")
+    Path(f"{options.output}.md").write_text(report.markdown(whole))
+    print(f"\nnumbers of every run: {options.output}.json; report: {options.output}.md")
+    print(plots.draw(whole, options.output))
+    missed = [s["name"] for s in summaries if any(goal["met"] is False for goal in s["goals"])]
     sys.exit(1 if failures or (options.strict and missed) else 0)
 
 

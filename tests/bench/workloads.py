@@ -1,131 +1,105 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the benchmark measures: each workload as data, and how one run of it is made.
+"""What the benchmark measures: each workload as data, with the goals that it has."""
+import applications
+import programs
+import watching
+from model import Goal, Workload
 
-A run is the same command in either arm; only the environment differs. Its result is a dict of numbers.
-"""
-import contextlib
-import csv
-import io
-import json
-import os
-import socket
-import subprocess
-import tempfile
-import time
-from dataclasses import dataclass, field
-
-
-@dataclass(frozen=True)
-class Workload:
-    name: str
-    measure: str                # the number that the ratio is of
-    goal: str                   # "<= 0.62", ">= 1.3": of the ratio; "+20": at most so much more, in the measure's unit
-    unit: str                   # how it is shown: "us" (from ns), "ns", "MB/s", "1/s"
-    command: tuple = ()         # a program of tests/bench with its arguments; none: redis
-    cpus: tuple = (0, 0)        # client, server
-    tail: str = ""              # the number shown as p99, in the same unit
-    admit: str = "auto"         # SMACCEL_ADMIT of the accelerated arm
-    redirects: bool = True      # the accelerated arm must redirect; False: it must not
-    options: dict = field(default_factory=dict)
+CORES = {"one core": (0, 0), "two cores": (0, 1), "unpinned": (-1, -1)}     # client, server
+ALL = ("plain", "auto", "eager", "unix", "bypass")
+FEW = ("plain", "auto", "unix", "bypass")
+SMACCEL = ("plain", "auto", "eager")
+STREAMS = ("plain", "auto", "eager", "unix")    # the bypass has no bound: a stream may fill the host's TCP memory with it
+QUICK = {"ping-pong 64 B, one core", "ping-pong 64 B, two cores", "stream 64 KiB, one core", "stream 64 KiB, two cores",
+         "redis GET c=50, one core", "redis GET c=50, two cores", "write on another fd", "recv on another fd"}
 
 
-WORKLOADS = [
-    Workload("ping-pong 64 B, one core", "median_ns", "<= 0.62", "us", ("pingpong", "--size", "64"), (0, 0), "p99_ns"),
-    Workload("ping-pong 64 B, two cores", "median_ns", "<= 0.90", "us", ("pingpong", "--size", "64"), (0, 1), "p99_ns"),
-    Workload("stream 64 KiB, one core", "bytes_per_second", ">= 1.3", "MB/s", ("stream", "--size", "65536"), (0, 0)),
-    Workload("stream 64 KiB, two cores", "bytes_per_second", ">= 1.3", "MB/s", ("stream", "--size", "65536"), (0, 1)),
-    Workload("redis GET c=50, two cores", "rps", ">= 1.15", "1/s", cpus=(1, 0), tail="p99_ms", options={"clients": 50}),
-    Workload("redis GET c=50, one core", "rps", ">= 1.15", "1/s", cpus=(0, 0), tail="p99_ms", options={"clients": 50}),
-    Workload("write on another fd", "write_ns", "+20", "ns", ("notours",), redirects=False),
-    Workload("recv on another fd", "recv_ns", "+20", "ns", ("notours",), redirects=False),
-    Workload("watched only, ping-pong 64 B", "median_ns", "<= 1.01", "us", ("pingpong", "--size", "64"), (0, 0), "p99_ns",
-             admit="1000000", redirects=False),
-]
+def size_name(size):
+    return f"{size} B" if size < 1024 else f"{size // 1024} KiB"
 
 
-class Failed(Exception):
-    """A run that gave no number."""
+def ping_pong_goals(size, cores, wait):
+    if size > 4096 or wait != "block":
+        return ()
+    if cores == "one core":
+        return (Goal("<= 0.55"), Goal("<= 0.92", base="unix"))
+    if cores == "two cores":
+        return (Goal("<= 0.80"), Goal("<= 0.10", arm="spin"))
+    return ()
 
 
-def run_program(folder, workload, seconds, environment):
-    command = [str(folder / workload.command[0]), *workload.command[1:], "--seconds", str(seconds),
-               "--client-cpu", str(workload.cpus[0]), "--server-cpu", str(workload.cpus[1])]
-    return json.loads(finished(command, environment, seconds + 30))
+def ping_pongs():
+    for wait in ("block", "poll", "epoll"):
+        for size in (1, 64, 1024, 4096, 16384, 65536):
+            for cores, cpus in CORES.items():
+                how = "" if wait == "block" else f", {wait}"
+                yield Workload(f"ping-pong {size_name(size)}{how}, {cores}", "pingpong", "us", "median_ns",
+                               programs.Program("pingpong", size=size, wait=wait), cpus=cpus, tail="p99_ns",
+                               arms=(ALL if wait == "block" else FEW) + (("spin",) if cores != "one core" else ()),
+                               goals=ping_pong_goals(size, cores, wait))
+    for size in (64, 4096):
+        yield Workload(f"ping-pong {size_name(size)}, both spin, two cores", "pingpong", "us", "median_ns",
+                       programs.Program("pingpong", size=size, wait="spin"), cpus=(0, 1), tail="p99_ns", arms=ALL,
+                       goals=(Goal("<= 0.58"),))
 
 
-def finished(command, environment, seconds):
-    """The standard output of a command that must end well within `seconds`."""
-    try:
-        done = subprocess.run(command, env=environment, timeout=seconds, capture_output=True, text=True)
-    except subprocess.TimeoutExpired as late:
-        raise Failed(f"{command[0]}: not done after {seconds:.0f} s") from late
-    if done.returncode:
-        raise Failed(f"{' '.join(command)}: status {done.returncode}: {done.stderr.strip()[-300:]}")
-    return done.stdout
+def stream_goals(size, cores, nonblocking):
+    if size < 65536:
+        return (Goal(">= 0.98"),)
+    if nonblocking:
+        return (Goal(">= 1.0"),)
+    return {"one core": (Goal(">= 2.5"),), "two cores": (Goal(">= 1.3"),)}.get(cores, ())
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def streams():
+    for nonblocking in (0, 1):
+        for size in (64, 1024, 4096, 16384, 65536, 262144):
+            for cores, cpus in CORES.items():
+                how = ", non-blocking" if nonblocking else ""
+                yield Workload(f"stream {size_name(size)}{how}, {cores}", "stream", "MB/s", "bytes_per_second",
+                               programs.Program("stream", size=size, nonblocking=nonblocking), cpus=cpus, more=True,
+                               redirects=None, arms=STREAMS, goals=stream_goals(size, cores, nonblocking))
 
 
-def wait_listening(port, process, seconds=5):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
-            return
-        if process.poll() is not None:
-            raise Failed(f"redis-server ended with {process.returncode}")
-        time.sleep(0.02)
-    raise Failed("redis-server does not listen")
+def request_responses():
+    for connections in (4, 64, 512):
+        for cores in ("one core", "two cores"):
+            yield Workload(f"{connections} connections, 64 B, {cores}", "rr", "1/s", "per_second",
+                           programs.Program("rr", connections=connections, size=64), cpus=CORES[cores], more=True,
+                           tail="p99_ns", arms=ALL, seconds=2)
 
 
-@contextlib.contextmanager
-def redis_server(cpu, environment):
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix="smaccel-bench-") as folder:
-        process = subprocess.Popen(
-            ["taskset", "-c", str(cpu), "redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
-             "--appendonly", "no", "--dir", folder, "--loglevel", "warning"],
-            env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            wait_listening(port, process)
-            yield port
-        finally:
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+def short_ones():
+    """Nothing may be gained here; nothing may be lost."""
+    loads = [("short connections", {}), ("accept storm of 256", {"burst": 256})]
+    for name, options in loads:
+        for cores in ("one core", "two cores"):
+            yield Workload(f"{name}, {cores}", "short", "1/s", "per_second", programs.Program("short", **options),
+                           cpus=CORES[cores], more=True, tail="p99_ns", redirects=None, arms=ALL, goals=(Goal(">= 0.98"),))
 
 
-def run_redis(workload, seconds, environment):
-    """Two runs of redis-benchmark against a fresh server: a short one finds the number of requests for `seconds`."""
-    with redis_server(workload.cpus[1], environment) as port:
-        def benchmark(requests):
-            command = ["taskset", "-c", str(workload.cpus[0]), "redis-benchmark", "-p", str(port), "-c",
-                       str(workload.options["clients"]), "-n", str(requests), "-t", "get", "-d", "64", "--csv"]
-            return parse_redis(finished(command, environment, seconds * 5 + 30))
-        rate = benchmark(5000)["rps"]
-        return benchmark(max(5000, int(rate * seconds)))
+def unshimmed_peers():
+    for side in ("client", "server"):
+        for cores in ("one core", "two cores"):
+            common = {"cpus": CORES[cores], "redirects": False, "sides": side, "arms": SMACCEL, "tail": "p99_ns"}
+            yield Workload(f"ping-pong 64 B, only the {side} shimmed, {cores}", "peers", "us", "median_ns",
+                           programs.Program("pingpong", size=64), goals=(Goal("<= 1.02"),), **common)
+            yield Workload(f"short connections, only the {side} shimmed, {cores}", "peers", "1/s", "per_second",
+                           programs.Program("short"), more=True, goals=(Goal(">= 0.98"),), **common)
 
 
-def parse_redis(text):
-    rows = list(csv.DictReader(io.StringIO(text[text.index('"test"'):])))
-    return {"rps": float(rows[0]["rps"]), "median_ms": float(rows[0]["p50_latency_ms"]),
-            "p99_ms": float(rows[0]["p99_latency_ms"])}
+def other_costs():
+    yield Workload("busy beside 10,000 idle, one core", "idle", "x", "crowded_ratio",
+                   programs.Program("rr", connections=1, idle=9900), cpus=(0, 0), rounds=3, least_armed=9800, goals=(Goal("<= 1.05", kind="value"),))
+    for call, what in (("write", "write on another fd"), ("read", "read on another fd"), ("recv", "recv on another fd"),
+                       ("watched_recv", "recv on a watched connection")):
+        yield Workload(what, "calls", "ns", f"{call}_ns", programs.Program("notours"), redirects=False,
+                       arms=("plain", "auto", "again"), goals=(Goal("+20", kind="difference"),))
+    yield Workload("watched only, ping-pong 64 B", "watch", "us", "median_ns", watching.Watching(size=64),
+                   redirects=False, arms=("plain", "watched", "again"), goals=(Goal("<= 1.01", arm="watched"),))
 
 
-def run_once(folder, workload, seconds, environment):
-    if workload.command:
-        return run_program(folder, workload, seconds, environment)
-    return run_redis(workload, seconds, environment)
-
-
-def usable(workload):
-    """A reason not to run it here, or ''."""
-    cpus = os.sched_getaffinity(0)
-    missing = [cpu for cpu in workload.cpus if cpu not in cpus]
-    return f"takes CPU {missing[0]}" if missing else ""
+WORKLOADS = [*ping_pongs(), *streams(), *request_responses(), *short_ones(), *unshimmed_peers(), *other_costs(),
+             *applications.workloads(CORES)]
+assert len({w.name for w in WORKLOADS}) == len(WORKLOADS)
+assert QUICK <= {w.name for w in WORKLOADS}

@@ -6,7 +6,7 @@ import pytest
 from support.helper import Helper
 from support.program import EAGER, PLAIN, auto, built, run
 
-ROUNDS = 150
+ROUNDS = 400
 MIXED_BOUND = 8  # the first message of a round is longer and passed, the others are redirected
 ASLEEP = 0.5     # of the rounds must have had all readers asleep, or nothing was shown
 

@@ -8,6 +8,8 @@ and passed bytes follow each other all the time. A field that differs fails, unl
 """
 import collections
 import fnmatch
+import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -60,6 +62,13 @@ def read_differences():
     return [line.split(None, 2) for line in lines if line.strip() and not line.startswith("#")]
 
 
+def never_joining(notes):
+    """The cases of `notes` that `smaccel semantics` says never join."""
+    rows = json.loads(subprocess.run([built("../smaccel"), "semantics", "--json"], check=True, capture_output=True).stdout)
+    patterns = [pattern for row in rows if row["kept"] == "never joins" for pattern in row["cases"].split()]
+    return {case for case in notes if any(fnmatch.fnmatch(case, pattern) for pattern in patterns)}
+
+
 def is_listed(case, field, listed):
     return any(fnmatch.fnmatch(case, c) and fnmatch.fnmatch(field, f) for c, f, _ in listed)
 
@@ -92,12 +101,22 @@ def test_plain_tcp_is_deterministic(plain):
         assert not rows, table(rows)
 
 
+def test_io_uring_was_there(plain):
+    """The cases that use it note so where a kernel has none or forbids it."""
+    without = [case for case, fields in plain.items() if "io_uring" in fields]
+    if without:
+        pytest.skip(f"no io_uring here: {len(without)} cases did nothing")
+
+
 @pytest.mark.parametrize("name", ARMS)
 def test_no_difference_from_plain_tcp(plain, name):
     run = run_arm(name)
     listed = read_differences()
     rows = [row for row in compare(plain, run.notes) if not is_listed(row[0], row[1], listed)]
-    armed = [fields["armed"] == ["yes"] for fields in run.notes.values() if "armed" in fields]
+    never = never_joining(run.notes)
+    armed = [fields["armed"] == ["yes"] for case, fields in run.notes.items() if "armed" in fields and case not in never]
+    joined = [case for case in never if run.notes[case]["armed"] != ["no"]]
+    assert never and not joined, f"joined, but were never to: {joined}"
     assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
     assert run.grown["redirected_bytes"] > 0 and run.grown["pairs_armed_total"] > 0, run.grown
     if name == "spin":

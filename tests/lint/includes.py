@@ -19,6 +19,7 @@ RULES = [
     ("helper/policy.*",              ("helper/policy*.h", "helper/hash.h", "helper/wire/*"),            LIBBPF + INPUT_OUTPUT),
     ("helper/registry*",             ("helper/registry*.h", "helper/hash.h", "helper/wire/*", "bpf/shared.h", "helper/policy.h"),
                                                                                        LIBBPF + INPUT_OUTPUT),
+    ("helper/cli/statistics*",       ("helper/cli/statistics.h",),                     LIBBPF + INPUT_OUTPUT),
     ("helper/cli/probe.c",           ("helper/cli/*", "helper/wire/*", "helper/selftest.h"), LIBBPF),
     ("helper/cli/*",                 ("helper/cli/*", "helper/wire/*"),                LIBBPF),
     ("helper/datapath*",             ("helper/datapath*.h", "helper/loopback.h", "bpf/shared.h", "bpf/smaccel.skel.h"), ()),

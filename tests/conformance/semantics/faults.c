@@ -8,6 +8,20 @@
 static void *volatile bad_address = (void *)8;
 #define BAD bad_address
 
+enum { UNMAPPED = 64 }; /* in the argument of a case: not in the first page, but where a page was */
+
+static void choose_bad_address(int argument)
+{
+	char *page;
+
+	if (!(argument & UNMAPPED))
+		return;
+	page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	memset(page, 0, 4096);
+	munmap(page, 4096);
+	bad_address = page + 64;
+}
+
 /* The last `bytes` of a page that is followed by one that is not there. */
 static char *at_the_edge(size_t bytes)
 {
@@ -85,14 +99,16 @@ static void receive_bad_vector(struct pair *pair, int unused)
 
 static void bad_pointers_receive(struct pair *pair, int what)
 {
+	choose_bad_address(what);
 	struct msghdr message = { .msg_iov = BAD, .msg_iovlen = 1 };
 	struct mmsghdr many = { .msg_hdr = { .msg_iov = BAD, .msg_iovlen = 1 } };
+	struct mmsghdr *edge = (struct mmsghdr *)(void *)at_the_edge(sizeof(many) + 8);
 	char text[16];
 	socklen_t length = 4;
 
 	put(pair->a, "hello");
 	settle();
-	switch (what) {
+	switch (what & ~UNMAPPED) {
 	case 0:
 		TRY("recvmsg-header", recvmsg(pair->b, BAD, 0));
 		break;
@@ -114,8 +130,15 @@ static void bad_pointers_receive(struct pair *pair, int what)
 	case 6:
 		TRY("recvfrom-address", recvfrom(pair->b, text, 2, 0, BAD, &length));
 		break;
-	default:
+	case 7:
 		TRY("recvmmsg-time", recvmmsg(pair->b, &many, 1, 0, BAD));
+		break;
+	case 8:
+		TRY("recvfrom-waitall", recvfrom(pair->b, text, 2, MSG_WAITALL, (struct sockaddr *)text, BAD));
+		break;
+	default: /* the second header is not there whole */
+		*edge = (struct mmsghdr){ .msg_hdr = { .msg_iov = &(struct iovec){ text, 2 }, .msg_iovlen = 1 } };
+		TRY("recvmmsg-edge", recvmmsg(pair->b, edge, 2, 0, NULL));
 		break;
 	}
 	get("data", pair->b, 64, MSG_DONTWAIT);
@@ -123,11 +146,13 @@ static void bad_pointers_receive(struct pair *pair, int what)
 
 static void bad_pointers_send(struct pair *pair, int what)
 {
+	choose_bad_address(what);
 	struct msghdr message = { .msg_iov = BAD, .msg_iovlen = 1 };
 	struct iovec vector = { "x", 1 };
 	struct msghdr control = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = BAD, .msg_controllen = 64 };
+	int ends[2];
 
-	switch (what) {
+	switch (what & ~UNMAPPED) {
 	case 0:
 		TRY("sendmsg-header", sendmsg(pair->a, BAD, 0));
 		break;
@@ -143,8 +168,15 @@ static void bad_pointers_send(struct pair *pair, int what)
 	case 4:
 		TRY("sendto-address", sendto(pair->a, "x", 1, 0, BAD, 16));
 		break;
-	default:
+	case 5:
 		TRY("sendmsg-control", sendmsg(pair->a, &control, 0));
+		break;
+	default: /* on a socket that is no connection of TCP */
+		TRY("socketpair", socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
+		TRY("unix-header", sendmsg(ends[0], BAD, 0));
+		TRY("unix-control", sendmsg(ends[0], &control, 0));
+		TRY("unix-headers", sendmmsg(ends[0], BAD, 1, 0));
+		TRY("unix-receive", recvmsg(ends[1], BAD, MSG_DONTWAIT));
 		break;
 	}
 	settle();
@@ -187,14 +219,16 @@ static void send_bad_large(struct pair *pair, int unused)
 	note("same", "%s", (ssize_t)total == (sent > 0 ? sent : 0) && !memcmp(good, sink, total) ? "yes" : "no");
 }
 
-static void bad_options(struct pair *pair, int unused)
+static void bad_options(struct pair *pair, int what)
 {
 	int value = 0;
 	socklen_t length = sizeof(value);
 
-	(void)unused;
+	choose_bad_address(what);
 	TRY("set", setsockopt(pair->a, SOL_SOCKET, SO_KEEPALIVE, BAD, 4));
 	TRY("set-rcvlowat", setsockopt(pair->a, SOL_SOCKET, SO_RCVBUF, BAD, 4));
+	TRY("set-lowat", setsockopt(pair->a, SOL_SOCKET, SO_RCVLOWAT, BAD, 4));
+	TRY("connect", connect(pair->a, BAD, sizeof(struct sockaddr_in)));
 	TRY("set-short", setsockopt(pair->a, SOL_SOCKET, SO_KEEPALIVE, &value, 1));
 	TRY("get", getsockopt(pair->a, SOL_SOCKET, SO_KEEPALIVE, BAD, &length));
 	TRY("get-length", getsockopt(pair->a, SOL_SOCKET, SO_KEEPALIVE, &value, BAD));
@@ -211,21 +245,41 @@ static const struct semantics_case cases[] = {
 	{ "fault-recv-edge", receive_edge, 0, 0 },
 	{ "fault-readv-second", receive_bad_vector, 0, 0 },
 	{ "fault-recvmsg-header", bad_pointers_receive, 0, 0 },
+	{ "fault-recvmsg-header-unmapped", bad_pointers_receive, 0 | UNMAPPED, 0 },
 	{ "fault-recvmsg-vector", bad_pointers_receive, 1, 0 },
+	{ "fault-recvmsg-vector-unmapped", bad_pointers_receive, 1 | UNMAPPED, 0 },
 	{ "fault-readv-vector", bad_pointers_receive, 2, 0 },
+	{ "fault-readv-vector-unmapped", bad_pointers_receive, 2 | UNMAPPED, 0 },
 	{ "fault-recvmmsg-headers", bad_pointers_receive, 3, 0 },
+	{ "fault-recvmmsg-headers-unmapped", bad_pointers_receive, 3 | UNMAPPED, 0 },
 	{ "fault-recvmmsg-vector", bad_pointers_receive, 4, 0 },
+	{ "fault-recvmmsg-vector-unmapped", bad_pointers_receive, 4 | UNMAPPED, 0 },
 	{ "fault-recvfrom-length", bad_pointers_receive, 5, 0 },
+	{ "fault-recvfrom-length-unmapped", bad_pointers_receive, 5 | UNMAPPED, 0 },
 	{ "fault-recvfrom-address", bad_pointers_receive, 6, 0 },
+	{ "fault-recvfrom-address-unmapped", bad_pointers_receive, 6 | UNMAPPED, 0 },
 	{ "fault-recvmmsg-time", bad_pointers_receive, 7, 0 },
+	{ "fault-recvmmsg-time-unmapped", bad_pointers_receive, 7 | UNMAPPED, 0 },
+	{ "fault-recvfrom-waitall", bad_pointers_receive, 8, 0 },
+	{ "fault-recvfrom-waitall-unmapped", bad_pointers_receive, 8 | UNMAPPED, 0 },
+	{ "fault-recvmmsg-edge", bad_pointers_receive, 9, 0 },
 	{ "fault-sendmsg-header", bad_pointers_send, 0, 0 },
+	{ "fault-sendmsg-header-unmapped", bad_pointers_send, 0 | UNMAPPED, 0 },
 	{ "fault-sendmsg-vector", bad_pointers_send, 1, 0 },
+	{ "fault-sendmsg-vector-unmapped", bad_pointers_send, 1 | UNMAPPED, 0 },
 	{ "fault-writev-vector", bad_pointers_send, 2, 0 },
+	{ "fault-writev-vector-unmapped", bad_pointers_send, 2 | UNMAPPED, 0 },
 	{ "fault-sendmmsg-headers", bad_pointers_send, 3, 0 },
+	{ "fault-sendmmsg-headers-unmapped", bad_pointers_send, 3 | UNMAPPED, 0 },
 	{ "fault-sendto-address", bad_pointers_send, 4, 0 },
+	{ "fault-sendto-address-unmapped", bad_pointers_send, 4 | UNMAPPED, 0 },
 	{ "fault-sendmsg-control", bad_pointers_send, 5, 0 },
+	{ "fault-sendmsg-control-unmapped", bad_pointers_send, 5 | UNMAPPED, 0 },
+	{ "fault-unix", bad_pointers_send, 6, 0 },
+	{ "fault-unix-unmapped", bad_pointers_send, 6 | UNMAPPED, 0 },
 	{ "fault-send", send_bad, 0, 0 },
 	{ "fault-send-large", send_bad_large, 0, 0 },
 	{ "fault-options", bad_options, 0, 0 },
+	{ "fault-options-unmapped", bad_options, UNMAPPED, 0 },
 };
 FAMILY(faults);

@@ -12,7 +12,7 @@
 
 #define STEP_MAX_MS 50
 #define JOBS_MAX 8
-#define CASES_MAX 512
+#define CASES_MAX 1024
 #define PIPES_FROM 600
 #define OUTPUT_MAX (64 * 1024)
 

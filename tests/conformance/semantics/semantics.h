@@ -70,7 +70,11 @@ struct family {
 	X(processes)                                                                                                   \
 	X(stdios)                                                                                                      \
 	X(sends)                                                                                                       \
-	X(threads)
+	X(threads)                                                                                                     \
+	X(escapes)                                                                                                     \
+	X(passing)                                                                                                     \
+	X(early)                                                                                                       \
+	X(rings)
 #define DECLARE(title) extern const struct family family_##title;
 FAMILIES(DECLARE)
 #undef DECLARE

@@ -128,7 +128,7 @@ static void set_lowat(void *fd)
 
 static void set_timeout(void *fd)
 {
-	struct timeval timeout = { .tv_usec = 50000 };
+	struct timeval timeout = { .tv_usec = 900000 };
 
 	setsockopt(*(int *)fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 }
@@ -154,7 +154,7 @@ static void close_while_polled(struct pair *pair, int unused)
 
 	(void)unused;
 	later_close(SOON_MS, pair->b);
-	TRY("poll", poll(&poller, 1, 4 * SOON_MS));
+	TRY("poll", poll(&poller, 1, 12 * SOON_MS));
 	later_join();
 	settle();
 	get("peer", pair->a, 64, MSG_DONTWAIT);

@@ -3,6 +3,7 @@
 #include "semantics.h"
 
 #include <linux/sockios.h>
+#include <sys/syscall.h>
 
 static void note_unread(const char *field, int fd)
 {
@@ -173,6 +174,48 @@ static void read_what_is_there(struct pair *pair, int unused)
 	free(buffer);
 }
 
+/* A peer that sends past its wrappers: small, large, and then the end. Nothing of it is in any account. */
+static void raw_mixture(struct pair *pair, int large)
+{
+	char *buffer = malloc((size_t)large);
+
+	fill(buffer, (size_t)large, 7);
+	for (int i = 0; i < 3; i++) {
+		TRY("small", syscall(SYS_sendto, pair->a, buffer, 5, 0, NULL, 0));
+		TRY("large", syscall(SYS_sendto, pair->a, buffer, large, 0, NULL, 0));
+		settle();
+		note_unread("unread", pair->b);
+		TRY("length", recv(pair->b, NULL, 1 << 20, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT));
+		drain("part", pair->b, 3);
+		note_unread("less", pair->b);
+		drain("rest", pair->b, (size_t)large + 2);
+		note_unread("none", pair->b);
+	}
+	syscall(SYS_sendto, pair->a, buffer, 5, 0, NULL, 0);
+	syscall(SYS_sendto, pair->a, buffer, large, 0, NULL, 0);
+	shutdown(pair->a, SHUT_WR);
+	settle();
+	note_unread("with-end", pair->b);
+	drain("all", pair->b, (size_t)large + 5);
+	note_unread("at-end", pair->b);
+	free(buffer);
+}
+
+/* A peek that wants more than there is, behind a few bytes. */
+static void peek_all(struct pair *pair, int unused)
+{
+	struct timeval timeout = { .tv_usec = 300000 };
+
+	(void)unused;
+	setsockopt(pair->b, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	put(pair->a, "abc");
+	put(pair->a, "defghijklmnop");
+	settle();
+	get("peek", pair->b, 16, MSG_PEEK | MSG_WAITALL);
+	get("peek-more", pair->b, 20, MSG_PEEK | MSG_WAITALL);
+	get("data", pair->b, 64, 0);
+}
+
 static const struct semantics_case cases[] = {
 	{ "fionread", simple, 0, 0 },
 	{ "fionread-mixture-100", mixture, 100, 0 },
@@ -183,6 +226,9 @@ static const struct semantics_case cases[] = {
 	{ "fionread-reset", after_reset, 0, 0 },
 	{ "fionread-bad-arguments", bad_arguments, 0, 0 },
 	{ "fionread-loop", read_what_is_there, 0, 0 },
+	{ "fionread-raw-1000", raw_mixture, 1000, 0 },
+	{ "fionread-raw-30000", raw_mixture, 30000, 0 },
+	{ "peek-waitall-behind", peek_all, 0, 0 },
 	{ "outq", outgoing, SIOCOUTQ, 0 },
 	{ "outqnsd", outgoing, SIOCOUTQNSD, 0 },
 	{ "outq-full", outgoing_full, 0, 0 },

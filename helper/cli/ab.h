@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* `smaccel ab`: what its files share.
+ *
+ * A *run* is one execution of CMD in one arm, with a server of its own if there is one. A *round* is one balanced block of four runs,
+ * A B B A or B A A B by turns. Warm-up runs belong to no round. A round with a bad run is left out as a whole; a run that lacks
+ * the proof of its treatment makes the trial invalid.
+ */
+#ifndef SMACCEL_CLI_AB_H
+#define SMACCEL_CLI_AB_H
+
+#include <jansson.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "ab_metrics.h"
+#include "ab_process.h"
+#include "ab_reader.h"
+#include "program.h"
+#include "statistics.h"
+
+enum ab_arm {
+	ARM_A = 0, /* plain */
+	ARM_B = 1, /* accelerated */
+	ARMS
+};
+#define ARM_LETTER(arm) ((arm) == ARM_A ? 'A' : 'B')
+
+#define ROUND_RUNS 4u
+#define ROUNDS_DEFAULT 10u
+#define PATTERNS_MAX 32u
+#define REASON_BYTES 200
+
+/* What the arms differ in. */
+enum ab_kind {
+	AB_TREATMENT, /* B accelerated, A not: both prove it */
+	AB_SAME,      /* --aa: two plain arms */
+	AB_SETTINGS,  /* --env-only: only what --a-env and --b-env set; nothing to prove */
+};
+
+/* Exit statuses beside those of cli.h. Ended by a signal: 128 + its number, as a shell says it. */
+enum ab_exit {
+	AB_EXIT_INVALID = 3, /* no proof of treatment */
+};
+
+struct ab_options {
+	const char *title; /* "smaccel ab": of messages */
+	const char *const *command;
+	const char *const *server; /* NULL: none */
+	const char *ready;         /* NULL: it listens on any port; digits: on that port; else a regex for its output */
+	uint16_t ready_port_h;
+	regex_t ready_regex;
+	enum ab_kind kind;
+	bool bare_a, json, quiet;
+	unsigned rounds, warmup;
+	double seconds; /* 0: no limit */
+	double timeout_s;
+	const char *pin, *pin_server; /* as given; NULL: unpinned */
+	cpu_set_t cpus, cpus_server;
+	struct ab_pattern patterns[PATTERNS_MAX];
+	unsigned pattern_count;
+	const struct ab_reader *reader; /* NULL: none */
+	const char *primary;
+	double margin, confidence; /* 0.02, 0.95 */
+	uint64_t seed;
+	const char **environment[ARMS]; /* NAME=VALUE, NULL-terminated; NULL: none */
+	const char *profile;            /* of B */
+	const char *socket_path;
+	const char *html_path, *save_path;
+	struct program program, server_program;
+};
+
+/* What the helper says about the connections of one run. */
+struct ab_proof {
+	bool known;
+	uint64_t sessions, connections, redirected_bytes, redirected_msgs, passed_bytes, passed_msgs;
+	json_t *reasons; /* {reason: count}, why connections did not join; may be NULL */
+};
+
+struct ab_run {
+	enum ab_arm arm;
+	int round; /* -1: warm-up */
+	bool good;
+	char why[REASON_BYTES]; /* it is not */
+	double start_s;         /* since the trial began */
+	struct ab_proof proof;
+	struct ab_values values;
+};
+
+struct ab_trial {
+	const struct ab_options *options;
+	int64_t start_ns;
+	double elapsed_s;
+	struct ab_metrics metrics;
+	struct ab_run **runs;
+	size_t run_count, run_room;
+	unsigned rounds_done, rounds_bad;
+	int ended_by;                   /* signal, 0: none */
+	char failure[REASON_BYTES * 4]; /* the trial could not go on */
+	char invalid[REASON_BYTES * 4]; /* a run lacks its proof */
+};
+
+/* ---- ab_options.c: CLI_OK; CLI_USAGE or another status after a message; --help exits ---- */
+int ab_options_parse(struct ab_options *options, int argc, const char **argv);
+bool ab_cpus_parse(const char *text, cpu_set_t *cpus); /* "0,2-3" */
+
+/* ---- ab_split.c ---- */
+/* The words of a command line as a shell would see them, with quotes and backslashes, without expansions. NULL-terminated, kept for
+ * good; NULL: a quote is not closed, or no memory. */
+const char *const *ab_split(const char *text);
+
+/* ---- ab_arm.c ---- */
+struct ab_arm_context {
+	const struct ab_options *options;
+	const struct program *program;
+	enum ab_arm arm;
+	uint64_t group;
+};
+/* Runs in the child (ab_spawn.prepare): the environment of its arm. */
+bool ab_arm_prepare(const void *context);
+/* "plain TCP under the shim": for reports. */
+const char *ab_arm_text(const struct ab_options *options, enum ab_arm arm);
+
+/* ---- ab_server.c: 0, or -1 with why ---- */
+int ab_server_start(struct ab_process *server, const struct ab_options *options, const struct ab_arm_context *context,
+		    char why[REASON_BYTES * 2]);
+
+/* ---- ab_proof.c ---- */
+/* 0, or -errno after nothing was said. `proof` of end: what came since begin. */
+int ab_proof_begin(const struct ab_options *options, uint64_t group);
+int ab_proof_end(const struct ab_options *options, uint64_t group, struct ab_proof *proof);
+/* Whether the run was treated as its arm says. False with why. */
+bool ab_proof_holds(const struct ab_options *options, const struct ab_run *run, char why[REASON_BYTES * 2]);
+
+/* ---- ab_run.c ---- */
+/* One run. The caller frees it with ab_run_free(). NULL: the trial cannot go on, trial->failure says why (or a signal came). */
+struct ab_run *ab_run_make(struct ab_trial *trial, enum ab_arm arm, int round);
+void ab_run_free(struct ab_run *run);
+
+/* ---- ab_trial.c ---- */
+void ab_trial_run(struct ab_trial *trial);
+void ab_trial_free(struct ab_trial *trial);
+enum ab_arm ab_trial_arm(unsigned round, unsigned place);
+
+/* ---- ab_progress.c: stderr ---- */
+void ab_progress_begin(const struct ab_trial *trial);
+void ab_progress_run(const struct ab_trial *trial, const struct ab_run *run);
+void ab_progress_end(const struct ab_trial *trial);
+
+#endif

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Sentences and numbers that the reports have in common. */
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "ab_report.h"
+#include "table.h"
+
+__attribute__((format(printf, 3, 4))) static void add(char *buffer, size_t bytes, const char *format, ...)
+{
+	size_t used = strlen(buffer);
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(buffer + used, bytes - used, format, arguments);
+	va_end(arguments);
+}
+
+/* Three digits that mean something. */
+static void add_number(char *buffer, size_t bytes, double value)
+{
+	char count[TABLE_NUMBER_BYTES];
+	double size = fabs(value);
+
+	if (size >= 1000 && size < 1e18)
+		add(buffer, bytes, "%s%s", value < 0 ? "-" : "", table_format_count(count, (uint64_t)(size + 0.5)));
+	else
+		add(buffer, bytes,
+		    size >= 100 || size == 0 ? "%.0f"
+		    : size >= 10             ? "%.1f"
+		    : size >= 0.1            ? "%.2f"
+					     : "%.3g",
+		    value);
+}
+
+const char *ab_words_value(char buffer[AB_VALUE_BYTES], double value, const char *unit)
+{
+	static const struct {
+		const char *unit, *shown;
+		double least, factor;
+	} scales[] = {
+		{ "us", "s", 1e6, 1e-6 },
+		{ "us", "ms", 1e3, 1e-3 },
+		{ "us", "us", 0, 1 },
+		{ "s", "s", 1, 1 },
+		{ "s", "ms", 1e-3, 1e3 },
+		{ "s", "us", 0, 1e6 },
+		{ "bit/s", "Gbit/s", 1e9, 1e-9 },
+		{ "bit/s", "Mbit/s", 0, 1e-6 },
+		{ "B/s", "MB/s", 0, 1e-6 },
+		{ "1/s", "/s", 0, 1 },
+	};
+
+	buffer[0] = '\0';
+	if (!isfinite(value)) {
+		add(buffer, AB_VALUE_BYTES, "-");
+		return buffer;
+	}
+	for (size_t i = 0; i < sizeof(scales) / sizeof(scales[0]); i++) {
+		if (strcmp(unit, scales[i].unit) != 0 || fabs(value) < scales[i].least)
+			continue;
+		add_number(buffer, AB_VALUE_BYTES, value * scales[i].factor);
+		add(buffer, AB_VALUE_BYTES, "%s%s", *scales[i].shown == '/' ? "" : " ", scales[i].shown);
+		return buffer;
+	}
+	add_number(buffer, AB_VALUE_BYTES, value);
+	add(buffer, AB_VALUE_BYTES, "%s%.16s", *unit ? " " : "", unit);
+	return buffer;
+}
+
+const char *ab_words_p(char buffer[AB_VALUE_BYTES], double p)
+{
+	snprintf(buffer, AB_VALUE_BYTES, p < 0.0005 ? "<0.001" : "%.3f", p);
+	return buffer;
+}
+
+static void add_primary(char *buffer, const struct ab_trial *trial, const struct ab_result *result)
+{
+	const struct statistics_interval *ratio = &result->ratio;
+	const struct ab_metric *metric = &trial->metrics.list[result->metric];
+	char p[AB_VALUE_BYTES];
+
+	if (!isfinite(ratio->value)) {
+		add(buffer, AB_WORDS_BYTES, "%s has no ratio", metric->name);
+		return;
+	}
+	add(buffer, AB_WORDS_BYTES, "%s, B/A %.3f (", metric->name, ratio->value);
+	if (ratio->is_interval)
+		add(buffer, AB_WORDS_BYTES, "%.3f .. %.3f at %g %%, rank test p %s%s)", ratio->low, ratio->high,
+		    trial->options->confidence * 100, result->p < 0.0005 ? "" : "= ", ab_words_p(p, result->p));
+	else
+		add(buffer, AB_WORDS_BYTES, "%u round%s: too few for an interval)", result->blocks,
+		    result->blocks == 1 ? "" : "s");
+}
+
+const char *ab_words_verdict(char buffer[AB_WORDS_BYTES], const struct ab_trial *trial,
+			     const struct ab_analysis *analysis)
+{
+	const struct ab_result *result;
+
+	buffer[0] = '\0';
+	if (trial->invalid[0] || trial->failure[0]) {
+		add(buffer, AB_WORDS_BYTES, trial->invalid[0] ? "the trial is invalid: %s" : "the trial failed: %s",
+		    trial->invalid[0] ? trial->invalid : trial->failure);
+		return buffer;
+	}
+	if (analysis->primary == AB_METRICS_MAX) {
+		add(buffer, AB_WORDS_BYTES, "%s", statistics_verdict_text(VERDICT_NOT_ENOUGH_DATA));
+		if (trial->options->primary)
+			add(buffer, AB_WORDS_BYTES, ": there is no metric \"%.64s\"", trial->options->primary);
+		return buffer;
+	}
+	result = &analysis->results[analysis->primary];
+	switch (result->verdict) {
+	case VERDICT_FASTER:
+	case VERDICT_SLOWER:
+		add(buffer, AB_WORDS_BYTES, "B is %s: ", statistics_verdict_text(result->verdict));
+		break;
+	case VERDICT_NO_DIFFERENCE:
+		add(buffer, AB_WORDS_BYTES,
+		    "no difference worth having (within %g %%): ", trial->options->margin * 100);
+		break;
+	default:
+		add(buffer, AB_WORDS_BYTES, "%s: ", statistics_verdict_text(result->verdict));
+	}
+	add_primary(buffer, trial, result);
+	return buffer;
+}
+
+const char *ab_words_missing(char buffer[AB_WORDS_BYTES], const struct ab_result *result)
+{
+	buffer[0] = '\0';
+	if (result->verdict != VERDICT_NOT_ENOUGH_DATA)
+		return buffer;
+	if (result->is_coarse)
+		add(buffer, AB_WORDS_BYTES,
+		    "its values come in steps of %.1f %%, which is coarser than the margin: more rounds do not help",
+		    result->resolution * 100);
+	else if (!result->missing || result->missing >= STATISTICS_BLOCKS_MAX)
+		add(buffer, AB_WORDS_BYTES, "how many more rounds would decide cannot be told");
+	else if (result->blocks < STATISTICS_BLOCKS_MIN)
+		add(buffer, AB_WORDS_BYTES, "at least %u more rounds", result->missing);
+	else
+		add(buffer, AB_WORDS_BYTES, "about %u more round%s would decide", result->missing,
+		    result->missing == 1 ? "" : "s");
+	return buffer;
+}
+
+const char *ab_words_proof(char buffer[AB_WORDS_BYTES], const struct ab_trial *trial,
+			   const struct ab_analysis *analysis, enum ab_arm arm)
+{
+	char bytes[TABLE_NUMBER_BYTES], least[TABLE_NUMBER_BYTES], messages[TABLE_NUMBER_BYTES],
+		passed[TABLE_NUMBER_BYTES];
+
+	buffer[0] = '\0';
+	(void)trial;
+	if (!analysis->proof[arm].known)
+		add(buffer, AB_WORDS_BYTES, "no proof: no helper was asked");
+	else if (!analysis->proof[arm].redirected_bytes)
+		add(buffer, AB_WORDS_BYTES, "0 bytes redirected in %" PRIu64 " runs", analysis->proof[arm].runs);
+	else
+		add(buffer, AB_WORDS_BYTES,
+		    "%s redirected in %" PRIu64
+		    " runs (at least %s in each), %s messages; %s messages of joined connections passed",
+		    table_format_bytes(bytes, analysis->proof[arm].redirected_bytes), analysis->proof[arm].runs,
+		    table_format_bytes(least, analysis->proof[arm].least_bytes),
+		    table_format_count(messages, analysis->proof[arm].redirected_msgs),
+		    table_format_count(passed, analysis->proof[arm].passed_msgs));
+	return buffer;
+}
+
+static bool is_plain(const char *word)
+{
+	return *word &&
+	       strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./,:@%") == strlen(word);
+}
+
+const char *ab_words_command(char buffer[AB_WORDS_BYTES], const char *const *argv)
+{
+	buffer[0] = '\0';
+	for (; *argv; argv++) {
+		if (buffer[0])
+			add(buffer, AB_WORDS_BYTES, " ");
+		if (is_plain(*argv)) {
+			add(buffer, AB_WORDS_BYTES, "%s", *argv);
+			continue;
+		}
+		add(buffer, AB_WORDS_BYTES, "'");
+		for (const char *c = *argv; *c; c++)
+			add(buffer, AB_WORDS_BYTES, *c == '\'' ? "'\\''" : (unsigned char)*c < ' ' ? "?" : "%c", *c);
+		add(buffer, AB_WORDS_BYTES, "'");
+	}
+	return buffer;
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Pairs that do not pay go back to plain TCP: at the wish of an end, or because the counters say so.
+ *
+ * A message that passes through a joined socket costs more than one on plain TCP (fact 16), so a pair that mostly passes is
+ * better out: a sender that does not wait and keeps spilling, a reader with a small SO_RCVBUF. The sweep compares what each
+ * armed pair redirected and passed since its last look. It also tries again what could not leave before (the reader did not
+ * read), so that nothing stays pinned longer than it must.
+ *
+ * An owner learns of it by CELL_TAKEN_OUT, keeps away for a while and offers anew (preload/admission.h).
+ */
+#include <errno.h>
+
+#include "pairing_internal.h"
+
+/* Passed in one round of the sweep, at least: what passes seldom costs little. */
+#define PASSED_MIN 256u
+
+static uint64_t sum(const struct sm_slot *slot, uint64_t of_one(const struct sm_direction *direction))
+{
+	return of_one(&slot->direction[0]) + of_one(&slot->direction[1]);
+}
+
+static uint64_t redirected(const struct sm_direction *direction)
+{
+	return __atomic_load_n(&direction->redirected_msgs, __ATOMIC_RELAXED);
+}
+
+static uint64_t passed(const struct sm_direction *direction)
+{
+	return __atomic_load_n(&direction->passed_msgs, __ATOMIC_RELAXED);
+}
+
+void withdraw_consider(struct helper *helper, struct slot *slot)
+{
+	static const bool keep[SM_SIDES] = { true, true }, forget[SM_SIDES] = { false, false };
+	uint64_t redirected_now, passed_now, redirected_grown, passed_grown;
+
+	if (slot->shared->state != SM_SLOT_ARMED || !slot->end[0] || !slot->end[1])
+		return;
+	if (slot->shared->pins) {
+		leave_unwaited(helper, slot, slot->shared->pin_reason, REASON_LEFT, keep);
+		return;
+	}
+	redirected_now = sum(slot->shared, redirected);
+	passed_now = sum(slot->shared, passed);
+	redirected_grown = redirected_now - slot->redirected_seen;
+	passed_grown = passed_now - slot->passed_seen;
+	slot->redirected_seen = redirected_now;
+	slot->passed_seen = passed_now;
+	if (passed_grown < PASSED_MIN || passed_grown <= redirected_grown || helper->switches->off)
+		return;
+	helper->refusals[REASON_SPILLS]++;
+	leave_unwaited(helper, slot, REASON_SPILLS, REASON_SPILLS, forget);
+}
+
+/* No fd is needed: the session itself joined that end, and whoever speaks on it can hurt only its own connections. */
+int pairing_handle_withdraw(struct request *request)
+{
+	const struct wire_pin *message = &request->message.pin;
+	const struct registry_owner owner = { .session_id = request->session->id, .cell = message->header.cell };
+	struct registry_end *end = registry_find_owner(request->helper->registry, owner);
+	struct slot *slot;
+	bool keep_offer[SM_SIDES];
+
+	if (message->reason >= REASON_COUNT) {
+		request->helper->refusals[REASON_BAD_REQUEST]++;
+		return -EPROTO;
+	}
+	if (!end || end->state != END_JOINED || end->generation != message->header.generation ||
+	    end->cookie != message->cookie)
+		return 0; /* it is out already */
+	slot = slot_at(request->helper->slots, end->slot);
+	if (slot->shared->state != SM_SLOT_ARMED)
+		return 0;
+	keep_offer[end->side] = false;
+	keep_offer[!end->side] = true;
+	leave_unwaited(request->helper, slot, message->reason, REASON_LEFT, keep_offer);
+	return 0;
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Admission: see admission.h. */
+#include "admission.h"
+
+#include <stdatomic.h>
+#include <time.h>
+
+#include "clock.h"
+
+#define DESTINATIONS 256u
+#define TURNS_MAX 2000000000u
+
+/* Direct-mapped: of two destinations with one place the later takes it, and the other begins anew. */
+static _Atomic uint64_t destinations[DESTINATIONS];
+
+uint32_t admission_now_ms(void)
+{
+	struct timespec now;
+
+	clock_read(CLOCK_MONOTONIC_COARSE, &now); /* no system call */
+	return (uint32_t)((uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000);
+}
+
+uint32_t admission_turns(uint32_t base, uint32_t doublings)
+{
+	if (doublings > 16)
+		doublings = 16;
+	uint64_t turns = (uint64_t)(base ? base : 1) << doublings;
+	return doublings == 0 ? base : turns > TURNS_MAX ? TURNS_MAX : (uint32_t)turns;
+}
+
+void admission_armed(struct admission *admission, uint32_t turns, uint32_t now_ms)
+{
+	admission->changed_ms = now_ms;
+	admission->wants_out = 0;
+	admission->spills = admission->pauses = 0;
+	if (admission->was_armed)
+		return;
+	admission->was_armed = true;
+	admission->armed_at_turn = turns;
+}
+
+void admission_left(struct admission *admission, bool spilled, uint32_t now_ms)
+{
+	bool was_long = now_ms - admission->changed_ms >= ADMISSION_LONG_STAY_MS;
+
+	if (spilled)
+		admission->setbacks += ADMISSION_SETBACKS_SPILLS;
+	else if (!was_long)
+		admission->setbacks++;
+	else if (admission->setbacks > 0)
+		admission->setbacks--;
+	if (admission->setbacks > ADMISSION_SETBACKS_MAX)
+		admission->setbacks = ADMISSION_SETBACKS_MAX;
+	admission->changed_ms = now_ms;
+	admission->wants_out = 0;
+	admission->sends = admission->worth_while = 0;
+}
+
+bool admission_may_return(const struct admission *admission, uint32_t now_ms)
+{
+	return now_ms - admission->changed_ms >= ADMISSION_PAUSE_MS << admission->setbacks;
+}
+
+/* ---- destinations ---- */
+
+uint64_t destination_word(uint32_t destination, uint32_t level, uint32_t held_back)
+{
+	return (uint64_t)destination << 32 | level << 16 | (held_back & 0xffff);
+}
+
+uint32_t destination_level(uint64_t word, uint32_t destination)
+{
+	return word >> 32 == destination ? (uint32_t)(word >> 16) & 0xffff : 0;
+}
+
+uint64_t destination_judged(uint64_t word, uint32_t destination, bool paid)
+{
+	uint32_t level = destination_level(word, destination);
+	uint32_t held_back = level ? (uint32_t)word & 0xffff : 0;
+
+	if (paid)
+		level -= level > 0;
+	else
+		level += level < ADMISSION_LEVEL_MAX;
+	return destination_word(destination, level, held_back);
+}
+
+uint64_t destination_arrived(uint64_t word, uint32_t destination, bool *passes)
+{
+	uint32_t level = destination_level(word, destination);
+	uint32_t held_back = level ? ((uint32_t)word & 0xffff) + 1 : 0;
+
+	*passes = level == 0 || held_back >= 1u << level;
+	if (level == 0)
+		return word; /* nothing to remember; another's word stays */
+	return destination_word(destination, level, *passes ? 0 : held_back);
+}
+
+uint32_t destination_of(const struct endpoints *ends, bool accepted)
+{
+	const struct wire_endpoint *name = accepted ? &ends->local : &ends->remote;
+	uint32_t hash = 2166136261u ^ accepted; /* FNV-1a */
+
+	for (unsigned i = 0; !accepted && i < sizeof(name->address); i++)
+		hash = (hash ^ name->address[i]) * 16777619u;
+	hash = (hash ^ (name->port_n & 0xff)) * 16777619u;
+	hash = (hash ^ (name->port_n >> 8)) * 16777619u;
+	return hash ? hash : 1;
+}
+
+static _Atomic uint64_t *place(uint32_t destination)
+{
+	return &destinations[(destination ^ destination >> 16) % DESTINATIONS];
+}
+
+bool admission_ask(struct admission *admission, uint32_t base, uint32_t turns, uint32_t *retry_at_turn)
+{
+	uint32_t destination = admission->destination;
+	_Atomic uint64_t *entry = place(destination);
+	uint64_t word = atomic_load(entry), next;
+	uint32_t wanted = admission_turns(base, destination_level(word, destination));
+	bool passes = true;
+
+	if (turns >= wanted)
+		return true;
+	if (!(admission->learnt & LEARNT_HELD_BACK)) {
+		admission->learnt |= LEARNT_HELD_BACK;
+		do {
+			next = destination_arrived(word, destination, &passes);
+		} while (next != word && !atomic_compare_exchange_weak(entry, &word, next));
+		if (passes)
+			return true;
+	}
+	*retry_at_turn = wanted;
+	return false;
+}
+
+static void judge(uint32_t destination, bool paid)
+{
+	_Atomic uint64_t *entry = place(destination);
+	uint64_t word = atomic_load(entry);
+
+	if (paid && destination_level(word, destination) == 0)
+		return; /* the usual case: nothing to learn, no line to take from others */
+	while (!atomic_compare_exchange_weak(entry, &word, destination_judged(word, destination, paid)))
+		;
+}
+
+void admission_judge_unmatched(struct admission *admission)
+{
+	if (admission->destination == 0 || (admission->learnt & LEARNT_UNMATCHED))
+		return;
+	admission->learnt |= LEARNT_UNMATCHED;
+	judge(admission->destination, false);
+}
+
+void admission_judge_end(struct admission *admission, uint32_t turns)
+{
+	if (admission->destination == 0 || (admission->learnt & LEARNT_END))
+		return;
+	admission->learnt |= LEARNT_END;
+	if (admission->was_armed)
+		judge(admission->destination, turns - admission->armed_at_turn >= ADMISSION_PAID_TURNS);
+	else
+		admission_judge_unmatched(admission);
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Admission: whether a connection's traffic pays to be joined, when it stops paying, and when it may come back.
+ *
+ * What pays is a turn (a send after a receive: latency is halved) and a large write. What does not is a stream of small
+ * writes in one direction: each costs more on the way through the sockhash than on plain TCP. So the sends of an end are looked
+ * at in windows: a window in which fewer than one send in ADMISSION_SENDS_PER_TURN was worth while is a stream. A watched
+ * end begins to count its turns anew then, an armed one leaves. The break-even, measured: a turn saves what eight to ten small
+ * sends lose.
+ *
+ * A sender that does not wait and often finds no room has filled TCP's buffers behind the bound of what may be redirected: it
+ * spills, and passes (fact 16). It leaves, too.
+ *
+ * Hysteresis: after a short stay the next one must be earned by twice as many turns, and not before twice the time; a long
+ * stay halves both again.
+ *
+ * Per destination the process learns whether joining ever pays there. A destination (the peer's address and port for an end
+ * that connected, the own port for one that was accepted) has a level: each connection that offered and then was not
+ * matched, or closed before the join was paid for, raises it, each that paid lowers it. At level L a connection offers after
+ * 2^L times as many turns, but one in 2^L after the usual number: so a peer that comes under smaccel later is found.
+ *
+ * The functions on words and windows are pure; the table is a few words that threads and forked children change by
+ * compare-and-swap. All of it is about speed only: whatever is wrong in it, a wrong peer included, costs nothing else.
+ */
+#ifndef SMACCEL_ADMISSION_H
+#define SMACCEL_ADMISSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "endpoint.h"
+
+#define ADMISSION_WINDOW_SENDS 256u
+#define ADMISSION_SENDS_PER_TURN 16u
+/* A single read or write of this size counts like a turn: bulk pays too. */
+#define ADMISSION_LARGE_BYTES 16384u
+/* Turns after arming that pay for the join. */
+#define ADMISSION_PAID_TURNS 32u
+
+#define ADMISSION_SETBACKS_MAX 12u
+#define ADMISSION_SETBACKS_SPILLS 4u /* for a stay in which the joined socket mostly passed */
+#define ADMISSION_SPILLS_MAX 16u     /* sends that found no room during one stay */
+#define ADMISSION_PAUSE_MS 10u       /* after the first leave, doubled with each setback */
+#define ADMISSION_LONG_STAY_MS 200u  /* a stay of this length takes a setback back */
+#define ADMISSION_LEVEL_MAX 6u
+
+enum admission_learnt {
+	LEARNT_HELD_BACK = 1 << 0, /* it came with the usual number of turns, and did not offer */
+	LEARNT_UNMATCHED = 1 << 1, /* its peer had not offered for many turns */
+	LEARNT_END = 1 << 2,       /* whether it paid */
+};
+
+/* The part of a connection. Written by whoever is in a call on it, without a lock: a lost count is only a count. */
+struct admission {
+	uint32_t destination;   /* 0: not asked for yet */
+	uint32_t changed_ms;    /* when it was armed, or left */
+	uint32_t armed_at_turn; /* the first time */
+	uint16_t sends;         /* of the present window */
+	uint16_t worth_while;   /* of these: after a receive, or large */
+	uint8_t setbacks;
+	uint8_t wants_out; /* enum sm_reason: to be withdrawn at the next call, because of that; or 0 */
+	uint8_t spills;    /* sends that found no room since it was armed */
+	uint8_t pauses;    /* taken while it was leaving */
+	bool was_armed;    /* once, at least */
+	uint8_t learnt;    /* enum admission_learnt: what it told its destination's word already */
+	bool is_unsettled; /* its accounts are still those of a stay that is over (withdraw.c) */
+};
+
+/* One send. True at the end of a window that was a stream of small writes. */
+static inline bool admission_send(struct admission *admission, bool is_worth_while)
+{
+	admission->worth_while += is_worth_while;
+	if (__builtin_expect(++admission->sends < ADMISSION_WINDOW_SENDS, 1))
+		return false;
+	bool is_stream = admission->worth_while < ADMISSION_WINDOW_SENDS / ADMISSION_SENDS_PER_TURN;
+	admission->sends = admission->worth_while = 0;
+	return is_stream;
+}
+
+/* How many turns it takes, of `base` that the settings say, after that many setbacks or at that level. */
+uint32_t admission_turns(uint32_t base, uint32_t doublings);
+
+/* It was armed, or it left, at now_ms. */
+void admission_armed(struct admission *admission, uint32_t turns, uint32_t now_ms);
+void admission_left(struct admission *admission, bool spilled, uint32_t now_ms);
+/* Whether it has been away long enough. */
+bool admission_may_return(const struct admission *admission, uint32_t now_ms);
+
+/* ---- destinations ---- */
+
+/* A word of the table: who it is about, its level, and how many connections were held back since the last that was not. */
+uint64_t destination_word(uint32_t destination, uint32_t level, uint32_t held_back);
+uint32_t destination_level(uint64_t word, uint32_t destination); /* 0 for another's word */
+uint64_t destination_judged(uint64_t word, uint32_t destination, bool paid);
+/* A further connection comes with the usual number of turns. *passes: it may offer now. */
+uint64_t destination_arrived(uint64_t word, uint32_t destination, bool *passes);
+
+uint32_t destination_of(const struct endpoints *ends, bool accepted); /* never 0 */
+
+/* May a connection with `turns` turns offer? If not, *retry_at_turn is when to ask again. */
+bool admission_ask(struct admission *admission, uint32_t base, uint32_t turns, uint32_t *retry_at_turn);
+/* What became of its offer: not matched for long (it may be yet), or left or closed after so many turns. */
+void admission_judge_unmatched(struct admission *admission);
+void admission_judge_end(struct admission *admission, uint32_t turns);
+
+uint32_t admission_now_ms(void);
+
+#endif

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* recvmmsg and sendmmsg, done message by message as the kernel does. */
+#include "intercept.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/syscall.h>
+
+#include "clock.h"
+#include "intercept_message.h"
+#include "libc.h"
+#include "raw_syscall.h"
+#include "readable.h"
+
+/* An error that waits on the socket is the next call's: the kernel's recvmmsg puts it back, which a wrapper cannot. (One
+ * that arrives while a later message of this call is waited for is lost: the next call then finds the end of the stream.) */
+static bool has_error(int fd)
+{
+	struct pollfd poller = { .fd = fd };
+	struct timespec now = { 0 };
+	int saved = errno;
+	bool result = raw_syscall(SYS_ppoll, &poller, 1, &now, NULL, 0) > 0 && (poller.revents & POLLERR);
+
+	errno = saved;
+	return result;
+}
+
+/* recvmmsg begins with the error that waits, before any byte. True: taken, it is in errno. */
+static bool take_error(int fd)
+{
+	int error = 0;
+	socklen_t length = sizeof(error);
+
+	if (!has_error(fd) || real_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0 || error == 0)
+		return false;
+	errno = error;
+	return true;
+}
+
+/* What is left of `timeout` since `start`; true if nothing is. */
+static bool time_is_up(struct timespec *left, const struct timespec *timeout, const struct timespec *start)
+{
+	struct timespec now;
+
+	clock_read(CLOCK_MONOTONIC, &now);
+	int64_t nanoseconds = (timeout->tv_sec - (now.tv_sec - start->tv_sec)) * INT64_C(1000000000) +
+			      timeout->tv_nsec - (now.tv_nsec - start->tv_nsec);
+	if (nanoseconds < 0)
+		nanoseconds = 0;
+	left->tv_sec = nanoseconds / 1000000000;
+	left->tv_nsec = nanoseconds % 1000000000;
+	return nanoseconds == 0;
+}
+
+/* As the kernel's do_recvmmsg: MSG_WAITFORONE turns into MSG_DONTWAIT after the first message, the time is looked at
+ * only between messages, an error after the first message ends the call with what there is. `left` is NULL, or the time
+ * there is, and what is left of it afterwards. */
+static int receive_messages(struct conn *conn, int fd, struct mmsghdr *messages, unsigned int count, int flags,
+			    struct timespec *left)
+{
+	struct timespec start, whole = left ? *left : (struct timespec){ 0 };
+	int saved = errno;
+	unsigned int done = 0;
+
+	clock_read(CLOCK_MONOTONIC, &start);
+	for (count = count > IOV_MAX ? IOV_MAX : count; done < count; done++) {
+		struct msghdr *message = &messages[done].msg_hdr;
+
+		if (done > 0 && (has_error(fd) || !readable_bytes(&messages[done], sizeof(messages[done]))))
+			break;
+		ssize_t result = intercept_receive_message(conn, fd, message, flags & ~MSG_WAITFORONE);
+		if (result < 0 && done == 0)
+			return -1;
+		if (result < 0)
+			break;
+		messages[done].msg_len = (unsigned int)result;
+		if (flags & MSG_WAITFORONE)
+			flags |= MSG_DONTWAIT;
+		if ((left && time_is_up(left, &whole, &start)) || (message->msg_flags & MSG_OOB)) {
+			done++;
+			break;
+		}
+	}
+	errno = saved;
+	return (int)done;
+}
+
+static bool time_is_usable(const struct timespec *timeout)
+{
+	return readable_bytes(timeout, sizeof(*timeout)) && timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 &&
+	       timeout->tv_nsec <= 999999999;
+}
+
+/* The kernel writes there first, and so says whether one can. */
+static int tell_time_left(struct timespec *timeout, const struct timespec *left)
+{
+	if (raw_syscall(SYS_clock_gettime, CLOCK_MONOTONIC, timeout) != 0)
+		return -1; /* EFAULT */
+	*timeout = *left;
+	return 0;
+}
+
+static int receive_unseen(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
+{
+	int result = REAL(recvmmsg)(fd, messages, count, flags, timeout);
+
+	for (int i = 0; conn_table && i < result; i++)
+		intercept_rights_received(&messages[i].msg_hdr);
+	return result;
+}
+
+int wrap_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
+{
+	struct conn *conn = conn_get(fd);
+	struct timespec left;
+
+	libc_clear_paddings(messages, count);
+	if (!conn)
+		return receive_unseen(fd, messages, count, flags, timeout);
+	if ((timeout && !time_is_usable(timeout)) || !readable_bytes(messages, sizeof(*messages)) || count == 0 ||
+	    (flags & MSG_ERRQUEUE))
+		return REAL(recvmmsg)(fd, messages, count, flags, timeout);
+	if (take_error(fd))
+		return -1;
+	if (!timeout)
+		return receive_messages(conn, fd, messages, count, flags, NULL);
+	left = *timeout;
+	int done = receive_messages(conn, fd, messages, count, flags, &left);
+	return done > 0 && tell_time_left(timeout, &left) != 0 ? -1 : done;
+}
+
+/* The kernel fills in msg_len, and so says whether it can. A bad header: its answer too. */
+static ssize_t perform_sendmmsg(const struct send_call *call)
+{
+	struct mmsghdr *one = (struct mmsghdr *)call->message; /* msg_hdr is first */
+	int result = real_sendmmsg(call->fd, one, 1, call->flags);
+
+	return result == 1 ? (ssize_t)one->msg_len : result;
+}
+
+_Static_assert(offsetof(struct mmsghdr, msg_hdr) == 0, "a message's header is the message");
+
+/* As the kernel's __sys_sendmmsg: ends after a message that did not fit whole; an error counts only if nothing was sent. */
+static int send_messages(struct conn *conn, int fd, struct mmsghdr *messages, unsigned int count, int flags)
+{
+	int saved = errno;
+	unsigned int done = 0;
+
+	count = count > IOV_MAX ? IOV_MAX : count;
+	while (done < count) {
+		const struct msghdr *message = &messages[done].msg_hdr;
+		ssize_t result = intercept_send_message(conn, fd, message, flags, perform_sendmmsg);
+		size_t whole;
+
+		if (result < 0 && done == 0)
+			return -1;
+		if (result < 0)
+			break;
+		done++;
+		if (!readable_message(message, &whole) || (size_t)result < whole)
+			break;
+	}
+	errno = saved;
+	return (int)done;
+}
+
+int wrap_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)
+{
+	struct conn *conn = conn_get(fd);
+
+	libc_clear_paddings(messages, count);
+	if (conn && count > 0)
+		return send_messages(conn, fd, messages, count, flags);
+	for (unsigned int i = 0; conn_table && i < count && i < IOV_MAX; i++) {
+		if (!readable_bytes(&messages[i], sizeof(messages[i])))
+			break;
+		if (messages[i].msg_hdr.msg_controllen > 0)
+			intercept_rights_given(&messages[i].msg_hdr);
+	}
+	return REAL(sendmmsg)(fd, messages, count, flags);
+}

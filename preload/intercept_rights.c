@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Connections whose fds travel in messages (SCM_RIGHTS).
+ *
+ * What is given away leaves the sockhash, or is pinned. What is received may be such a pinned end, with redirected bytes
+ * unread: facts 2, 4 and 5 hold for it, so it is tracked as one that is joined and never more (its bytes before were seen by
+ * others). An end that is certainly not in a sockhash is not tracked; one of which that shows later is let go then.
+ */
+#include "intercept.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <string.h>
+
+#include "endpoint.h"
+#include "fork.h"
+#include "intercept_message.h"
+#include "lifecycle.h"
+#include "queue.h"
+#include "readable.h"
+
+#define RIGHTS_MAX 253               /* fds in one message; the kernel's SCM_MAX_FD */
+#define CONTROL_BYTES_MAX (1u << 20) /* the kernel refuses more */
+
+static void give_away(int fd)
+{
+	struct conn *conn = conn_get(fd);
+
+	if (conn)
+		lifecycle_give_away(conn, fd, REASON_PASSED_FD);
+}
+
+static bool is_tcp_stream(int fd)
+{
+	int protocol = 0, type = 0;
+	socklen_t length = sizeof(protocol);
+
+	return real_getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) == 0 && protocol == IPPROTO_TCP &&
+	       real_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_STREAM;
+}
+
+/* An error that waits on the socket must stay there: then nothing is asked, and nothing is assumed. */
+static bool has_error(int fd)
+{
+	struct pollfd poller = { .fd = fd };
+
+	return real_poll(&poller, 1, 0) > 0 && (poller.revents & (POLLERR | POLLNVAL));
+}
+
+static void adopt(int fd)
+{
+	intercept_new_fd(fd);
+	if (!is_tcp_stream(fd) || has_error(fd) || !queue_may_be_joined(fd))
+		return;
+	fork_notice();
+	struct conn *conn = conn_open(fd, false);
+	if (!conn)
+		return;
+	conn->cookie = endpoint_cookie(fd);
+	atomic_store(&conn->given_away, 1);
+	atomic_store(&conn->adopted, 1);
+	atomic_store(&conn->touched, 1);
+	conn_state_set(conn, CONN_PINNED, REASON_PASSED_FD);
+}
+
+/* The message can be read. */
+static void each_fd(const struct msghdr *message, void (*function)(int fd))
+{
+	struct msghdr *header = (struct msghdr *)message; /* CMSG_NXTHDR wants no const; it reads only */
+
+	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(header); cmsg; cmsg = CMSG_NXTHDR(header, cmsg)) {
+		size_t room = (size_t)((char *)message->msg_control + message->msg_controllen - (char *)cmsg);
+		size_t bytes = cmsg->cmsg_len < room ? cmsg->cmsg_len : room;
+
+		if (bytes < CMSG_LEN(0))
+			return;
+		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+			continue;
+		size_t count = (bytes - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < count && i < RIGHTS_MAX; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(fd), sizeof(fd));
+			function(fd);
+		}
+	}
+}
+
+void intercept_rights_given(const struct msghdr *message)
+{
+	/* Nothing was ever tracked: programs without TCP, the hot paths of QUIC among them, pay a load. */
+	if (atomic_load_explicit(&conn_fd_high, memory_order_relaxed) == 0)
+		return;
+	if (readable_bytes(message, sizeof(*message)) && message->msg_controllen >= CMSG_LEN(sizeof(int)) &&
+	    message->msg_controllen <= CONTROL_BYTES_MAX && readable_control(message))
+		each_fd(message, give_away);
+}
+
+void intercept_rights_received(const struct msghdr *message)
+{
+	int saved = errno;
+
+	if (message->msg_controllen >= CMSG_LEN(sizeof(int)) && message->msg_control && !fork_in_vfork_child())
+		each_fd(message, adopt);
+	errno = saved;
+}

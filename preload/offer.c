@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Offers: a connection whose traffic pays tells the helper its name; no fd, no wait.
+ *
+ * An offer is made for many a connection that is never matched, so it is cheap: the addresses, two cookies and the message are
+ * six system calls. What would forbid the join (option_check()) is asked when both ends have offered.
+ */
+#include "../helper/wire/wire.h"
+#include "config.h"
+#include "endpoint.h"
+#include "lifecycle_internal.h"
+
+static void show_endpoints(struct conn *conn, int fd, const struct endpoints *ends)
+{
+	struct memory_cell *cell = atomic_load(&conn->cell);
+
+	if (!cell)
+		return;
+	cell->shown_fd = (uint32_t)fd;
+	cell->shown_family = ends->family;
+	cell->shown_cookie = conn->cookie;
+	cell->shown_local = ends->local;
+	cell->shown_remote = ends->remote;
+}
+
+/* What the process has learnt about whom it is connected to. */
+static bool destination_pays(struct conn *conn, const struct endpoints *ends)
+{
+	struct admission *admission = &conn->admission;
+
+	if (!config.learns || admission->was_armed)
+		return true;
+	if (admission->destination == 0)
+		admission->destination = destination_of(ends, conn->is_accepted);
+	return admission_ask(admission, config.admit_turns, conn->turns, &conn->retry_at_turn);
+}
+
+/* A session, the addresses, and whether they speak for it. True: conn->cell is bound. */
+bool lifecycle_prepare(struct conn *conn, int fd, struct endpoints *ends)
+{
+	struct session_memory *memory;
+
+	switch (channel_session(&memory, config.eager)) {
+	case CHANNEL_READY:
+		break;
+	case CHANNEL_STARTING:
+		conn->retry_at_turn = conn->turns + 1;
+		return false;
+	case CHANNEL_NONE:
+		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
+		atomic_store(&conn->reason, REASON_NO_HELPER);
+		return false;
+	}
+	conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
+	if (endpoint_query(fd, ends) != 0)
+		return false; /* not connected yet: later */
+	if (!destination_pays(conn, ends))
+		return false;
+	conn->cookie = endpoint_cookie(fd);
+	lifecycle_bind_cell(conn, memory);
+	show_endpoints(conn, fd, ends);
+	if (!endpoint_is_local(ends)) {
+		admission_judge_unmatched(&conn->admission);
+		conn_state_set(conn, CONN_REFUSED, REASON_REMOTE);
+		return false;
+	}
+	if (atomic_load(&memory->off)) {
+		conn_state_set(conn, CONN_WATCHING, REASON_DISABLED);
+		return false;
+	}
+	return true;
+}
+
+void lifecycle_offer(struct conn *conn, int fd)
+{
+	struct wire_offer message = { 0 };
+	uint32_t before = conn_state(conn);
+	struct endpoints ends;
+
+	if (!lifecycle_prepare(conn, fd, &ends) || config.never)
+		return;
+	wire_header_init(&message.header, WIRE_OFFER, sizeof(message), conn->index,
+			 conn->generation & CELL_GENERATION_MASK);
+	message.cookie = conn->cookie;
+	message.netns_cookie = endpoint_netns_cookie(fd);
+	message.local = ends.local;
+	message.remote = ends.remote;
+	if (channel_send(&message, sizeof(message), -1) == 0 &&
+	    atomic_compare_exchange_strong(&conn->state, &before, CONN_OFFERED))
+		conn_state_set(conn, CONN_OFFERED, REASON_WAITING_PEER);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What waits in the two receive queues of a joined end, asked of the kernel without taking anything: the redirected bytes
+ * (the psock queue), and behind them TCP's own queue, which they hide. errno is kept.
+ */
+#ifndef SMACCEL_QUEUE_H
+#define SMACCEL_QUEUE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Redirected bytes wait. False also while an error waits on the socket: asking could take it. Two system calls. */
+bool queue_has_redirected(int fd);
+/* The same when it is known that something waits, in one of the queues: one system call. */
+bool queue_begins_redirected(int fd);
+/* How many, `limit` at the most; they are looked at one by one (a few GB/s). */
+int64_t queue_redirected_bytes(int fd, int64_t limit);
+/* How many bytes TCP's queue has, also behind redirected ones. Up to five system calls; mostly one. */
+int64_t queue_tcp_bytes(int fd);
+/* False if the socket is certainly in no sockhash. No error may be waiting on it: it would be taken. */
+bool queue_may_be_joined(int fd);
+
+#endif

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Whether what an application points to can be read: see readable.h.
+ *
+ * rt_sigprocmask(2) with a `how` that does not exist reads the set, says EFAULT if it cannot, and else EINVAL without having
+ * done anything. Headers and vectors are nearly always on the stack: what has been found readable above the current frame, and
+ * near it, stays so as long as that frame lives, so it is remembered by thread.
+ */
+#include "readable.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "raw_syscall.h"
+
+#define PAGE_BYTES 4096u /* the smallest there is: larger pages are asked about more than once */
+#define WORD_BYTES 8u    /* what the kernel reads of a signal set */
+#define STACK_NEAR_BYTES 131072u
+#define PAGES_KNOWN 8u
+
+static __thread uintptr_t known[PAGES_KNOWN] __attribute__((tls_model("initial-exec")));
+
+/* At a multiple of eight, so that the word lies in one page. */
+static bool ask_kernel(uintptr_t address)
+{
+	int saved = errno;
+	bool result =
+		raw_syscall(SYS_rt_sigprocmask, -1, address & ~(uintptr_t)(WORD_BYTES - 1), NULL, WORD_BYTES) == 0 ||
+		errno != EFAULT; /* refused by a filter: nothing is known, as before */
+
+	errno = saved;
+	return result;
+}
+
+static bool page_readable(uintptr_t address, uintptr_t frame)
+{
+	uintptr_t page = address / PAGE_BYTES;
+	uintptr_t *slot = &known[page % PAGES_KNOWN];
+	bool near = page >= frame / PAGE_BYTES && address - frame < STACK_NEAR_BYTES;
+
+	if (page == frame / PAGE_BYTES || (near && *slot == page))
+		return true;
+	if (!ask_kernel(address))
+		return false;
+	if (near)
+		*slot = page;
+	return true;
+}
+
+bool readable_bytes(const void *pointer, size_t bytes)
+{
+	uintptr_t frame = (uintptr_t)__builtin_frame_address(0), at = (uintptr_t)pointer;
+	uintptr_t end = at + bytes;
+
+	if (end < at)
+		return false;
+	for (; at < end; at = (at / PAGE_BYTES + 1) * PAGE_BYTES)
+		if (!page_readable(at, frame))
+			return false;
+	return true;
+}
+
+bool readable_vector(const struct iovec *vector, size_t count, size_t *bytes_out)
+{
+	size_t bytes = 0;
+
+	*bytes_out = 0;
+	if (count > IOV_MAX || !readable_bytes(vector, count * sizeof(*vector)))
+		return false;
+	for (size_t i = 0; i < count; i++) {
+		if (vector[i].iov_len > SSIZE_MAX - bytes)
+			return false;
+		bytes += vector[i].iov_len;
+	}
+	*bytes_out = bytes;
+	return true;
+}
+
+bool readable_message(const struct msghdr *message, size_t *bytes_out)
+{
+	*bytes_out = 0;
+	return readable_bytes(message, sizeof(*message)) &&
+	       readable_vector(message->msg_iov, message->msg_iovlen, bytes_out);
+}
+
+bool readable_control(const struct msghdr *message)
+{
+	return readable_bytes(message, sizeof(*message)) &&
+	       readable_bytes(message->msg_control, message->msg_controllen);
+}

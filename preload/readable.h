@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Whether what an application points to can be read. A wrapper that looks at a header, vector or time before the kernel
+ * does asks here first: where the kernel would say EFAULT, this library must not fault (invariant 7).
+ *
+ * Cost: some 5 ns for a pointer into the caller's stack near the current frame, else the kernel is asked: 45 to 140 ns for
+ * each page. Async-signal-safe; errno is kept.
+ */
+#ifndef SMACCEL_READABLE_H
+#define SMACCEL_READABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+bool readable_bytes(const void *pointer, size_t bytes);
+
+/* The bytes that a vector has or has room for. False for one that the kernel refuses: unreadable, too long, too many. */
+bool readable_vector(const struct iovec *vector, size_t count, size_t *bytes_out);
+/* The same for the vector of a message, and the header itself. */
+bool readable_message(const struct msghdr *message, size_t *bytes_out);
+/* Whether header and control data of a message can be read. */
+bool readable_control(const struct msghdr *message);
+
+#endif

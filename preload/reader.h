@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* One receive at a time on an end in the sockhash (fact 3).
+ *
+ * A thread asleep in tcp_bpf_recvmsg that is woken by a passed byte goes on into plain TCP's receive, and if somebody else has
+ * taken the byte meanwhile it sleeps there, where no redirected byte wakes it. So whoever takes bytes, asleep or not, does
+ * it as the only one: the claim is a word in the connection's cell, which forked processes share: the thread's id, and
+ * READER_AWAITED when others wait for the end of it.
+ *
+ * A claim can be left behind: by a thread that was cancelled or killed in the middle (its id is no thread's any more), or that
+ * left by siglongjmp (its next receive here takes the claim up again).
+ */
+#ifndef SMACCEL_READER_H
+#define SMACCEL_READER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "../helper/wire/memory.h"
+#include "threads.h"
+
+#define READER_AWAITED 0x80000000u
+
+static inline uint32_t reader_self(void)
+{
+	int32_t tid = atomic_load_explicit(&thread_self->tid, memory_order_relaxed);
+
+	return (uint32_t)(tid ? tid : thread_tid()); /* 0: one of those that share a slot */
+}
+
+/* True: the calling thread, which is inside a call on the connection (thread_enter), is the reader now. */
+static inline bool reader_claim(struct memory_cell *cell)
+{
+	uint32_t holder = 0, self = reader_self();
+
+	return atomic_compare_exchange_strong_explicit(&cell->reader, &holder, self, memory_order_acquire,
+						       memory_order_relaxed) ||
+	       (holder & ~READER_AWAITED) == self;
+}
+
+void reader_wake(struct memory_cell *cell);
+static inline void reader_release(struct memory_cell *cell)
+{
+	uint32_t holder = reader_self();
+
+	if (!atomic_compare_exchange_strong_explicit(&cell->reader, &holder, 0, memory_order_release,
+						     memory_order_relaxed) &&
+	    (holder & ~READER_AWAITED) == reader_self())
+		reader_wake(cell);
+}
+
+/* Waits until the reader of this moment, which has been woken and is about to run, is done. False: not in READER_PATIENCE_MS. */
+#define READER_PATIENCE_MS 20
+bool reader_await(struct memory_cell *cell);
+
+#endif

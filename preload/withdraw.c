@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A connection that does not pay any more goes back to plain TCP, for a while: see admission.h for when.
+ *
+ * The end sends WIRE_WITHDRAW, without its fd; the helper pins the pair, so that all passes, and takes both ends out once what
+ * was redirected is read and nobody is inside a call (fact 19a). A sender that streams is nearly always inside one, so it pauses
+ * for a moment, in which the reader catches up, and goes on pinned if that was not enough. Then each owner finds CELL_TAKEN_OUT:
+ *
+ *	LEAVING -> LEFT      this end wanted it: it keeps away, then offers when its traffic pays again
+ *	ARMED   -> LEFT      the helper wanted it, because the pair mostly passed
+ *	ARMED   -> OFFERED   the peer wanted it: the offer stands, and is matched when the peer comes again
+ *	PINNED  -> REFUSED   this end had to leave and could not at the time: never again
+ *
+ * The accounts (invariant 8) are in the ledger until nobody of the process is inside a call that began with it: a thread
+ * asleep in recv adds to them when it wakes. If there is one now, the ledger stays attached, and is given up at the next join, at
+ * which nobody is inside anyhow. What was redirected is taken off then: the kernel's count does not have it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../helper/wire/wire.h"
+#include "clock.h"
+#include "config.h"
+#include "ledger.h"
+#include "lifecycle_internal.h"
+#include "raw_syscall.h"
+#include "real.h"
+#include "threads.h"
+
+/* An event loop has others to serve. */
+#define PAUSE_BLOCKING_US 5000
+#define PAUSE_NONBLOCKING_US 1000
+#define PAUSES_MAX 8u
+#define TURNS_AWAY 8u /* before an end joins again whose peer wanted to leave */
+
+static uint32_t turns_wanted(const struct conn *conn)
+{
+	return admission_turns(config.admit_turns ? config.admit_turns : 1, conn->admission.setbacks);
+}
+
+void lifecycle_stream(struct conn *conn)
+{
+	uint32_t state = conn_state(conn), earliest = conn->turns + turns_wanted(conn);
+
+	if (config.eager)
+		return;
+	if (state == CONN_OFFERED || state == CONN_ARMED || state == CONN_LEAVING)
+		conn->admission.wants_out = REASON_SMALL_WRITES;
+	else if ((state == CONN_WATCHING || state == CONN_LEFT) && conn->retry_at_turn < earliest)
+		conn->retry_at_turn = earliest;
+}
+
+void lifecycle_spilled(struct conn *conn)
+{
+	if (conn_state(conn) == CONN_ARMED && ++conn->admission.spills >= ADMISSION_SPILLS_MAX)
+		conn->admission.wants_out = REASON_SPILLS;
+}
+
+static int64_t now_us(void)
+{
+	struct timespec now;
+
+	clock_read(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* Until it is out, but not for long. */
+static void pause_sending(struct conn *conn, struct memory_cell *cell, int fd)
+{
+	int flags = real_fcntl(fd, F_GETFL);
+	bool blocks = flags >= 0 && !(flags & O_NONBLOCK);
+	int64_t deadline_us = now_us() + (blocks ? PAUSE_BLOCKING_US : PAUSE_NONBLOCKING_US);
+
+	if (conn->admission.pauses >= PAUSES_MAX)
+		return;
+	conn->admission.pauses++;
+	for (;;) {
+		uint32_t status = atomic_load(&cell->status);
+		int64_t left_us = deadline_us - now_us();
+		struct timespec left = { .tv_nsec = left_us * 1000 };
+
+		if ((status & CELL_TAKEN_OUT) || left_us <= 0)
+			return;
+		/* A handler of the application's may have run (EINTR): it must not wait longer for us than it would have. */
+		if (raw_syscall(SYS_futex, &cell->status, FUTEX_WAIT, status, &left, NULL, 0) != 0 && errno == EINTR)
+			return;
+	}
+}
+
+void lifecycle_withdraw(struct conn *conn, int fd)
+{
+	struct memory_cell *cell = atomic_load(&conn->cell);
+	enum sm_reason reason = conn->admission.wants_out;
+	uint32_t state = conn_state(conn), offered = CONN_OFFERED, armed = CONN_ARMED;
+	struct wire_pin message = { .cookie = conn->cookie, .reason = reason };
+
+	conn->admission.wants_out = 0;
+	/* Another session: the end was joined by a parent, or under a helper that is gone. It stays. */
+	if (!cell || conn->session_epoch != channel_epoch())
+		return;
+	if (state == CONN_OFFERED && atomic_compare_exchange_strong(&conn->state, &offered, CONN_WATCHING)) {
+		lifecycle_retire(conn);
+		conn->retry_at_turn = conn->turns + turns_wanted(conn);
+		conn_state_set(conn, CONN_WATCHING, reason);
+		return;
+	}
+	if (state == CONN_LEAVING)
+		pause_sending(conn, cell, fd);
+	if (state != CONN_ARMED || !(channel_features() & WIRE_FEATURE_WITHDRAW))
+		return;
+	wire_header_init(&message.header, WIRE_WITHDRAW, sizeof(message), conn->index,
+			 conn->generation & CELL_GENERATION_MASK);
+	if (channel_send(&message, sizeof(message), -1) == 0 &&
+	    atomic_compare_exchange_strong(&conn->state, &armed, CONN_LEAVING)) {
+		conn_state_set(conn, CONN_LEAVING, reason);
+		pause_sending(conn, cell, fd);
+	}
+}
+
+void lifecycle_accounts_settle(struct conn *conn, const struct memory_cell *cell)
+{
+	if (!conn->admission.is_unsettled)
+		return;
+	conn->admission.is_unsettled = false;
+	ledger_detach(conn);
+	atomic_fetch_sub(&conn->sent, cell->redirected_out);
+	atomic_fetch_sub(&conn->received, cell->redirected_in);
+}
+
+void lifecycle_taken_out(struct conn *conn, struct memory_cell *cell)
+{
+	uint32_t before = conn_state(conn), generation = atomic_load(&conn->generation);
+	enum sm_reason why = before == CONN_LEAVING || before == CONN_PINNED ? conn->reason : cell->reason;
+	enum conn_state next = CONN_OFFERED;
+
+	if (!lifecycle_joining_begin(conn, before))
+		return;
+	conn->admission.is_unsettled = true;
+	if (!threads_others_inside(conn->index))
+		lifecycle_accounts_settle(conn, cell);
+	atomic_fetch_and(&cell->status, ~(uint32_t)(CELL_TAKEN_OUT | CELL_ARMED | CELL_PINNED));
+	if (before == CONN_PINNED) {
+		next = CONN_REFUSED;
+	} else if (before == CONN_LEAVING || why == REASON_SPILLS) {
+		next = CONN_LEFT;
+		admission_left(&conn->admission, why == REASON_SPILLS, admission_now_ms());
+		conn->retry_at_turn = conn->turns + turns_wanted(conn);
+	} else {
+		conn->join_at_turn = conn->turns + TURNS_AWAY;
+		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
+	}
+	if (next != CONN_OFFERED)
+		lifecycle_retire(conn);
+	lifecycle_joining_end(conn, generation, next, why);
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Calls that are left by another way than their end: cancellation, siglongjmp, and handlers that call again. */
+#include "semantics.h"
+
+#include <setjmp.h>
+
+static struct pair shared, other;
+
+enum act { RECEIVE, RECEIVE_ALL, SEND, RECEIVE_SECOND, SPLICE, ACTS };
+
+static void *act(void *argument)
+{
+	static char large[12 << 20];
+	enum act what = (enum act)(intptr_t)argument;
+	int ends[2];
+
+	if (what == RECEIVE || what == RECEIVE_SECOND)
+		recv(shared.b, large, 64, 0);
+	else if (what == RECEIVE_ALL)
+		recv(shared.b, large, 64, MSG_WAITALL);
+	else if (what == SEND)
+		send(shared.a, large, sizeof(large), 0);
+	else if (pipe2(ends, O_CLOEXEC) == 0)
+		splice(shared.b, NULL, ends[1], NULL, 64, 0);
+	return NULL;
+}
+
+static void cancel_and_note(const char *field, pthread_t thread)
+{
+	void *value = NULL;
+
+	TRY(field, pthread_cancel(thread));
+	pthread_join(thread, &value);
+	note(field, "%s", value == PTHREAD_CANCELED ? "cancelled" : "ended");
+}
+
+/* A thread asleep in the call is cancelled; the connection goes on. */
+static void cancelled(struct pair *pair, int what)
+{
+	pthread_t first = 0, thread;
+
+	shared = *pair;
+	if (what == RECEIVE_SECOND) {
+		pthread_create(&first, NULL, act, (void *)(intptr_t)RECEIVE);
+		pause_ms(SOON_MS);
+	}
+	pthread_create(&thread, NULL, act, (void *)(intptr_t)what);
+	pause_ms(SOON_MS);
+	if (what == RECEIVE_ALL) {
+		put(pair->a, "part");
+		for (int i = 0, bytes = 1; i < 500 && bytes > 0; i++) {
+			pause_ms(2);
+			ioctl(pair->b, FIONREAD, &bytes);
+		}
+	}
+	cancel_and_note("thread", thread);
+	if (first)
+		cancel_and_note("first", first);
+	if (what == SEND) {
+		shutdown(pair->a, SHUT_WR);
+		char *sink = malloc(1 << 20);
+		ssize_t got;
+		while ((got = recv(pair->b, sink, 1 << 20, 0)) > 0)
+			;
+		note_result("drained", got, errno);
+		return;
+	}
+	later_put(SOON_MS, pair->a, "hello");
+	get("receive", pair->b, 64, 0);
+	later_join();
+	round_trip("trip", pair);
+}
+
+/* Cancellation is pending when the call begins: it takes nothing. */
+static void *pending(void *argument)
+{
+	(void)argument;
+	pthread_cancel(pthread_self());
+	recv(shared.b, (char[8]){ 0 }, 8, MSG_DONTWAIT);
+	note("unreached", "yes");
+	return NULL;
+}
+
+static void pending_cancel(struct pair *pair, int unused)
+{
+	pthread_t thread;
+	void *value = NULL;
+
+	(void)unused;
+	shared = *pair;
+	put(pair->a, "waits");
+	settle();
+	pthread_create(&thread, NULL, pending, NULL);
+	pthread_join(thread, &value);
+	note("cancelled", "%s", value == PTHREAD_CANCELED ? "yes" : "no");
+	get("data", pair->b, 64, MSG_DONTWAIT);
+}
+
+/* Calls that are no reason to be cancelled, in a thread that has it disabled. */
+static void *immune(void *argument)
+{
+	char text[64];
+
+	(void)argument;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	GET("immune", text, recv(shared.b, text, sizeof(text), 0));
+	return NULL;
+}
+
+static void disabled_cancel(struct pair *pair, int unused)
+{
+	pthread_t thread;
+
+	(void)unused;
+	shared = *pair;
+	pthread_create(&thread, NULL, immune, NULL);
+	pause_ms(SOON_MS);
+	TRY("cancel", pthread_cancel(thread));
+	put(pair->a, "hello");
+	pthread_join(thread, NULL);
+	round_trip("trip", pair);
+}
+
+static sigjmp_buf escape;
+static void jump(int number)
+{
+	siglongjmp(escape, number);
+}
+
+static void jumped(struct pair *pair, int what)
+{
+	struct sigaction action = { .sa_handler = jump };
+
+	shared = *pair;
+	sigaction(SIGUSR1, &action, NULL);
+	for (volatile int i = 0; i < 3; i++) {
+		later_signal(SOON_MS, SIGUSR1);
+		if (sigsetjmp(escape, 1) == 0) {
+			act((void *)(intptr_t)what);
+			note("unreached", "yes");
+		}
+		later_join();
+	}
+	if (what == SEND) {
+		note("jumped", "yes");
+		return;
+	}
+	later_put(SOON_MS, pair->a, "hello");
+	get("receive", pair->b, 64, 0);
+	later_join();
+	round_trip("trip", pair);
+}
+
+static void handler_receives_blocking(int number)
+{
+	char text[16];
+
+	(void)number;
+	GET("handler", text, recv(shared.b, text, 5, 0));
+}
+
+static void handler_uses_other(int number)
+{
+	(void)number;
+	round_trip("handler-trip", &other);
+}
+
+/* A handler calls, on the connection whose receive it interrupts or on another one. */
+static void handler_calls(struct pair *pair, int on_other)
+{
+	struct sigaction action = { .sa_handler = on_other ? handler_uses_other : handler_receives_blocking,
+				    .sa_flags = SA_RESTART };
+
+	shared = *pair;
+	if (on_other)
+		pair_make(&other, true);
+	sigaction(SIGUSR1, &action, NULL);
+	later_signal(SOON_MS, SIGUSR1);
+	if (!on_other)
+		later_put(2 * SOON_MS, pair->a, "first");
+	later_put(4 * SOON_MS, pair->a, "second");
+	get("receive", pair->b, 64, 0);
+	later_join();
+	round_trip("trip", pair);
+}
+
+static volatile int pipe_code;
+static volatile bool pipe_own;
+static void on_pipe(int number, siginfo_t *information, void *context)
+{
+	(void)number;
+	(void)context;
+	pipe_code = information->si_code;
+	pipe_own = information->si_pid == getpid() && information->si_uid == getuid();
+}
+
+/* SIGPIPE of a large send, by each call; and what the handler is told. */
+static void large_send_to_closed(struct pair *pair, int unused)
+{
+	static char buffer[30000];
+	struct iovec vector = { buffer, sizeof(buffer) };
+	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
+	struct mmsghdr many = { .msg_hdr = message };
+	struct sigaction action = { .sa_sigaction = on_pipe, .sa_flags = SA_SIGINFO };
+
+	(void)unused;
+	handle(SIGPIPE, 0);
+	shutdown(pair->a, SHUT_WR);
+	TRY("write", write(pair->a, buffer, sizeof(buffer)));
+	TRY("send", send(pair->a, buffer, sizeof(buffer), 0));
+	TRY("sendto", sendto(pair->a, buffer, sizeof(buffer), 0, NULL, 0));
+	TRY("writev", writev(pair->a, &vector, 1));
+	TRY("sendmsg", sendmsg(pair->a, &message, 0));
+	TRY("sendmmsg", sendmmsg(pair->a, &many, 1, 0));
+	note("signals", "%d", handled);
+	TRY("quiet", send(pair->a, buffer, sizeof(buffer), MSG_NOSIGNAL));
+	note("signals-quiet", "%d", handled);
+	sigaction(SIGPIPE, &action, NULL);
+	TRY("told", write(pair->a, buffer, sizeof(buffer)));
+	note("code", "%d own %d", pipe_code, pipe_own);
+	TRY("empty", write(pair->a, buffer, 0));
+	TRY("empty-send", send(pair->a, buffer, 0, MSG_NOSIGNAL));
+	note("sigpipe", "%d own %d", pipe_code, pipe_own);
+}
+
+static const struct semantics_case cases[] = {
+	{ "cancel-recv", cancelled, RECEIVE, 0 },
+	{ "cancel-waitall-part", cancelled, RECEIVE_ALL, 0 },
+	{ "cancel-second-reader", cancelled, RECEIVE_SECOND, 0 },
+	{ "cancel-send", cancelled, SEND, 0 },
+	{ "cancel-splice", cancelled, SPLICE, 0 },
+	{ "cancel-pending", pending_cancel, 0, 0 },
+	{ "cancel-disabled", disabled_cancel, 0, 0 },
+	{ "jump-recv", jumped, RECEIVE, 0 },
+	{ "jump-waitall", jumped, RECEIVE_ALL, 0 },
+	{ "jump-send", jumped, SEND, 0 },
+	{ "handler-receives-blocking", handler_calls, 0, 0 },
+	{ "handler-uses-other", handler_calls, 1, 0 },
+	{ "large-send-to-closed", large_send_to_closed, 0, 0 },
+};
+FAMILY(escapes);

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Connections whose fds come over a unix socket, used by the receiver as any other: in this process, which is as good as
+ * another one for what the receiver sees. And streams of stdio that are closed with bytes unread or unwritten. */
+#include "semantics.h"
+
+static int channel[2];
+
+static void give(int fd)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = { .header = {
+			      .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)) } };
+	struct iovec vector = { "x", 1 };
+	struct msghdr message = {
+		.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+	};
+
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) < 0 || sendmsg(channel[0], &message, 0) != 1)
+		note("FAILED", "giving");
+	close(fd);
+}
+
+static int take(bool by_recvmmsg)
+{
+	char byte, room[CMSG_SPACE(4 * sizeof(int))];
+	struct iovec vector = { &byte, 1 };
+	struct mmsghdr many = {
+		.msg_hdr = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room) }
+	};
+	int fd = -1;
+	ssize_t got = by_recvmmsg ? recvmmsg(channel[1], &many, 1, 0, NULL) : recvmsg(channel[1], &many.msg_hdr, 0);
+
+	if (got == 1 && CMSG_FIRSTHDR(&many.msg_hdr))
+		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&many.msg_hdr)), sizeof(fd));
+	else
+		note("FAILED", "taking");
+	return fd;
+}
+
+/* 0: data is unread when it is given; 1: nothing is; bit 1: recvmmsg brings it */
+static void receives(struct pair *pair, int how)
+{
+	struct pair now = *pair;
+	int bytes = -1;
+
+	if (!(how & 1))
+		put(pair->a, "first ");
+	give(pair->b);
+	now.b = take(how & 2);
+	put(pair->a, "second");
+	settle();
+	ioctl(now.b, FIONREAD, &bytes);
+	note("unread", "%d", bytes);
+	get("short-read", now.b, 64, 0);
+	get("empty", now.b, 64, MSG_DONTWAIT);
+	later_put(SOON_MS, pair->a, "in ");
+	later_put(2 * SOON_MS, pair->a, "pieces");
+	get("pieces", now.b, 9, MSG_WAITALL);
+	later_join();
+	round_trip("trip", &now);
+	handle(SIGUSR1, SA_RESTART);
+	later_signal(SOON_MS, SIGUSR1);
+	later_put(3 * SOON_MS, pair->a, "after the signal");
+	get("restarted", now.b, 64, 0);
+	later_join();
+	handle(SIGUSR1, 0);
+	later_signal(SOON_MS, SIGUSR1);
+	get("interrupted", now.b, 64, 0);
+	later_join();
+	shutdown(pair->a, SHUT_WR);
+	get("end", now.b, 64, 0);
+	close(now.b);
+	get("peer-end", pair->a, 64, 0);
+}
+
+/* The receiver closes it with bytes unread. */
+static void closes_unread(struct pair *pair, int unused)
+{
+	(void)unused;
+	put(pair->a, "unread");
+	give(pair->b);
+	close(take(false));
+	settle();
+	note_poll("poll", pair->a, POLLIN | POLLOUT | POLLRDHUP, 200);
+	get("receive", pair->a, 64, MSG_DONTWAIT);
+}
+
+/* One that was never used before, with and without data. */
+static void unused_one(struct pair *unused, int with_data)
+{
+	uint16_t port_h;
+	int listener = listen_any(&port_h);
+	struct sockaddr_in address = loopback_at(port_h);
+	struct pair now = { socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), -1 };
+
+	(void)unused;
+	TRY("connect", connect(now.a, (struct sockaddr *)&address, sizeof(address)));
+	now.b = accept(listener, NULL, NULL);
+	if (with_data)
+		put(now.a, "request");
+	settle();
+	give(now.b);
+	now.b = take(false);
+	if (with_data)
+		get("data", now.b, 64, 0);
+	get("empty", now.b, 64, MSG_DONTWAIT);
+	for (int i = 0; i < 20; i++) {
+		put(now.a, "request");
+		get("request", now.b, 7, MSG_WAITALL);
+		put(now.b, "answer");
+		get("answer", now.a, 6, MSG_WAITALL);
+	}
+	give(listener);
+	listener = take(false);
+	TRY("listener", connect(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&address, sizeof(address)));
+	TRY("accept", accept(listener, NULL, NULL) >= 0 ? 0 : -1);
+}
+
+/* 0: bytes in the stream's buffer and unread ones; 1: only buffered; 2: freopen instead */
+static void stream_closed(struct pair *pair, int how)
+{
+	FILE *stream = fdopen(pair->b, "r+");
+
+	if (how == 0)
+		put(pair->a, "unread");
+	settle();
+	TRY("print", fprintf(stream, "buffered"));
+	if (how == 2)
+		note("reopened", "%d", freopen("/dev/null", "r", stream) != NULL);
+	else
+		TRY("close", fclose(stream));
+	settle();
+	note_poll("poll", pair->a, POLLIN | POLLOUT | POLLRDHUP, 200);
+	if (how)
+		get("data", pair->a, 64, MSG_DONTWAIT);
+	if (how)
+		get("end", pair->a, 64, MSG_DONTWAIT);
+}
+
+/* Streams that are no connection close as ever. */
+static void other_streams(struct pair *pair, int unused)
+{
+	char *text = NULL;
+	size_t bytes = 0;
+	FILE *memory = open_memstream(&text, &bytes);
+
+	(void)unused;
+	fputs("memory", memory);
+	errno = 0;
+	TRY("memory", fclose(memory));
+	note("errno", "%d", errno);
+	note("text", "%s", text);
+	TRY("file", fclose(fopen("/dev/null", "r")));
+	round_trip("trip", pair);
+}
+
+static const struct semantics_case cases[] = {
+	{ "passed-unread", receives, 0, 0 },
+	{ "passed-drained", receives, 1, 0 },
+	{ "passed-recvmmsg", receives, 2, 0 },
+	{ "passed-closes-unread", closes_unread, 0, 0 },
+	{ "passed-unused", unused_one, 0, CASE_BARE },
+	{ "passed-unused-data", unused_one, 1, CASE_BARE },
+	{ "stream-closed-unread", stream_closed, 0, 0 },
+	{ "stream-closed-buffered", stream_closed, 1, 0 },
+	{ "stream-reopened", stream_closed, 2, 0 },
+	{ "stream-others", other_streams, 0, 0 },
+};
+FAMILY(passing);

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""iperf3: a fixed number of bytes both ways and over several streams. Its report says what arrived; it is not about speed."""
+import json
+
+import pytest
+from support.program import EAGER, auto
+
+WAYS = {"up": [], "down": ["--reverse"], "both": ["--bidir"], "streams": ["-P", "4"], "odd": ["--len", "12345", "--no-delay"],
+        "checked": ["--file", "/dev/zero"]}
+
+
+def transfer(options, size):
+    def workload(stage):
+        port = stage.port()
+        stage.start("iperf3", "--server", "--one-off", "--forceflush", "--bind", "127.0.0.1", "--port", port).wait_output("Server listening")
+        done = stage.run("iperf3", "--client", "127.0.0.1", "--port", port, "--bytes", size, "--json", *options, timeout=60)
+        end = json.loads(done.out)["end"]
+        # The last block may be cut off on the receiving side when the time is up: bytes to within a block of what was sent.
+        return {name: total["bytes"] >= size for name, total in end.items() if name.startswith("sum_sent")}
+    return workload
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_iperf(compare, long, way):
+    size = (2 << 30) if long else (64 << 20)
+    compare(transfer(WAYS[way], size), redirected=0.02 * size, arms=(EAGER, auto(1)) if way == "up" else (EAGER,))

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""`smaccel ab` from end to end: real programs, a real helper, and everything that can go wrong in between."""
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+
+import ab
+import pytest
+from support.apps import free_port
+
+PINGPONG = (ab.PINGPONG, "--size", "64", "--seconds", "0.03", "--warm-up", "0.01")
+PINGPONG_METRIC = ("--metric", r'latency:ns="median_ns": ([0-9.]+)')
+GONE_S = 5
+
+
+@pytest.fixture
+def marker(tmp_path):
+    """A word in the command lines of a test's processes; at its end none of them may be left."""
+    word = f"marker-{os.getpid()}-{tmp_path.name}"
+    yield word
+    deadline = time.monotonic() + GONE_S
+    while ab.commands_with(word):
+        assert time.monotonic() < deadline, f"left behind: {ab.commands_with(word)}"
+        time.sleep(0.02)
+
+
+def shell(text, marker):
+    """A shell command that carries the marker."""
+    return ("sh", "-c", text, marker)
+
+
+def wait_until(condition, what, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not {what} within {seconds} s"
+        time.sleep(0.01)
+
+
+# ---- what a trial shows ---------------------------------------------------------------------------------------------
+def test_a_real_trial_proves_its_treatment(helper, tmp_path):
+    page = tmp_path / "page.html"
+    report = ab.run_json("--rounds", 2, "--html", page, *PINGPONG_METRIC, "--", *PINGPONG, helper=helper)
+    assert report["rounds"] == {"valid": 2, "invalid": 0, "finished": 2}
+    assert [r["arm"] for r in report["runs"]] == list("AB" "ABBA" "BAAB")
+    for run in report["runs"]:
+        redirected = run["proof"]["redirected_bytes"]
+        assert redirected == 0 if run["arm"] == "A" else redirected > 0, run
+        assert run["values"]["latency"] > 0 and run["values"]["wall time"] > 0.03 and run["values"]["CPU time of CMD"] > 0
+    assert report["verdict"] == "not-enough-data"
+    assert ab.metric(report, "latency")["rounds_missing"] == 4
+    assert ab.metric(report, "latency")["ratio"]["is_interval"] is False
+    check_page(page.read_text())
+
+
+def check_page(text):
+    """Well-formed, with its plots, and without anything that a browser would fetch."""
+    root = ElementTree.fromstring(text.removeprefix("<!DOCTYPE html>").lstrip())
+    assert len(root.findall(".//{*}svg") + root.findall(".//svg")) >= 2
+    assert not re.search(r"(src|href)=|url\(|@import|<script", text)
+
+
+def test_redis_with_a_server(helper, tmp_path):
+    port, saved = free_port(), tmp_path / "report.json"
+    status, out, err = ab.run(
+        "--rounds", 1, "--warmup", 1, "--save", saved, "--server", f"redis-server --port {port} --save '' --dir {tmp_path}",
+        "--", "redis-benchmark", "-p", port, "-n", 3000, "-c", 10, "-t", "get", helper=helper)
+    assert status == 0, out + err
+    assert "GET requests *" in out and "proof, A: 0 bytes" in out and "redirected" in out
+    report = json.loads(saved.read_text())
+    assert report["settings"]["reader"] == "redis-benchmark"
+    for run in report["runs"]:
+        assert {"GET requests", "GET latency p50", "GET latency p99", "GET latency max", "CPU time of the server"} <= set(run["values"])
+        assert (run["proof"]["redirected_bytes"] > 0) == (run["arm"] == "B")
+    assert not ab.commands_with(f"--port {port}")
+
+
+def test_a_bare_arm_has_no_shim(helper, marker, tmp_path):
+    log = tmp_path / "log"
+    status, out, err = ab.run("--rounds", 1, "--warmup", 0, "--bare-a", "--a-env", "ARM=a", "--b-env", "ARM=b", "--", *shell(
+        f'echo "$ARM:$LD_PRELOAD:$SMACCEL_ADMIT" >> {log}; exec {" ".join(PINGPONG)}', marker), helper=helper)
+    assert status == 0, out + err
+    lines = log.read_text().split()
+    assert len(lines) == 4
+    assert all(("libsmaccel.so" in line) == line.startswith("b:") for line in lines), lines
+
+
+# ---- no proof, no verdict ----------------------------------------------------------------------------------------------
+def test_nothing_redirected_is_an_invalid_trial(helper):
+    report = ab.run_json("--b-env", "SMACCEL=off", *PINGPONG_METRIC, "--", *PINGPONG, helper=helper, status=3)
+    assert report["verdict"] == "invalid"
+    assert "nothing was redirected" in report["invalid"]
+    assert len(report["runs"]) == 2  # known after the first warm-up
+
+
+def test_a_plain_arm_that_redirects_is_an_invalid_trial(helper):
+    report = ab.run_json("--a-env", "SMACCEL_ADMIT=auto", *PINGPONG_METRIC, "--", *PINGPONG, helper=helper, status=3)
+    assert "redirected in a plain run" in report["invalid"] and len(report["runs"]) == 1
+
+
+def test_the_kill_switch_is_noticed_at_once(helper):
+    subprocess.run([ab.SMACCEL, "off"], env=ab.environment(helper), check=True, timeout=10)
+    try:
+        status, _, err = ab.run("--", "true", helper=helper)
+    finally:
+        subprocess.run([ab.SMACCEL, "on"], env=ab.environment(helper), check=True, timeout=10)
+    assert status == 1 and "kill switch" in err
+
+
+def test_no_helper_is_said_before_anything_runs(tmp_path):
+    status, _, err = ab.run("--", "touch", tmp_path / "ran")
+    assert status == 1 and "no helper at" in err and not (tmp_path / "ran").exists()
+
+
+# ---- runs that fail ------------------------------------------------------------------------------------------------------
+def test_a_failing_run_invalidates_its_round(tmp_path, marker):
+    runs = tmp_path / "runs"
+    command = shell(f'echo x >> {runs}; [ $(wc -l < {runs}) != 7 ] || {{ echo broken >&2; exit 3; }}', marker)
+    report = ab.run_json("--aa", "--warmup", 1, "--rounds", 3, "--", *command)
+    assert report["rounds"] == {"valid": 2, "invalid": 1, "finished": 3}
+    bad = [run for run in report["runs"] if not run["good"]]
+    assert len(bad) == 1 and bad[0]["round"] == 1 and "exit status 3: broken" in bad[0]["why"]
+    assert ab.metric(report, "wall time")["rounds"] == 2
+
+
+def test_a_command_that_always_fails_is_given_up(marker):
+    status, out, err = ab.run("--aa", "--", *shell("echo no luck >&2; exit 9", marker))
+    assert status == 1 and "each warm-up run failed" in out and "exit status 9: no luck" in err
+
+
+def test_a_run_that_hangs_is_ended(marker):
+    status, out, _ = ab.run("--aa", "--warmup", 0, "--timeout", "0.2", "--", *shell("sleep 60 & sleep 60", marker))
+    assert status == 1 and "was not done after" in out and "3 rounds in a row" in out
+
+
+def test_a_metric_that_is_not_printed_is_no_silent_gap(marker):
+    status, out, _ = ab.run("--aa", "--metric", "x=x=([0-9]+)", "--", *shell("echo y=1", marker))
+    assert status == 1 and 'no "x" in what CMD printed' in out
+
+
+# ---- servers ---------------------------------------------------------------------------------------------------------------
+SERVER = """
+import socket, sys, time, os
+# {marker}
+if "{mode}" == "daemon" and os.fork(): time.sleep(60)
+if "{mode}" == "daemon": os.setsid()
+time.sleep({delay})
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", {port})); s.listen()
+print("at your service", flush=True)
+time.sleep(60)
+"""
+
+
+def server(tmp_path, marker, port, mode="plain", delay=0.1):
+    path = tmp_path / f"{marker}.py"
+    path.write_text(SERVER.format(marker=marker, mode=mode, port=port, delay=delay))
+    return f"{sys.executable} '{path}'"
+
+
+@pytest.mark.parametrize("ready", [(), ("port",), ("--ready", "at your (service|command)")])
+def test_a_server_is_waited_for(tmp_path, marker, ready):
+    port = free_port()
+    connect = f"import socket; socket.create_connection(('127.0.0.1', {port}), 2)"
+    ready = ("--ready", port) if ready == ("port",) else ready
+    report = ab.run_json("--aa", "--warmup", 0, "--rounds", 1, "--server", server(tmp_path, marker, port), *ready,
+                         "--", sys.executable, "-c", connect)
+    assert report["rounds"]["valid"] == 1
+    assert ab.metric(report, "CPU time of the server")["A"] > 0
+
+
+def test_a_server_that_does_not_listen(tmp_path, marker):
+    status, out, _ = ab.run("--aa", "--timeout", 1, "--server", f"sh -c 'echo hm; sleep 60' {marker}", "--", "true")
+    assert status == 1 and "not ready after 1 s" in out and "hm" in out
+
+
+def test_a_server_that_ends_too_early(marker):
+    status, out, _ = ab.run("--aa", "--server", f"sh -c 'echo no such port >&2; exit 4' {marker}", "--", "true")
+    assert status == 1 and "ended before it was ready (exit status 4): no such port" in out
+
+
+def test_another_process_on_the_port_is_not_the_server(tmp_path, marker):
+    """It listens already; the server that was started does not."""
+    import socket
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        status, out, _ = ab.run("--aa", "--timeout", 1, "--ready", other.getsockname()[1], "--server",
+                                f"sh -c 'sleep 60' {marker}", "--", "true")
+    assert status == 1 and "not ready after" in out
+
+
+def test_a_server_that_left_its_group_is_ended_too(tmp_path, marker):
+    """Daemons come back to the subreaper; the fixture looks for them."""
+    status, out, _ = ab.run("--aa", "--warmup", 0, "--rounds", 1, "--ready", "service", "--server",
+                            server(tmp_path, marker, free_port(), mode="daemon"), "--", "true")
+    assert status == 0, out
+
+
+def test_background_processes_of_the_command_are_ended(marker):
+    status, out, _ = ab.run("--aa", "--warmup", 0, "--rounds", 1, "--", *shell("sleep 60 & setsid sleep 61 & true", marker))
+    assert status == 0, out
+
+
+# ---- ending early -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_with_a_report(tmp_path, marker, number):
+    runs = tmp_path / "runs"
+    process = ab.start("--aa", "--warmup", 0, "--rounds", 1000, "--", *shell(f"echo x >> {runs}; sleep 0.02", marker))
+    wait_until(lambda: runs.exists() and len(runs.read_text().split()) >= 10, "ten runs")
+    process.send_signal(number)
+    status, out, _ = ab.finish(process, 20)
+    assert status == 128 + number
+    assert "ended early" in out and "Verdict: not enough data" in out and re.search(r": [2-9]\d* valid, 0 invalid, 1 not finished", out), out
+
+
+def test_a_killed_trial_takes_its_processes_along(marker):
+    process = ab.start("--aa", "--server", f"sleep 77{os.getpid()}", "--timeout", 50, "--", "true")
+    wait_until(lambda: ab.commands_with(f"sleep 77{os.getpid()}"), "started")
+    process.kill()
+    ab.finish(process, 10)
+    wait_until(lambda: not ab.commands_with(f"sleep 77{os.getpid()}"), "gone", GONE_S)
+
+
+def test_seconds_end_a_trial(marker):
+    begun = time.monotonic()
+    report = ab.run_json("--aa", "--warmup", 0, "--seconds", 0.3, "--", *shell("sleep 0.02", marker))
+    assert report["rounds"]["valid"] >= 1 and time.monotonic() - begun < 20
+
+
+# ---- usage --------------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("arguments,message", [
+    ((), "which program"),
+    (("--rounds", "-1", "true"), "--rounds"),
+    (("--rounds", "x", "true"), "invalid numeric value"),
+    (("--margin", "0", "true"), "--margin"),
+    (("--confidence", "100", "true"), "--confidence"),
+    (("--metric", "x", "true"), "NAME[:UNIT]"),
+    (("--metric", "x=(", "true"), "--metric"),
+    (("--metric", "x:us:up=1", "true"), "--metric"),
+    (("--reader", "nonsense", "true"), "redis-benchmark"),
+    (("--pin", "a", "true"), "--pin"),
+    (("--ready", "80", "true"), "--server"),
+    (("--server", "x 'y", "true"), "quote"),
+    (("--server", "sleep 1", "--ready", "70000", "true"), "no port"),
+    (("--server", "sleep 1", "--ready", "(", "true"), "--ready"),
+    (("--aa", "--env-only", "true"), "one of them"),
+    (("--b-env", "X", "true"), "NAME=VALUE"),
+    (("--profile", "nonsense", "true"), "nonsense"),
+])
+def test_wrong_usage(arguments, message):
+    status, out, err = ab.run(*arguments)
+    assert status == 2 and message in err and not out
+
+
+def test_programs_that_cannot_be_run():
+    assert ab.run("--aa", "nonexistent-program")[0] == 127
+    assert ab.run("--aa", "--server", "/etc/passwd", "true")[0] == 126
+    status, _, err = ab.run("--aa", "--html", "/nonexistent/x", "true")
+    assert status == 1 and "/nonexistent/x" in err
+
+
+def test_pinning_is_for_both_sides_apart(tmp_path, marker):
+    cpus = sorted(os.sched_getaffinity(0))
+    port = free_port()
+    path = tmp_path / f"{marker}.py"
+    path.write_text(SERVER.format(marker=marker, mode="plain", port=port, delay=0).replace(
+        "time.sleep(60)", f"open({str(tmp_path / 'server')!r}, 'w').write(str(os.sched_getaffinity(0))); time.sleep(60)"))
+    report = ab.run_json("--aa", "--warmup", 0, "--rounds", 1, "--pin", f"{cpus[0]}:{cpus[-1]}", "--metric", "cpu=[{]([0-9]+)[}]",
+                         "--server", f"{sys.executable} '{path}'", "--ready", port, "--", sys.executable, "-c",
+                         "import os; print(os.sched_getaffinity(0))")
+    assert all(run["values"]["cpu"] == cpus[0] for run in report["runs"])
+    wait_until(lambda: (tmp_path / "server").exists(), "written")
+    assert (tmp_path / "server").read_text() == str({cpus[-1]})

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* admission.c: what counts as a stream, how back-off grows and shrinks, what is learnt of destinations. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <string.h>
+
+#include "../../preload/admission.h"
+
+/* Whether a window ends as a stream when one send in `every` is worth while; 0: none is. */
+static bool window_is_stream(struct admission *admission, unsigned every)
+{
+	for (unsigned i = 1; i < ADMISSION_WINDOW_SENDS; i++)
+		assert_false(admission_send(admission, every && i % every == 0));
+	return admission_send(admission, every && ADMISSION_WINDOW_SENDS % every == 0);
+}
+
+static void test_admission_stream_is_few_turns_in_a_window(void **state)
+{
+	struct admission admission = { 0 };
+
+	(void)state;
+	assert_true(window_is_stream(&admission, 0));
+	assert_false(window_is_stream(&admission, 1));
+	assert_false(window_is_stream(&admission, ADMISSION_SENDS_PER_TURN));
+	assert_true(window_is_stream(&admission, ADMISSION_SENDS_PER_TURN + 1));
+	assert_false(window_is_stream(&admission, 2)); /* nothing is left of the window before */
+}
+
+static void test_admission_turns_double_and_are_bounded(void **state)
+{
+	(void)state;
+	assert_int_equal(admission_turns(8, 0), 8);
+	assert_int_equal(admission_turns(8, 3), 64);
+	assert_int_equal(admission_turns(0, 0), 0);
+	assert_int_equal(admission_turns(0, 4), 16); /* SMACCEL_ADMIT=0 backs off as well */
+	assert_in_range(admission_turns(2000000000, 12), 2000000000, INT32_MAX);
+	assert_in_range(admission_turns(8, 4000000000u), 8, INT32_MAX);
+}
+
+static void test_admission_short_stays_keep_it_away_longer(void **state)
+{
+	struct admission admission = { 0 };
+	uint32_t now_ms = 0xffffff00u, away_ms = 0; /* the clock wraps in between */
+
+	(void)state;
+	for (unsigned stay = 1; stay <= ADMISSION_SETBACKS_MAX + 3; stay++) {
+		admission_armed(&admission, stay, now_ms);
+		now_ms += ADMISSION_LONG_STAY_MS - 1;
+		admission_left(&admission, false, now_ms);
+		assert_int_equal(admission.setbacks, stay < ADMISSION_SETBACKS_MAX ? stay : ADMISSION_SETBACKS_MAX);
+		away_ms = ADMISSION_PAUSE_MS << admission.setbacks;
+		assert_false(admission_may_return(&admission, now_ms + away_ms - 1));
+		assert_true(admission_may_return(&admission, now_ms + away_ms));
+		now_ms += away_ms;
+	}
+	for (unsigned i = 0; i < 2 * ADMISSION_SETBACKS_MAX; i++) {
+		admission_armed(&admission, 0, now_ms);
+		now_ms += ADMISSION_LONG_STAY_MS;
+		admission_left(&admission, false, now_ms);
+	}
+	assert_int_equal(admission.setbacks, 0);
+}
+
+static void test_admission_spills_count_more_however_long_the_stay(void **state)
+{
+	struct admission admission = { 0 };
+
+	(void)state;
+	admission_armed(&admission, 0, 0);
+	admission.wants_out = 1;
+	admission.spills = ADMISSION_SPILLS_MAX;
+	admission_left(&admission, true, 10 * ADMISSION_LONG_STAY_MS);
+	assert_int_equal(admission.setbacks, ADMISSION_SETBACKS_SPILLS);
+	assert_int_equal(admission.wants_out, 0);
+	admission_armed(&admission, 0, 0);
+	assert_int_equal(admission.spills, 0);
+}
+
+static void test_destination_level_is_its_own(void **state)
+{
+	uint64_t word = destination_word(7, 3, 2);
+
+	(void)state;
+	assert_int_equal(destination_level(word, 7), 3);
+	assert_int_equal(destination_level(word, 8), 0);
+	word = destination_judged(word, 8, false); /* the later one takes the place */
+	assert_int_equal(destination_level(word, 8), 1);
+	assert_int_equal(destination_level(word, 7), 0);
+}
+
+static void test_destination_level_rises_and_falls(void **state)
+{
+	uint64_t word = 0;
+
+	(void)state;
+	for (unsigned i = 1; i <= 2 * ADMISSION_LEVEL_MAX; i++) {
+		word = destination_judged(word, 7, false);
+		assert_int_equal(destination_level(word, 7), i < ADMISSION_LEVEL_MAX ? i : ADMISSION_LEVEL_MAX);
+	}
+	for (unsigned i = ADMISSION_LEVEL_MAX; i > 0; i--)
+		word = destination_judged(word, 7, true);
+	assert_int_equal(destination_level(word, 7), 0);
+	assert_int_equal(destination_level(destination_judged(word, 7, true), 7), 0);
+}
+
+static void test_destination_lets_one_in_so_many_pass(void **state)
+{
+	uint64_t word = 0;
+	bool passes;
+
+	(void)state;
+	assert_int_equal(destination_arrived(word, 7, &passes), word);
+	assert_true(passes);
+	for (unsigned level = 1; level <= ADMISSION_LEVEL_MAX; level++) {
+		unsigned passed = 0;
+
+		word = destination_word(7, level, 0);
+		for (unsigned i = 0; i < 10u << level; i++) {
+			word = destination_arrived(word, 7, &passes);
+			passed += passes;
+			assert_int_equal(destination_level(word, 7), level);
+		}
+		assert_int_equal(passed, 10);
+	}
+}
+
+static struct endpoints endpoints(const char *local, unsigned local_port, const char *remote, unsigned remote_port)
+{
+	struct endpoints ends = { .family = 2, .local.port_n = local_port, .remote.port_n = remote_port };
+
+	memcpy(ends.local.address, local, strlen(local));
+	memcpy(ends.remote.address, remote, strlen(remote));
+	return ends;
+}
+
+static void test_destination_is_the_server(void **state)
+{
+	struct endpoints first = endpoints("a", 1000, "b", 80), second = endpoints("a", 1001, "b", 80);
+	struct endpoints other_port = endpoints("a", 1000, "b", 81), other_host = endpoints("a", 1000, "c", 80);
+
+	(void)state;
+	/* connected: the peer's address and port */
+	assert_int_equal(destination_of(&first, false), destination_of(&second, false));
+	assert_int_not_equal(destination_of(&first, false), destination_of(&other_port, false));
+	assert_int_not_equal(destination_of(&first, false), destination_of(&other_host, false));
+	/* accepted: the own port */
+	assert_int_equal(destination_of(&first, true), destination_of(&other_host, true));
+	assert_int_not_equal(destination_of(&first, true), destination_of(&second, true));
+	assert_int_not_equal(destination_of(&first, true), destination_of(&first, false));
+}
+
+/* One connection of `turns` turns to a destination; whether it offered. */
+static bool connection(uint32_t destination, uint32_t turns, bool matched)
+{
+	struct admission admission = { .destination = destination };
+	uint32_t retry_at_turn = 0;
+
+	if (!admission_ask(&admission, 8, 8, &retry_at_turn) &&
+	    (turns < retry_at_turn || !admission_ask(&admission, 8, retry_at_turn, &retry_at_turn)))
+		return false;
+	if (matched)
+		admission_armed(&admission, 8, 0);
+	admission_judge_end(&admission, turns);
+	admission_judge_end(&admission, turns); /* counts once */
+	return true;
+}
+
+static void test_destination_that_never_pays_is_left_alone_and_found_again(void **state)
+{
+	unsigned offers = 0, until_paid = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 1000; i++)
+		offers += connection(71, 100, false);
+	assert_in_range(offers, 20, 60);   /* the first few, then one in 32 */
+	while (!connection(71, 100, true)) /* its server comes under smaccel */
+		assert_in_range(++until_paid, 0, 80);
+	for (unsigned i = 0; i < 400; i++)
+		connection(71, 100, true);
+	assert_true(connection(71, 100, true) && connection(71, 100, true));
+}
+
+static void test_destination_of_long_connections_waits_a_little_longer(void **state)
+{
+	unsigned offers = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 1000; i++)
+		connection(72, 10, true); /* joined, and closed at once */
+	for (unsigned i = 0; i < 640; i++)
+		offers += connection(72, 10, true);
+	assert_int_equal(offers, 10);
+	assert_true(connection(72, 8u << ADMISSION_LEVEL_MAX, true));
+}
+
+static void *judge_many(void *unused)
+{
+	(void)unused;
+	for (unsigned i = 0; i < 20000; i++)
+		connection(73, 100, i % 2);
+	return NULL;
+}
+
+/* The words stay words whatever threads do to them. */
+static void test_destinations_survive_threads(void **state)
+{
+	struct admission admission = { .destination = 73 };
+	uint32_t retry_at_turn = 0;
+	pthread_t threads[4];
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, judge_many, NULL), 0);
+	for (unsigned i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	assert_true(admission_ask(&admission, 8, 8u << ADMISSION_LEVEL_MAX, &retry_at_turn));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_admission_stream_is_few_turns_in_a_window),
+		cmocka_unit_test(test_admission_turns_double_and_are_bounded),
+		cmocka_unit_test(test_admission_short_stays_keep_it_away_longer),
+		cmocka_unit_test(test_admission_spills_count_more_however_long_the_stay),
+		cmocka_unit_test(test_destination_level_is_its_own),
+		cmocka_unit_test(test_destination_level_rises_and_falls),
+		cmocka_unit_test(test_destination_lets_one_in_so_many_pass),
+		cmocka_unit_test(test_destination_is_the_server),
+		cmocka_unit_test(test_destination_that_never_pays_is_left_alone_and_found_again),
+		cmocka_unit_test(test_destination_of_long_connections_waits_a_little_longer),
+		cmocka_unit_test(test_destinations_survive_threads),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
