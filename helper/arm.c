@@ -8,10 +8,12 @@
 #include <string.h>
 
 #include "datapath.h"
+#include "group.h"
 #include "ledger.h"
 #include "log.h"
 #include "pairing_internal.h"
 #include "proof.h"
+#include "trial.h"
 #include "wire/wire.h"
 
 #define RETRY_NS (2 * LOOP_NS_PER_MS)
@@ -101,6 +103,8 @@ static void arm(struct helper *helper, struct slot *slot, const struct sm_facts 
 	}
 	slot_state_set(slot, SM_SLOT_ARMED);
 	helper->switches->pairs_armed_total++;
+	group_slot_armed(slot);
+	trial_slot_armed(helper, slot);
 	for (int side = 0; side < SM_SIDES; side++)
 		pairing_notify(helper, slot->end[side], 0, CELL_ARMED);
 }
@@ -111,6 +115,8 @@ static void give_up(struct helper *helper, struct slot *slot, enum sm_reason rea
 
 	log_debug("slot %u: not armed: %s", slot->index, reason_name(reason));
 	helper->refusals[reason]++;
+	for (int side = 0; side < SM_SIDES; side++)
+		group_refused(slot->group[side], reason);
 	for (int side = 0; side < SM_SIDES; side++)
 		if (ends[side])
 			retire_take_out(helper, ends[side], reason, reason == REASON_BLOCKED_READER);

@@ -2,22 +2,20 @@
 /* The list of connections: one row per end, from the cells of every session and the slots.
  *
  * What a cell says is its process's own claim and shown to nobody but that user and root; what comes from a slot is the
- * kernel's. Cells are read by pread(): it gives a copy that does not change under us, and makes no page that was never there.
+ * kernel's.
  */
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/types.h>
-#include <unistd.h>
 
 #include "helper.h"
 #include "registry.h"
 #include "session.h"
 #include "slots.h"
 #include "stats_internal.h"
+#include "trial.h"
 
 #define ROWS_MAX 65536
-#define CELLS_PER_READ 128
 
 struct listing {
 	struct helper *helper;
@@ -150,6 +148,8 @@ static const struct registry_end *end_of_cell(const struct listing *listing, con
 static void list_cell(struct listing *listing, const struct session *session, uint32_t index,
 		      const struct memory_cell *cell)
 {
+	const struct registry_owner owner = { .session_id = session->id, .cell = index };
+	const struct registry_end *offer = registry_find_owner(listing->helper->registry, owner);
 	const struct registry_end *end = end_of_cell(listing, session, index, cell);
 	char comm[17];
 	struct row row = {
@@ -166,35 +166,28 @@ static void list_cell(struct listing *listing, const struct session *session, ui
 		.side = end ? end->side : 0,
 	};
 
+	if (!end && offer && trial_is_plain(listing->helper, offer)) { /* the shim only knows that it waits */
+		row.state = CONN_REFUSED;
+		row.reason = REASON_TRIAL_PLAIN;
+	}
 	copy_comm(comm, session->comm);
 	add_row(listing, &row);
 }
 
+static bool list_shown_cell(struct session *session, uint32_t index, const struct memory_cell *cell, void *context)
+{
+	struct listing *listing = context;
+
+	list_cell(listing, session, index, cell);
+	return json_array_size(listing->rows) < ROWS_MAX;
+}
+
 static void list_session(struct session *session, void *context)
 {
-	struct memory_cell cells[CELLS_PER_READ];
 	struct listing *listing = context;
-	const off_t base = sizeof(struct session_memory);
-	off_t at = base + (off_t)sizeof(cells[0]), end = MEMORY_BYTES;
 
-	if (listing->uid != 0 && listing->uid != session->channel.uid)
-		return;
-	while (at < end && json_array_size(listing->rows) < ROWS_MAX) {
-		off_t data = lseek(session->memory_fd, at, SEEK_DATA);
-		ssize_t bytes;
-
-		if (data < 0)
-			return; /* nothing but holes from here on */
-		if (data > at)  /* back to where a cell begins */
-			at = base + (data - base) / (off_t)sizeof(cells[0]) * (off_t)sizeof(cells[0]);
-		bytes = pread(session->memory_fd, cells, sizeof(cells), at);
-		if (bytes < (ssize_t)sizeof(cells[0]))
-			return;
-		for (ssize_t i = 0; i < bytes / (ssize_t)sizeof(cells[0]); i++)
-			if (cell_word_state(cells[i].shown) != CONN_FREE)
-				list_cell(listing, session, (at - base) / sizeof(cells[0]) + i, &cells[i]);
-		at += bytes / (ssize_t)sizeof(cells[0]) * (ssize_t)sizeof(cells[0]);
-	}
+	if ((listing->uid == 0 || listing->uid == session->channel.uid) && json_array_size(listing->rows) < ROWS_MAX)
+		session_each_cell(session, list_shown_cell, listing);
 }
 
 /* Ends whose process is gone, or whose helper was. */

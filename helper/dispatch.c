@@ -9,6 +9,7 @@
 
 #include <errno.h>
 
+#include "group.h"
 #include "helper.h"
 #include "listener.h"
 #include "log.h"
@@ -16,6 +17,7 @@
 #include "session.h"
 #include "sockfacts.h"
 #include "stats.h"
+#include "trial.h"
 #include "wire/wire.h"
 
 /* A turn's share of one channel: others wait no longer than this. */
@@ -40,6 +42,10 @@ static const struct row table[] = {
 	{ WIRE_PING, sizeof(struct wire_ping), 0, CHANNEL_SESSION, session_handle_ping },
 	{ WIRE_STATUS, sizeof(struct wire_request), 0, CHANNEL_DOOR, stats_handle_status },
 	{ WIRE_CONNECTIONS, sizeof(struct wire_request), 0, CHANNEL_DOOR, stats_handle_connections },
+	{ WIRE_GROUP, sizeof(struct wire_group), 0, CHANNEL_DOOR, group_handle },
+	{ WIRE_TRIAL_START, sizeof(struct wire_trial), 0, CHANNEL_DOOR, trial_handle_start },
+	{ WIRE_TRIAL_STOP, sizeof(struct wire_request), 0, CHANNEL_DOOR, trial_handle_stop },
+	{ WIRE_TRIAL_REPORT, sizeof(struct wire_request), 0, CHANNEL_DOOR, trial_handle_report },
 	{ WIRE_OFF, sizeof(struct wire_request), 0, CHANNEL_DOOR, stats_handle_switch },
 	{ WIRE_ON, sizeof(struct wire_request), 0, CHANNEL_DOOR, stats_handle_switch },
 };

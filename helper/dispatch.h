@@ -43,6 +43,8 @@ struct request {
 		struct wire_pin pin;
 		struct wire_retire retire;
 		struct wire_ping ping;
+		struct wire_group group;
+		struct wire_trial trial;
 		unsigned char bytes[WIRE_MESSAGE_MAX];
 	} message;
 };

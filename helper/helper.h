@@ -10,6 +10,7 @@
 #include "wire/reason.h"
 
 struct datapath;
+struct groups;
 struct ledgers;
 struct listener;
 struct loop;
@@ -20,6 +21,7 @@ struct registry;
 struct sessions;
 struct slots;
 struct stats;
+struct trials;
 
 struct helper {
 	struct options options;
@@ -30,11 +32,13 @@ struct helper {
 	struct registry *registry;
 	struct reaper *reaper;
 	struct ledgers *ledgers;
+	struct groups *groups;
 	struct sessions *sessions;
 	struct slots *slots;
 	struct pairing *pairing;
 	struct listener *listener;
 	struct stats *stats;
+	struct trials *trials;
 	int pins_lock_fd;  /* -1: none */
 	uint32_t features; /* enum wire_feature */
 	uint64_t started_ns;

@@ -12,10 +12,12 @@
 #include <string.h>
 
 #include "datapath.h"
+#include "group.h"
 #include "log.h"
 #include "pairing_internal.h"
 #include "proof.h"
 #include "sockfacts.h"
+#include "trial.h"
 
 /* A sample that does not add up may be torn: so often is it taken anew. */
 #define SAMPLES 3
@@ -31,6 +33,7 @@ struct join {
 	struct registry_end *end;
 	struct slot *slot;
 	uint32_t side;
+	uint64_t netns_cookie; /* the kernel's; that of the name may be 0 */
 	int octet;
 	bool end_is_new, staged, inserted;
 };
@@ -100,6 +103,9 @@ static enum sm_reason check_kernel(struct join *join)
 		join->socket.key.netns_cookie = join->facts.netns_cookie;
 	if (!join->socket.key.netns_cookie)
 		return REASON_NETNS;
+	join->netns_cookie = join->socket.key.netns_cookie;
+	join->socket.key.netns_cookie =
+		pairing_name_netns(join->helper, join->netns_cookie, &join->socket.key.local, &join->socket.key.remote);
 	if (proof_may_be_stranded(&join->facts, PROOF_REFS_STAGED))
 		return REASON_BLOCKED_READER;
 	for (int i = 0; i < SAMPLES; i++) {
@@ -137,12 +143,20 @@ static enum sm_reason take_end(struct join *join)
 	return join->end ? REASON_NONE : REASON_TABLE_FULL;
 }
 
+/* Across namespaces only the sequence numbers prove a pair, and two connections of one name have correlated ones: they can
+ * be made alike by trying. So a user pairs with himself only. */
+static bool may_cross(const struct join *join, const struct registry_end *peer)
+{
+	return join->netns_cookie == peer->netns_cookie || join->session->channel.uid == peer->uid;
+}
+
 /* The other half of the peer's slot, or a slot of its own. */
 static enum sm_reason take_slot(struct join *join)
 {
 	const struct registry_key mirror = registry_key_mirror(&join->socket.key);
 	struct helper *helper = join->helper;
 	struct registry_end *peer = registry_find_joined(helper->registry, &mirror);
+	enum sm_reason reason;
 
 	if (peer) {
 		retire_check(helper, slot_at(helper->slots, peer->slot)); /* may be left from an earlier connection */
@@ -151,6 +165,14 @@ static enum sm_reason take_slot(struct join *join)
 	/* A slot that is armed, or was, is its pair's alone. */
 	if (peer && slot_at(helper->slots, peer->slot)->shared->state == SM_SLOT_JOINED &&
 	    !slot_at(helper->slots, peer->slot)->end[!peer->side]) {
+		if (!may_cross(join, peer))
+			return REASON_NETNS;
+		join->end->cookie = join->socket.cookie;
+		reason = trial_assign(helper, join->end, peer);
+		if (reason) {
+			retire_take_out(helper, peer, reason, true);
+			return reason;
+		}
 		join->slot = slot_at(helper->slots, peer->slot);
 		join->side = !peer->side;
 		slot_state_set(join->slot, SM_SLOT_INSERTING);
@@ -180,6 +202,7 @@ static void fill_shared_end(const struct join *join)
 	join->slot->shared->netns_cookie = join->socket.key.netns_cookie;
 	join->slot->shared->joined_at_ns = loop_now_ns();
 	join->slot->octet[join->side] = join->octet;
+	join->end->netns_cookie = join->netns_cookie;
 }
 
 static enum sm_reason insert(struct join *join)
@@ -235,7 +258,7 @@ static void undo_offer(struct join *join, enum sm_reason reason)
 		return;
 	if (is_transient(reason))
 		pairing_match(join->helper, end);
-	else
+	else if (!trial_refuses(reason)) /* else it is matched when the trial is over */
 		pairing_end_remove(join->helper, end);
 }
 
@@ -254,7 +277,7 @@ static void undo(struct join *join, enum sm_reason reason)
 	}
 	if (join->end)
 		registry_unjoin(helper->registry, join->end);
-	if (join->end && join->end_is_new)
+	if (join->end && join->end_is_new && !trial_refuses(reason))
 		pairing_end_remove(helper, join->end);
 	else
 		undo_offer(join, reason);
@@ -267,6 +290,7 @@ static void joined(struct join *join)
 	struct slot *slot = join->slot;
 
 	slot->end[join->side] = join->end;
+	group_slot_taken(slot, join->side, join->session->group);
 	slot_state_set(slot, SM_SLOT_JOINED);
 	helper->switches->sockets_joined_total++;
 	retire_sweep_start(helper);
@@ -276,6 +300,8 @@ static void joined(struct join *join)
 	}
 	retire_await_peer(helper, slot);
 	pairing_match(helper, join->end);
+	if (trial_is_plain(helper, join->end)) /* as its peer's offer, which came before, has shown */
+		retire_take_out(helper, join->end, REASON_TRIAL_PLAIN, true);
 }
 
 static enum sm_reason try_join(struct join *join)
@@ -314,7 +340,8 @@ int pairing_handle_join(struct request *request)
 		request->helper->refusals[REASON_BAD_REQUEST]++;
 		return -EPROTO;
 	}
-	session_status_change(join.session, header->cell, header->generation, ~0u & 0xff, CELL_HELD);
+	session_status_change(join.session, header->cell, header->generation,
+			      0xff & ~(uint32_t)(CELL_TRIAL_ACCELERATED | CELL_TRIAL_PLAIN), CELL_HELD);
 	if (session_word_pending(join.cell, header->generation))
 		reason = try_join(&join);
 	request->fd = -1;
@@ -337,6 +364,7 @@ int pairing_handle_join(struct request *request)
 	}
 	log_debug("pid %u fd %u: refused: %s", join.session->pid, join.message->fd_number, reason_name(reason));
 	join.helper->refusals[reason]++;
+	group_refused(join.session->group, reason);
 	undo(&join, reason);
 	return 0;
 }

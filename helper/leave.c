@@ -23,6 +23,7 @@
 #include "pairing_internal.h"
 #include "proof.h"
 #include "sockfacts.h"
+#include "trial.h"
 
 #define POLL_NS (500 * LOOP_NS_PER_US)
 /* Well below the shim's bound: a queue whose reader is the one that waits for us never drains, and the shim must hear so
@@ -175,6 +176,8 @@ static void leave_finish(struct helper *helper, struct slot *slot, const struct 
 	for (uint32_t side = 0; side < SM_SIDES; side++)
 		if (ends[side])
 			retire_take_out(helper, ends[side], leave->told, leave->keep_offer[side]);
+	if (trial_refuses(leave->reason))
+		trial_pair_left(helper, leave->keep_offer[0] ? ends[0] : NULL, leave->keep_offer[1] ? ends[1] : NULL);
 }
 
 static void answer(struct helper *helper, const struct leave *leave, uint32_t state, enum sm_reason reason)

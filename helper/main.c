@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "datapath.h"
+#include "group.h"
 #include "helper.h"
 #include "ledger.h"
 #include "listener.h"
@@ -36,6 +37,7 @@
 #include "session.h"
 #include "slots.h"
 #include "stats.h"
+#include "trial.h"
 #include "watchdog.h"
 
 struct signals {
@@ -125,6 +127,8 @@ static int find_features(struct helper *helper)
 	struct selftest_result results[SELFTEST_RESULTS_MAX];
 	int count = selftest_run(results, SELFTEST_RESULTS_MAX, &helper->features);
 
+	if (helper->options.settings.peer_count)
+		helper->features |= WIRE_FEATURE_PEERS;
 	log_debug("self-test: %d results, features %#x", count, helper->features);
 	for (int i = 0; i < count; i++) {
 		if (results[i].outcome != SELFTEST_REFUSED)
@@ -155,9 +159,12 @@ static int open_state(struct helper *helper)
 	helper->policy = policy_new(&helper->options.settings, count);
 	helper->registry = registry_new(seed);
 	helper->ledgers = ledgers_new();
+	helper->groups = groups_new(helper);
+	helper->trials = trials_new(helper);
 	helper->sessions = sessions_new(helper);
 	helper->slots = slots_new(helper, shared, count);
-	if (!helper->policy || !helper->registry || !helper->ledgers || !helper->sessions || !helper->slots)
+	if (!helper->policy || !helper->registry || !helper->ledgers || !helper->groups || !helper->trials ||
+	    !helper->sessions || !helper->slots)
 		return -ENOMEM;
 	return 0;
 }
@@ -234,6 +241,8 @@ static void stop(struct helper *helper, struct signals *signals)
 	loop_close(helper->loop); /* frees what was buried */
 	reaper_free(helper->reaper);
 	slots_free(helper->slots);
+	groups_free(helper->groups);
+	trials_free(helper->trials);
 	ledgers_free(helper->ledgers);
 	registry_free(helper->registry);
 	policy_free(helper->policy);

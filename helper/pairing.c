@@ -12,8 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "group.h"
 #include "pairing_internal.h"
 #include "policy.h"
+#include "trial.h"
 
 #define LONELY_TRUST 2
 /* Offers of one name by one user: forked processes share connections. The oldest makes room for the next. */
@@ -130,6 +132,7 @@ struct registry_end *pairing_end_add(struct helper *helper, struct session *sess
 
 void pairing_end_remove(struct helper *helper, struct registry_end *end)
 {
+	trial_end_gone(helper, end);
 	if (end->charged)
 		policy_give(helper->policy, end->uid, POLICY_OFFERS);
 	registry_remove(helper->registry, end, session_ends(helper, end));
@@ -137,6 +140,7 @@ void pairing_end_remove(struct helper *helper, struct registry_end *end)
 
 void pairing_end_disown(struct helper *helper, struct registry_end *end)
 {
+	trial_end_gone(helper, end);
 	registry_disown(helper->registry, end, session_ends(helper, end));
 }
 
@@ -180,10 +184,14 @@ static bool may_trust(const struct registry_end *a, const struct registry_end *b
 static void match_visit(struct registry_end *peer, void *context)
 {
 	struct match *match = context;
+	bool learns = may_trust(match->end, peer);
+	bool peer_learns = peer->state == END_OFFERED && may_trust(peer, match->end);
 
-	if (may_trust(match->end, peer))
+	if ((!learns && !peer_learns) || trial_assign(match->helper, match->end, peer))
+		return;
+	if (learns)
 		match->found = true;
-	if (peer->state == END_OFFERED && may_trust(peer, match->end))
+	if (peer_learns)
 		pairing_notify(match->helper, peer, 0, CELL_MATCHED);
 }
 
@@ -198,6 +206,12 @@ void pairing_match(struct helper *helper, struct registry_end *end)
 
 /* ---- OFFER ---- */
 
+uint64_t pairing_name_netns(const struct helper *helper, uint64_t netns_cookie, const struct wire_endpoint *local,
+			    const struct wire_endpoint *remote)
+{
+	return policy_are_peers(&helper->options.settings, local->address, remote->address) ? 0 : netns_cookie;
+}
+
 static bool is_repetition(const struct registry_end *end, const struct wire_offer *offer,
 			  const struct registry_key *key)
 {
@@ -209,12 +223,12 @@ int pairing_handle_offer(struct request *request)
 {
 	const struct wire_offer *offer = &request->message.offer;
 	const struct registry_owner owner = { .session_id = request->session->id, .cell = offer->header.cell };
+	struct helper *helper = request->helper;
 	const struct registry_key key = {
-		.netns_cookie = offer->netns_cookie,
+		.netns_cookie = pairing_name_netns(helper, offer->netns_cookie, &offer->local, &offer->remote),
 		.local = offer->local,
 		.remote = offer->remote,
 	};
-	struct helper *helper = request->helper;
 	struct registry_end *end;
 
 	if (owner.cell == 0 || owner.cell >= MEMORY_CELLS || offer->header.generation > CELL_GENERATION_MASK ||
@@ -231,6 +245,7 @@ int pairing_handle_offer(struct request *request)
 		end = pairing_end_add(helper, request->session, &key, owner.cell, offer->header.generation);
 		if (!end) { /* there is no answer to an offer: it is never matched */
 			helper->refusals[REASON_TABLE_FULL]++;
+			group_refused(request->session->group, REASON_TABLE_FULL);
 			return 0;
 		}
 		end->cookie = offer->cookie;

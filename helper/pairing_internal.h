@@ -22,6 +22,9 @@ struct pairing {
 #define LEAVES_MAX 4096u
 
 /* ---- pairing.c ---- */
+/* The namespace of an end's name: its own, or 0 for a name that is one and the same in all of them. */
+uint64_t pairing_name_netns(const struct helper *helper, uint64_t netns_cookie, const struct wire_endpoint *local,
+			    const struct wire_endpoint *remote);
 /* Sets and clears status bits in the cell of the end's owner, if it has one. */
 void pairing_notify(struct helper *helper, const struct registry_end *end, uint32_t clear, uint32_t set);
 /* The same with a reason, for an end that was taken out of that slot: CELL_TAKEN_OUT. */

@@ -6,6 +6,7 @@
  */
 #include "policy.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -16,6 +17,8 @@
 #define LIMIT_DOORS 4096
 #define LIMIT_SESSIONS 4096
 #define LIMIT_OFFERS 65536
+#define LIMIT_GROUPS 64
+#define LIMIT_HISTOGRAMS 256 /* 224 KiB each at the very most */
 #define LONELY_MS 2000
 #define SOCKET_MODE 0666 /* open to every local user: safe by the invariants */
 
@@ -37,7 +40,9 @@ void policy_settings_init(struct policy_settings *settings)
 	*settings = (struct policy_settings){
 		.limit = { [POLICY_DOORS] = LIMIT_DOORS,
 			   [POLICY_SESSIONS] = LIMIT_SESSIONS,
-			   [POLICY_OFFERS] = LIMIT_OFFERS },
+			   [POLICY_OFFERS] = LIMIT_OFFERS,
+			   [POLICY_GROUPS] = LIMIT_GROUPS,
+			   [POLICY_HISTOGRAMS] = LIMIT_HISTOGRAMS },
 		.lonely_ms = LONELY_MS,
 		.socket_mode = SOCKET_MODE,
 	};
@@ -58,6 +63,91 @@ static int parse_number(const char *text, int base, uint32_t minimum, uint32_t m
 	return 0;
 }
 
+/* ---- peers ---- */
+
+static const uint8_t mapped_prefix[12] = { [10] = 0xff, [11] = 0xff };
+
+/* ::/0 and the like do not mean IPv4. */
+static bool network_has(const struct policy_network *network, const uint8_t address[16])
+{
+	bool is_mapped = !memcmp(address, mapped_prefix, sizeof(mapped_prefix));
+
+	if (is_mapped && network->prefix_bits < 8 * sizeof(mapped_prefix))
+		return false;
+	unsigned whole = network->prefix_bits / 8, rest = network->prefix_bits % 8;
+
+	return !memcmp(network->address, address, whole) &&
+	       (!rest || !((network->address[whole] ^ address[whole]) >> (8 - rest)));
+}
+
+static bool is_loopback(const uint8_t address[16])
+{
+	static const uint8_t loopback[16] = { [15] = 1 };
+
+	return !memcmp(address, loopback, sizeof(loopback)) ||
+	       (!memcmp(address, mapped_prefix, sizeof(mapped_prefix)) && address[12] == 127);
+}
+
+static bool is_peer(const struct policy_settings *settings, const uint8_t address[16])
+{
+	for (uint32_t i = 0; i < settings->peer_count; i++)
+		if (network_has(&settings->peers[i], address))
+			return !is_loopback(address);
+	return false;
+}
+
+bool policy_are_peers(const struct policy_settings *settings, const uint8_t local[16], const uint8_t remote[16])
+{
+	return memcmp(local, remote, 16) != 0 && is_peer(settings, local) && is_peer(settings, remote);
+}
+
+/* "10.0.0.0/24", "fd00::/8". Bits behind the prefix must be 0: else something else was meant. */
+static int parse_network(char *text, struct policy_network *network)
+{
+	char *slash = strchr(text, '/');
+	uint32_t bits, width;
+
+	if (!slash)
+		return -EINVAL;
+	*slash = '\0';
+	memset(network, 0, sizeof(*network));
+	if (inet_pton(AF_INET, text, network->address + sizeof(mapped_prefix)) == 1) {
+		memcpy(network->address, mapped_prefix, sizeof(mapped_prefix));
+		width = 32;
+	} else if (inet_pton(AF_INET6, text, network->address) == 1) {
+		width = 128;
+	} else {
+		return -EINVAL;
+	}
+	if (parse_number(slash + 1, 10, 1, width, &bits))
+		return -EINVAL;
+	network->prefix_bits = (uint8_t)(128 - width + bits);
+	for (unsigned bit = network->prefix_bits; bit < 128; bit++)
+		if (network->address[bit / 8] & 0x80u >> bit % 8)
+			return -EINVAL;
+	return 0;
+}
+
+/* Adds to those of earlier lines. */
+static int parse_peers(struct policy_settings *settings, const char *value)
+{
+	struct policy_settings grown = *settings;
+	char words[128], *rest = words, *word;
+
+	if (!*value || strlen(value) >= sizeof(words))
+		return -EINVAL;
+	strcpy(words, value);
+	while ((word = strsep(&rest, ", \t"))) {
+		if (!*word)
+			continue;
+		if (grown.peer_count == POLICY_PEERS_MAX || parse_network(word, &grown.peers[grown.peer_count]))
+			return -EINVAL;
+		grown.peer_count++;
+	}
+	*settings = grown;
+	return 0;
+}
+
 static int settings_assign(struct policy_settings *settings, const char *name, const char *value)
 {
 	uint32_t mode;
@@ -71,6 +161,10 @@ static int settings_assign(struct policy_settings *settings, const char *name, c
 		return parse_number(value, 10, 1, 1u << 24, &settings->limit[POLICY_OFFERS]);
 	if (!strcmp(name, "slots-per-user"))
 		return parse_number(value, 10, 0, 1u << 22, &settings->limit[POLICY_SLOTS]);
+	if (!strcmp(name, "groups-per-user"))
+		return parse_number(value, 10, 1, 1024, &settings->limit[POLICY_GROUPS]);
+	if (!strcmp(name, "histograms-per-user"))
+		return parse_number(value, 10, 1, 1u << 16, &settings->limit[POLICY_HISTOGRAMS]);
 	if (!strcmp(name, "slots"))
 		return parse_number(value, 10, 1, 1u << 22, &settings->slot_count);
 	if (!strcmp(name, "lonely-ms"))
@@ -81,6 +175,8 @@ static int settings_assign(struct policy_settings *settings, const char *name, c
 			settings->socket_mode = mode;
 		return error;
 	}
+	if (!strcmp(name, "peers"))
+		return parse_peers(settings, value);
 	if (!strcmp(name, "socket-group")) {
 		if (!*value || strlen(value) >= sizeof(settings->socket_group))
 			return -EINVAL;

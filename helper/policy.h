@@ -3,6 +3,7 @@
 #ifndef SMACCEL_HELPER_POLICY_H
 #define SMACCEL_HELPER_POLICY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -11,8 +12,17 @@ enum policy_kind {
 	POLICY_SESSIONS, /* processes */
 	POLICY_OFFERS,   /* entries of the registry, joined ends included */
 	POLICY_SLOTS,    /* pairs */
+	POLICY_GROUPS,   /* accounts of SMACCEL_GROUP */
+	POLICY_HISTOGRAMS,
 	POLICY_KIND_COUNT
 };
+
+/* Addresses as in struct wire_endpoint: IPv4 is ::ffff:a.b.c.d. */
+struct policy_network {
+	uint8_t address[16];
+	uint8_t prefix_bits; /* of 128 */
+};
+#define POLICY_PEERS_MAX 32u
 
 /* What --config and the command line decide. */
 struct policy_settings {
@@ -21,11 +31,18 @@ struct policy_settings {
 	uint32_t lonely_ms;
 	mode_t socket_mode;
 	char socket_group[64]; /* empty: the helper's own */
+	/* Networks whose addresses exist once on this host, whatever the network namespace: connections between two of
+	 * them may be paired across namespaces. None by default. */
+	struct policy_network peers[POLICY_PEERS_MAX];
+	uint32_t peer_count;
 };
 
 void policy_settings_init(struct policy_settings *settings);
 /* One line of the configuration file: "name = value", a comment, or nothing. 0, or -EINVAL and nothing is changed. */
 int policy_settings_parse(struct policy_settings *settings, const char *line);
+
+/* Whether both addresses are in such networks, and neither is a loopback address, nor both one and the same. */
+bool policy_are_peers(const struct policy_settings *settings, const uint8_t local[16], const uint8_t remote[16]);
 
 struct policy;
 

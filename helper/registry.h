@@ -14,7 +14,8 @@
 #include "hash.h"
 #include "wire/protocol.h"
 
-/* The name of an end. All bytes count: `reserved` must be zero. Of an offer it is a claim, of a joined end it came from
+/* The name of an end. All bytes count: `reserved` must be zero. netns_cookie 0: the addresses are the same in every
+ * namespace (policy_are_peers()). Of an offer it is a claim, of a joined end it came from
  * the kernel. */
 struct registry_key {
 	uint64_t netns_cookie;
@@ -41,12 +42,15 @@ struct registry_name;
 
 struct registry_end {
 	struct registry_key key;
-	uint64_t cookie; /* END_JOINED: the kernel's */
+	uint64_t cookie;       /* END_JOINED: the kernel's */
+	uint64_t netns_cookie; /* END_JOINED: the kernel's, also where its name has none */
 	struct registry_owner owner;
 	uint32_t generation; /* of the owner's cell */
 	enum end_state state;
 	uint32_t uid, pid;
-	uint32_t slot, side;  /* END_JOINED */
+	uint32_t slot, side; /* END_JOINED */
+	uint8_t arm;         /* enum latency_arm, of the trial of that number */
+	uint32_t trial;
 	uint8_t lonely_times; /* how often it was taken out because no peer came */
 	bool charged;         /* policy: POLICY_OFFERS */
 	int lost;             /* an index had no memory for it */

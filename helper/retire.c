@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "datapath.h"
+#include "group.h"
 #include "log.h"
 #include "pairing_internal.h"
 
@@ -89,6 +90,7 @@ void retire_lonely_expired(struct loop_timer *timer)
 		if (slot->shared->state == SM_SLOT_ARMED || !end || (slot->end[0] && slot->end[1]))
 			continue;
 		helper->refusals[REASON_LONELY]++;
+		group_refused(slot->group[end->side], REASON_LONELY);
 		retire_take_out(helper, end, REASON_LONELY, true);
 	}
 }

@@ -13,26 +13,22 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 #include <utlist.h>
 
+#include "group.h"
 #include "helper.h"
 #include "ledger.h"
 #include "log.h"
 #include "pairing.h"
 #include "policy.h"
 #include "sockfacts.h"
+#include "trial.h"
 #include "wire/wire.h"
 
-/* Threads of one process woken by one answer. */
-#define WAKE_MAX 1024
-#define STATUS_TRIES 16
 /* A session may own 65535 ends: they are let go a share at a time, and others are served in between. */
 #define DISSOLVE_ENDS 512
 #define DISSOLVE_NS (500 * LOOP_NS_PER_US)
@@ -46,119 +42,13 @@ struct sessions {
 	struct session_spin past_spin;
 };
 
-/* ---- cells ---- */
-
-static void wake(_Atomic uint32_t *word)
-{
-	syscall(SYS_futex, word, FUTEX_WAKE, WAKE_MAX, NULL, NULL, 0); /* not PRIVATE: the waiter is another process */
-}
-
-/* Whether the client has ever written to that page. Asked by SEEK_DATA, as a look at the page itself would make it. */
-static bool page_touched(struct session *session, uint64_t page)
-{
-	off_t offset = (off_t)(page * SESSION_PAGE_BYTES);
-
-	if (session->touched[page / 8] & 1u << page % 8)
-		return true;
-	if (lseek(session->memory_fd, offset, SEEK_DATA) != offset)
-		return false;
-	session->touched[page / 8] |= 1u << page % 8;
-	return true;
-}
-
-struct memory_cell *session_cell(struct session *session, uint32_t index)
-{
-	uint64_t offset;
-
-	if (index == 0 || index >= MEMORY_CELLS)
-		return NULL;
-	offset = sizeof(struct session_memory) + (uint64_t)index * sizeof(struct memory_cell);
-	if (!page_touched(session, offset / SESSION_PAGE_BYTES) ||
-	    !page_touched(session, (offset + sizeof(struct memory_cell) - 1) / SESSION_PAGE_BYTES))
-		return NULL;
-	return &session->memory->cells[index];
-}
-
-void session_status_change(struct session *session, uint32_t index, uint32_t generation, uint32_t clear, uint32_t set)
-{
-	struct memory_cell *cell = session_cell(session, index);
-	uint32_t status, changed;
-
-	if (!cell)
-		return;
-	/* The shim only ever lowers bits it has seen. A client that does more than that must not hold us up. */
-	status = atomic_load(&cell->status);
-	for (int i = 0; i < STATUS_TRIES; i++) {
-		changed = cell_word_generation(status) == generation ? status : cell_word(generation, 0);
-		changed = (changed & ~clear) | set;
-		if (atomic_compare_exchange_strong(&cell->status, &status, changed))
-			return;
-	}
-}
-
-void session_status_wake(struct session *session, uint32_t index)
-{
-	struct memory_cell *cell = session_cell(session, index);
-
-	if (cell)
-		wake(&cell->status);
-}
-
-bool session_word_pending(const struct memory_cell *cell, uint32_t generation)
-{
-	return atomic_load_explicit(&((struct memory_cell *)cell)->word, memory_order_acquire) ==
-	       cell_word(generation, CELL_PENDING);
-}
-
-bool session_word_settle(struct memory_cell *cell, uint32_t generation, uint32_t state, enum sm_reason reason)
-{
-	uint32_t pending = cell_word(generation, CELL_PENDING);
-
-	if (state == CELL_REFUSED)
-		cell->reason = reason;
-	return atomic_compare_exchange_strong(&cell->word, &pending, cell_word(generation, state));
-}
-
-void session_word_wake(struct memory_cell *cell)
-{
-	wake(&cell->word);
-}
-
-bool session_word_answer(struct memory_cell *cell, uint32_t generation, uint32_t state, enum sm_reason reason)
-{
-	bool won = session_word_settle(cell, generation, state, reason);
-
-	if (won)
-		session_word_wake(cell);
-	return won;
-}
-
-void session_word_clear(struct memory_cell *cell, uint32_t generation)
-{
-	uint32_t abandoned = cell_word(generation, CELL_ABANDONED);
-
-	if (atomic_compare_exchange_strong(&cell->word, &abandoned, cell_word(generation, CELL_IDLE)))
-		session_word_wake(cell);
-}
-
-void session_fd_closed(struct sessions *sessions, const struct reaper_tag *tag)
-{
-	struct session *session = session_find(sessions, tag->session_id);
-	struct memory_cell *cell = session ? session_cell(session, tag->cell) : NULL;
-
-	if (!cell || cell_word_generation(atomic_load(&cell->status)) != tag->generation)
-		return;
-	session_status_change(session, tag->cell, tag->generation, CELL_HELD, 0);
-	session_word_clear(cell, tag->generation);
-}
-
 /* ---- the table ---- */
 
 static void session_release(struct loop_corpse *corpse)
 {
 	struct session *session = loop_container(corpse, struct session, channel.corpse);
 
-	munmap(session->memory, MEMORY_BYTES); /* not sooner: callers up the stack may hold one of its cells */
+	munmap(session->memory, SESSION_BYTES); /* not sooner: callers up the stack may hold one of its cells */
 	close(session->memory_fd);
 	free(session);
 }
@@ -170,6 +60,8 @@ static bool session_dissolve(struct session *session, uint32_t count)
 
 	if (!pairing_session_closed(helper, session, count))
 		return false;
+	trial_session_closed(helper, session);
+	group_session_closed(helper, session);
 	session_spin_add(session, &helper->sessions->past_spin);
 	HASH_DEL(helper->sessions->table, session);
 	ledger_session_closed(helper->ledgers, session->id);
@@ -255,6 +147,11 @@ void sessions_each(struct sessions *sessions, void (*visit)(struct session *sess
 		visit(session, context);
 }
 
+struct session *sessions_first(const struct sessions *sessions)
+{
+	return sessions->table;
+}
+
 struct session_spin sessions_past_spin(const struct sessions *sessions)
 {
 	return sessions->past_spin;
@@ -294,9 +191,9 @@ static int memory_make(struct session *session, struct helper *helper)
 
 	if (fd < 0)
 		return -errno;
-	if (ftruncate(fd, MEMORY_BYTES) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+	if (ftruncate(fd, SESSION_BYTES) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
 		goto out_errno;
-	session->memory = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	session->memory = mmap(NULL, SESSION_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (session->memory == MAP_FAILED)
 		goto out_errno;
 	session->memory_fd = fd;
@@ -318,7 +215,7 @@ static int send_welcome(struct session *session, struct helper *helper)
 		.helper_generation = helper->switches->helper_generation,
 		.features = helper->features | WIRE_FEATURE_WITHDRAW,
 		.cell_count = MEMORY_CELLS,
-		.memory_bytes = MEMORY_BYTES,
+		.memory_bytes = SESSION_BYTES,
 	};
 
 	wire_header_init(&welcome.header, WIRE_WELCOME, sizeof(welcome), 0, 0);
@@ -345,6 +242,8 @@ static int session_open(struct helper *helper, struct request *request)
 	error = memory_make(session, helper);
 	if (error)
 		goto out_free;
+	session->group = group_enter(helper->groups, session->channel.uid, request->message.hello.group);
+	atomic_store(&session->memory->recording, (session->group ? RECORDING_GROUP : 0u) | trial_recording(helper));
 	HASH_ADD(hh, helper->sessions->table, id, sizeof(session->id), session);
 	error = session->lost ? -ENOMEM : send_welcome(session, helper);
 	if (!error)
@@ -358,7 +257,8 @@ static int session_open(struct helper *helper, struct request *request)
 out_memory:
 	if (!session->lost)
 		HASH_DEL(helper->sessions->table, session);
-	munmap(session->memory, MEMORY_BYTES);
+	group_session_closed(helper, session);
+	munmap(session->memory, SESSION_BYTES);
 	close(session->memory_fd);
 out_free:
 	free(session);
@@ -394,6 +294,6 @@ int session_handle_ping(struct request *request)
 	_Atomic uint32_t *pong = &request->session->memory->pong;
 
 	atomic_store(pong, request->message.ping.nonce);
-	wake(pong);
+	session_wake(pong);
 	return 0;
 }

@@ -8,15 +8,18 @@
 
 #include "dispatch.h"
 #include "hash.h"
+#include "wire/latency.h"
 #include "wire/memory.h"
 #include "wire/reason.h"
 
+struct group;
 struct helper;
+struct latency_memory;
 struct registry_end;
 struct sessions;
 
 #define SESSION_PAGE_BYTES 4096u
-#define SESSION_PAGES ((MEMORY_BYTES + SESSION_PAGE_BYTES - 1) / SESSION_PAGE_BYTES)
+#define SESSION_PAGES ((SESSION_BYTES + SESSION_PAGE_BYTES - 1) / SESSION_PAGE_BYTES)
 
 struct session {
 	struct channel channel; /* its uid is the authoritative one, from the HELLO's credentials */
@@ -25,6 +28,7 @@ struct session {
 	char comm[17]; /* a claim, for display */
 	int memory_fd;
 	struct session_memory *memory; /* hostile: checked when read, never waited on */
+	struct group *group;           /* NULL: none */
 	struct registry_end *ends;     /* head of the list that registry.c keeps */
 	uint8_t touched[(SESSION_PAGES + 7) / 8];
 	int lost;
@@ -37,6 +41,7 @@ void sessions_free(struct sessions *sessions);        /* closes them all */
 void sessions_close_uid(struct sessions *sessions, uint32_t uid);
 void sessions_set_off(struct sessions *sessions, bool off);
 void sessions_each(struct sessions *sessions, void (*visit)(struct session *session, void *context), void *context);
+struct session *sessions_first(const struct sessions *sessions); /* the others by hh.next */
 /* What processes have spent waiting awake, by their own account: those that are gone, and one that lives. */
 struct session_spin {
 	uint64_t ns, count, hits;
@@ -54,6 +59,13 @@ int session_handle_ping(struct request *request);
 /* The cell of that index; NULL for an index out of range, and for a page that its process has never written to (so that a
  * client cannot make the helper fill its memory). */
 struct memory_cell *session_cell(struct session *session, uint32_t index);
+/* What follows the cells (wire/latency.h); NULL if the process has recorded nothing yet. */
+struct latency_memory *session_latency(struct session *session);
+/* Calls visit with a copy of each cell that shows a connection, until it returns false. */
+void session_each_cell(struct session *session,
+		       bool (*visit)(struct session *session, uint32_t index, const struct memory_cell *cell,
+				     void *context),
+		       void *context);
 /* Status bits of a cell. A status of another generation counts as no bits. */
 void session_status_change(struct session *session, uint32_t cell, uint32_t generation, uint32_t clear, uint32_t set);
 /* For those who wait for a change of it. */
@@ -63,6 +75,7 @@ bool session_word_pending(const struct memory_cell *cell, uint32_t generation);
 /* Answers: PENDING -> CELL_DONE or CELL_REFUSED. False: it was abandoned. The waiter sleeps on until session_word_wake(). */
 bool session_word_settle(struct memory_cell *cell, uint32_t generation, uint32_t state, enum sm_reason reason);
 void session_word_wake(struct memory_cell *cell);
+void session_wake(_Atomic uint32_t *word); /* who sleeps on that word of a session memory */
 /* Both. */
 bool session_word_answer(struct memory_cell *cell, uint32_t generation, uint32_t state, enum sm_reason reason);
 /* ABANDONED -> IDLE: the fd of a request that was given up has been put away, the connection is the application's alone. */

@@ -17,10 +17,12 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "group.h"
 #include "helper.h"
 #include "ledger.h"
 #include "log.h"
 #include "policy.h"
+#include "trial.h"
 
 struct slots {
 	struct helper *helper;
@@ -143,6 +145,8 @@ void slot_release(struct slots *slots, struct slot *slot)
 	struct helper *helper = slots->helper;
 
 	slot_state_set(slot, SM_SLOT_FREE);
+	group_slot_released(slot);
+	trial_slot_released(helper, slot);
 	for (int side = 0; side < SM_SIDES; side++) {
 		slot->shared->end[side].cookie = 0;
 		slot->end[side] = NULL;

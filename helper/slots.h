@@ -8,6 +8,7 @@
 
 #include "../bpf/shared.h"
 
+struct group;
 struct helper;
 struct ledger;
 struct registry_end;
@@ -33,7 +34,11 @@ struct slot {
 	struct registry_end *end[SM_SIDES]; /* NULL: not joined (yet), or gone */
 	struct ledger *ledger;              /* NULL: none */
 	uint32_t ledger_cell;
-	int8_t octet[SM_SIDES]; /* proof_accounts() of each end, to be confirmed when there are two */
+	int8_t octet[SM_SIDES];        /* proof_accounts() of each end, to be confirmed when there are two */
+	struct group *group[SM_SIDES]; /* whose accounts get what that side sends; NULL: none */
+	struct sm_direction group_base[SM_SIDES];
+	uint32_t trial, trial_arm; /* of the trial of that number; 0: none */
+	struct sm_direction trial_base[SM_SIDES];
 	uint32_t charged_uid;
 	bool charged;
 	uint64_t redirected_seen, passed_seen; /* messages, as the sweep last saw them */

@@ -158,7 +158,7 @@ static int text_memfd(const char *text, size_t bytes)
 }
 
 /* A client that does not read its replies loses them. */
-static void reply(int door, int error, const char *text)
+void stats_reply(int door, int error, const char *text)
 {
 	struct wire_reply message = { .error = error };
 	int fd = -1;
@@ -176,25 +176,26 @@ static void reply(int door, int error, const char *text)
 }
 
 /* Takes the reference. */
-static void reply_json(int door, json_t *json)
+void stats_reply_json(int door, json_t *json)
 {
 	char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 
-	reply(door, text ? 0 : -ENOMEM, text);
+	stats_reply(door, text ? 0 : -ENOMEM, text);
 	free(text);
 	json_decref(json);
 }
 
 int stats_handle_status(struct request *request)
 {
-	reply_json(request->channel->source.fd, stats_status(request->helper));
+	stats_reply_json(request->channel->source.fd, stats_status(request->helper));
 	return 0;
 }
 
-int stats_handle_connections(struct request *request)
+void stats_reply_by_child(struct request *request, char *(*make)(const struct request *request))
 {
 	struct stats *stats = request->helper->stats;
 	int free_place = -1;
+	char *text;
 	pid_t pid;
 
 	stats_child_ended(request->helper);
@@ -211,18 +212,31 @@ int stats_handle_connections(struct request *request)
 		prctl(PR_SET_PDEATHSIG, SIGKILL); /* or doors would look alive */
 		signal(SIGALRM, SIG_DFL);
 		alarm(CHILD_SECONDS);
-		reply_json(request->channel->source.fd, stats_connections(request->helper, request->creds.uid));
+		text = make(request);
+		stats_reply(request->channel->source.fd, text ? 0 : -ENOMEM, text);
 		_exit(0);
 	}
 	if (pid < 0) {
-		reply(request->channel->source.fd, -errno, NULL);
-		return 0;
+		stats_reply(request->channel->source.fd, -errno, NULL);
+		return;
 	}
 	stats->children[free_place].pid = pid;
 	stats->children[free_place].uid = request->creds.uid;
-	return 0;
+	return;
 busy:
-	reply(request->channel->source.fd, -EBUSY, NULL);
+	stats_reply(request->channel->source.fd, -EBUSY, NULL);
+}
+
+static char *make_connections(const struct request *request)
+{
+	json_t *json = stats_connections(request->helper, request->creds.uid);
+
+	return json ? json_dumps(json, JSON_COMPACT) : NULL;
+}
+
+int stats_handle_connections(struct request *request)
+{
+	stats_reply_by_child(request, make_connections);
 	return 0;
 }
 
@@ -232,12 +246,12 @@ int stats_handle_switch(struct request *request)
 	const bool off = request->message.header.type == WIRE_OFF;
 
 	if (request->creds.uid != 0 && request->creds.uid != geteuid()) {
-		reply(request->channel->source.fd, -EPERM, NULL);
+		stats_reply(request->channel->source.fd, -EPERM, NULL);
 		return 0;
 	}
 	__atomic_store_n(&helper->switches->off, off, __ATOMIC_SEQ_CST);
 	sessions_set_off(helper->sessions, off);
 	log_debug("kill switch: %s", off ? "off" : "on");
-	reply(request->channel->source.fd, 0, NULL);
+	stats_reply(request->channel->source.fd, 0, NULL);
 	return 0;
 }

@@ -40,12 +40,14 @@ void admission_armed(struct admission *admission, uint32_t turns, uint32_t now_m
 	admission->armed_at_turn = turns;
 }
 
-void admission_left(struct admission *admission, bool spilled, uint32_t now_ms)
+void admission_left(struct admission *admission, enum admission_why why, uint32_t now_ms)
 {
 	bool was_long = now_ms - admission->changed_ms >= ADMISSION_LONG_STAY_MS;
 
-	if (spilled)
+	if (why == ADMISSION_PASSES || (why == ADMISSION_SPILLS && !was_long))
 		admission->setbacks += ADMISSION_SETBACKS_SPILLS;
+	else if (why == ADMISSION_SPILLS && admission->setbacks < ADMISSION_SETBACKS_SPILLS)
+		admission->setbacks = ADMISSION_SETBACKS_SPILLS; /* a reader that was slow once */
 	else if (!was_long)
 		admission->setbacks++;
 	else if (admission->setbacks > 0)
@@ -64,37 +66,25 @@ bool admission_may_return(const struct admission *admission, uint32_t now_ms)
 
 /* ---- destinations ---- */
 
-uint64_t destination_word(uint32_t destination, uint32_t level, uint32_t held_back)
+uint64_t destination_word(uint32_t destination, uint32_t level)
 {
-	return (uint64_t)destination << 32 | level << 16 | (held_back & 0xffff);
+	return (uint64_t)destination << 32 | level;
 }
 
 uint32_t destination_level(uint64_t word, uint32_t destination)
 {
-	return word >> 32 == destination ? (uint32_t)(word >> 16) & 0xffff : 0;
+	return word >> 32 == destination ? (uint32_t)word : 0;
 }
 
 uint64_t destination_judged(uint64_t word, uint32_t destination, bool paid)
 {
 	uint32_t level = destination_level(word, destination);
-	uint32_t held_back = level ? (uint32_t)word & 0xffff : 0;
 
 	if (paid)
 		level -= level > 0;
 	else
 		level += level < ADMISSION_LEVEL_MAX;
-	return destination_word(destination, level, held_back);
-}
-
-uint64_t destination_arrived(uint64_t word, uint32_t destination, bool *passes)
-{
-	uint32_t level = destination_level(word, destination);
-	uint32_t held_back = level ? ((uint32_t)word & 0xffff) + 1 : 0;
-
-	*passes = level == 0 || held_back >= 1u << level;
-	if (level == 0)
-		return word; /* nothing to remember; another's word stays */
-	return destination_word(destination, level, *passes ? 0 : held_back);
+	return destination_word(destination, level);
 }
 
 uint32_t destination_of(const struct endpoints *ends, bool accepted)
@@ -109,29 +99,29 @@ uint32_t destination_of(const struct endpoints *ends, bool accepted)
 	return hash ? hash : 1;
 }
 
+uint32_t admission_lot(const struct endpoints *ends, bool accepted)
+{
+	uint32_t client_n = accepted ? ends->remote.port_n : ends->local.port_n;
+	uint32_t server_n = accepted ? ends->local.port_n : ends->remote.port_n;
+	uint32_t mixed = (client_n << 16 | server_n) * 0x9e3779b1u;
+
+	mixed = (mixed ^ mixed >> 15) * 0x85ebca77u;
+	return mixed ^ mixed >> 13;
+}
+
 static _Atomic uint64_t *place(uint32_t destination)
 {
 	return &destinations[(destination ^ destination >> 16) % DESTINATIONS];
 }
 
-bool admission_ask(struct admission *admission, uint32_t base, uint32_t turns, uint32_t *retry_at_turn)
+bool admission_ask(const struct admission *admission, uint32_t lot, uint32_t base, uint32_t turns,
+		   uint32_t *retry_at_turn)
 {
-	uint32_t destination = admission->destination;
-	_Atomic uint64_t *entry = place(destination);
-	uint64_t word = atomic_load(entry), next;
-	uint32_t wanted = admission_turns(base, destination_level(word, destination));
-	bool passes = true;
+	uint32_t level = destination_level(atomic_load(place(admission->destination)), admission->destination);
+	uint32_t wanted = admission_turns(base, level);
 
-	if (turns >= wanted)
+	if (turns >= wanted || (lot & ((1u << level) - 1)) == 0)
 		return true;
-	if (!(admission->learnt & LEARNT_HELD_BACK)) {
-		admission->learnt |= LEARNT_HELD_BACK;
-		do {
-			next = destination_arrived(word, destination, &passes);
-		} while (next != word && !atomic_compare_exchange_weak(entry, &word, next));
-		if (passes)
-			return true;
-	}
 	*retry_at_turn = wanted;
 	return false;
 }

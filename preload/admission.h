@@ -16,7 +16,9 @@
  * Per destination the process learns whether joining ever pays there. A destination (the peer's address and port for an end
  * that connected, the own port for one that was accepted) has a level: each connection that offered and then was not
  * matched, or closed before the join was paid for, raises it, each that paid lowers it. At level L a connection offers after
- * 2^L times as many turns, but one in 2^L after the usual number: so a peer that comes under smaccel later is found.
+ * 2^L times as many turns, but one in 2^L after the usual number: so a peer that comes under smaccel later is found. Which one
+ * follows from its two ports, so that both ends choose the same ones: what one end tries with a lower level than the other
+ * fails until their levels are equal, and then every try succeeds.
  *
  * The functions on words and windows are pure; the table is a few words that threads and forked children change by
  * compare-and-swap. All of it is about speed only: whatever is wrong in it, a wrong peer included, costs nothing else.
@@ -38,24 +40,23 @@
 
 #define ADMISSION_SETBACKS_MAX 12u
 #define ADMISSION_SETBACKS_SPILLS 4u /* for a stay in which the joined socket mostly passed */
-#define ADMISSION_SPILLS_MAX 16u     /* sends that found no room during one stay */
+#define ADMISSION_SPILLS_MAX 4u      /* sends that found no room during one stay: each has filled TCP's buffers anew */
 #define ADMISSION_PAUSE_MS 10u       /* after the first leave, doubled with each setback */
 #define ADMISSION_LONG_STAY_MS 200u  /* a stay of this length takes a setback back */
 #define ADMISSION_LEVEL_MAX 6u
 
 enum admission_learnt {
-	LEARNT_HELD_BACK = 1 << 0, /* it came with the usual number of turns, and did not offer */
-	LEARNT_UNMATCHED = 1 << 1, /* its peer had not offered for many turns */
-	LEARNT_END = 1 << 2,       /* whether it paid */
+	LEARNT_UNMATCHED = 1 << 0, /* its peer had not offered for many turns */
+	LEARNT_END = 1 << 1,       /* whether it paid */
 };
 
 /* The part of a connection. Written by whoever is in a call on it, without a lock: a lost count is only a count. */
 struct admission {
+	uint16_t sends;         /* of the present window */
+	uint16_t worth_while;   /* of these: after a receive, or large */
 	uint32_t destination;   /* 0: not asked for yet */
 	uint32_t changed_ms;    /* when it was armed, or left */
 	uint32_t armed_at_turn; /* the first time */
-	uint16_t sends;         /* of the present window */
-	uint16_t worth_while;   /* of these: after a receive, or large */
 	uint8_t setbacks;
 	uint8_t wants_out; /* enum sm_reason: to be withdrawn at the next call, because of that; or 0 */
 	uint8_t spills;    /* sends that found no room since it was armed */
@@ -81,23 +82,29 @@ uint32_t admission_turns(uint32_t base, uint32_t doublings);
 
 /* It was armed, or it left, at now_ms. */
 void admission_armed(struct admission *admission, uint32_t turns, uint32_t now_ms);
-void admission_left(struct admission *admission, bool spilled, uint32_t now_ms);
+enum admission_why {
+	ADMISSION_STREAM, /* small writes */
+	ADMISSION_SPILLS, /* sends that found no room */
+	ADMISSION_PASSES, /* the helper says so: most messages passed, for a second */
+};
+void admission_left(struct admission *admission, enum admission_why why, uint32_t now_ms);
 /* Whether it has been away long enough. */
 bool admission_may_return(const struct admission *admission, uint32_t now_ms);
 
 /* ---- destinations ---- */
 
-/* A word of the table: who it is about, its level, and how many connections were held back since the last that was not. */
-uint64_t destination_word(uint32_t destination, uint32_t level, uint32_t held_back);
+/* A word of the table: who it is about, and its level. */
+uint64_t destination_word(uint32_t destination, uint32_t level);
 uint32_t destination_level(uint64_t word, uint32_t destination); /* 0 for another's word */
 uint64_t destination_judged(uint64_t word, uint32_t destination, bool paid);
-/* A further connection comes with the usual number of turns. *passes: it may offer now. */
-uint64_t destination_arrived(uint64_t word, uint32_t destination, bool *passes);
 
 uint32_t destination_of(const struct endpoints *ends, bool accepted); /* never 0 */
+/* The same number at both ends of a connection. */
+uint32_t admission_lot(const struct endpoints *ends, bool accepted);
 
 /* May a connection with `turns` turns offer? If not, *retry_at_turn is when to ask again. */
-bool admission_ask(struct admission *admission, uint32_t base, uint32_t turns, uint32_t *retry_at_turn);
+bool admission_ask(const struct admission *admission, uint32_t lot, uint32_t base, uint32_t turns,
+		   uint32_t *retry_at_turn);
 /* What became of its offer: not matched for long (it may be yet), or left or closed after so many turns. */
 void admission_judge_unmatched(struct admission *admission);
 void admission_judge_end(struct admission *admission, uint32_t turns);

@@ -14,12 +14,13 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 
+#include "../helper/wire/latency.h"
 #include "../helper/wire/wire.h"
 #include "channel_fd.h"
 #include "clock.h"
 #include "config.h"
+#include "latency.h"
 #include "ledger.h"
 #include "log.h"
 #include "real.h"
@@ -102,6 +103,7 @@ static void forget_session(void)
 {
 	atomic_store(&phase, PHASE_NONE);
 	atomic_store(&epoch, 0);
+	latency_session(NULL);
 	/* The mapping stays: connections of that session may still look at their cells. */
 	channel_fd_close(&session);
 	channel_fd_close(&mailbox);
@@ -165,6 +167,7 @@ static void request_session(void)
 		return;
 	int door_fd = channel_fd_get(&door);
 	wire_header_init(&hello.header, WIRE_HELLO, sizeof(hello), 0, 0);
+	hello.group = config.group;
 	memcpy(hello.comm, program_invocation_short_name,
 	       strnlen(program_invocation_short_name, sizeof(hello.comm) - 1));
 	int error = door_fd < 0 ? -ENOTCONN : wire_send(door_fd, &hello, sizeof(hello), pair[1]);
@@ -185,15 +188,16 @@ static int map_memory_consume(const struct wire_welcome *welcome, int fd)
 	struct stat status;
 	void *mapping = MAP_FAILED;
 
-	if (fd >= 0 && welcome->memory_bytes == MEMORY_BYTES && welcome->cell_count == MEMORY_CELLS &&
-	    fstat(fd, &status) == 0 && (uint64_t)status.st_size >= MEMORY_BYTES)
-		mapping = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (fd >= 0 && welcome->memory_bytes == SESSION_BYTES && welcome->cell_count == MEMORY_CELLS &&
+	    fstat(fd, &status) == 0 && (uint64_t)status.st_size >= SESSION_BYTES)
+		mapping = mmap(NULL, SESSION_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (fd >= 0)
 		real_close(fd);
 	if (mapping == MAP_FAILED)
 		return -EPROTO;
 	atomic_store(&memory, mapping);
 	features = welcome->features;
+	latency_session(mapping);
 	return 0;
 }
 
@@ -347,11 +351,10 @@ enum channel_state channel_session(struct session_memory **memory_out, bool wait
 	errno = saved;
 	if (atomic_load(&breaker_open))
 		return CHANNEL_NONE;
-	if (atomic_load(&phase) == PHASE_READY) {
-		*memory_out = atomic_load(&memory);
-		return CHANNEL_READY;
-	}
-	return atomic_load(&phase) == PHASE_REQUESTED ? CHANNEL_STARTING : CHANNEL_NONE;
+	if (atomic_load(&phase) != PHASE_READY)
+		return atomic_load(&phase) == PHASE_REQUESTED ? CHANNEL_STARTING : CHANNEL_NONE;
+	*memory_out = atomic_load(&memory);
+	return CHANNEL_READY;
 }
 
 void channel_count_spin(uint64_t ns, bool hit)
@@ -362,16 +365,13 @@ void channel_count_spin(uint64_t ns, bool hit)
 		return;
 	atomic_fetch_add_explicit(&shared->spin_ns, ns, memory_order_relaxed);
 	atomic_fetch_add_explicit(&shared->spins, 1, memory_order_relaxed);
-	if (hit)
-		atomic_fetch_add_explicit(&shared->spin_hits, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&shared->spin_hits, hit, memory_order_relaxed);
 }
 
 void channel_shut(void)
 {
-	if (!lock()) {
-		wait_for_other();
-		(void)lock();
-	}
+	if (!lock())
+		wait_for_other(); /* what it was at is over, or finds nothing open any more */
 	atomic_store(&shut, true);
 	forget_session();
 	channel_fd_close(&door);
@@ -389,12 +389,12 @@ void channel_forked(void)
 	atomic_store(&breaker_open, false);
 	atomic_store(&ping_nonce, 0);
 	forget_session();
+	latency_forked();
 }
 
 int channel_send(const void *message, size_t bytes, int fd)
 {
 	int session_fd = channel_fd_get(&session);
-
 	/* The session itself never breaks: this process holds its far end too. The door tells whether somebody reads. */
 	return session_fd < 0 ? -ENOTCONN : wire_send(session_fd, message, bytes, fd);
 }

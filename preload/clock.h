@@ -6,7 +6,7 @@
 
 #include <time.h>
 
-void clock_init(void); /* constructor; before it clock_read() is a system call */
+void clock_init(void); /* constructor; before it clock_read() is clock_gettime() */
 void clock_read(clockid_t clock, struct timespec *now);
 
 #endif

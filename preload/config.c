@@ -80,6 +80,18 @@ static void parse_socket(const char *setting)
 		log_error("SMACCEL_SOCKET is too long for a socket's path: no helper");
 }
 
+static void parse_group(const char *setting)
+{
+	size_t digits = setting ? strspn(setting, "0123456789abcdefABCDEF") : 0;
+
+	if (!setting || !*setting)
+		return;
+	if (digits >= 1 && digits <= 16 && setting[digits] == '\0')
+		config.group = strtoull(setting, NULL, 16);
+	else
+		log_error("SMACCEL_GROUP=%s is not a number of 1 to 16 hex digits: no group", setting);
+}
+
 void config_init(void)
 {
 	config.off = means_off(secure_getenv("SMACCEL"));
@@ -87,4 +99,5 @@ void config_init(void)
 	parse_spin(secure_getenv("SMACCEL_SPIN_US"));
 	parse_seccomp(secure_getenv("SMACCEL_SECCOMP"));
 	parse_socket(secure_getenv("SMACCEL_SOCKET"));
+	parse_group(secure_getenv("SMACCEL_GROUP"));
 }

@@ -15,6 +15,7 @@ struct config {
 	bool learns;           /* SMACCEL_ADMIT=auto: destinations that do not pay need more turns */
 	uint32_t admit_turns;  /* SMACCEL_ADMIT=N; auto: CONFIG_TURNS_DEFAULT */
 	char socket_path[108]; /* SMACCEL_SOCKET */
+	uint64_t group;        /* SMACCEL_GROUP=1 to 16 hex digits; 0: none */
 };
 #define CONFIG_TURNS_DEFAULT 8u
 #define CONFIG_SPIN_US_MAX 10000u

@@ -13,6 +13,7 @@
 #include "channel.h"
 #include "config.h"
 #include "fork.h"
+#include "latency.h"
 #include "lifecycle.h"
 #include "log.h"
 #include "quiet.h"
@@ -98,6 +99,8 @@ struct conn *conn_open(int fd, bool accepted)
 	conn->announced = (struct spin_history){ 0 };
 	conn->readable = (struct spin_history){ 0 };
 	conn->given_away = 0;
+	conn->latency_port_h = 0;
+	conn->latency_moment_ns = 0;
 	conn->adopted = 0;
 	conn->owed_error = 0;
 	conn->admission = (struct admission){ 0 };
@@ -121,6 +124,7 @@ bool conn_fd_drop(int fd)
 	struct conn *conn = &conns[index];
 	if (atomic_fetch_sub(&conn->fds, 1) != 1)
 		return false;
+	latency_closed(conn);
 	bool must_shut_down = lifecycle_closing(conn, fd);
 	atomic_fetch_add(&conn->generation, 1);
 	conn_state_set(conn, CONN_FREE, REASON_CLOSED);

@@ -27,41 +27,45 @@ struct spin_history {
 	uint16_t padding;
 };
 
+/* What every call looks at comes first, in one line: a connection that is only watched touches no other. */
 struct conn {
 	_Atomic uint32_t state; /* enum conn_state; conn_state_set() is the only writer but for compare-and-swap */
-	uint32_t index;         /* of this struct = of its memory_cell */
 	_Atomic uint32_t generation;
-	_Atomic uint32_t fds;               /* how many fds of this process name it (dup) */
+	uint32_t index; /* of this struct = of its memory_cell */
+	uint32_t turns;
+	uint32_t retry_at_turn;  /* no offer, or look after the helper, before that many turns */
+	_Atomic uint8_t touched; /* has ever been staged or joined: a spurious EAGAIN is possible for ever (fact 4) */
+	uint8_t last_was_receive;
+	_Atomic uint8_t owed_error;         /* an errno that the next call returns (transfer_send.c) */
+	uint8_t pacing_off;                 /* the reader was slow: not paced until it has once read everything */
 	_Atomic uint64_t sent;              /* accounts until the ledger is attached: bytes the wrappers saw go out */
 	_Atomic uint64_t received;          /* and in (not peeked) */
 	struct ledger_cell *_Atomic ledger; /* NULL until both ends are armed and this process has attached */
 	struct memory_cell *_Atomic cell;   /* in the session memory it last used; NULL before the first offer */
-	uint64_t cookie;                    /* 0 until it offers */
-	uint32_t turns;
-	uint32_t retry_at_turn;    /* no offer, or look after the helper, before that many turns */
+	uint8_t ledger_side;
+	uint8_t is_accepted;
+	_Atomic uint8_t given_away; /* another process may use the socket: close() must not shut it down */
+	_Atomic uint8_t lent;       /* a duplicate may be stuck in a stopped helper: close() must send FIN itself */
+	struct admission admission; /* its first two counters end the line */
+
+	uint64_t cookie;           /* 0 until it offers */
+	_Atomic uint32_t fds;      /* how many fds of this process name it (dup) */
 	uint32_t join_at_turn;     /* no join before that many turns: back-off after a transient refusal */
 	uint32_t attach_countdown; /* calls until the ledger is tried again */
 	_Atomic uint32_t reason;
 	uint32_t attempts;
-	uint32_t session_epoch; /* of the session whose memory `cell` is in */
-	uint32_t fork_count;    /* of the process when it was opened: differs = another process may share the socket */
-	_Atomic int32_t joiner; /* tid of the thread in CONN_JOINING */
-	uint8_t ledger_side;
-	_Atomic uint8_t touched; /* has ever been staged or joined: a spurious EAGAIN is possible for ever (fact 4) */
-	uint8_t last_was_receive;
-	uint8_t is_accepted;
-	uint8_t pacing_off;         /* the reader was slow: not paced until it has once read everything */
-	_Atomic uint8_t given_away; /* another process may use the socket: close() must not shut it down */
-	_Atomic uint8_t lent;       /* a duplicate may be stuck in a stopped helper: close() must send FIN itself */
-	_Atomic uint8_t adopted;    /* its fd came in a message: it may be in the sockhash, or not */
-	_Atomic uint8_t owed_error; /* an errno that the next call returns (transfer_send.c) */
-	_Atomic uint8_t not_pinned; /* CONN_PINNED, but the helper has not said that it did it */
-	uint8_t padding[2];
-	struct spin_history announced; /* waits for what the peer is sending, or reading, right now */
-	struct spin_history readable;  /* waits that SMACCEL_SPIN_US asks for */
-	struct admission admission;
-	uint8_t padding_two[48];
-};
+	uint32_t session_epoch;  /* of the session whose memory `cell` is in */
+	uint32_t fork_count;     /* of the process when it was opened: differs = another process may share the socket */
+	_Atomic int32_t joiner;  /* tid of the thread in CONN_JOINING */
+	_Atomic uint8_t adopted; /* its fd came in a message: it may be in the sockhash, or not */
+	_Atomic uint8_t not_pinned;         /* CONN_PINNED, but the helper has not said that it did it */
+	uint16_t latency_port_h;            /* of the listening end; 0: not asked for yet */
+	uint8_t latency_series;             /* where the last latency went (latency.h) */
+	_Atomic uint64_t latency_moment_ns; /* when a request was sent, or has come; 0: none is open */
+	struct spin_history announced;      /* waits for what the peer is sending, or reading, right now */
+	struct spin_history readable;       /* waits that SMACCEL_SPIN_US asks for */
+} __attribute__((aligned(64)));
+_Static_assert(offsetof(struct conn, admission) == 60, "what comes before it is the first line");
 _Static_assert(sizeof(struct conn) == 192, "three lines a connection");
 /* The table. conn_table[fd] is 0, an index into conns, or a mark. Read with two loads on the hot path. NULL: the
  * wrappers are off; conn_shut() can make it so at any moment, so who looks at it keeps what he saw. */

@@ -24,6 +24,7 @@
 #include "config.h"
 #include "conn.h"
 #include "fork.h"
+#include "latency.h"
 #include "log.h"
 #include "quiet.h"
 #include "real.h"
@@ -43,6 +44,7 @@ __attribute__((constructor)) static void shim_init(void)
 			 "needed)");
 		config.off = true;
 	}
+	latency_init();
 	if (!config.off) {
 		fork_init();
 		signals_init();

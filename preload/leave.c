@@ -49,6 +49,14 @@ static enum cell_state leave(struct conn *conn, int fd, enum sm_reason reason)
 	return lifecycle_request(conn, fd, &message, sizeof(message));
 }
 
+/* The helper pins at once, and may say later than we wait that it could not do more. */
+static bool says_pinned(struct conn *conn)
+{
+	struct memory_cell *cell = atomic_load(&conn->cell);
+
+	return cell && (atomic_load(&cell->status) & CELL_PINNED);
+}
+
 bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
 {
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
@@ -67,7 +75,7 @@ bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
 	if (in_sockhash(state)) {
 		enum cell_state result = leave(conn, fd, reason);
 		plain = result == CELL_DONE;
-		atomic_store(&conn->not_pinned, result == CELL_ABANDONED);
+		atomic_store(&conn->not_pinned, result == CELL_ABANDONED && !says_pinned(conn));
 		if (plain)
 			ledger_detach(conn);
 		conn_state_set(conn, plain ? CONN_REFUSED : CONN_PINNED, reason);
@@ -148,7 +156,8 @@ bool lifecycle_closing(struct conn *conn, int fd)
 
 	if (!cell)
 		return false;
-	admission_judge_end(&conn->admission, conn->turns);
+	if (!lifecycle_in_plain_arm(conn))
+		admission_judge_end(&conn->admission, conn->turns);
 	fork_notice();
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
 	if (channel_abandon(cell, conn->index, generation, &lent) && lent)

@@ -20,6 +20,13 @@ static inline bool libc_is_musl(void)
 	return !gnu_get_libc_version;
 }
 
+/* glibc tells so; of musl it is not known. */
+extern char __libc_single_threaded __attribute__((weak));
+static inline bool libc_single_threaded(void)
+{
+	return &__libc_single_threaded && __libc_single_threaded;
+}
+
 /* To musl these lengths are 32 bits and padding that no program needs to set; to glibc, and the kernel, 64. musl's own functions
  * clear it likewise. */
 static inline void libc_clear_padding(struct msghdr *message)

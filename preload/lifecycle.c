@@ -22,6 +22,7 @@
 #include "config.h"
 #include "endpoint.h"
 #include "fork.h"
+#include "latency.h"
 #include "ledger.h"
 #include "lifecycle_internal.h"
 #include "log.h"
@@ -30,6 +31,7 @@
 #include "raw_syscall.h"
 #include "threads.h"
 
+#define TURNS_PLAIN_ARM 256u /* as TURNS_HELPER_CHECK, in a trial: what accelerated connections do not pay */
 #define TURNS_BACKOFF 8u
 #define ATTEMPTS_MAX 10u /* transient refusals before a connection is left alone */
 #define ATTACH_RETRY_CALLS 64u
@@ -90,6 +92,7 @@ void lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)
 		return;
 	cell->reason = REASON_NONE;
 	cell->ledger_id = 0;
+	atomic_store(&cell->latency_key, 0);
 	cell->shown_cookie = conn->cookie;
 	atomic_store(&cell->reader, 0);
 	atomic_store(&cell->word, cell_word(conn->generation, CELL_IDLE));
@@ -141,6 +144,11 @@ static bool reason_is_transient(uint32_t reason)
 /* Not now, or not at all. */
 static void join_failed(struct conn *conn, uint32_t generation, enum conn_state before, uint32_t reason)
 {
+	if (reason == REASON_TRIAL_PLAIN) { /* as if offered: matched when the trial is over */
+		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
+		lifecycle_joining_end(conn, generation, CONN_OFFERED, reason);
+		return;
+	}
 	if (!reason_is_transient(reason) || conn->attempts >= ATTEMPTS_MAX) {
 		lifecycle_joining_end(conn, generation, CONN_REFUSED, reason);
 		return;
@@ -265,9 +273,10 @@ static void offered_step(struct conn *conn, int fd, bool may_join)
 	if (conn->turns >= conn->retry_at_turn) {
 		struct memory_cell *unmatched = atomic_load(&conn->cell);
 
-		if (unmatched && !(atomic_load(&unmatched->status) & CELL_MATCHED))
+		if (unmatched && !(atomic_load(&unmatched->status) & (CELL_MATCHED | CELL_TRIAL_PLAIN)))
 			admission_judge_unmatched(&conn->admission);
-		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
+		conn->retry_at_turn =
+			conn->turns + (lifecycle_in_plain_arm(conn) ? TURNS_PLAIN_ARM : TURNS_HELPER_CHECK);
 		enum channel_state channel = channel_session(&memory, false);
 		if (channel == CHANNEL_NONE || conn->session_epoch != channel_epoch()) {
 			/* The helper that knew of the offer is gone, or does not answer: anew, later. */
@@ -310,6 +319,8 @@ static void opened(int fd, bool accepted)
 {
 	struct conn *conn = conn_open(fd, accepted);
 
+	if (conn)
+		latency_opened(conn);
 	if (!conn || !config.eager)
 		return;
 	lifecycle_step(conn, fd, true);

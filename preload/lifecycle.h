@@ -21,11 +21,15 @@ void lifecycle_open_door(void);
 /* Whether the connection has something to do before its next receive or send: a few loads. */
 static inline bool lifecycle_due(const struct conn *conn)
 {
+	uint32_t state = conn_state(conn);
+
+	if (__builtin_expect(state == CONN_WATCHING, 1))
+		return conn->turns >= conn->retry_at_turn;
+
 	struct memory_cell *cell = atomic_load_explicit(&((struct conn *)conn)->cell, memory_order_acquire);
 	uint32_t status = cell ? atomic_load_explicit(&cell->status, memory_order_acquire) : 0;
 
-	switch (conn_state(conn)) {
-	case CONN_WATCHING:
+	switch (state) {
 	case CONN_LEFT:
 		return conn->turns >= conn->retry_at_turn;
 	case CONN_OFFERED:

@@ -25,6 +25,14 @@ void lifecycle_offer(struct conn *conn, int fd); /* WATCHING or LEFT -> OFFERED 
 bool lifecycle_joining_begin(struct conn *conn, uint32_t from);
 void lifecycle_joining_end(struct conn *conn, uint32_t generation, enum conn_state state, enum sm_reason reason);
 
+/* A trial keeps it on plain TCP: what becomes of it says nothing about its destination. */
+static inline bool lifecycle_in_plain_arm(const struct conn *conn)
+{
+	struct memory_cell *cell = atomic_load(&((struct conn *)conn)->cell);
+
+	return cell && (atomic_load(&cell->status) & CELL_TRIAL_PLAIN);
+}
+
 /* leave.c: the helper forgets the offer. */
 void lifecycle_retire(struct conn *conn);
 

@@ -31,7 +31,8 @@ static bool destination_pays(struct conn *conn, const struct endpoints *ends)
 		return true;
 	if (admission->destination == 0)
 		admission->destination = destination_of(ends, conn->is_accepted);
-	return admission_ask(admission, config.admit_turns, conn->turns, &conn->retry_at_turn);
+	return admission_ask(admission, admission_lot(ends, conn->is_accepted), config.admit_turns, conn->turns,
+			     &conn->retry_at_turn);
 }
 
 /* A session, the addresses, and whether they speak for it. True: conn->cell is bound. */
@@ -39,6 +40,11 @@ bool lifecycle_prepare(struct conn *conn, int fd, struct endpoints *ends)
 {
 	struct session_memory *memory;
 
+	conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
+	if (endpoint_query(fd, ends) != 0)
+		return false; /* not connected yet: later */
+	if (!destination_pays(conn, ends))
+		return false;
 	switch (channel_session(&memory, config.eager)) {
 	case CHANNEL_READY:
 		break;
@@ -46,19 +52,13 @@ bool lifecycle_prepare(struct conn *conn, int fd, struct endpoints *ends)
 		conn->retry_at_turn = conn->turns + 1;
 		return false;
 	case CHANNEL_NONE:
-		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
 		atomic_store(&conn->reason, REASON_NO_HELPER);
 		return false;
 	}
-	conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
-	if (endpoint_query(fd, ends) != 0)
-		return false; /* not connected yet: later */
-	if (!destination_pays(conn, ends))
-		return false;
 	conn->cookie = endpoint_cookie(fd);
 	lifecycle_bind_cell(conn, memory);
 	show_endpoints(conn, fd, ends);
-	if (!endpoint_is_local(ends)) {
+	if (!(channel_features() & WIRE_FEATURE_PEERS) && !endpoint_is_local(ends)) {
 		admission_judge_unmatched(&conn->admission);
 		conn_state_set(conn, CONN_REFUSED, REASON_REMOTE);
 		return false;

@@ -51,14 +51,14 @@ bool queue_has_redirected(int fd)
 }
 
 /* One small buffer many times over, which stays in the cache. */
-int64_t queue_redirected_bytes(int fd, int64_t limit)
+int64_t queue_redirected_bytes(int fd, int64_t limit, bool sure)
 {
 	char scratch[SCRATCH_BYTES];
 	struct iovec vector[SCRATCH_PIECES];
 	struct msghdr message = { .msg_iov = vector };
 	int saved = errno;
 
-	if (limit <= 0 || !queue_has_redirected(fd))
+	if (limit <= 0 || !(sure ? queue_begins_redirected(fd) : queue_has_redirected(fd)))
 		return 0;
 	while (message.msg_iovlen < SCRATCH_PIECES && limit > 0) {
 		size_t bytes = limit < SCRATCH_BYTES ? (size_t)limit : SCRATCH_BYTES;

@@ -12,8 +12,8 @@
 bool queue_has_redirected(int fd);
 /* The same when it is known that something waits, in one of the queues: one system call. */
 bool queue_begins_redirected(int fd);
-/* How many, `limit` at the most; they are looked at one by one (a few GB/s). */
-int64_t queue_redirected_bytes(int fd, int64_t limit);
+/* How many, `limit` at the most; they are looked at one by one (a few GB/s). `sure`: something waits. */
+int64_t queue_redirected_bytes(int fd, int64_t limit, bool sure);
 /* How many bytes TCP's queue has, also behind redirected ones. Up to five system calls; mostly one. */
 int64_t queue_tcp_bytes(int fd);
 /* False if the socket is certainly in no sockhash. No error may be waiting on it: it would be taken. */

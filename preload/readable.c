@@ -2,8 +2,9 @@
 /* Whether what an application points to can be read: see readable.h.
  *
  * rt_sigprocmask(2) with a `how` that does not exist reads the set, says EFAULT if it cannot, and else EINVAL without having
- * done anything. Headers and vectors are nearly always on the stack: what has been found readable above the current frame, and
- * near it, stays so as long as that frame lives, so it is remembered by thread.
+ * done anything. Pages that it could read are remembered by thread: those above the current frame, and near it, stay so as long
+ * as that frame lives; others are trusted for one tick of the coarse clock (4 to 10 ms), so that a page which an application
+ * unmaps, and then hands over, is asked about again.
  */
 #include "readable.h"
 
@@ -11,16 +12,30 @@
 #include <limits.h>
 #include <stdint.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "raw_syscall.h"
 
 #define PAGE_BYTES 4096u /* the smallest there is: larger pages are asked about more than once */
 #define WORD_BYTES 8u    /* what the kernel reads of a signal set */
 #define STACK_NEAR_BYTES 131072u
-#define PAGES_KNOWN 8u
+#define PAGES_KNOWN 16u
 
-static __thread uintptr_t known[PAGES_KNOWN] __attribute__((tls_model("initial-exec")));
+struct known_page {
+	uintptr_t page;
+	long tick; /* nanoseconds of the coarse clock */
+};
+static __thread struct known_page known[PAGES_KNOWN] __attribute__((tls_model("initial-exec")));
+
+static long tick_now(void)
+{
+	struct timespec now;
+
+	clock_read(CLOCK_MONOTONIC_COARSE, &now);
+	return now.tv_nsec ^ now.tv_sec << 32;
+}
 
 /* At a multiple of eight, so that the word lies in one page. */
 static bool ask_kernel(uintptr_t address)
@@ -37,15 +52,14 @@ static bool ask_kernel(uintptr_t address)
 static bool page_readable(uintptr_t address, uintptr_t frame)
 {
 	uintptr_t page = address / PAGE_BYTES;
-	uintptr_t *slot = &known[page % PAGES_KNOWN];
+	struct known_page *slot = &known[page % PAGES_KNOWN];
 	bool near = page >= frame / PAGE_BYTES && address - frame < STACK_NEAR_BYTES;
 
-	if (page == frame / PAGE_BYTES || (near && *slot == page))
+	if (page == frame / PAGE_BYTES || (slot->page == page && (near || slot->tick == tick_now())))
 		return true;
 	if (!ask_kernel(address))
 		return false;
-	if (near)
-		*slot = page;
+	*slot = (struct known_page){ page, tick_now() };
 	return true;
 }
 

@@ -5,7 +5,9 @@
 
 #include <fcntl.h>
 
+#include "latency.h"
 #include "ledger.h"
+#include "libc.h"
 #include "lifecycle.h"
 #include "quiet.h"
 #include "real.h"
@@ -50,6 +52,18 @@ static inline struct ledger_cell *transfer_ledger(struct conn *conn)
 	if (__builtin_expect(conn_state(conn) == CONN_JOINING, 0))
 		return NULL;
 	return atomic_load_explicit(&conn->ledger, memory_order_acquire);
+}
+
+/* Adds to an account of the connection. In a process of one thread without a locked operation: a signal handler in between can lose
+ * a count, and then the end is taken for one with unseen traffic. */
+static inline void transfer_add(_Atomic uint64_t *sum, uint64_t bytes)
+{
+	if (libc_single_threaded()) {
+		atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + bytes,
+				      memory_order_relaxed);
+		return;
+	}
+	atomic_fetch_add_explicit(sum, bytes, memory_order_relaxed);
 }
 
 /* Fills `out` (room for `capacity`) with the part of `in` that starts `skip` bytes in and is at most `limit` long.

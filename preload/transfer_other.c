@@ -77,13 +77,6 @@ ssize_t transfer_splice_out(struct conn *conn, int fd, int pipe_fd, size_t bytes
 	return receive(conn, fd, buffer, (size_t)written, MSG_DONTWAIT);
 }
 
-static bool has_error(int fd)
-{
-	struct pollfd poller = { .fd = fd };
-
-	return real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLERR);
-}
-
 /* The bytes in both queues. What the kernel says to FIONREAD lacks one of them on some kernels (fact 6); a ledger that agrees
  * with it, on a positive number, confirms it. What the ledger alone says is no answer: it runs ahead of a send under way,
  * and knows nothing of a peer's raw system calls. */
@@ -95,6 +88,7 @@ static int64_t unread_bytes(struct conn *conn, int fd, int64_t kernel_bytes)
 	uint32_t previous = transfer_enter(conn);
 	struct ledger_cell *ledger = atomic_load_explicit(&conn->ledger, memory_order_acquire);
 	int64_t unread = ledger ? ledger_unread_in(conn, ledger) : INT64_MAX;
+	bool sure = ledger && ledger_unread_hint(conn, ledger) > kernel_bytes;
 
 	thread_leave(previous);
 	if ((counts_tcp && counts_psock) || (kernel_bytes > 0 && unread == kernel_bytes))
@@ -103,11 +97,9 @@ static int64_t unread_bytes(struct conn *conn, int fd, int64_t kernel_bytes)
 		return kernel_bytes + queue_tcp_bytes(fd);
 	if (counts_tcp) {
 		bool known = unread > kernel_bytes && unread != INT64_MAX;
-		if (known && has_error(fd)) /* no sender is under way, and looking could take the error */
-			return unread;
-		return kernel_bytes + queue_redirected_bytes(fd, known ? unread - kernel_bytes : INT_MAX);
+		return kernel_bytes + queue_redirected_bytes(fd, known ? unread - kernel_bytes : INT_MAX, sure);
 	}
-	return queue_tcp_bytes(fd) + queue_redirected_bytes(fd, INT_MAX);
+	return queue_tcp_bytes(fd) + queue_redirected_bytes(fd, INT_MAX, sure);
 }
 
 int transfer_unread(struct conn *conn, int fd, int *bytes_out)

@@ -30,7 +30,7 @@ static void account(struct conn *conn, struct ledger_cell *ledger, size_t bytes)
 	if (ledger)
 		ledger_consumed(conn, ledger, bytes);
 	else
-		atomic_fetch_add_explicit(&conn->received, bytes, memory_order_relaxed);
+		transfer_add(&conn->received, bytes);
 	conn->last_was_receive = 1;
 	if (bytes >= ADMISSION_LARGE_BYTES)
 		conn->turns++;
@@ -62,8 +62,10 @@ ssize_t transfer_receive(struct conn *conn, const struct receive_call *call)
 	}
 	/* Another generation: the application closed it meanwhile, these bytes are no longer of this connection. */
 	if (result > 0 && !quiet_is_on() && !(call->flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB)) &&
-	    atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)
+	    atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation) {
+		latency_received(conn, call->fd);
 		account(conn, ledger, (size_t)result);
+	}
 	thread_leave(previous);
 	return result;
 }

@@ -31,7 +31,7 @@ static void account(struct conn *conn, struct ledger_cell *ledger, size_t announ
 		if (sent != announced)
 			atomic_fetch_sub(&ledger_own(conn, ledger)->sent, announced - sent);
 	} else {
-		atomic_fetch_add_explicit(&conn->sent, sent, memory_order_relaxed);
+		transfer_add(&conn->sent, sent);
 	}
 	bool counts = conn->last_was_receive || sent >= ADMISSION_LARGE_BYTES;
 	conn->turns += counts;
@@ -127,6 +127,18 @@ ssize_t transfer_send_nothing(int fd, int flags)
 	}
 }
 
+/* tcp_bpf_sendmsg returns the error that waits on the socket and leaves it there; TCP reports it once. */
+static void take_reported_error(int fd)
+{
+	int error = errno, taken;
+	socklen_t length = sizeof(taken);
+
+	if (error == ECONNRESET || error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH ||
+	    error == ECONNABORTED)
+		real_getsockopt(fd, SOL_SOCKET, SO_ERROR, &taken, &length);
+	errno = error;
+}
+
 static ssize_t perform(struct conn *conn, const struct send_call *call)
 {
 	if (__builtin_expect(call->bytes >= CUT_SHORT_BYTES_MIN, 0) && call->bytes <= CUT_SHORT_BYTES_MAX &&
@@ -165,8 +177,9 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 
 	uint32_t previous = transfer_enter(conn);
 	struct ledger_cell *ledger = transfer_ledger(conn);
+	struct latency_send latency = latency_send_begin(conn);
 	ssize_t result = -1;
-	int owed;
+	int owed = 0;
 
 	if (!transfer_fd_is(call->fd, conn, generation)) {
 		errno = EBADF; /* closed by another thread in the meantime */
@@ -179,6 +192,9 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 		if (atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)
 			account(conn, NULL, 0, result);
 	}
+	latency_send_end(conn, call->fd, &latency, result);
+	if (result < 0 && !owed && conn_is_joined(conn) && transfer_fd_is(call->fd, conn, generation))
+		take_reported_error(call->fd);
 	thread_leave(previous);
 	/* A joined end says 0, or ENOSPC of a very large one, where TCP says EFAULT: nothing could be copied from the buffer. */
 	if ((result == 0 || (result < 0 && errno == ENOSPC)) && call->bytes > 0 && call->message &&

@@ -146,7 +146,11 @@ void lifecycle_taken_out(struct conn *conn, struct memory_cell *cell)
 		next = CONN_REFUSED;
 	} else if (before == CONN_LEAVING || why == REASON_SPILLS) {
 		next = CONN_LEFT;
-		admission_left(&conn->admission, why == REASON_SPILLS, admission_now_ms());
+		admission_left(&conn->admission,
+			       why != REASON_SPILLS     ? ADMISSION_STREAM
+			       : before == CONN_LEAVING ? ADMISSION_SPILLS
+							: ADMISSION_PASSES,
+			       admission_now_ms());
 		conn->retry_at_turn = conn->turns + turns_wanted(conn);
 	} else {
 		conn->join_at_turn = conn->turns + TURNS_AWAY;

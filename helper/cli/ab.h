@@ -105,8 +105,8 @@ int ab_options_parse(struct ab_options *options, int argc, const char **argv);
 bool ab_cpus_parse(const char *text, cpu_set_t *cpus); /* "0,2-3" */
 
 /* ---- ab_split.c ---- */
-/* The words of a command line as a shell would see them, with quotes and backslashes, without expansions. NULL-terminated, kept for
- * good; NULL: a quote is not closed, or no memory. */
+/* The words of a command line as a shell would see them, with quotes and backslashes, without expansions. NULL-terminated; free the
+ * first word, in whose memory the others are, and the array. NULL: a quote is not closed, or no memory. */
 const char *const *ab_split(const char *text);
 
 /* ---- ab_arm.c ---- */

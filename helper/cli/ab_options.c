@@ -196,9 +196,10 @@ static bool parse(struct ab_options *options, struct raw *raw, int argc, const c
 		  "PATH" },
 		POPT_AUTOHELP POPT_TABLEEND,
 	};
-	poptContext context = poptGetContext(NULL, argc, argv, table, POPT_CONTEXT_POSIXMEHARDER);
+	static poptContext context; /* lives as long as the process: CMD's words are its */
 	int outcome;
 
+	context = poptGetContext(NULL, argc, argv, table, POPT_CONTEXT_POSIXMEHARDER);
 	poptSetOtherOptionHelp(context, "[OPTION...] [--] CMD [ARGUMENT...]");
 	outcome = poptGetNextOpt(context);
 	if (outcome < -1)

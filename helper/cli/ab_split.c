@@ -39,6 +39,8 @@ const char *const *ab_split(const char *text)
 		if (!text)
 			goto fail_words;
 	}
+	if (!count)
+		free(out);
 	return words;
 fail_words:
 	out = (char *)words[0];

@@ -31,6 +31,7 @@ int cli_probe_main(int argc, const char **argv);
 int cli_semantics_main(int argc, const char **argv);
 int cli_off_main(int argc, const char **argv);
 int cli_on_main(int argc, const char **argv);
+int cli_trial_main(int argc, const char **argv);
 
 struct cli_options {
 	const char *socket_path; /* never NULL after parsing; lives as long as the process */

@@ -129,10 +129,9 @@ out:
 	return err;
 }
 
-int client_request(const char *socket_path, enum wire_type request, char **text)
+int client_exchange(const char *socket_path, const void *message, size_t bytes, char **text)
 {
 	int64_t deadline_ms = now_ms() + CLIENT_WAIT_MS;
-	struct wire_request message = { 0 };
 	int door, err;
 
 	if (text)
@@ -140,21 +139,26 @@ int client_request(const char *socket_path, enum wire_type request, char **text)
 	door = client_connect(socket_path, CLIENT_WAIT_MS);
 	if (door < 0)
 		return door;
-	wire_header_init(&message.header, request, sizeof(message), 0, 0);
-	err = wire_send(door, &message, sizeof(message), -1);
+	err = wire_send(door, message, bytes, -1);
 	if (!err)
 		err = receive_reply(door, deadline_ms, text);
 	close(door);
 	return err;
 }
 
-int client_ask(const char *title, const char *socket_path, enum wire_type request, char **text)
+int client_request(const char *socket_path, enum wire_type request, char **text)
 {
-	int err = client_request(socket_path, request, text);
+	struct wire_request message = { 0 };
+
+	wire_header_init(&message.header, request, sizeof(message), 0, 0);
+	return client_exchange(socket_path, &message, sizeof(message), text);
+}
+
+void client_complain(const char *title, const char *socket_path, int error)
+{
+	int err = error;
 
 	switch (err) {
-	case 0:
-		break;
 	case -ENOENT:
 	case -ECONNREFUSED:
 		fprintf(stderr,
@@ -175,22 +179,60 @@ int client_ask(const char *title, const char *socket_path, enum wire_type reques
 	default:
 		fprintf(stderr, "%s: asking the helper at %s: %s\n", title, socket_path, strerror(-err));
 	}
+}
+
+int client_ask(const char *title, const char *socket_path, enum wire_type request, char **text)
+{
+	int err = client_request(socket_path, request, text);
+
+	if (err)
+		client_complain(title, socket_path, err);
 	return err;
+}
+
+/* Frees the text if it is not JSON. */
+static json_t *parse_answer(const char *title, char **text)
+{
+	json_error_t error;
+	json_t *json = *text ? json_loads(*text, 0, &error) : NULL;
+
+	if (json)
+		return json;
+	fprintf(stderr, "%s: the helper's answer is not JSON%s%s\n", title, *text ? ": " : "", *text ? error.text : "");
+	free(*text);
+	*text = NULL;
+	return NULL;
 }
 
 json_t *client_ask_json(const char *title, const char *socket_path, enum wire_type request, char **text)
 {
-	json_error_t error;
-	json_t *json;
+	return client_ask(title, socket_path, request, text) ? NULL : parse_answer(title, text);
+}
 
-	if (client_ask(title, socket_path, request, text))
-		return NULL;
-	json = *text ? json_loads(*text, 0, &error) : NULL;
-	if (!json) {
-		fprintf(stderr, "%s: the helper's answer is not JSON%s%s\n", title, *text ? ": " : "",
-			*text ? error.text : "");
-		free(*text);
-		*text = NULL;
+json_t *client_ask_long(const char *title, const char *socket_path, const void *message, size_t bytes)
+{
+	char *text = NULL;
+	json_t *json;
+	int err = client_exchange(socket_path, message, bytes, &text);
+
+	/* The helper answers one such request of a user at a time. */
+	for (int i = 0; err == -EBUSY && i < CLIENT_WAIT_MS / RETRY_MS; i++) {
+		poll(NULL, 0, RETRY_MS);
+		err = client_exchange(socket_path, message, bytes, &text);
 	}
+	if (err) {
+		client_complain(title, socket_path, err);
+		return NULL;
+	}
+	json = parse_answer(title, &text);
+	free(text);
 	return json;
+}
+
+json_t *client_ask_group(const char *title, const char *socket_path, uint64_t group)
+{
+	struct wire_group message = { .group = group };
+
+	wire_header_init(&message.header, WIRE_GROUP, sizeof(message), 0, 0);
+	return client_ask_long(title, socket_path, &message, sizeof(message));
 }

@@ -18,8 +18,20 @@ int client_request(const char *socket_path, enum wire_type request, char **text)
 /* The door alone: a connected socket, which the caller closes, or -errno. */
 int client_connect(const char *socket_path, int wait_ms);
 
+/* client_request() for a message of any kind: `message` begins with a header that wire_header_init() has filled. */
+int client_exchange(const char *socket_path, const void *message, size_t bytes, char **text);
+
 /* client_request() with a message on stderr for each failure. 0 or -errno. */
 int client_ask(const char *title, const char *socket_path, enum wire_type request, char **text);
+
+/* What to say of an -errno of the above; on stderr. */
+void client_complain(const char *title, const char *socket_path, int error);
+
+/* Asks for what a child process of the helper makes, waiting for its turn; NULL after a message. The caller owns a reference. */
+json_t *client_ask_long(const char *title, const char *socket_path, const void *message, size_t bytes);
+
+/* The accounts of a group, parsed; NULL after a message. The caller owns a reference. */
+json_t *client_ask_group(const char *title, const char *socket_path, uint64_t group);
 
 /* client_ask(), parsed. NULL after a message. The caller owns a reference. */
 json_t *client_ask_json(const char *title, const char *socket_path, enum wire_type request, char **text);

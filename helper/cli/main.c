@@ -12,6 +12,8 @@ static const struct cli_command commands[] = {
 	{ "status", "smaccel status", "the helper, the kernel, totals", cli_status_main },
 	{ "ss", "smaccel ss", "one row a connection, with its state and the reason for it", cli_connections_main },
 	{ "probe", "smaccel probe", "test what this kernel does; takes root", cli_probe_main },
+	{ "trial", "smaccel trial",
+	  "accelerate some connections of a running service, at random, and compare; takes root", cli_trial_main },
 	{ "semantics", "smaccel semantics", "how each behaviour of TCP is kept", cli_semantics_main },
 	{ "off", "smaccel off", "kill switch: every connection on plain TCP, at once", cli_off_main },
 	{ "on", "smaccel on", "takes the kill switch back", cli_on_main },

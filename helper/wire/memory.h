@@ -37,6 +37,9 @@ enum cell_status {
 	CELL_TAKEN_OUT =
 		1 << 3,     /* no longer in the sockhash: plain TCP again, may offer anew; wakes a futex on status */
 	CELL_HELD = 1 << 4, /* the helper holds a duplicate of the fd right now */
+	/* The arm of the running trial that the connection is in; neither: none. */
+	CELL_TRIAL_ACCELERATED = 1 << 5,
+	CELL_TRIAL_PLAIN = 1 << 6,
 };
 
 #define CELL_GENERATION_MASK 0xffffffu
@@ -65,7 +68,10 @@ struct memory_cell {
 	_Atomic uint32_t reader; /* shim only: who is in a receive (preload/reader.h), shared with forked children */
 	/* helper -> shim, with TAKEN_OUT: bytes of the stay that ends, sent and received, which TCP knows nothing of */
 	uint64_t redirected_out, redirected_in;
-	uint32_t padding_one[4];
+	/* shim -> helper: latencies of this connection in its arm, for what a trial says by connection */
+	_Atomic uint64_t latency_sum_ns;
+	_Atomic uint32_t latency_count;
+	_Atomic uint32_t latency_key; /* latency.h; 0: none was recorded */
 	/* shim -> helper, for display; unchecked claims about the process's own connections */
 	_Atomic uint32_t shown; /* generation << 8 | enum conn_state; 0: the cell is free */
 	uint32_t shown_reason;
@@ -77,6 +83,13 @@ struct memory_cell {
 };
 _Static_assert(sizeof(struct memory_cell) == 128, "two cache lines a connection");
 
+/* The number of the trial that runs, 0: none, above the bits. Set by the helper. */
+enum memory_recording {
+	RECORDING_GROUP = 1 << 0, /* the process belongs to a group: every connection */
+	RECORDING_TRIAL = 1 << 1, /* the connections that the trial has assigned to an arm */
+};
+#define RECORDING_TRIAL_SHIFT 8
+
 struct session_memory {
 	uint32_t magic;
 	uint32_t version;
@@ -84,12 +97,12 @@ struct session_memory {
 	_Atomic uint32_t pong;
 	_Atomic uint32_t off; /* a copy of the kill switch: no offers while it is set */
 	uint32_t cell_count;
-	uint32_t padding_one;
+	_Atomic uint32_t recording; /* enum memory_recording: whether latencies are recorded (latency.h) */
 	/* shim -> helper, for display: what waiting awake has cost and brought */
 	_Atomic uint64_t spin_ns;
 	_Atomic uint64_t spins;
 	_Atomic uint64_t spin_hits;
-	uint32_t padding_two[18];
+	uint32_t padding[18];
 	struct memory_cell cells[]; /* cell 0 is never used */
 };
 _Static_assert(sizeof(struct session_memory) == 128, "cells start on a line");

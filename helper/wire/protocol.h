@@ -8,7 +8,8 @@
  *    *session*. The door is kept open and may be shared by a process and its children: each message on it carries
  *    SCM_CREDENTIALS, set by the kernel, and these are the credentials of the session. The helper never answers on
  *    the door, it answers WIRE_WELCOME on the session. When the door hangs up, the helper is gone.
- *  - the command line sends WIRE_STATUS, WIRE_CONNECTIONS, WIRE_OFF, WIRE_ON and gets one WIRE_REPLY back on the door.
+ *  - the command line sends WIRE_STATUS, WIRE_CONNECTIONS, WIRE_OFF, WIRE_ON, WIRE_GROUP, WIRE_TRIAL_* and gets one
+ *    WIRE_REPLY back on the door.
  *
  * The session's far end is duplicated by the shim before it is handed over (the *retractable mailbox*): on a time-out
  * the shim reads its own messages, and the fds in them, back out of the helper's queue.
@@ -24,7 +25,7 @@
 
 #include <stdint.h>
 
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2    /* 2: groups in HELLO, latencies behind the cells of the session memory */
 #define WIRE_MAGIC 0x6d73 /* "sm" */
 #define WIRE_MESSAGE_MAX 256
 #define WIRE_SOCKET_DEFAULT "/run/smaccel/smaccel.sock"
@@ -48,6 +49,10 @@ enum wire_type {
 	WIRE_ON = 19,
 	WIRE_REPLY =
 		20, /* door, helper -> command line; fd: a sealed memfd of JSON text where the request has a result */
+	WIRE_GROUP = 21, /* door: the accounts of a group (SMACCEL_GROUP); the user's own, root's those of all users */
+	WIRE_TRIAL_START = 22, /* door; as the two that follow for root (or the helper's own uid) only */
+	WIRE_TRIAL_STOP = 23,
+	WIRE_TRIAL_REPORT = 24,
 };
 
 struct wire_header {
@@ -62,6 +67,8 @@ struct wire_header {
 struct wire_hello {
 	struct wire_header header;
 	char comm[16]; /* for display only */
+	uint64_t
+		group; /* SMACCEL_GROUP: whose accounts it counts to, with this user's others of that number; 0: none */
 };
 
 struct wire_welcome {
@@ -78,6 +85,9 @@ enum wire_feature {
 	WIRE_FEATURE_FIONREAD_COUNTS_TCP = 1 << 0,
 	WIRE_FEATURE_FIONREAD_COUNTS_PSOCK = 1 << 1,
 	WIRE_FEATURE_WITHDRAW = 1 << 2, /* of the helper, not of the kernel: it knows WIRE_WITHDRAW */
+	/* Of the helper, not of the kernel: connections to other network namespaces of this host may
+	 * be accelerated, so ends offer whose peer's address is none of their own namespace's. */
+	WIRE_FEATURE_PEERS = 1 << 3,
 };
 
 struct wire_endpoint {
@@ -127,9 +137,29 @@ struct wire_ledger {
 	uint32_t ledger_cells;
 };
 
-struct wire_request { /* WIRE_STATUS, WIRE_CONNECTIONS, WIRE_OFF, WIRE_ON */
+struct wire_request { /* WIRE_STATUS, WIRE_CONNECTIONS, WIRE_OFF, WIRE_ON, WIRE_TRIAL_STOP, WIRE_TRIAL_REPORT */
 	struct wire_header header;
 };
+
+struct wire_group {
+	struct wire_header header;
+	uint64_t group;
+};
+
+/* WIRE_TRIAL_START. A connection takes part if each of the conditions given holds for one of its ends. Refused with
+ * -EBUSY while a trial runs, -ESHUTDOWN while the kill switch is set, -EINVAL. */
+struct wire_trial {
+	struct wire_header header;
+	uint32_t accelerated_permyriad; /* of 10,000 connections; 1 .. 9999 */
+	uint32_t duration_s;            /* 0: until it is stopped */
+	uint32_t guard_ppm;             /* the quantile that the guard looks at, of a million; 0: no guard */
+	uint32_t guard_permille;        /* by how much it may be worse */
+	uint32_t uid;                   /* WIRE_TRIAL_ANY_UID: of any */
+	uint16_t port_h;                /* of either end; 0: any */
+	uint16_t reserved;
+	char comm[16]; /* empty: any */
+};
+#define WIRE_TRIAL_ANY_UID UINT32_MAX
 
 struct wire_reply {
 	struct wire_header header;
@@ -138,7 +168,7 @@ struct wire_reply {
 };
 
 _Static_assert(sizeof(struct wire_header) == 16, "wire layout");
-_Static_assert(sizeof(struct wire_hello) == 32, "wire layout");
+_Static_assert(sizeof(struct wire_hello) == 40, "wire layout");
 _Static_assert(sizeof(struct wire_welcome) == 40, "wire layout");
 _Static_assert(sizeof(struct wire_endpoint) == 20, "wire layout");
 _Static_assert(sizeof(struct wire_offer) == 72, "wire layout");
@@ -147,6 +177,8 @@ _Static_assert(sizeof(struct wire_pin) == 32, "wire layout");
 _Static_assert(sizeof(struct wire_retire) == 24, "wire layout");
 _Static_assert(sizeof(struct wire_ping) == 24, "wire layout");
 _Static_assert(sizeof(struct wire_ledger) == 24, "wire layout");
+_Static_assert(sizeof(struct wire_group) == 24, "wire layout");
+_Static_assert(sizeof(struct wire_trial) == 56, "wire layout");
 _Static_assert(sizeof(struct wire_reply) == 24, "wire layout");
 
 #endif

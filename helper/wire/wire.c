@@ -66,7 +66,13 @@ size_t wire_type_size(unsigned type)
 	case WIRE_CONNECTIONS:
 	case WIRE_OFF:
 	case WIRE_ON:
+	case WIRE_TRIAL_STOP:
+	case WIRE_TRIAL_REPORT:
 		return sizeof(struct wire_request);
+	case WIRE_TRIAL_START:
+		return sizeof(struct wire_trial);
+	case WIRE_GROUP:
+		return sizeof(struct wire_group);
 	case WIRE_REPLY:
 		return sizeof(struct wire_reply);
 	default:

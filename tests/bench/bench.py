@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import sys
 import time
 from pathlib import Path
@@ -106,6 +107,9 @@ def measure_all(options, chosen, treatment):
         try:
             arms = chosen_arms(options, workload)
             summary = summarize(workload, arms, measure(workload, arms, options, treatment))
+        except KeyboardInterrupt:
+            failures.append(f"interrupted in {workload.name}: what comes after it was not measured")
+            break
         except Failed as failure:
             print(f"FAILED: {workload.name}: {failure}", file=sys.stderr)
             failures.append(f"{workload.name}: {failure}")
@@ -126,10 +130,14 @@ def main():
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))     # 10,000 connections
     os.nice(options.nice)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)   # also ends with a report of what was measured
     with Treatment() as treatment:
         begun = time.time()
         summaries, failures = measure_all(options, chosen, treatment)
-        totals = treatment.helper.totals()
+        try:
+            totals = treatment.helper.totals()
+        except AssertionError:  # interrupted from the terminal: so was the helper
+            totals = {}
     whole = {"begun": begun, "took_s": round(time.time() - begun), "kernel": platform.release(), "cpus": os.cpu_count(),
              "rounds": options.rounds, "seconds": options.seconds, "failures": failures, "workloads": summaries,
              "totals": totals}

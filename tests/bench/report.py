@@ -88,7 +88,7 @@ def losses(whole):
             if speed < LOSS:
                 sure = ratio["high"] < LOSS if summary["more"] else ratio["low"] > 1 / LOSS
                 yield [summary["name"], name, f"{speed:.3f}", f"{ratio['low']:.3f}..{ratio['high']:.3f}",
-                       "yes" if sure else "no: the interval reaches 0.97"]
+                       ratio_text(arm.get("cpu_ratio")), str(summary["foreign_threads"]), "yes" if sure else "no: the interval reaches 0.97"]
 
 
 def detail_rows(summary):
@@ -104,7 +104,7 @@ def markdown(whole):
     lines += markdown_table(TITLES, [row_of(summary) for summary in whole["workloads"]])
     lines += ["", "95 %, p99 and CPU (time of all processes but the helper, per operation) are of the arm auto.", "",
               f"## Losses: speed below {LOSS} of plain TCP", ""]
-    lines += markdown_table(["workload", "arm", "speed", "95 % of the ratio", "sure"], list(losses(whole)))
+    lines += markdown_table(["workload", "arm", "speed", "95 % of the ratio", "CPU ratio", "other threads", "sure"], list(losses(whole)))
     lines += ["", *(f"FAILED: {text}" for text in whole["failures"]), "", "## Every arm", "",
               "max: of all runs; the other numbers are medians of the runs.", ""]
     for summary in whole["workloads"]:

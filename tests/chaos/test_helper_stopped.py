@@ -4,13 +4,15 @@ import contextlib
 import random
 import signal
 import socket
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from support.apps import ACCELERATED, Commanded, median, ss_rows, wait_until
 from support.helper import Helper
-from support.program import PLAIN, Program, built
+from support.program import EAGER, PLAIN, Program, built
 
 BOUND_US = 50_000  # how long a join may wait for the helper
 SLACK_US = 40_000  # scheduling
@@ -164,3 +166,19 @@ def test_stopped_with_a_full_backlog(arm):
             helper.signal(signal.SIGCONT)
             doors.close()
             calls.ask("turns 20")
+
+
+def test_urgent_data_of_an_armed_pair():
+    """A joined end has no urgent data (fact 15), and without the helper it can neither leave nor be pinned: what TCP would do at
+    once is refused at once, nothing hangs, and the urgent byte does not turn up among the others."""
+    with Helper() as helper:
+        with Commanded([sys.executable, Path(__file__).with_name("urgent.py")], EAGER, helper.socket) as ends:
+            ends.answer(10)
+            before = helper.totals()["redirected_msgs"]
+            ends.ask("turns 20")
+            assert helper.totals()["redirected_msgs"] > before, helper.explain()
+            helper.signal(signal.SIGSTOP)
+            assert ends.ask("receive", 5) == {"received": "EINVAL"}
+            assert ends.ask("send", 5) == {"sent": "ENOTSUP", "as_data": False}
+            ends.ask("turns 20")
+            helper.signal(signal.SIGCONT)

@@ -2,8 +2,9 @@
 """Connections leave when their traffic does not pay and come back when it does; destinations that never pay are left alone."""
 import pytest
 
+from support.apps import wait_until
 from support.helper import Helper
-from support.program import AUTO, PLAIN, auto, built, run
+from support.program import AUTO, PLAIN, Program, auto, built, run
 
 CONNECTIONS = 8
 # A join or a leave takes a millisecond; this machine may take long to give a thread its turn.
@@ -29,3 +30,80 @@ def test_phases_leave_and_return(arm):
         # A helper without a CPU answers late, and a call that goes on meanwhile is refused once; wrong accounts always are.
         refused = helper.status()["refusals"].get("unseen-traffic", 0)
         assert refused <= grown["sockets_joined"] / 10, f"accounts that are not exact: {refused} of {grown}"
+
+
+# What moves the application's bytes and waits for them differs from run to run; the rest is what a connection costs.
+TRANSFERS = {"sendto", "recvfrom", "poll", "futex", "total", "clock_nanosleep", "restart_syscall"}
+
+
+def strace_counts(path):
+    """The calls that a strace -c counted, by name."""
+    rows = [line.split() for line in path.read_text().splitlines()]
+    return {row[-1]: int(row[3]) for row in rows if len(row) >= 5 and row[3].isdigit() and row[-1] != "total"}
+
+
+def calls_per_connection(folder, arm, server_arm, helper, turns):
+    """System calls per connection, (of the client, of the server): runs of two lengths, so that starting costs nothing."""
+    counts = {}
+    for connections in (60, 160):
+        files = [folder / f"{arm}-{connections}-{side}" for side in ("client", "server")]
+        trace = [["strace", "-f", "-c", "-o", str(file)] for file in files]
+        program = built("conformance/visits")
+        with Program([*trace[1], program, "server", f"connections={connections}"], server_arm, helper.socket) as server:
+            port = server.wait_output("port ")
+            run([*trace[0], program, "client", f"port={port}", f"connections={connections}", f"turns={turns}"], arm,
+                helper.socket, timeout=60)
+            assert server.wait(20) == 0, server.describe()
+        counts[connections] = [sum(n for name, n in strace_counts(file).items() if name not in TRANSFERS)
+                               for file in files]
+    return [(long - short) / 100 for long, short in zip(counts[160], counts[60])]
+
+
+def test_short_connections_cost_no_system_call(helper, tmp_path):
+    plain = calls_per_connection(tmp_path, PLAIN, PLAIN, helper, 1)
+    fast = calls_per_connection(tmp_path, AUTO, AUTO, helper, 1)
+    print(f"calls per connection of one turn (client, server): plain {plain}, auto {fast}")
+    assert plain[0] >= 3 and plain[1] >= 2, plain  # socket, connect, close; accept, close
+    for was, now in zip(plain, fast):
+        assert now <= was + 0.1, (plain, fast)
+
+
+def test_peer_without_the_shim_costs_next_to_nothing(helper, tmp_path):
+    """A connection that could offer and does not costs three: its two addresses, and whether this is a vfork child."""
+    plain = calls_per_connection(tmp_path, PLAIN, PLAIN, helper, 20)
+    fast = calls_per_connection(tmp_path, AUTO, PLAIN, helper, 20)
+    print(f"calls per connection of 20 turns (client, server): plain {plain}, auto {fast}")
+    assert fast[0] <= plain[0] + 4, (plain, fast)
+    assert fast[1] <= plain[1] + 0.1, (plain, fast)
+
+
+def test_peer_that_comes_under_the_shim_later_is_found(helper):
+    program = built("conformance/visits")
+    with Program([program, "server"]) as server:
+        port = server.wait_output("port ")
+        client = Program([program, "client", f"port={port}", "connections=1000000", "turns=100", "deadline=50"], AUTO,
+                         helper.socket)
+        with client:
+            client.wait_output("visits 300", 40)
+            before = helper.totals()
+            server.end()
+            with Program([program, "server", f"port={port}"], AUTO, helper.socket) as other:
+                other.wait_output("port ")
+                wait_until(lambda: helper.totals()["pairs_armed_total"] - before["pairs_armed_total"] >= 20, 30,
+                           helper.explain)
+            assert helper.totals()["redirected_bytes"] > before["redirected_bytes"]
+
+
+def test_peer_without_the_shim_is_offered_to_less_and_less(helper, tmp_path):
+    """At first each connection offers, then one in so many: seen by the messages to the helper."""
+    program = built("conformance/visits")
+    sent = {}
+    for connections in (40, 440):
+        trace = tmp_path / f"offers-{connections}"
+        with Program([program, "server", f"connections={connections}"]) as server:
+            port = server.wait_output("port ")
+            run(["strace", "-f", "-c", "-e", "trace=sendmsg", "-o", str(trace), program, "client", f"port={port}",
+                 f"connections={connections}", "turns=40"], AUTO, helper.socket)
+        sent[connections] = strace_counts(trace).get("sendmsg", 0)
+    # an offer and a RETIRE each; without learning 400 connections would send 800
+    assert 4 <= sent[40] <= 80 and sent[440] - sent[40] <= 60, sent

@@ -77,8 +77,8 @@ class Compare:
         plain, moved = self._run(workload, PLAIN, self.helper)
         assert plain is not None and moved == 0, "something else uses this helper"
         runs = [(arm, self.helper, least) for arm, least in wanted.items()]
-        if self.mixed_helper:
-            runs.append((MIXED, self.mixed_helper, min(1, wanted.get(EAGER, 0)) if not callable(wanted.get(EAGER)) else 1))
+        if self.mixed_helper and EAGER in wanted:
+            runs.append((MIXED, self.mixed_helper, 1 if wanted[EAGER] != 0 else 0))
         for arm, helper, least in runs:
             seen, moved = self._run(workload, arm, helper)
             assert seen == plain, f"differs under {arm}"

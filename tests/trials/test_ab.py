@@ -89,6 +89,19 @@ def test_a_bare_arm_has_no_shim(helper, marker, tmp_path):
     assert all(("libsmaccel.so" in line) == line.startswith("b:") for line in lines), lines
 
 
+def test_a_real_delay_is_found(marker):
+    """A clock that really runs: 30 ms against 120, which even a machine with much else to do tells apart."""
+    report = ab.run_json("--env-only", "--warmup", 0, "--rounds", 8, "--b-env", "D=0.12", "--", *shell('sleep "${D:-0.03}"', marker))
+    assert report["verdict"] == "slower" and report["metric"] == "wall time"
+    assert 1.5 < ab.metric(report, "wall time")["ratio"]["value"] < 4.5
+
+
+def test_a_real_a_a_trial_is_not_biased(helper):
+    """Real connections in both arms. At 99.9 % a false alarm is one in a thousand runs of this test; a bias would be one always."""
+    report = ab.run_json("--aa", "--rounds", 12, "--confidence", 99.9, *PINGPONG_METRIC, "--", *PINGPONG, helper=helper)
+    assert report["verdict"] in ("no-difference", "not-enough-data"), report["sentence"]
+
+
 # ---- no proof, no verdict ----------------------------------------------------------------------------------------------
 def test_nothing_redirected_is_an_invalid_trial(helper):
     report = ab.run_json("--b-env", "SMACCEL=off", *PINGPONG_METRIC, "--", *PINGPONG, helper=helper, status=3)

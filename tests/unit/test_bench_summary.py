@@ -67,11 +67,12 @@ def test_the_default_arm_must_not_lose(more, auto, met):
 
 
 def test_losses_name_the_arm_and_are_sure_only_beyond_their_interval():
-    summary = summary_of(workload(False), {"plain": (100, 100), "auto": (101, 101), "eager": (150, 150)})
+    summary = dict(summary_of(workload(False), {"plain": (100, 100), "auto": (101, 101), "eager": (150, 150)}), foreign_threads=0)
     assert [row[:3] for row in report.losses({"workloads": [summary]})] == [["w", "eager", "0.667"]]
     wide = summarize(workload(True), ["plain", "auto"], [{"plain": [run("plain", 100)] * 2, "auto": [run("auto", v)] * 2}
                                                          for v in (120, 95, 80, 96, 130, 70)])
-    assert [row[4][:2] for row in report.losses({"workloads": [wide]})] == ["no"]
+    assert [row[-1][:2] for row in report.losses({"workloads": [dict(wide, foreign_threads=0)]})] == ["no"]
+    assert [row[-1] for row in report.losses({"workloads": [summary]})] == ["yes"]
 
 
 def test_a_number_that_a_run_lacks_gives_no_ratio():

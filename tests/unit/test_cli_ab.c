@@ -236,8 +236,12 @@ static void test_split(void **state)
 	assert_string_equal(words[5], "its");
 	assert_string_equal(words[6], "\\");
 	assert_null(words[7]);
+	free((void *)words[0]);
+	free((void *)words);
 	assert_null(ab_split("a 'b"));
-	assert_null(ab_split("")[0]);
+	words = ab_split("");
+	assert_null(words[0]);
+	free((void *)words);
 }
 
 static void test_words(void **state)

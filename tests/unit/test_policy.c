@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* policy.c: limits of each user, and the lines of the configuration file. */
+#include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -117,6 +118,59 @@ static void test_settings_refuse(void **state)
 	assert_memory_equal(&settings, &before, sizeof(settings));
 }
 
+static bool are_peers(const struct policy_settings *settings, const char *local, const char *remote)
+{
+	uint8_t addresses[2][16] = { { [10] = 0xff, [11] = 0xff }, { [10] = 0xff, [11] = 0xff } };
+	const char *const texts[2] = { local, remote };
+
+	for (int i = 0; i < 2; i++)
+		if (inet_pton(AF_INET, texts[i], addresses[i] + 12) != 1)
+			assert_int_equal(inet_pton(AF_INET6, texts[i], addresses[i]), 1);
+	return policy_are_peers(settings, addresses[0], addresses[1]);
+}
+
+static void test_peers(void **state)
+{
+	struct policy_settings settings;
+
+	(void)state;
+	policy_settings_init(&settings);
+	assert_false(are_peers(&settings, "10.0.0.1", "10.0.0.2")); /* off by default */
+	assert_int_equal(policy_settings_parse(&settings, "peers = 10.0.0.0/23, fd00:1::/64"), 0);
+	assert_int_equal(policy_settings_parse(&settings, "peers = 127.0.0.0/8 ::/1 0.0.0.0/1"), 0); /* lines add up */
+	assert_int_equal(settings.peer_count, 5);
+	assert_true(are_peers(&settings, "10.0.0.1", "10.0.1.255"));
+	assert_false(are_peers(&settings, "192.168.0.1", "10.0.0.1"));
+	assert_false(are_peers(&settings, "10.0.0.1", "192.168.0.1"));
+	assert_false(are_peers(&settings, "10.0.0.1", "10.0.0.1"));
+	assert_true(are_peers(&settings, "fd00:1::1", "fd00:1::2"));
+	assert_false(are_peers(&settings, "fd00:2::1", "fd00:1::2"));
+	assert_false(are_peers(&settings, "127.0.0.1", "127.0.0.2")); /* whatever is configured */
+	assert_false(are_peers(&settings, "127.0.0.1", "10.0.0.1"));
+	assert_false(are_peers(&settings, "::1", "fd00:1::1"));
+}
+
+static void test_peers_refuse(void **state)
+{
+	static const char *const lines[] = { "peers =",
+					     "peers = 10.0.0.0",
+					     "peers = 10.0.0.0/33",
+					     "peers = 10.0.0.1/24",
+					     "peers = 10.0.0.0/0",
+					     "peers = host/8",
+					     "peers = fd00::/129",
+					     "peers = 10.0.0.0/24 x",
+					     "peers = 10.0.0/24" };
+	struct policy_settings settings, before;
+
+	(void)state;
+	policy_settings_init(&settings);
+	before = settings;
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+		assert_int_equal(policy_settings_parse(&settings, lines[i]), -EINVAL);
+	assert_memory_equal(&settings, &before, sizeof(settings));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -125,6 +179,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_policy_give_without_take_is_harmless, open_policy, close_policy),
 		cmocka_unit_test(test_settings_lines),
 		cmocka_unit_test(test_settings_refuse),
+		cmocka_unit_test(test_peers),
+		cmocka_unit_test(test_peers_refuse),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -71,7 +71,11 @@ static void many_small(struct pair *pair, int unused)
 	(void)unused;
 	for (int i = 0; i < 100; i++)
 		put(pair->a, "s");
-	settle();
+	/* On 6.1 passed bytes come in packets of 17, and those beyond the congestion window after a delayed acknowledgement. */
+	for (int i = 0, bytes = 0; i < 300 && bytes < 100; i++) {
+		pause_ms(1);
+		ioctl(pair->b, FIONREAD, &bytes);
+	}
 	note_unread("hundred", pair->b);
 	drain("data", pair->b, 60);
 	note_unread("forty", pair->b);

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Latencies: see latency.h, and wire/latency.h for what the process does.
+ *
+ * Counts are exchanged for 0, so that each is seen exactly once while the process goes on counting. What is in the memory may be
+ * anything: keys become names of series and nothing else, counts are capped, and pages that the process has never touched
+ * are not looked at, so that a client cannot make the helper fill its memory.
+ */
+#include "latency.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "policy.h"
+#include "session.h"
+#include "wire/latency.h"
+
+#define COUNT_MAX (UINT64_C(1) << 40)
+#define COUNTS_A_PAGE (SESSION_PAGE_BYTES / sizeof(uint64_t))
+
+const char *latency_arm_name(unsigned arm)
+{
+	static const char *const names[] = {
+		[LATENCY_ALL] = "all", [LATENCY_ACCELERATED] = "accelerated", [LATENCY_PLAIN] = "plain"
+	};
+	_Static_assert(sizeof(names) / sizeof(names[0]) == LATENCY_ARM_COUNT, "a name for each arm");
+
+	return arm < LATENCY_ARM_COUNT ? names[arm] : "unknown";
+}
+
+void latency_set_init(struct latency_set *set, struct policy *policy, uint32_t uid)
+{
+	*set = (struct latency_set){ .policy = policy, .uid = uid };
+}
+
+void latency_set_clear(struct latency_set *set)
+{
+	for (uint32_t i = 0; i < set->count; i++) {
+		munmap(set->entries[i].histogram, sizeof(struct histogram));
+		policy_give(set->policy, set->uid, POLICY_HISTOGRAMS);
+	}
+	set->count = 0;
+	set->lost = 0;
+}
+
+struct histogram *latency_set_get(struct latency_set *set, uint32_t key)
+{
+	struct histogram *histogram;
+	int error;
+
+	for (uint32_t i = 0; i < set->count; i++)
+		if (set->entries[i].key == key)
+			return set->entries[i].histogram;
+	if (set->count == LATENCY_SET_MAX)
+		return NULL;
+	error = policy_take(set->policy, set->uid, POLICY_HISTOGRAMS);
+	if (error == -EDQUOT && set->make_room && set->make_room(set))
+		error = policy_take(set->policy, set->uid, POLICY_HISTOGRAMS);
+	if (error)
+		return NULL;
+	/* By mmap: only the pages of durations that occur come to exist. */
+	histogram = mmap(NULL, sizeof(*histogram), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (histogram == MAP_FAILED) {
+		policy_give(set->policy, set->uid, POLICY_HISTOGRAMS);
+		return NULL;
+	}
+	set->entries[set->count].key = key;
+	set->entries[set->count++].histogram = histogram;
+	return histogram;
+}
+
+void latency_write_buckets(const struct histogram *histogram, FILE *out)
+{
+	const char *separator = "[";
+
+	for (uint32_t index = 0; index < HISTOGRAM_BUCKETS; index++) {
+		if (!histogram->counts[index])
+			continue;
+		fprintf(out, "%s[%" PRIu32 ",%" PRIu64 "]", separator, index, histogram->counts[index]);
+		separator = ",";
+	}
+	fputs(*separator == '[' ? "[]" : "]", out);
+}
+
+static uint64_t json_count(uint64_t count)
+{
+	return count > INT64_MAX ? INT64_MAX : count;
+}
+
+void latency_set_write(const struct latency_set *set, bool *first, FILE *out)
+{
+	for (uint32_t i = 0; i < set->count; i++) {
+		const struct histogram *histogram = set->entries[i].histogram;
+		uint32_t key = set->entries[i].key;
+
+		fprintf(out,
+			"%s{\"role\":\"%s\",\"port\":%u,\"arm\":\"%s\",\"count\":%" PRIu64 ",\"sum_ns\":%" PRIu64
+			",\"max_ns\":%" PRIu64 ",\"buckets\":",
+			*first ? "" : ",", latency_key_role(key) == LATENCY_CLIENT ? "client" : "server",
+			latency_key_port(key), latency_arm_name(latency_key_arm(key)), json_count(histogram->count),
+			json_count(histogram->sum_ns), json_count(histogram->max_ns));
+		latency_write_buckets(histogram, out);
+		fputc('}', out);
+		*first = false;
+	}
+}
+
+uint64_t latency_take(_Atomic uint64_t *counter)
+{
+	uint64_t count = atomic_load_explicit(counter, memory_order_relaxed);
+
+	if (!count) /* a page that was only read is not written */
+		return 0;
+	count = atomic_exchange_explicit(counter, 0, memory_order_relaxed);
+	return count < COUNT_MAX ? count : COUNT_MAX;
+}
+
+/* Where the counts of a series go. */
+struct destination {
+	struct latency_set *set; /* NULL: nowhere */
+	struct histogram *histogram;
+};
+
+static void deliver(struct destination to[2], uint32_t index, uint64_t count)
+{
+	for (int i = 0; i < 2; i++) {
+		if (!to[i].set)
+			continue;
+		if (to[i].histogram)
+			histogram_add_counts(to[i].histogram, index, count);
+		else
+			to[i].set->lost += count;
+	}
+}
+
+/* The pages of one series that exist. False: the budget is used up. */
+static bool drain_counts(struct session *session, uint32_t which, struct destination to[2], uint32_t *budget)
+{
+	struct latency_memory *memory = session_latency(session);
+	const off_t begin = LATENCY_OFFSET + (off_t)((char *)memory->counts[which] - (char *)memory);
+	const off_t end = begin + (off_t)sizeof(memory->counts[which]);
+	off_t at = begin;
+
+	while ((at = lseek(session->memory_fd, at, SEEK_DATA)) >= begin && at < end) {
+		uint32_t first = (uint32_t)((at - begin) / (off_t)sizeof(uint64_t));
+
+		if (!*budget)
+			return false;
+		--*budget;
+		for (uint32_t i = first; i < first + COUNTS_A_PAGE && i < HISTOGRAM_BUCKETS; i++) {
+			uint64_t count = latency_take(&memory->counts[which][i]);
+
+			if (count)
+				deliver(to, i, count);
+		}
+		at += SESSION_PAGE_BYTES;
+	}
+	return true;
+}
+
+static struct destination destination_of(struct latency_set *set, uint32_t key)
+{
+	return (struct destination){ .set = set, .histogram = set ? latency_set_get(set, key) : NULL };
+}
+
+static bool drain_series(struct session *session, uint32_t which, struct latency_set *group, struct latency_set *trial,
+			 uint32_t *budget)
+{
+	struct latency_series *series = &session_latency(session)->series[which];
+	uint32_t key = atomic_load(&series->key);
+	struct destination to[2];
+	uint64_t sum_ns, max_ns;
+
+	if (!(key & LATENCY_KEY_USED) || latency_key_arm(key) >= LATENCY_ARM_COUNT || key & 0x7ff80000u)
+		return true;
+	if (latency_key_arm(key) == LATENCY_ALL)
+		trial = NULL;
+	if (!group && !trial)
+		return true;
+	to[0] = destination_of(group, key);
+	to[1] = destination_of(trial, key);
+	sum_ns = atomic_exchange_explicit(&series->sum_ns, 0, memory_order_relaxed);
+	max_ns = atomic_exchange_explicit(&series->max_ns, 0, memory_order_relaxed);
+	if (max_ns > HISTOGRAM_VALUE_MAX)
+		max_ns = HISTOGRAM_VALUE_MAX;
+	for (int i = 0; i < 2; i++)
+		if (to[i].histogram)
+			histogram_add_sum(to[i].histogram, sum_ns, max_ns);
+	return drain_counts(session, which, to, budget);
+}
+
+bool latency_drain(struct session *session, struct latency_set *group, struct latency_set *trial, uint32_t *budget)
+{
+	struct latency_memory *memory = session_latency(session);
+	uint64_t unrecorded;
+	bool complete = true;
+
+	if (!memory || (!group && !trial))
+		return true;
+	for (uint32_t i = 0; i < LATENCY_SERIES && complete; i++)
+		complete = drain_series(session, i, group, trial, budget);
+	unrecorded = latency_take(&memory->unrecorded);
+	if (group)
+		group->lost += unrecorded;
+	if (trial)
+		trial->lost += unrecorded;
+	return complete;
+}

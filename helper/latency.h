@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Latencies that processes recorded: taking them out of session memories, and keeping them by series. */
+#ifndef SMACCEL_HELPER_LATENCY_H
+#define SMACCEL_HELPER_LATENCY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "wire/histogram.h"
+
+struct policy;
+struct session;
+
+#define LATENCY_SET_MAX 64u
+
+/* Histograms by key (wire/latency.h), in memory charged to one user (POLICY_HISTOGRAMS). */
+struct latency_set {
+	struct policy *policy;
+	uint32_t uid;
+	uint32_t count;
+	uint64_t lost; /* latencies that found no room, here or in the process */
+	struct latency_entry {
+		uint32_t key;
+		struct histogram *histogram;
+	} entries[LATENCY_SET_MAX];
+	/* The quota is reached: gives some of it back if it can. NULL: nobody to ask. */
+	bool (*make_room)(struct latency_set *set);
+};
+
+void latency_set_init(struct latency_set *set, struct policy *policy, uint32_t uid);
+void latency_set_clear(struct latency_set *set);
+/* The histogram of that key, made if it is new. NULL: no room. */
+struct histogram *latency_set_get(struct latency_set *set, uint32_t key);
+/* JSON as text, as there may be much: [[index, count], ...], and {"role", "port", "arm", "count", "sum_ns", "max_ns",
+ * "buckets"} a series, separated by commas (*first: none before it). */
+void latency_write_buckets(const struct histogram *histogram, FILE *out);
+void latency_set_write(const struct latency_set *set, bool *first, FILE *out);
+const char *latency_arm_name(unsigned arm);
+
+/* Moves what the process has recorded into the sets. `group` (may be NULL) gets every series, `trial` (may be NULL) those of
+ * an arm. *budget: how many pages to look at; what is left is returned. False if it did not suffice: more is there. */
+bool latency_drain(struct session *session, struct latency_set *group, struct latency_set *trial, uint32_t *budget);
+#define LATENCY_BUDGET_PAGES 8192u /* of a request: some 10 ms at the worst */
+
+/* A counter of the process's own, taken out. Capped: it may be anything. */
+uint64_t latency_take(_Atomic uint64_t *counter);
+
+#endif

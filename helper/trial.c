@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The state of a trial: see trial_internal.h.
+ *
+ * What concerns every session or slot is done by a sweep, a share in each turn of the loop: thousands of processes must not make
+ * a join wait. Sessions are visited in the order of their ids, so that the sweep needs to remember only the last one's.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "dispatch.h"
+#include "group.h"
+#include "helper.h"
+#include "log.h"
+#include "pairing_internal.h"
+#include "stats_internal.h"
+#include "trial_guard.h"
+#include "trial_internal.h"
+
+#define COLLECT_NS LOOP_NS_PER_S
+#define SHARE_PAUSE_NS LOOP_NS_PER_MS
+#define SHARE_PAGES 2048u
+#define SHARE_ENDS 1024u
+#define SHARE_SLOTS 1024u
+#define NUMBER_MAX ((1u << (32 - RECORDING_TRIAL_SHIFT)) - 1)
+
+static void timer_expired(struct loop_timer *timer);
+
+struct trials *trials_new(struct helper *helper)
+{
+	struct trials *trials = calloc(1, sizeof(*trials));
+
+	if (!trials)
+		return NULL;
+	trials->helper = helper;
+	loop_timer_add(helper->loop, &trials->timer, timer_expired);
+	latency_set_init(&trials->requests, helper->policy, 0);
+	latency_set_init(&trials->connections, helper->policy, 0);
+	latency_set_init(&trials->scratch, helper->policy, 0);
+	return trials;
+}
+
+static void clear_sets(struct trials *trials)
+{
+	latency_set_clear(&trials->requests);
+	latency_set_clear(&trials->connections);
+	latency_set_clear(&trials->scratch);
+}
+
+void trials_free(struct trials *trials)
+{
+	if (!trials)
+		return;
+	clear_sets(trials);
+	free(trials);
+}
+
+uint32_t trial_recording(const struct helper *helper)
+{
+	const struct trials *trials = helper->trials;
+
+	return trial_is_assigning(trials) ? RECORDING_TRIAL | trials->number << RECORDING_TRIAL_SHIFT : 0;
+}
+
+struct latency_set *trial_requests(struct helper *helper)
+{
+	struct trials *trials = helper->trials;
+
+	if (!trial_is_collecting(trials))
+		return NULL;
+	return trials->state == TRIAL_STARTING ? &trials->scratch : &trials->requests;
+}
+
+/* ---- sessions ---- */
+
+static void collect(struct trials *trials, struct session *session, uint32_t *budget)
+{
+	struct latency_memory *memory = session_latency(session);
+
+	if (!memory)
+		return;
+	latency_drain(session, session->group ? group_latencies(session->group) : NULL, trial_requests(trials->helper),
+		      budget);
+	for (unsigned reason = 0; reason < REASON_COUNT; reason++) {
+		uint64_t count = latency_take(&memory->unassigned[reason]);
+
+		if (trials->state != TRIAL_STARTING)
+			trials->unassigned[reason] += count;
+	}
+}
+
+void trial_session_closed(struct helper *helper, struct session *session)
+{
+	uint32_t budget = LATENCY_BUDGET_PAGES;
+
+	if (!trial_is_collecting(helper->trials))
+		return;
+	collect(helper->trials, session, &budget);
+	helper->trials->sessions_ended++;
+}
+
+static void tell(struct trials *trials, struct session *session)
+{
+	atomic_store(&session->memory->recording,
+		     (session->group ? RECORDING_GROUP : 0u) | trial_recording(trials->helper));
+}
+
+/* The trial is over for all connections of that process. Those that had to stay on plain TCP may join now. */
+static uint32_t release_ends(struct trials *trials, struct session *session)
+{
+	struct registry_end *end;
+	uint32_t count = 0;
+
+	DL_FOREACH2(session->ends, end, session_next)
+	{
+		trial_end_release(trials->helper, end);
+		if (end->state == END_OFFERED)
+			pairing_match(trials->helper, end);
+		count++;
+	}
+	return count;
+}
+
+/* ---- sweeps ---- */
+
+static void sweep_begin(struct trials *trials)
+{
+	trials->cursor = 0;
+	trials->slot_cursor = 0;
+	loop_timer_set(trials->helper->loop, &trials->timer, loop_now_ns() + SHARE_PAUSE_NS);
+}
+
+/* A share of the sessions. True: there are no more. */
+static bool sweep_sessions(struct trials *trials)
+{
+	struct session *session = sessions_first(trials->helper->sessions);
+	uint32_t pages = SHARE_PAGES, ends = 0;
+
+	for (; session; session = session->hh.next) {
+		if (session->id <= trials->cursor)
+			continue;
+		if (!pages || ends >= SHARE_ENDS)
+			return false;
+		trials->cursor = session->id;
+		if (trials->state == TRIAL_ENDING)
+			tell(trials, session);
+		collect(trials, session, &pages);
+		if (trials->state == TRIAL_STARTING)
+			tell(trials, session);
+		if (trials->state == TRIAL_ENDING)
+			ends += release_ends(trials, session);
+		ends++;
+	}
+	return true;
+}
+
+static bool sweep_slots(struct trials *trials)
+{
+	struct slots *slots = trials->helper->slots;
+	uint32_t last = slots_count(slots);
+
+	if (last - trials->slot_cursor > SHARE_SLOTS)
+		last = trials->slot_cursor + SHARE_SLOTS;
+	for (; trials->slot_cursor < last; trials->slot_cursor++) {
+		struct slot *slot = slot_at(slots, trials->slot_cursor);
+
+		if (trials->state == TRIAL_ENDING)
+			trial_slot_released(trials->helper, slot);
+		if (trials->state == TRIAL_STARTING || trials->off)
+			trial_slot_found(trials->helper, slot);
+	}
+	return trials->slot_cursor == slots_count(slots);
+}
+
+/* Slots first when it starts: what a session records from the moment it is told is not thrown away any more. */
+static bool sweep(struct trials *trials)
+{
+	switch (trials->state) {
+	case TRIAL_STARTING:
+		return sweep_slots(trials) && sweep_sessions(trials);
+	case TRIAL_ENDING:
+		return sweep_sessions(trials) && sweep_slots(trials);
+	default:
+		return sweep_sessions(trials);
+	}
+}
+
+/* ---- the course of a trial ---- */
+
+static void state_set(struct trials *trials, enum trial_state state)
+{
+	static const char *const names[] = { "none", "starting", "running", "ending", "ended" };
+
+	_Static_assert(sizeof(names) / sizeof(names[0]) == TRIAL_STATE_COUNT, "a name for each state");
+	log_debug("trial %u: %s -> %s", trials->number, names[trials->state], names[state]);
+	trials->state = state;
+}
+
+static void trial_finish(struct trials *trials, enum trial_end end)
+{
+	trials->end = end;
+	trials->ended_ns = loop_now_ns();
+	clock_gettime(CLOCK_REALTIME, &trials->ended);
+	trials->off = trials->fired = end == TRIAL_END_GUARD;
+	state_set(trials, TRIAL_ENDING);
+	sweep_begin(trials);
+}
+
+void trial_sum(const struct latency_set *set, enum latency_role role, enum latency_arm arm, struct histogram *out)
+{
+	memset(out, 0, sizeof(*out));
+	for (uint32_t i = 0; i < set->count; i++)
+		if (latency_key_role(set->entries[i].key) == role && latency_key_arm(set->entries[i].key) == arm)
+			histogram_merge(out, set->entries[i].histogram);
+}
+
+enum latency_role trial_main_role(const struct trials *trials)
+{
+	for (uint32_t i = 0; i < trials->requests.count; i++)
+		if (latency_key_role(trials->requests.entries[i].key) == LATENCY_CLIENT)
+			return LATENCY_CLIENT;
+	return LATENCY_SERVER;
+}
+
+static bool guard_fires(const struct trials *trials)
+{
+	static struct histogram accelerated, plain; /* too large for the stack */
+	enum latency_role role = trial_main_role(trials);
+
+	if (!trials->settings.guard_ppm)
+		return false;
+	trial_sum(&trials->requests, role, LATENCY_ACCELERATED, &accelerated);
+	trial_sum(&trials->requests, role, LATENCY_PLAIN, &plain);
+	return trial_guard_is_worse(&accelerated, &plain, trials->settings.guard_ppm / 1e6,
+				    trials->settings.guard_permille / 10.0);
+}
+
+static void collected(struct trials *trials)
+{
+	uint64_t now_ns = loop_now_ns();
+
+	if (guard_fires(trials))
+		trial_finish(trials, TRIAL_END_GUARD);
+	else if (trials->settings.duration_s &&
+		 now_ns - trials->started_ns >= trials->settings.duration_s * LOOP_NS_PER_S)
+		trial_finish(trials, TRIAL_END_DURATION);
+	else
+		loop_timer_set(trials->helper->loop, &trials->timer, now_ns + COLLECT_NS);
+	trials->cursor = 0;
+}
+
+static void timer_expired(struct loop_timer *timer)
+{
+	struct trials *trials = loop_container(timer, struct trials, timer);
+
+	if (!trial_is_collecting(trials))
+		return;
+	if (!sweep(trials)) {
+		loop_timer_set(trials->helper->loop, timer, loop_now_ns() + SHARE_PAUSE_NS);
+		return;
+	}
+	if (trials->state == TRIAL_STARTING) {
+		latency_set_clear(&trials->scratch);
+		state_set(trials, TRIAL_RUNNING);
+		trials->cursor = 0;
+		loop_timer_set(trials->helper->loop, timer, loop_now_ns() + COLLECT_NS);
+	} else if (trials->state == TRIAL_RUNNING) {
+		collected(trials);
+	} else {
+		state_set(trials, TRIAL_ENDED);
+	}
+}
+
+/* ---- requests ---- */
+
+static bool may_ask(const struct request *request)
+{
+	return request->creds.uid == 0 || request->creds.uid == geteuid();
+}
+
+static int start(struct trials *trials, const struct wire_trial *settings)
+{
+	if (trial_is_collecting(trials))
+		return -EBUSY;
+	if (trials->helper->switches->off)
+		return -ESHUTDOWN;
+	if (!settings->accelerated_permyriad || settings->accelerated_permyriad >= 10000 || settings->reserved ||
+	    settings->guard_ppm >= 1000000 || settings->guard_permille > 1000000)
+		return -EINVAL;
+	if (getrandom(trials->key, sizeof(trials->key), 0) != sizeof(trials->key))
+		return -errno;
+	clear_sets(trials);
+	memset(trials->arms, 0, sizeof(trials->arms));
+	memset(trials->unassigned, 0, sizeof(trials->unassigned));
+	trials->settings = *settings;
+	trials->settings.comm[sizeof(settings->comm) - 1] = '\0';
+	trials->number = trials->number % NUMBER_MAX + 1;
+	trials->end = TRIAL_END_NOT_YET;
+	trials->off = trials->fired = false;
+	trials->sessions_ended = 0;
+	trials->started_ns = loop_now_ns();
+	clock_gettime(CLOCK_REALTIME, &trials->started);
+	state_set(trials, TRIAL_STARTING);
+	sweep_begin(trials);
+	return 0;
+}
+
+int trial_handle_start(struct request *request)
+{
+	int error = may_ask(request) ? start(request->helper->trials, &request->message.trial) : -EPERM;
+
+	stats_reply(request->channel->source.fd, error, NULL);
+	return 0;
+}
+
+/* Also takes back what the guard has turned off. */
+static int stop(struct trials *trials)
+{
+	if (trial_is_assigning(trials)) {
+		trial_finish(trials, TRIAL_END_STOPPED);
+		return 0;
+	}
+	if (!trials->off)
+		return -EALREADY;
+	trials->off = false;
+	if (trials->state == TRIAL_ENDED) { /* who was kept out may come in: once more through all sessions */
+		state_set(trials, TRIAL_ENDING);
+		sweep_begin(trials);
+	}
+	return 0;
+}
+
+int trial_handle_stop(struct request *request)
+{
+	int error = may_ask(request) ? stop(request->helper->trials) : -EPERM;
+
+	stats_reply(request->channel->source.fd, error, NULL);
+	return 0;
+}
+
+int trial_handle_report(struct request *request)
+{
+	struct trials *trials = request->helper->trials;
+	struct session *session = sessions_first(request->helper->sessions);
+	uint32_t budget = LATENCY_BUDGET_PAGES;
+
+	if (!may_ask(request)) {
+		stats_reply(request->channel->source.fd, -EPERM, NULL);
+		return 0;
+	}
+	for (; session && trial_is_collecting(trials) && trials->state != TRIAL_STARTING; session = session->hh.next)
+		collect(trials, session, &budget);
+	/* Not in the child: the counters are shared memory, and a slot may be another pair's a moment later. */
+	memset(trials->live, 0, sizeof(trials->live));
+	trials->stuck = 0;
+	for (struct slot *slot = slots_first(request->helper->slots); slot; slot = slot->used_next) {
+		trials->stuck += slot->shared->pins && slot->shared->pin_reason == REASON_TRIAL_PLAIN;
+		if (slot->trial == trials->number && trial_is_collecting(trials))
+			trial_slot_sums(slot, &trials->live[slot->trial_arm]);
+	}
+	stats_reply_by_child(request, trial_report_text);
+	return 0;
+}

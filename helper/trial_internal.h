@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the files of trials share among themselves. */
+#ifndef SMACCEL_HELPER_TRIAL_INTERNAL_H
+#define SMACCEL_HELPER_TRIAL_INTERNAL_H
+
+#include <time.h>
+
+#include "../bpf/shared.h"
+#include "latency.h"
+#include "loop.h"
+#include "trial.h"
+#include "wire/latency.h"
+#include "wire/protocol.h"
+
+/* TRIAL_STARTING: pairs are assigned; those that are armed already too, a share at a time, then sessions learn of it.
+ * TRIAL_RUNNING: sessions are collected from every second. TRIAL_ENDING: nothing is assigned any more; sessions are told and
+ * collected from for the last time. TRIAL_ENDED: the report is kept until the next one starts. */
+enum trial_state { TRIAL_NONE, TRIAL_STARTING, TRIAL_RUNNING, TRIAL_ENDING, TRIAL_ENDED, TRIAL_STATE_COUNT };
+
+enum trial_end { TRIAL_END_NOT_YET, TRIAL_END_STOPPED, TRIAL_END_DURATION, TRIAL_END_GUARD, TRIAL_END_COUNT };
+
+struct trial_arm {
+	uint64_t assigned; /* pairs */
+	uint64_t armed;    /* of them, pairs that were armed at one time or another */
+	struct sm_direction sums;
+};
+
+struct trials {
+	struct helper *helper;
+	struct loop_timer timer;
+	enum trial_state state;
+	enum trial_end end;
+	struct wire_trial settings;
+	uint32_t number; /* of the trial, from 1 */
+	uint64_t key[2]; /* of the assignment; fresh for each */
+	bool off;        /* the guard has fired: what settings select is not accelerated until it is lifted */
+	bool fired;
+	struct timespec started, ended; /* CLOCK_REALTIME, for display */
+	uint64_t started_ns, ended_ns;
+	struct trial_arm arms[LATENCY_ARM_COUNT];
+	struct sm_direction live[LATENCY_ARM_COUNT]; /* what slots have counted so far, of the request being answered */
+	struct latency_set requests;                 /* by request */
+	struct latency_set connections;              /* of each connection its mean */
+	struct latency_set scratch;                  /* what earlier trials left in session memories */
+	uint64_t unassigned[REASON_COUNT]; /* ends closed meanwhile that were in no arm, by their last reason */
+	uint64_t
+		stuck; /* pairs that cannot be taken out for the plain arm yet: in neither; of the request being answered */
+	uint64_t sessions_ended; /* processes that ended meanwhile */
+	uint64_t cursor;         /* of the sweep under way: the last session's id, then slots */
+	uint32_t slot_cursor;
+};
+
+/* ---- trial_assign.c ---- */
+bool trial_selects(const struct trials *trials, const struct registry_end *a, const struct registry_end *b);
+/* The trial is over for this end: what was recorded is taken, its cell no longer names an arm. */
+void trial_end_release(struct helper *helper, struct registry_end *end);
+/* Adds what was recorded for the connection of that end to `into`. */
+void trial_add_connection(struct helper *helper, const struct registry_end *end, struct latency_set *into);
+/* Of a slot that was armed before: into an arm, or out of the sockhash. */
+void trial_slot_found(struct helper *helper, struct slot *slot);
+void trial_slot_sums(const struct slot *slot, struct sm_direction *sums);
+
+/* ---- trial_report.c ---- */
+char *trial_report_text(const struct request *request); /* JSON; runs in a child process. NULL: out of memory */
+
+/* ---- trial.c ---- */
+static inline bool trial_is_assigning(const struct trials *trials)
+{
+	return trials->state == TRIAL_STARTING || trials->state == TRIAL_RUNNING;
+}
+static inline bool trial_is_collecting(const struct trials *trials)
+{
+	return trial_is_assigning(trials) || trials->state == TRIAL_ENDING;
+}
+/* Moves to `out` what all series of that role and arm hold. out is zeroed first. */
+void trial_sum(const struct latency_set *set, enum latency_role role, enum latency_arm arm, struct histogram *out);
+/* What the guard compares: the clients' side if anything was recorded there, else the servers'. */
+enum latency_role trial_main_role(const struct trials *trials);
+
+#endif

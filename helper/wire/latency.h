@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Latencies as the shim records them: the part of the session memory behind the cells.
+ *
+ * On while session_memory.recording is not 0: the process runs with SMACCEL_GROUP, or a trial runs. A series is one histogram of
+ * one role, arm and listening port; the shim takes one when it first needs it and adds to it by relaxed atomics, from any
+ * thread. The helper takes counts out by exchanging them for 0, at any moment, so that each is seen once and a process that
+ * dies has lost nothing. Of what is here only counts are believed, and they are the process's own claims.
+ */
+#ifndef SMACCEL_WIRE_LATENCY_H
+#define SMACCEL_WIRE_LATENCY_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "histogram.h"
+#include "memory.h"
+
+#define LATENCY_SERIES 64u
+#define LATENCY_REASONS 64u
+
+enum latency_role {
+	LATENCY_CLIENT = 0, /* a connecting end: from the last send of a request to the first byte of the response */
+	LATENCY_SERVER =
+		1, /* an accepting end: from the receive that ended a request to the first send of the response */
+};
+
+enum latency_arm {
+	LATENCY_ALL = 0, /* no trial has assigned the connection */
+	LATENCY_ACCELERATED = 1,
+	LATENCY_PLAIN = 2,
+	LATENCY_ARM_COUNT
+};
+
+/* The name of a series; 0 is none. */
+#define LATENCY_KEY_USED 0x80000000u
+static inline uint32_t latency_key(enum latency_role role, enum latency_arm arm, uint16_t port_h)
+{
+	return LATENCY_KEY_USED | (uint32_t)arm << 17 | (uint32_t)role << 16 | port_h;
+}
+static inline enum latency_role latency_key_role(uint32_t key)
+{
+	return (enum latency_role)(key >> 16 & 1);
+}
+static inline enum latency_arm latency_key_arm(uint32_t key)
+{
+	return (enum latency_arm)(key >> 17 & 3);
+}
+static inline uint16_t latency_key_port(uint32_t key)
+{
+	return (uint16_t)key;
+}
+
+struct latency_series {
+	_Atomic uint32_t key;
+	uint32_t padding;
+	_Atomic uint64_t sum_ns;
+	_Atomic uint64_t max_ns;
+	uint64_t reserved[5];
+};
+_Static_assert(sizeof(struct latency_series) == 64, "a line a series");
+
+struct latency_memory {
+	/* What SMACCEL_GROUP counts besides; by enum latency_role. */
+	_Atomic uint64_t opened[2];
+	_Atomic uint64_t unrecorded; /* latencies for which no series was free */
+	uint64_t padding[5];
+	_Atomic uint64_t closed[LATENCY_REASONS]; /* connections that were closed, by their last reason */
+	_Atomic uint64_t
+		unassigned[LATENCY_REASONS]; /* the same, during a trial, of those that were in none of its arms */
+	struct latency_series series[LATENCY_SERIES];
+	uint8_t to_page[8192 - 64 - 2 * LATENCY_REASONS * 8 - LATENCY_SERIES * 64];
+	_Atomic uint64_t counts[LATENCY_SERIES][HISTOGRAM_BUCKETS];
+};
+_Static_assert(__builtin_offsetof(struct latency_memory, counts) == 8192, "counts begin on a page");
+_Static_assert(HISTOGRAM_BUCKETS * 8 % 4096 == 0, "each series has pages of its own");
+
+#define LATENCY_OFFSET ((MEMORY_BYTES + 4095) / 4096 * 4096)
+#define LATENCY_BYTES ((uint64_t)sizeof(struct latency_memory))
+#define SESSION_BYTES (LATENCY_OFFSET + LATENCY_BYTES) /* of the whole memfd */
+
+#endif

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Recording latencies: see latency.h.
+ *
+ * `latency_switch` points to the word of the session's memory that the helper sets, or to `no_session` while there is none. The
+ * latter is on when SMACCEL_GROUP is set: then the first calls ask for a session, where other processes have none until
+ * a connection would join. A process whose helper is gone goes back to it: every CHECK_CALLS recordings the door is looked at.
+ */
+#include "latency.h"
+
+#include <errno.h>
+#include <time.h>
+
+#include "../helper/wire/latency.h"
+#include "channel.h"
+#include "clock.h"
+#include "config.h"
+#include "endpoint.h"
+#include "fork.h"
+#include "lifecycle_internal.h"
+
+#define CHECK_CALLS 65536u
+#define SESSION_TRIES_STEP 64u /* calls between two attempts to get a session for a group */
+
+static _Atomic uint32_t no_session;
+_Atomic uint32_t *_Atomic latency_switch = &no_session;
+static struct latency_memory *_Atomic region;
+static _Atomic uint32_t calls;
+/* What a group counts before its session stands. */
+static _Atomic uint64_t opened_early[2], closed_early[LATENCY_REASONS];
+
+_Static_assert(REASON_COUNT <= LATENCY_REASONS, "a counter for each reason");
+
+void latency_init(void)
+{
+	atomic_store(&no_session, config.group ? RECORDING_GROUP : 0);
+}
+
+/* Adds one, and moves all to the session's memory if there is one. */
+static void count(_Atomic uint64_t *early, _Atomic uint64_t *shared, uint64_t one)
+{
+	atomic_fetch_add_explicit(early, one, memory_order_relaxed);
+	if (!shared)
+		return;
+	uint64_t all = atomic_exchange_explicit(early, 0, memory_order_relaxed);
+	if (all)
+		atomic_fetch_add_explicit(shared, all, memory_order_relaxed);
+}
+
+void latency_session(struct session_memory *memory)
+{
+	struct latency_memory *fresh = memory ? (void *)((char *)memory + LATENCY_OFFSET) : NULL;
+
+	if (!fresh)
+		atomic_store(&latency_switch, &no_session);
+	atomic_store(&region, fresh);
+	if (!fresh)
+		return;
+	atomic_store(&latency_switch, &memory->recording);
+	for (unsigned role = 0; role < 2; role++)
+		count(&opened_early[role], &fresh->opened[role], 0);
+	for (unsigned reason = 0; reason < LATENCY_REASONS; reason++)
+		if (atomic_load_explicit(&closed_early[reason], memory_order_relaxed))
+			count(&closed_early[reason], &fresh->closed[reason], 0);
+}
+
+void latency_forked(void)
+{
+	latency_session(NULL);
+	for (unsigned role = 0; role < 2; role++) /* the parent's */
+		atomic_store(&opened_early[role], 0);
+	for (unsigned reason = 0; reason < LATENCY_REASONS; reason++)
+		atomic_store(&closed_early[reason], 0);
+}
+
+/* Asks for a session, or takes notice that the helper is gone (channel.c calls latency_session() then). */
+static void look_after_session(bool wait)
+{
+	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
+	struct session_memory *memory;
+
+	if (!fork_in_vfork_child()) {
+		fork_notice();
+		(void)channel_session(&memory, wait);
+	}
+	lifecycle_quiet_end(quiet);
+}
+
+void latency_opened(struct conn *conn)
+{
+	if (__builtin_expect(!config.group, 1))
+		return;
+	if (!atomic_load(&region))
+		look_after_session(true);
+	struct latency_memory *shared = atomic_load(&region);
+	enum latency_role role = conn->is_accepted ? LATENCY_SERVER : LATENCY_CLIENT;
+	count(&opened_early[role], shared ? &shared->opened[role] : NULL, 1);
+}
+
+/* What the helper has assigned the connection to. */
+static enum latency_arm arm_of(const struct conn *conn, struct memory_cell *cell, uint32_t recording)
+{
+	uint32_t status = cell && (recording & RECORDING_TRIAL) ? atomic_load(&cell->status) : 0;
+
+	if (cell_word_generation(status) != (conn->generation & CELL_GENERATION_MASK))
+		return LATENCY_ALL;
+	return status & CELL_TRIAL_PLAIN         ? LATENCY_PLAIN
+	       : status & CELL_TRIAL_ACCELERATED ? LATENCY_ACCELERATED
+						 : LATENCY_ALL;
+}
+
+void latency_closed(const struct conn *conn)
+{
+	if (__builtin_expect(!config.group && !latency_is_on(), 1))
+		return;
+	struct latency_memory *shared = atomic_load(&region);
+	struct memory_cell *cell = atomic_load(&((struct conn *)conn)->cell);
+	uint32_t recording = atomic_load(atomic_load(&latency_switch));
+	uint32_t reason = atomic_load_explicit(&((struct conn *)conn)->reason, memory_order_relaxed) % LATENCY_REASONS;
+	if (config.group)
+		count(&closed_early[reason], shared ? &shared->closed[reason] : NULL, 1);
+	if (shared && (recording & RECORDING_TRIAL) && arm_of(conn, cell, recording) == LATENCY_ALL)
+		atomic_fetch_add_explicit(&shared->unassigned[reason], 1, memory_order_relaxed);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_read(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* The port of the listening end, in host order; asked for once a connection. */
+static uint16_t listening_port_h(struct conn *conn, const struct memory_cell *cell, int fd)
+{
+	struct endpoints ends;
+
+	if (conn->latency_port_h)
+		return conn->latency_port_h;
+	if (cell && cell->shown_cookie && cell->shown_cookie == conn->cookie) {
+		ends.local = cell->shown_local;
+		ends.remote = cell->shown_remote;
+	} else {
+		int saved = errno;
+		int error = conn_get(fd) == conn ? endpoint_query(fd, &ends) : -EBADF;
+
+		errno = saved;
+		if (error)
+			return 0;
+	}
+	uint16_t port_n = conn->is_accepted ? ends.local.port_n : ends.remote.port_n;
+	conn->latency_port_h = __builtin_bswap16(port_n);
+	return conn->latency_port_h;
+}
+
+/* The series of that key: taken if it is new. NULL: none is free. */
+static struct latency_series *series_find(struct latency_memory *shared, struct conn *conn, uint32_t key)
+{
+	struct latency_series *series = &shared->series[conn->latency_series % LATENCY_SERIES];
+
+	if (__builtin_expect(atomic_load_explicit(&series->key, memory_order_relaxed) == key, 1))
+		return series;
+	for (uint32_t i = 0; i < LATENCY_SERIES; i++) {
+		uint32_t found = atomic_load(&shared->series[i].key);
+
+		if (found == 0 && atomic_compare_exchange_strong(&shared->series[i].key, &found, key))
+			found = key;
+		if (found == key) {
+			conn->latency_series = (uint8_t)i;
+			return &shared->series[i];
+		}
+	}
+	return NULL;
+}
+
+static void series_add(struct latency_memory *shared, struct latency_series *series, uint64_t value_ns)
+{
+	uint64_t max_ns = atomic_load_explicit(&series->max_ns, memory_order_relaxed);
+
+	atomic_fetch_add_explicit(&shared->counts[series - shared->series][histogram_index(value_ns)], 1,
+				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&series->sum_ns, value_ns, memory_order_relaxed);
+	while (value_ns > max_ns && !atomic_compare_exchange_weak_explicit(&series->max_ns, &max_ns, value_ns,
+									   memory_order_relaxed, memory_order_relaxed))
+		;
+}
+
+/* By plain stores: threads that share a connection may lose one of each other's. */
+static void cell_add(struct memory_cell *cell, uint32_t key, uint64_t value_ns)
+{
+	uint64_t sum_ns = atomic_load_explicit(&cell->latency_sum_ns, memory_order_relaxed);
+	uint32_t number = atomic_load_explicit(&cell->latency_count, memory_order_relaxed);
+
+	if (atomic_load_explicit(&cell->latency_key, memory_order_relaxed) != key) {
+		atomic_store_explicit(&cell->latency_key, key, memory_order_relaxed);
+		sum_ns = number = 0;
+	}
+	atomic_store_explicit(&cell->latency_sum_ns, sum_ns + value_ns, memory_order_relaxed);
+	atomic_store_explicit(&cell->latency_count, number + 1, memory_order_relaxed);
+}
+
+static void record(struct conn *conn, int fd, uint64_t value_ns)
+{
+	struct latency_memory *shared = atomic_load_explicit(&region, memory_order_acquire);
+	uint32_t recording =
+		atomic_load_explicit(atomic_load_explicit(&latency_switch, memory_order_relaxed), memory_order_relaxed);
+	struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
+	enum latency_arm arm = arm_of(conn, cell, recording);
+	enum latency_role role = conn->is_accepted ? LATENCY_SERVER : LATENCY_CLIENT;
+
+	if (value_ns > HISTOGRAM_VALUE_MAX)
+		value_ns = HISTOGRAM_VALUE_MAX;
+	if (!shared || (arm == LATENCY_ALL && !(recording & RECORDING_GROUP)))
+		return;
+	uint32_t key = latency_key(role, arm, listening_port_h(conn, cell, fd));
+	struct latency_series *series = series_find(shared, conn, key);
+	if (!series) {
+		atomic_fetch_add_explicit(&shared->unrecorded, 1, memory_order_relaxed);
+		return;
+	}
+	series_add(shared, series, value_ns);
+	if (arm != LATENCY_ALL)
+		cell_add(cell, key, value_ns);
+}
+
+/* Now and then, whether there is a session to record in, and a helper that wants it. */
+static void count_call(void)
+{
+	uint32_t number = atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed);
+	uint32_t step = atomic_load_explicit(&region, memory_order_relaxed) ? CHECK_CALLS : SESSION_TRIES_STEP;
+
+	if (__builtin_expect(number % step == step - 1, 0))
+		look_after_session(false);
+}
+
+struct latency_send latency_send_started(struct conn *conn)
+{
+	struct latency_send send = { .before_ns = atomic_load_explicit(&conn->latency_moment_ns, memory_order_relaxed),
+				     .generation = conn->generation };
+
+	count_call();
+	if (conn->is_accepted && send.before_ns == 0)
+		return send; /* no request is open */
+	send.begun_ns = now_ns();
+	/* Before the call: the response may be there before it returns. */
+	if (!conn->is_accepted)
+		atomic_store_explicit(&conn->latency_moment_ns, send.begun_ns, memory_order_relaxed);
+	return send;
+}
+
+void latency_send_ended(struct conn *conn, int fd, const struct latency_send *send, ssize_t result)
+{
+	uint64_t moment_ns = conn->is_accepted ? send->before_ns : send->begun_ns;
+
+	if (conn->generation != send->generation)
+		return; /* closed meanwhile, and perhaps another connection's by now */
+	if (conn->is_accepted && result > 0) {
+		if (atomic_compare_exchange_strong(&conn->latency_moment_ns, &moment_ns, 0))
+			record(conn, fd, send->begun_ns - send->before_ns);
+	} else if (!conn->is_accepted && result <= 0) { /* nothing was sent: the moment is the one before */
+		atomic_compare_exchange_strong(&conn->latency_moment_ns, &moment_ns, send->before_ns);
+	}
+}
+
+void latency_receive_ended(struct conn *conn, int fd)
+{
+	if (conn->is_accepted) {
+		atomic_store_explicit(&conn->latency_moment_ns, now_ns(), memory_order_relaxed);
+		return;
+	}
+	uint64_t moment_ns = atomic_load_explicit(&conn->latency_moment_ns, memory_order_relaxed);
+	if (moment_ns == 0) /* the rest of a response */
+		return;
+	uint64_t value_ns = now_ns() - moment_ns;
+	if (atomic_compare_exchange_strong(&conn->latency_moment_ns, &moment_ns, 0))
+		record(conn, fd, value_ns);
+}
