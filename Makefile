@@ -167,13 +167,46 @@ $(B)/smaccel: $(CLI_OBJECTS) $(PROBE_OBJECTS) $(B)/.sources
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(CLI_OBJECTS) $(PROBE_OBJECTS) $(CLI_LIBS)
 
+# ---- the shim by another compiler: musl's ------------------------------------------------------------------------------
+# $(B)/libsmaccel.so serves programs of both libcs. This one is for a system that has no glibc: there, its own CC does as well.
+# musl-gcc finds only musl's headers; those of the kernel are the system's. It names no libc that it needs: a program of the other
+# one, a child perhaps, would not start.
+MUSL_CC ?= musl-gcc
+MUSL_CFLAGS = $(filter-out -fexceptions,$(SHIM_CFLAGS)) -idirafter $(B)/musl/include
+MUSL_OBJECTS := $(SHIM_SOURCES:%.c=$(B)/musl/obj/%.o)
+
+.PHONY: musl
+musl: $(B)/musl/libsmaccel.so
+
+$(B)/musl/include/.made:
+	@mkdir -p $(@D)
+	$(Q)for folder in linux asm asm-generic; do ln -sfn "$$(ls -d /usr/include/$$folder /usr/include/$(MULTIARCH)/$$folder 2>/dev/null | head -n 1)" \
+		$(@D)/$$folder; done
+	@touch $@
+
+$(B)/musl/obj/preload/%.o: preload/%.c $(B)/.flags $(B)/musl/include/.made
+	@mkdir -p $(@D)
+	$(say) MUSL-CC $@
+	$(Q)$(MUSL_CC) $(MUSL_CFLAGS) $(DEPEND) -c -o $@ $<
+
+$(B)/musl/obj/helper/wire/%.o: helper/wire/%.c $(B)/.flags $(B)/musl/include/.made
+	@mkdir -p $(@D)
+	$(say) MUSL-CC $@
+	$(Q)$(MUSL_CC) $(MUSL_CFLAGS) $(SHIM_WIRE_FLAGS) $(DEPEND) -c -o $@ $<
+
+$(B)/musl/libsmaccel.so: $(MUSL_OBJECTS) preload/libsmaccel.map $(B)/.sources
+	$(say) LINK $@
+	$(Q)$(MUSL_CC) $(MUSL_CFLAGS) $(filter-out %--no-undefined,$(SHIM_LDFLAGS)) -nodefaultlibs -o $@ $(MUSL_OBJECTS)
+
+-include $(MUSL_OBJECTS:.o=.d)
+
 include tests/tests.mk
 -include $(patsubst %.o,%.d,$(DAEMON_OBJECTS) $(CLI_OBJECTS) $(SHIM_OBJECTS) $(SKELETONS:.skel.h=.bpf.o))
 
 # ---- packages -------------------------------------------------------------------------------------------------------------
 .PHONY: deps
 deps:
-	tests/deps install build test lint try
+	tests/deps install build test lint vm try
 
 # ---- to use it -------------------------------------------------------------------------------------------------------------
 .PHONY: try
@@ -223,6 +256,7 @@ help:
 	@echo 'make check           installs what is missing, builds, lints and runs every test (root)'
 	@echo 'make check-suites    other people'"'"'s programs and suites with big volumes: an hour (root)'
 	@echo 'make test T="..."    runs the named tests or suites; tests/run --list names them'
+	@echo 'make musl            $(B)/musl/libsmaccel.so by musl-gcc, for a system without glibc'
 	@echo 'make tests           builds the test programs only'
 	@echo 'make lint | format   checks | applies the style'
 	@echo 'make analyze         clang'"'"'s static analyzer, slow; looked at by a person'

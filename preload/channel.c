@@ -14,11 +14,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 
 #include "../helper/wire/latency.h"
 #include "../helper/wire/wire.h"
 #include "channel_fd.h"
+#include "clock.h"
 #include "config.h"
 #include "latency.h"
 #include "ledger.h"
@@ -34,6 +34,7 @@ enum phase { PHASE_NONE, PHASE_REQUESTED, PHASE_READY };
 static struct channel_fd door = { .fd = -1 }, session = { .fd = -1 }, mailbox = { .fd = -1 };
 static _Atomic uint32_t phase;
 static _Atomic int32_t busy; /* tid */
+static _Atomic bool shut;
 static _Atomic uint32_t epoch;
 static uint32_t epochs;
 static struct session_memory *_Atomic memory;
@@ -46,7 +47,7 @@ static int64_t now_ms(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	clock_read(CLOCK_MONOTONIC_COARSE, &now);
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
@@ -54,7 +55,7 @@ static bool lock(void)
 {
 	int32_t expected = 0;
 
-	return atomic_compare_exchange_strong(&busy, &expected, thread_tid());
+	return !shut && atomic_compare_exchange_strong(&busy, &expected, thread_tid());
 }
 
 static void unlock(void)
@@ -350,11 +351,10 @@ enum channel_state channel_session(struct session_memory **memory_out, bool wait
 	errno = saved;
 	if (atomic_load(&breaker_open))
 		return CHANNEL_NONE;
-	if (atomic_load(&phase) == PHASE_READY) {
-		*memory_out = atomic_load(&memory);
-		return CHANNEL_READY;
-	}
-	return atomic_load(&phase) == PHASE_REQUESTED ? CHANNEL_STARTING : CHANNEL_NONE;
+	if (atomic_load(&phase) != PHASE_READY)
+		return atomic_load(&phase) == PHASE_REQUESTED ? CHANNEL_STARTING : CHANNEL_NONE;
+	*memory_out = atomic_load(&memory);
+	return CHANNEL_READY;
 }
 
 void channel_count_spin(uint64_t ns, bool hit)
@@ -365,8 +365,16 @@ void channel_count_spin(uint64_t ns, bool hit)
 		return;
 	atomic_fetch_add_explicit(&shared->spin_ns, ns, memory_order_relaxed);
 	atomic_fetch_add_explicit(&shared->spins, 1, memory_order_relaxed);
-	if (hit)
-		atomic_fetch_add_explicit(&shared->spin_hits, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&shared->spin_hits, hit, memory_order_relaxed);
+}
+
+void channel_shut(void)
+{
+	if (!lock())
+		wait_for_other(); /* what it was at is over, or finds nothing open any more */
+	atomic_store(&shut, true);
+	forget_session();
+	channel_fd_close(&door);
 }
 
 int channel_mailbox_fd(void)
@@ -387,7 +395,6 @@ void channel_forked(void)
 int channel_send(const void *message, size_t bytes, int fd)
 {
 	int session_fd = channel_fd_get(&session);
-
 	/* The session itself never breaks: this process holds its far end too. The door tells whether somebody reads. */
 	return session_fd < 0 ? -ENOTCONN : wire_send(session_fd, message, bytes, fd);
 }

@@ -58,5 +58,6 @@ void channel_drain(void);
 bool channel_owns_fd(int fd);
 int channel_next_fd(int from); /* the lowest own fd >= from, or -1: close_range() goes around them */
 void channel_forked(void);     /* child: the session is the parent's */
+void channel_shut(void);       /* for good: closes all, opens nothing any more; waits CHANNEL_WAIT_MS at most */
 
 #endif

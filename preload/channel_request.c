@@ -16,6 +16,8 @@
 
 #include "../helper/wire/wire.h"
 #include "channel.h"
+#include "clock.h"
+#include "raw_syscall.h"
 #include "real.h"
 
 #define MAILBOX_MESSAGES_MAX 1024
@@ -63,7 +65,7 @@ bool channel_abandon(struct memory_cell *cell, uint32_t index, uint32_t generati
 	*lent = !mailbox_take_back(index, generation);
 	if (!*lent) /* nobody else knows of it any more */
 		atomic_store(&cell->word, cell_word(generation, CELL_IDLE));
-	syscall(SYS_futex, &cell->word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	raw_syscall(SYS_futex, &cell->word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 	errno = saved;
 	return true;
 }
@@ -72,7 +74,7 @@ static int64_t now_us(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_read(CLOCK_MONOTONIC, &now);
 	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
@@ -94,7 +96,7 @@ enum cell_state channel_wait(struct memory_cell *cell, uint32_t index, uint32_t 
 				return CELL_ABANDONED;
 			}
 		} else {
-			syscall(SYS_futex, &cell->word, FUTEX_WAIT, pending, &left, NULL, 0);
+			raw_syscall(SYS_futex, &cell->word, FUTEX_WAIT, pending, &left, NULL, 0);
 		}
 		word = atomic_load(&cell->word);
 	}

@@ -61,6 +61,13 @@ static void parse_spin(const char *setting)
 			  CONFIG_SPIN_US_MAX);
 }
 
+static void parse_seccomp(const char *setting)
+{
+	config.trusts_filter = setting && strcmp(setting, "trust") == 0;
+	if (setting && *setting && !config.trusts_filter)
+		log_error("SMACCEL_SECCOMP=%s is not trust: off under a filter", setting);
+}
+
 static void parse_socket(const char *setting)
 {
 	if (!setting || !*setting)
@@ -90,6 +97,7 @@ void config_init(void)
 	config.off = means_off(secure_getenv("SMACCEL"));
 	parse_admit(secure_getenv("SMACCEL_ADMIT"));
 	parse_spin(secure_getenv("SMACCEL_SPIN_US"));
+	parse_seccomp(secure_getenv("SMACCEL_SECCOMP"));
 	parse_socket(secure_getenv("SMACCEL_SOCKET"));
 	parse_group(secure_getenv("SMACCEL_GROUP"));
 }

@@ -16,11 +16,12 @@
 #include "latency.h"
 #include "lifecycle.h"
 #include "log.h"
+#include "quiet.h"
 
 #define WINDOW_FIRST 512u
 #define PROBES 64u
 
-_Atomic uint32_t *conn_table;
+_Atomic uint32_t *_Atomic conn_table;
 struct conn *conns;
 _Atomic uint32_t conn_fd_high; /* highest fd ever tracked */
 static _Atomic uint32_t next_index;
@@ -43,6 +44,11 @@ int conn_init(void)
 	return conn_table ? 0 : -ENOMEM;
 }
 
+void conn_shut(void)
+{
+	conn_table = NULL; /* the memory stays: threads may be looking at it */
+}
+
 static struct conn *conn_take(void)
 {
 	for (uint32_t probe = 0; probe < 3 * PROBES; probe++) {
@@ -62,9 +68,11 @@ static struct conn *conn_take(void)
 
 struct conn *conn_open(int fd, bool accepted)
 {
-	if ((unsigned)fd >= CONN_FD_MAX || !conn_table)
+	_Atomic uint32_t *table = conn_table;
+
+	if ((unsigned)fd >= CONN_FD_MAX || !table || quiet_is_on())
 		return NULL;
-	if (conn_table[fd] != 0)
+	if (table[fd] != 0)
 		conn_fd_drop(fd); /* stale: closed where no wrapper saw it */
 	struct conn *conn = conn_take();
 	if (!conn)
@@ -102,13 +110,14 @@ struct conn *conn_open(int fd, bool accepted)
 	uint32_t high = atomic_load_explicit(&conn_fd_high, memory_order_relaxed);
 	while (high < (uint32_t)fd && !atomic_compare_exchange_weak(&conn_fd_high, &high, (uint32_t)fd))
 		;
-	atomic_store_explicit(&conn_table[fd], conn->index, memory_order_release);
+	atomic_store_explicit(&table[fd], conn->index, memory_order_release);
 	return conn;
 }
 
 bool conn_fd_drop(int fd)
 {
-	uint32_t index = conn_table && (unsigned)fd < CONN_FD_MAX ? atomic_exchange(&conn_table[fd], 0) : 0;
+	_Atomic uint32_t *table = conn_table;
+	uint32_t index = table && (unsigned)fd < CONN_FD_MAX ? atomic_exchange(&table[fd], 0) : 0;
 
 	if ((int32_t)index <= 0)
 		return false;
@@ -125,10 +134,11 @@ bool conn_fd_drop(int fd)
 void conn_fd_copy(int oldfd, int newfd)
 {
 	struct conn *conn = conn_get(oldfd);
+	_Atomic uint32_t *table = conn_table;
 
-	if ((unsigned)newfd >= CONN_FD_MAX || !conn_table || oldfd == newfd)
+	if ((unsigned)newfd >= CONN_FD_MAX || !table || oldfd == newfd)
 		return;
-	if (conn_table[newfd] != 0)
+	if (table[newfd] != 0)
 		conn_fd_drop(newfd);
 	if (!conn) {
 		conn_mark_set(newfd, conn_mark(oldfd));
@@ -138,7 +148,7 @@ void conn_fd_copy(int oldfd, int newfd)
 	uint32_t high = atomic_load_explicit(&conn_fd_high, memory_order_relaxed);
 	while (high < (uint32_t)newfd && !atomic_compare_exchange_weak(&conn_fd_high, &high, (uint32_t)newfd))
 		;
-	atomic_store_explicit(&conn_table[newfd], conn->index, memory_order_release);
+	atomic_store_explicit(&table[newfd], conn->index, memory_order_release);
 }
 
 void conn_publish(struct conn *conn)

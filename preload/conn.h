@@ -67,17 +67,20 @@ struct conn {
 } __attribute__((aligned(64)));
 _Static_assert(offsetof(struct conn, admission) == 60, "what comes before it is the first line");
 _Static_assert(sizeof(struct conn) == 192, "three lines a connection");
-/* The table. conn_table[fd] is 0, an index into conns, or a mark. Read with one load on the hot path. */
-extern _Atomic uint32_t *conn_table;
+/* The table. conn_table[fd] is 0, an index into conns, or a mark. Read with two loads on the hot path. NULL: the
+ * wrappers are off; conn_shut() can make it so at any moment, so who looks at it keeps what he saw. */
+extern _Atomic uint32_t *_Atomic conn_table;
 extern struct conn *conns;
 extern _Atomic uint32_t conn_fd_high; /* the highest fd ever tracked: the end of a walk over all */
 
 /* The connection an fd names, or NULL: not ours. This is every wrapper's first act: a bound check and a load. */
 static inline struct conn *conn_get(int fd)
 {
-	if ((unsigned)fd >= CONN_FD_MAX || !conn_table)
+	_Atomic uint32_t *table = atomic_load_explicit(&conn_table, memory_order_acquire);
+
+	if ((unsigned)fd >= CONN_FD_MAX || !table)
 		return NULL;
-	uint32_t index = atomic_load_explicit(&conn_table[fd], memory_order_acquire);
+	uint32_t index = atomic_load_explicit(&table[fd], memory_order_acquire);
 	return __builtin_expect((int32_t)index > 0, 0) ? &conns[index] : NULL;
 }
 
@@ -88,24 +91,27 @@ static inline struct conn *conn_get(int fd)
 #define CONN_MARK_LISTENER 0x80000002u /* a TCP socket that listens */
 static inline uint32_t conn_mark(int fd)
 {
-	uint32_t entry = (unsigned)fd < CONN_FD_MAX && conn_table
-				 ? atomic_load_explicit(&conn_table[fd], memory_order_relaxed)
-				 : 0;
+	_Atomic uint32_t *table = atomic_load_explicit(&conn_table, memory_order_acquire);
+	uint32_t entry =
+		(unsigned)fd < CONN_FD_MAX && table ? atomic_load_explicit(&table[fd], memory_order_relaxed) : 0;
+
 	return (int32_t)entry < 0 ? entry : 0;
 }
 /* 0 takes a mark away. The entry of a connection stays. */
 static inline void conn_mark_set(int fd, uint32_t mark)
 {
+	_Atomic uint32_t *table = atomic_load_explicit(&conn_table, memory_order_acquire);
 	uint32_t before;
 
-	if ((unsigned)fd >= CONN_FD_MAX || !conn_table)
+	if ((unsigned)fd >= CONN_FD_MAX || !table)
 		return;
-	before = atomic_load_explicit(&conn_table[fd], memory_order_relaxed);
+	before = atomic_load_explicit(&table[fd], memory_order_relaxed);
 	if ((int32_t)before <= 0 && before != mark)
-		atomic_compare_exchange_strong(&conn_table[fd], &before, mark);
+		atomic_compare_exchange_strong(&table[fd], &before, mark);
 }
 
-int conn_init(void); /* reserves the table; 0 or -errno (then nothing is ever tracked) */
+int conn_init(void);  /* reserves the table; 0 or -errno (then nothing is ever tracked) */
+void conn_shut(void); /* takes the table away for good: the wrappers are off (quiet.h) */
 
 /* A TCP connection has come up (or is coming up: non-blocking connect) on fd. Tracks it as CONN_WATCHING. A stale entry of
  * that fd is dropped. Returns NULL if there is no room. */

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "lifecycle.h"
+#include "quiet.h"
 
 #define PAGE_BYTES 4096
 
@@ -69,8 +70,23 @@ void fork_note(void)
 
 static void child_after_fork(void)
 {
+	if (quiet_is_on())
+		return; /* the page's pid is asked for no more */
 	atomic_store(&page->pid, (uint32_t)getpid());
 	lifecycle_forked();
+}
+
+/* Neither libc has both, and a library that names one as its own cannot be loaded by the other. */
+extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *library)
+	__attribute__((weak)); /* glibc */
+#pragma weak pthread_atfork    /* musl */
+
+static void register_handlers(void)
+{
+	if (__register_atfork)
+		__register_atfork(fork_note, NULL, child_after_fork, NULL); /* NULL: never unloaded */
+	else if (pthread_atfork)
+		pthread_atfork(fork_note, NULL, child_after_fork);
 }
 
 void fork_init(void)
@@ -83,5 +99,5 @@ void fork_init(void)
 		fresh = &never_wiped; /* the page stays mapped, unused */
 	atomic_store(&fresh->pid, (uint32_t)getpid());
 	page = fresh;
-	pthread_atfork(fork_note, NULL, child_after_fork);
+	register_handlers();
 }

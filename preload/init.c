@@ -6,8 +6,10 @@
  *
  *	step            why here
  *	real_init       everything after it may call real_NAME
+ *	clock_init      likewise, for what measures time
  *	log_init        config_init complains about settings it cannot read
  *	config_init     SMACCEL=off stops here: every wrapper stays a pass-through for ever
+ *	quiet_inherited a program under a filter likewise: what follows makes system calls that it may not allow
  *	fork_init       the pid must be known before the first connection is
  *	signals_init    reads the handlers that earlier constructors installed; from here on the wrappers keep them current
  *	threads_init    registers for membarrier, before any thread can be inside a call on a connection
@@ -18,11 +20,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "clock.h"
 #include "config.h"
 #include "conn.h"
 #include "fork.h"
 #include "latency.h"
 #include "log.h"
+#include "quiet.h"
 #include "real.h"
 #include "signals.h"
 #include "threads.h"
@@ -32,8 +36,14 @@ __attribute__((constructor)) static void shim_init(void)
 	int saved = errno;
 
 	real_init();
+	clock_init();
 	log_init(secure_getenv("SMACCEL_LOG"));
 	config_init();
+	if (!config.off && !config.trusts_filter && quiet_inherited()) {
+		log_info("under a filter of system calls: off (SMACCEL_SECCOMP=trust says that it allows what is "
+			 "needed)");
+		config.off = true;
+	}
 	latency_init();
 	if (!config.off) {
 		fork_init();

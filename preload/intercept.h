@@ -15,6 +15,14 @@
 #include "conn.h"
 #include "real.h"
 
+/* Younger than the headers of some systems that we build on, or not in musl's. */
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 0x00000008
+#endif
+#ifndef CLOSE_RANGE_UNSHARE
+#define CLOSE_RANGE_UNSHARE (1U << 1)
+#endif
+
 /* boot_NAME is the raw system call, in real.c. */
 #define INTERCEPT(ret, name, params, args)                                                                             \
 	__attribute__((visibility("default"))) ret wrap_##name params __asm__(#name);                                  \

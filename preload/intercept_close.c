@@ -16,6 +16,7 @@
 #include "channel.h"
 #include "fork.h"
 #include "lifecycle.h"
+#include "quiet.h"
 
 /* Not in a vfork child. The caller closes fd, or puts another file in its place, right after. */
 static void forget(int fd)
@@ -33,6 +34,8 @@ int wrap_close(int fd)
 	struct conn *conn = conn_get(fd);
 
 	if (!conn && !channel_owns_fd(fd)) {
+		if (quiet_is_on())
+			quiet_stuck_remove(fd);
 		conn_mark_set(fd, 0);
 		return REAL(close)(fd);
 	}
@@ -97,7 +100,7 @@ int wrap_close_range(unsigned int first, unsigned int last, int flags)
 	if (first > last || (flags & ~CLOSE_RANGE_UNSHARE) != 0)
 		return REAL(close_range)(first, last, flags);
 	/* No such call (old kernel, seccomp): nothing will be closed, and nothing must be forgotten. */
-	if (REAL(close_range)(UINT_MAX, UINT_MAX, 0) != 0 || !forget_range(first, last))
+	if (!conn_table || REAL(close_range)(UINT_MAX, UINT_MAX, 0) != 0 || !forget_range(first, last))
 		return REAL(close_range)(first, last, flags);
 	for (;;) {
 		int own = first <= INT_MAX ? channel_next_fd((int)first) : -1;
@@ -161,6 +164,8 @@ static bool make_room(int oldfd, int newfd, int flags)
 	struct conn *conn = conn_get(newfd);
 	struct rlimit limit;
 
+	if (quiet_is_on())
+		quiet_stuck_remove(newfd);
 	if ((!conn && !channel_owns_fd(newfd)) || fork_in_vfork_child())
 		return true;
 	if (!conn) {
@@ -200,6 +205,8 @@ int wrap_dup3(int oldfd, int newfd, int flags)
 		void *argument = va_arg(list, void *);                                                                 \
 		va_end(list);                                                                                          \
 		int result = REAL(name)(fd, command, argument);                                                        \
+		if (command == F_SETFL && quiet_is_on())                                                               \
+			quiet_stuck_remove(fd);                                                                        \
 		if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)                                                  \
 			return duplicated(fd, result);                                                                 \
 		return result;                                                                                         \

@@ -6,8 +6,11 @@
 #include <limits.h>
 #include <sys/syscall.h>
 
+#include "clock.h"
 #include "intercept_message.h"
+#include "libc.h"
 #include "queue.h"
+#include "raw_syscall.h"
 #include "readable.h"
 
 /* recvmmsg begins with the error that waits, before any byte. True: taken, it is in errno. */
@@ -27,7 +30,7 @@ static bool time_is_up(struct timespec *left, const struct timespec *timeout, co
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_read(CLOCK_MONOTONIC, &now);
 	int64_t nanoseconds = (timeout->tv_sec - (now.tv_sec - start->tv_sec)) * INT64_C(1000000000) +
 			      timeout->tv_nsec - (now.tv_nsec - start->tv_nsec);
 	if (nanoseconds < 0)
@@ -49,7 +52,7 @@ static int receive_messages(struct conn *conn, int fd, struct mmsghdr *messages,
 	int saved = errno;
 	unsigned int done = 0;
 
-	clock_gettime(CLOCK_MONOTONIC, &start);
+	clock_read(CLOCK_MONOTONIC, &start);
 	for (count = count > IOV_MAX ? IOV_MAX : count; done < count; done++) {
 		struct msghdr *message = &messages[done].msg_hdr;
 
@@ -81,7 +84,7 @@ static bool time_is_usable(const struct timespec *timeout)
 /* The kernel writes there first, and so says whether one can. */
 static int tell_time_left(struct timespec *timeout, const struct timespec *left)
 {
-	if (syscall(SYS_clock_gettime, CLOCK_MONOTONIC, timeout) != 0)
+	if (raw_syscall(SYS_clock_gettime, CLOCK_MONOTONIC, timeout) != 0)
 		return -1; /* EFAULT */
 	*timeout = *left;
 	return 0;
@@ -101,6 +104,7 @@ int wrap_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flag
 	struct conn *conn = conn_get(fd);
 	struct timespec left;
 
+	libc_clear_paddings(messages, count);
 	if (!conn)
 		return receive_unseen(fd, messages, count, flags, timeout);
 	if ((timeout && !time_is_usable(timeout)) || !readable_bytes(messages, sizeof(*messages)) || count == 0 ||
@@ -154,6 +158,7 @@ int wrap_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flag
 {
 	struct conn *conn = conn_get(fd);
 
+	libc_clear_paddings(messages, count);
 	if (conn && count > 0)
 		return send_messages(conn, fd, messages, count, flags);
 	for (unsigned int i = 0; conn_table && i < count && i < IOV_MAX; i++) {

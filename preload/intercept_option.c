@@ -17,6 +17,7 @@
 #include "lifecycle.h"
 #include "option.h"
 #include "queue.h"
+#include "quiet.h"
 #include "readable.h"
 #include "transfer.h"
 
@@ -210,6 +211,8 @@ int wrap_ioctl(int fd, unsigned long request, ...)
 		return transfer_unread(conn, fd, argument);
 	if (conn && (unsigned int)request == SIOCATMARK && conn_is_joined(conn))
 		return ask_mark(fd, argument);
+	if (request == FIONBIO && quiet_is_on())
+		quiet_stuck_remove(fd);
 	return REAL(ioctl)(fd, request, argument);
 }
 

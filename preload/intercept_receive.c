@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 
 #include "intercept_message.h"
+#include "libc.h"
 #include "lifecycle.h"
 #include "queue.h"
 #include "readable.h"
@@ -298,6 +299,8 @@ ssize_t wrap_recvmsg(int fd, struct msghdr *message, int flags)
 {
 	struct conn *conn = conn_get(fd);
 
+	if (conn && libc_is_musl())
+		libc_clear_padding(message);
 	if (conn)
 		return intercept_receive_message(conn, fd, message, flags);
 	ssize_t result = REAL(recvmsg)(fd, message, flags);

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "intercept_message.h"
+#include "libc.h"
 #include "lifecycle.h"
 #include "readable.h"
 #include "transfer.h"
@@ -226,7 +227,10 @@ ssize_t intercept_send_message(struct conn *conn, int fd, const struct msghdr *m
 ssize_t wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 {
 	struct conn *conn = conn_get(fd);
+	struct msghdr clean;
 
+	if (conn_table && libc_is_musl())
+		message = libc_clean_message(message, &clean);
 	if (conn)
 		return intercept_send_message(conn, fd, message, flags, perform_sendmsg);
 	if (conn_table)

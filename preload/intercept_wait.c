@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "clock.h"
 #include "config.h"
 #include "signals.h"
 #include "spin.h"
@@ -62,7 +63,7 @@ static void take_passed_time(struct wait *wait)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_read(CLOCK_MONOTONIC, &now);
 	int64_t left_ns = to_ns(&wait->left) - (to_ns(&now) - to_ns(&wait->start));
 	if (left_ns < 0)
 		left_ns = 0;
@@ -87,7 +88,7 @@ static bool spin(struct wait *wait, const struct timespec *timeout)
 			return false;
 	}
 	wait->ran = signals_ran;
-	clock_gettime(CLOCK_MONOTONIC, &wait->start);
+	clock_read(CLOCK_MONOTONIC, &wait->start);
 	found = spin_until(&spin_thread.history, limit_ns, look, wait);
 	if (timeout)
 		take_passed_time(wait);

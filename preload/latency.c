@@ -12,6 +12,7 @@
 
 #include "../helper/wire/latency.h"
 #include "channel.h"
+#include "clock.h"
 #include "config.h"
 #include "endpoint.h"
 #include "fork.h"
@@ -125,7 +126,7 @@ static uint64_t now_ns(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_read(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 

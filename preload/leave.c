@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "../helper/wire/wire.h"
+#include "clock.h"
 #include "config.h"
 #include "endpoint.h"
 #include "fork.h"
@@ -100,7 +101,7 @@ static int64_t now_ms(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_read(CLOCK_MONOTONIC, &now);
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 

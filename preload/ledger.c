@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "raw_syscall.h"
 #include "real.h"
 #include "spin.h"
 
@@ -132,7 +133,7 @@ void ledger_consumed(const struct conn *conn, struct ledger_cell *cell, uint64_t
 		return;
 	if (ledger_unread_in(conn, cell) <= (int64_t)wanted && atomic_exchange(&peer->waiting, 0) != 0) {
 		int saved = errno;
-		syscall(SYS_futex, &peer->waiting, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+		raw_syscall(SYS_futex, &peer->waiting, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 		errno = saved;
 	}
 }
@@ -170,7 +171,7 @@ void ledger_pace(struct conn *conn, struct ledger_cell *cell, size_t bytes)
 		atomic_store(&own->waiting, wanted);
 		if (!ledger_should_pace(conn, cell, bytes))
 			break;
-		if (syscall(SYS_futex, &own->waiting, FUTEX_WAIT, wanted, &step, NULL, 0) == 0 || errno == EAGAIN)
+		if (raw_syscall(SYS_futex, &own->waiting, FUTEX_WAIT, wanted, &step, NULL, 0) == 0 || errno == EAGAIN)
 			continue; /* woken: much has been read */
 		if (errno == EINTR)
 			break; /* a handler ran: let the real send decide what that means */

@@ -27,6 +27,8 @@
 #include "lifecycle_internal.h"
 #include "log.h"
 #include "option.h"
+#include "quiet.h"
+#include "raw_syscall.h"
 #include "threads.h"
 
 #define TURNS_PLAIN_ARM 256u /* as TURNS_HELPER_CHECK, in a trial: what accelerated connections do not pay */
@@ -67,7 +69,7 @@ void lifecycle_joining_end(struct conn *conn, uint32_t generation, enum conn_sta
 	if (conn->generation != generation || !state_swap(conn, CONN_JOINING, state))
 		return;
 	conn_state_set(conn, state, reason);
-	syscall(SYS_futex, &conn->state, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+	raw_syscall(SYS_futex, &conn->state, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
 void lifecycle_settle(struct conn *conn)
@@ -77,7 +79,7 @@ void lifecycle_settle(struct conn *conn)
 	if (conn_state(conn) != CONN_JOINING || atomic_load(&conn->joiner) == thread_tid())
 		return;
 	int saved = errno;
-	syscall(SYS_futex, &conn->state, FUTEX_WAIT_PRIVATE, CONN_JOINING, &moment, NULL, 0);
+	raw_syscall(SYS_futex, &conn->state, FUTEX_WAIT_PRIVATE, CONN_JOINING, &moment, NULL, 0);
 	errno = saved;
 }
 
@@ -200,6 +202,10 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 	}
 	if (!lifecycle_joining_begin(conn, before))
 		return;
+	if (quiet_is_on()) { /* it came in between; quiet_begin() sees CONN_JOINING, and waits */
+		lifecycle_joining_end(conn, generation, before, REASON_SECCOMP);
+		return;
+	}
 	atomic_store(&conn->touched, 1);
 	if (threads_others_inside(conn->index)) {
 		atomic_store(&conn->touched, touched);
@@ -287,6 +293,8 @@ static void offered_step(struct conn *conn, int fd, bool may_join)
 
 void lifecycle_step(struct conn *conn, int fd, bool may_join)
 {
+	if (quiet_is_on())
+		return;
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
 
 	if (!fork_in_vfork_child()) {
@@ -333,7 +341,7 @@ void lifecycle_accepted(int fd)
 
 void lifecycle_open_door(void)
 {
-	if (channel_has_door() || fork_in_vfork_child())
+	if (quiet_is_on() || channel_has_door() || fork_in_vfork_child())
 		return;
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
 

@@ -17,6 +17,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "clock.h"
+#include "raw_syscall.h"
+
 #include "real.h"
 
 #define LINE_BYTES 512
@@ -117,7 +120,7 @@ static void put_time(struct line *line)
 {
 	struct timespec now = { 0 };
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_read(CLOCK_MONOTONIC, &now);
 	put_number(line, (uint64_t)now.tv_sec, 10, 0, ' ');
 	put(line, '.');
 	put_number(line, (uint64_t)now.tv_nsec / 1000, 10, 6, '0');
@@ -129,16 +132,16 @@ static void write_line(const struct line *line)
 	struct stat status;
 
 	if (path[0]) {
-		long fd =
-			syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+		long fd = raw_syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY,
+				      0600);
 
 		if (fd < 0)
 			return;
-		syscall(SYS_write, fd, line->text, line->length);
-		syscall(SYS_close, fd);
+		raw_syscall(SYS_write, fd, line->text, line->length);
+		raw_syscall(SYS_close, fd);
 	} else if (fstat(STDERR_FILENO, &status) == 0 && status.st_dev == stderr_device &&
 		   status.st_ino == stderr_inode) {
-		syscall(SYS_write, STDERR_FILENO, line->text, line->length);
+		raw_syscall(SYS_write, STDERR_FILENO, line->text, line->length);
 	}
 }
 

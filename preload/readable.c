@@ -15,6 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
+#include "raw_syscall.h"
+
 #define PAGE_BYTES 4096u /* the smallest there is: larger pages are asked about more than once */
 #define WORD_BYTES 8u    /* what the kernel reads of a signal set */
 #define STACK_NEAR_BYTES 131072u
@@ -30,7 +33,7 @@ static long tick_now(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	clock_read(CLOCK_MONOTONIC_COARSE, &now);
 	return now.tv_nsec ^ now.tv_sec << 32;
 }
 
@@ -38,8 +41,9 @@ static long tick_now(void)
 static bool ask_kernel(uintptr_t address)
 {
 	int saved = errno;
-	bool result = syscall(SYS_rt_sigprocmask, -1, address & ~(uintptr_t)(WORD_BYTES - 1), NULL, WORD_BYTES) == 0 ||
-		      errno != EFAULT; /* refused by a filter: nothing is known, as before */
+	bool result =
+		raw_syscall(SYS_rt_sigprocmask, -1, address & ~(uintptr_t)(WORD_BYTES - 1), NULL, WORD_BYTES) == 0 ||
+		errno != EFAULT; /* refused by a filter: nothing is known, as before */
 
 	errno = saved;
 	return result;

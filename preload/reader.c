@@ -9,18 +9,21 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "raw_syscall.h"
+
 void reader_wake(struct memory_cell *cell)
 {
 	int saved = errno;
 
 	atomic_store(&cell->reader, 0);
-	syscall(SYS_futex, &cell->reader, FUTEX_WAKE, INT_MAX, NULL, NULL, 0); /* not PRIVATE: forked processes too */
+	raw_syscall(SYS_futex, &cell->reader, FUTEX_WAKE, INT_MAX, NULL, NULL,
+		    0); /* not PRIVATE: forked processes too */
 	errno = saved;
 }
 
 static bool is_gone(uint32_t tid)
 {
-	return syscall(SYS_tkill, tid, 0) != 0 && errno == ESRCH;
+	return raw_syscall(SYS_tkill, tid, 0) != 0 && errno == ESRCH;
 }
 
 bool reader_await(struct memory_cell *cell)
@@ -39,7 +42,7 @@ bool reader_await(struct memory_cell *cell)
 			done = atomic_compare_exchange_strong(&cell->reader, &holder, 0);
 		else if ((holder & READER_AWAITED) ||
 			 atomic_compare_exchange_strong(&cell->reader, &holder, holder | READER_AWAITED))
-			syscall(SYS_futex, &cell->reader, FUTEX_WAIT, first | READER_AWAITED, &step, NULL, 0);
+			raw_syscall(SYS_futex, &cell->reader, FUTEX_WAIT, first | READER_AWAITED, &step, NULL, 0);
 	}
 	errno = saved;
 	return done || (atomic_load(&cell->reader) & ~READER_AWAITED) != first;

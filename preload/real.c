@@ -22,54 +22,9 @@
 #include <sys/syscall.h>
 
 #include "intercept.h"
+#include "raw_syscall.h"
 
-/* Holds its own address as soon as this library is relocated. */
-static void *volatile relocated = (void *)&relocated;
-
-static inline long raw_system_call(long number, long a, long b, long c, long d, long e, long f)
-{
-#if defined(__x86_64__)
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
-
-	__asm__ volatile("syscall"
-			 : "+a"(number)
-			 : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return number;
-#elif defined(__aarch64__)
-	register long x8 __asm__("x8") = number;
-	register long x0 __asm__("x0") = a;
-	register long x1 __asm__("x1") = b;
-	register long x2 __asm__("x2") = c;
-	register long x3 __asm__("x3") = d;
-	register long x4 __asm__("x4") = e;
-	register long x5 __asm__("x5") = f;
-
-	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
-	return x0;
-#else
-	long result = syscall(number, a, b, c, d, e, f);
-
-	return result == -1 ? -errno : result;
-#endif
-}
-
-static long raw_call(long number, long a, long b, long c, long d, long e, long f)
-{
-	long result = raw_system_call(number, a, b, c, d, e, f);
-
-	if ((unsigned long)result < -4095UL)
-		return result;
-	if (relocated == (void *)&relocated)
-		errno = (int)-result;
-	return -1;
-}
-
-#define RAW_PAD(number, a, b, c, d, e, f, ...)                                                                         \
-	raw_call(number, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
-#define RAW(...) RAW_PAD(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define RAW raw_syscall
 
 static void *look_up(const char *name)
 {
@@ -183,6 +138,9 @@ static void *look_up(const char *name)
 	LOOK_UP(posix_spawn, ENOSYS, (pid, path, actions, attributes, argv, envp))
 #define BOOT_posix_spawnp(pid, file, actions, attributes, argv, envp)                                                  \
 	LOOK_UP(posix_spawnp, ENOSYS, (pid, file, actions, attributes, argv, envp))
+
+#define BOOT_prctl(operation, a, b, c, d) RAW(SYS_prctl, operation, a, b, c, d)
+#define BOOT_syscall(number, a, b, c, d, e, f) RAW(number, a, b, c, d, e, f)
 
 #define BOOT_sigaction(number, action, old) LOOK_UP(sigaction, -1, (number, action, old))
 #define BOOT___sigaction(number, action, old) LOOK_UP(__sigaction, -1, (number, action, old))

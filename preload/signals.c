@@ -18,6 +18,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "raw_syscall.h"
+
 #define SIGNALS 64
 #define MASK_BYTES (SIGNALS / 8)
 #define LIBC_SIGNAL_FIRST 32
@@ -64,7 +66,7 @@ void signals_changed(int number)
 	int saved = errno;
 
 	/* Raw: libc would go through its own records. */
-	if (is_left_alone(number) || syscall(SYS_rt_sigaction, number, NULL, &action, MASK_BYTES) != 0)
+	if (is_left_alone(number) || raw_syscall(SYS_rt_sigaction, number, NULL, &action, MASK_BYTES) != 0)
 		goto out;
 	atomic_store(&installed[number].restarts, (action.flags & SA_RESTART) != 0);
 	if (action.handler == (void *)SIG_DFL || action.handler == (void *)SIG_IGN ||
@@ -72,7 +74,7 @@ void signals_changed(int number)
 		goto out;
 	atomic_store(&installed[number].handler, action.handler);
 	action.handler = (void *)call_handler;
-	syscall(SYS_rt_sigaction, number, &action, NULL, MASK_BYTES);
+	raw_syscall(SYS_rt_sigaction, number, &action, NULL, MASK_BYTES);
 out:
 	errno = saved;
 }

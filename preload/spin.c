@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "channel.h"
+#include "clock.h"
 #include "config.h"
 #include "transfer_internal.h"
 
@@ -26,7 +27,7 @@ static int64_t now_ns(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_read(CLOCK_MONOTONIC, &now);
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 

@@ -7,6 +7,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "raw_syscall.h"
+
 #define SLOTS 4096
 
 static struct thread_slot slots[SLOTS] __attribute__((aligned(64)));
@@ -20,7 +22,7 @@ __thread struct thread_slot *thread_self __attribute__((tls_model("initial-exec"
 
 int32_t thread_tid(void)
 {
-	return (int32_t)syscall(SYS_gettid);
+	return (int32_t)raw_syscall(SYS_gettid);
 }
 
 static void thread_exited(void *value)
@@ -35,7 +37,7 @@ static void thread_exited(void *value)
 void threads_init(void)
 {
 	exit_key_valid = pthread_key_create(&exit_key, thread_exited) == 0;
-	syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+	raw_syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
 }
 
 struct thread_slot *thread_register(void)
@@ -80,10 +82,10 @@ bool threads_others_inside(uint32_t conn_index)
 {
 	if (atomic_load(&slots_overflowed))
 		return true;
-	if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0) {
+	if (raw_syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0) {
 		/* Not registered (a fork through a raw clone), or filtered: without it nothing can be shown. */
-		if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0 ||
-		    syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0)
+		if (raw_syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0 ||
+		    raw_syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0)
 			return true;
 	}
 	uint32_t used = atomic_load(&slots_used);

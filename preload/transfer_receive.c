@@ -61,7 +61,7 @@ ssize_t transfer_receive(struct conn *conn, const struct receive_call *call)
 		result = -1;
 	}
 	/* Another generation: the application closed it meanwhile, these bytes are no longer of this connection. */
-	if (result > 0 && !(call->flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB)) &&
+	if (result > 0 && !quiet_is_on() && !(call->flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB)) &&
 	    atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation) {
 		latency_received(conn, call->fd);
 		account(conn, ledger, (size_t)result);

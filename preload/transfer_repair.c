@@ -15,6 +15,7 @@
 #include <sys/time.h>
 #include <time.h>
 
+#include "clock.h"
 #include "config.h"
 #include "endpoint.h"
 #include "queue.h"
@@ -35,7 +36,7 @@ static int64_t now_ms(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	clock_read(CLOCK_MONOTONIC_COARSE, &now);
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
@@ -217,6 +218,8 @@ static ssize_t receive_polling(struct conn *conn, const struct receive_call *cal
 		}
 		blocks = true;
 		enum wait_result waited = wait_readable(call->fd, wait);
+		if (quiet_is_on())
+			return done ? (ssize_t)done : call->perform(call);
 		if (waited == WAIT_AGAIN && same_connection(conn, generation, call->fd) &&
 		    !(done && must_end(call->fd)))
 			continue;
@@ -266,7 +269,11 @@ static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *ca
 		errno = error;
 		return -1;
 	}
-	if (result >= 0 || errno != EAGAIN || (call->flags & MSG_DONTWAIT) || transfer_fd_nonblocking(call->fd))
+	if (result >= 0 || errno != EAGAIN || (call->flags & MSG_DONTWAIT))
+		return result;
+	if (quiet_is_on())
+		return call->perform(call);
+	if (transfer_fd_nonblocking(call->fd))
 		return result;
 	int timeout_ms = receive_timeout_ms(call->fd);
 	if (!same_connection(conn, generation, call->fd) || signals_interrupted(wait.ran, timeout_ms >= 0)) {
@@ -289,7 +296,7 @@ static ssize_t top_up(struct conn *conn, const struct receive_call *call, struct
 
 	if (state != CONN_JOINED && state != CONN_ARMED && state != CONN_PINNED && state != CONN_LEAVING)
 		return (ssize_t)done;
-	for (int i = 0; i < TOP_UPS_MAX && done < call->bytes; i++) {
+	for (int i = 0; i < TOP_UPS_MAX && done < call->bytes && !quiet_is_on(); i++) {
 		if (ledger && ledger_unread_in(conn, ledger) == (int64_t)done)
 			break;
 		if (must_end(call->fd) || !transfer_fd_is(call->fd, conn, generation))

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "queue.h"
+#include "raw_syscall.h"
 #include "transfer_internal.h"
 
 /* A send that fits in one piece is sent whole or not at all: nothing to repair. */
@@ -53,8 +54,8 @@ static void raise_sigpipe(void)
 
 	information.si_pid = process;
 	information.si_uid = getuid();
-	if (syscall(SYS_rt_tgsigqueueinfo, process, thread, SIGPIPE, &information) != 0)
-		syscall(SYS_tgkill, process, thread, SIGPIPE);
+	if (raw_syscall(SYS_rt_tgsigqueueinfo, process, thread, SIGPIPE, &information) != 0)
+		raw_syscall(SYS_tgkill, process, thread, SIGPIPE);
 }
 
 /* EPIPE as TCP gives it. */

@@ -5,6 +5,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "raw_syscall.h"
+
 #include "wire_calls.h"
 
 ssize_t WIRE_SENDMSG(int socket, const struct msghdr *header, int flags);
@@ -13,15 +15,15 @@ int WIRE_CLOSE(int fd);
 
 ssize_t WIRE_SENDMSG(int socket, const struct msghdr *header, int flags)
 {
-	return syscall(SYS_sendmsg, socket, header, flags);
+	return raw_syscall(SYS_sendmsg, socket, header, flags);
 }
 
 ssize_t WIRE_RECVMSG(int socket, struct msghdr *header, int flags)
 {
-	return syscall(SYS_recvmsg, socket, header, flags);
+	return raw_syscall(SYS_recvmsg, socket, header, flags);
 }
 
 int WIRE_CLOSE(int fd)
 {
-	return (int)syscall(SYS_close, fd);
+	return (int)raw_syscall(SYS_close, fd);
 }

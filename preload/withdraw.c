@@ -22,9 +22,11 @@
 #include <unistd.h>
 
 #include "../helper/wire/wire.h"
+#include "clock.h"
 #include "config.h"
 #include "ledger.h"
 #include "lifecycle_internal.h"
+#include "raw_syscall.h"
 #include "real.h"
 #include "threads.h"
 
@@ -61,7 +63,7 @@ static int64_t now_us(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_read(CLOCK_MONOTONIC, &now);
 	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
@@ -83,7 +85,7 @@ static void pause_sending(struct conn *conn, struct memory_cell *cell, int fd)
 		if ((status & CELL_TAKEN_OUT) || left_us <= 0)
 			return;
 		/* A handler of the application's may have run (EINTR): it must not wait longer for us than it would have. */
-		if (syscall(SYS_futex, &cell->status, FUTEX_WAIT, status, &left, NULL, 0) != 0 && errno == EINTR)
+		if (raw_syscall(SYS_futex, &cell->status, FUTEX_WAIT, status, &left, NULL, 0) != 0 && errno == EINTR)
 			return;
 	}
 }

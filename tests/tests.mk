@@ -74,7 +74,7 @@ RUN_TESTS = SMACCEL_BUILD='$(abspath $(B))' tests/run
 .PHONY: check test
 check:
 	@[ "$$(id -u)" = 0 ] || { echo 'make check: needs root (BPF, network namespaces, packages)' >&2; exit 1; }
-	@tests/deps install build test lint
+	@tests/deps install build test lint vm
 	@+$(MAKE) --no-print-directory $(JOBS) all tests
 	@$(RUN_TESTS)
 

@@ -90,20 +90,11 @@ static bool needs_asan(int fd, const struct headers *headers)
 	return false;
 }
 
-static bool interpreter_is_musl(int fd, const ElfW(Phdr) * interpreter)
-{
-	char path[256] = "";
-	size_t bytes = interpreter->p_filesz < sizeof(path) - 1 ? interpreter->p_filesz : sizeof(path) - 1;
-
-	return read_at(fd, path, bytes, interpreter->p_offset) && strstr(path, "/ld-musl-");
-}
-
 enum program_verdict elf_examine(int fd, struct program *program, bool *is_elf)
 {
 	unsigned char ident[EI_NIDENT];
 	ElfW(Ehdr) header;
 	struct headers headers = { .count = 0 };
-	const ElfW(Phdr) * interpreter;
 
 	*is_elf = read_at(fd, ident, sizeof(ident), 0) && !memcmp(ident, ELFMAG, SELFMAG);
 	if (!*is_elf)
@@ -119,11 +110,8 @@ enum program_verdict elf_examine(int fd, struct program *program, bool *is_elf)
 		return PROGRAM_NOT_EXECUTABLE;
 	headers.count = header.e_phnum;
 
-	interpreter = find_header(&headers, PT_INTERP);
-	if (!interpreter)
+	if (!find_header(&headers, PT_INTERP))
 		return PROGRAM_STATIC;
-	if (interpreter_is_musl(fd, interpreter))
-		return PROGRAM_MUSL;
 	program->links_asan = needs_asan(fd, &headers);
 	return PROGRAM_GOOD;
 }

@@ -25,7 +25,6 @@ static const char *const verdict_texts[] = {
 		"it has file capabilities, and the dynamic linker ignores LD_PRELOAD for such programs",
 	[PROGRAM_STATIC] = "it is statically linked: no dynamic linker, so no LD_PRELOAD",
 	[PROGRAM_OTHER_CLASS] = "it is for another machine (32-bit?) than libsmaccel.so",
-	[PROGRAM_MUSL] = "it uses musl; libsmaccel.so was built for glibc",
 };
 
 _Static_assert(sizeof(verdict_texts) / sizeof(verdict_texts[0]) == PROGRAM_VERDICT_COUNT, "a text for each verdict");

@@ -16,7 +16,6 @@ enum program_verdict {
 	PROGRAM_FILE_CAPABILITY,
 	PROGRAM_STATIC,
 	PROGRAM_OTHER_CLASS, /* 32-bit, or of another machine */
-	PROGRAM_MUSL,
 	PROGRAM_VERDICT_COUNT
 };
 

@@ -45,7 +45,7 @@ names_exported >"$folder/exported"
 same test_exports_equal_the_list "$folder/exported"
 names_in_map >"$folder/map"
 same test_exports_map_equals_the_list "$folder/map"
-names_wrapped >"$folder/wrapped"
+names_wrapped | sort -u >"$folder/wrapped" # one of them is written for several machines
 same test_exports_wrappers_equal_the_list "$folder/wrapped"
 
 # A versioned definition would not be found by a reference to NAME@GLIBC_x.

@@ -10,6 +10,7 @@ helper_pid=
 helper_options=
 failures=0
 DETAIL_LINES=60
+export TEST_EMULATED=1
 
 ok() { echo "ok $1"; }
 not_ok() { # NAME REMARK
@@ -180,87 +181,63 @@ part_entering() {
 	done
 }
 
-# [CASE]: fork, exec, dup, close and passing of accelerated sockets. Each program names its cases; the roles take turns.
-part_process() {
-	local program case role=accept
-	helper_start || { not_ok process "the helper does not start"; return; }
-	for program in fork_cases exec_cases fd_cases; do
-		for case in $("$build/tests/process/$program"); do
-			[ "$case" != inetd-python ] || continue # no Python here
-			[ $role = accept ] && role=connect || role=accept
-			[ -z "$1" ] || [ "$case" = "$1" ] || continue
-			accelerated eager timeout -s KILL 25 "$build/tests/process/$program" "$case" $role >"$work/out" 2>&1
-			expect_success "process/$case-$role" "$work/out" $?
-		done
+# PROGRAM [CASE]: its cases one after the other, the roles taking turns.
+process_program() {
+	local case role=accept out=$work/out-$1
+	for case in $("$build/tests/process/$1"); do
+		[ "$case" != inetd-python ] || continue # no Python here
+		[ $role = accept ] && role=connect || role=accept
+		[ -z "$2" ] || [ "$case" = "$2" ] || continue
+		accelerated eager timeout -s KILL 25 "$build/tests/process/$1" "$case" $role >"$out" 2>&1
+		expect_success "process/$case-$role" "$out" $?
 	done
 }
 
-# ---- every case of tests/conformance/semantics notes the same as on plain TCP ------------------------------------------
-
-# FILE: what a run noted, a line "CASE FIELD" TAB VALUES for each field. Fields of different threads may come in any order.
-semantics_notes() {
-	awk '$2 != "armed" { key = $1 " " $2; value = substr($0, length(key) + 2); notes[key] = notes[key] " |" value }
-		END { for (key in notes) print key "\t" notes[key] }' "$1"
+# [CASE]: fork, exec, dup, close and passing of accelerated sockets. The programs run side by side: they mostly wait.
+part_process() {
+	local program pids=
+	helper_start || { not_ok process "the helper does not start"; return; }
+	for program in fork_cases exec_cases fd_cases; do
+		process_program $program "$1" >"$work/process-$program" 2>&1 &
+		pids="$pids $!"
+	done
+	# shellcheck disable=SC2086  # numbers
+	wait $pids
+	cat "$work"/process-*
+	failures=$((failures + $(cat "$work"/process-* | grep -c '^not ok')))
 }
 
-# CASE FIELD: whether the list of known differences has it.
-semantics_listed() {
-	local case field
-	while read -r case field _; do
-		case $case in '#'* | '') continue ;; esac
-		# shellcheck disable=SC2254  # patterns they are
-		case $1 in $case) case $2 in $field) return 0 ;; esac ;; esac
-	done </smaccel/differences
-	return 1
-}
+# ---- kTLS, which these kernels have as a module ------------------------------------------------------------------------
 
-# NAME [ARM]: runs all cases into $work/NAME. Two at a time: most of them wait.
-semantics_run() {
-	local status
-	if [ -n "$2" ]; then
-		accelerated "$2" timeout -s KILL 120 "$build/tests/conformance/semantics" --all --jobs 2 >"$work/out" 2>"$work/errors"
+# ARM: keys are set on both ends of a connection that is armed (or in plain TCP): TLS bytes are right, and the reason is shown.
+ktls_arm() {
+	local name=ktls/$1 tries=0 before
+	before=$(total redirected_bytes)
+	rm -f "$work/go"
+	if [ "$1" = plain ]; then
+		"$build/tests/environment/ktls" "$work/go" >"$work/out" 2>&1 &
 	else
-		timeout -s KILL 120 "$build/tests/conformance/semantics" --all --jobs 2 >"$work/out" 2>"$work/errors"
+		accelerated "$1" "$build/tests/environment/ktls" "$work/go" >"$work/out" 2>&1 &
 	fi
-	status=$?
-	semantics_notes "$work/out" >"$work/$1"
-	[ $status = 0 ] || tail -n $DETAIL_LINES "$work/errors"
-	expect_success "semantics/$1" "$work/errors" $status
+	ktls_pid=$!
+	until grep -q '^keyed' "$work/out" || ! kill -0 $ktls_pid 2>/dev/null || [ $tries -ge 300 ]; do
+		tries=$((tries + 1))
+		usleep 50000
+	done
+	SMACCEL_SOCKET=$socket timeout 10 "$build/smaccel" ss --json >"$work/ss"
+	touch "$work/go"
+	wait $ktls_pid
+	expect_success "$name-bytes" "$work/out" $? || return
+	[ "$1" != plain ] || return 0
+	[ "$(total redirected_bytes)" -gt "$before" ] && ok "$name-was-armed" || not_ok "$name-was-armed" "no byte was redirected before"
+	[ "$(grep -o '"reason": *"ulp"' "$work/ss" | wc -l)" = 2 ] && ok "$name-reason" || { cat "$work/ss"; not_ok "$name-reason" "not both ends say ulp"; }
 }
 
-# NAME: against plain.
-semantics_compare() {
-	local case field values unlisted=0 listed=0
-	awk -F '\t' 'NR == FNR { plain[$1] = $2; next } { here[$1] = $2 }
-		END { for (k in plain) if (plain[k] != here[k]) print k, plain[k], "->", here[k]
-		      for (k in here) if (!(k in plain)) print k, "- ->", here[k] }' "$work/plain" "$work/$1" | sort >"$work/different"
-	while read -r case field values; do
-		if semantics_listed "$case" "$field"; then
-			listed=$((listed + 1))
-		else
-			unlisted=$((unlisted + 1))
-			echo "$1: $case $field $values"
-		fi
-	done <"$work/different"
-	if [ $unlisted = 0 ]; then
-		ok "semantics/$1-as-plain $(awk '{ print $1 }' "$work/plain" | sort -u | wc -l) cases, $listed fields listed"
-	else
-		not_ok "semantics/$1-as-plain" "$unlisted fields differ"
-	fi
-}
-
-# [ARM]; mixed: eager with a bound of a few bytes, so that redirected and passed bytes follow each other all the time.
-part_semantics() {
-	local arm before
-	semantics_run plain || return
-	[ -n "$1" ] || set -- eager mixed
-	for arm in "$@"; do
-		# shellcheck disable=SC2046  # two words or none
-		helper_start $([ $arm != mixed ] || echo --test-bound 8) || { not_ok "semantics/$arm" "the helper does not start"; continue; }
-		before=$(total redirected_bytes)
-		semantics_run $arm "$(echo $arm | sed 's/auto/1/; s/mixed/eager/')" || continue
-		semantics_compare $arm
-		[ "$(total redirected_bytes)" -gt "$before" ] || not_ok "semantics/$arm" "no byte was redirected"
+part_ktls() {
+	local arm
+	helper_start || { not_ok ktls "the helper does not start"; return; }
+	for arm in plain eager 1; do
+		ktls_arm $arm
 	done
 }
 
@@ -331,9 +308,10 @@ takeover_with() {
 	traffic_pid=
 }
 
+# [ADMIT]
 part_takeover() {
 	local admit
-	for admit in eager auto; do
+	for admit in ${1:-auto}; do
 		helper_start || { not_ok "takeover/$admit" "the helper does not start"; return; }
 		rm -f "$work/commands" "$work/answers"
 		mkfifo "$work/commands" "$work/answers"
@@ -354,8 +332,9 @@ part_takeover() {
 # To see that the harness notices a kernel that dies; not part of the suite.
 part_panic() { echo c >/proc/sysrq-trigger; }
 
+. "${0%/*}/semantics.sh"
 mkdir -p "$work"
-[ $# != 0 ] || set -- kernel probe smoke entering process takeover order
+[ $# != 0 ] || set -- kernel probe smoke entering process takeover order ktls semantics
 for part in "$@"; do
 	begun=$(date +%s)
 	argument=${part#*:}

@@ -28,8 +28,8 @@ for program in cat echo env head ls true; do
 done
 install -m 755 "$(readlink -f /bin/sh)" "$root/bin/sh"
 install -m 755 "$here/init.sh" "$root/init"
-install -m 755 "$here/guest.sh" "$root/smaccel/guest.sh"
-cp "$here/../conformance/semantics/differences" "$root/smaccel/differences"
+install -m 755 "$here/guest.sh" "$here/semantics.sh" "$root/smaccel/"
+cp "$here/../conformance/semantics/differences" "$here"/differences-* "$root/smaccel/"
 echo 'root:x:0:0:root:/:/bin/sh
 nobody:x:65534:65534:nobody:/:/bin/sh' >"$root/etc/passwd"
 echo 'root:x:0:
@@ -37,7 +37,7 @@ nogroup:x:65534:' >"$root/etc/group"
 echo '127.0.0.1 localhost' >"$root/etc/hosts"
 
 programs=("$build/libsmaccel.so" "$build/smacceld" "$build/smaccel")
-for suite in kernel conformance process chaos; do
+for suite in kernel conformance process chaos environment; do
 	for program in "$build/tests/$suite"/*; do
 		case $program in *.d | *.o | *.h) continue ;; esac
 		[ ! -f "$program" ] || [ ! -x "$program" ] || programs+=("$program")

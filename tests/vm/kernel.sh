@@ -5,10 +5,12 @@
 #   tests/vm/kernel.sh busybox FOLDER    FOLDER/busybox, static
 # What is there already is kept, so that it works without a network from then on. On failure: one line on stderr says why.
 #
-# A series is looked for in the archives that apt knows here, then in Debian 12 and in its backports on the first Debian mirror
-# among them, with lists and a cache of their own in FOLDER.
+# A series is looked for in the archives that apt knows here, then in Debian 12, its backports and Debian 13 on the first Debian
+# mirror among them, with lists and a cache of their own in FOLDER.
 set -u
-MODULES="tls veth" # which the tests use and the kernels do not have built in
+# Which the tests use and the kernels do not have built in; the guest inserts them in the order of their names. For kTLS: tls,
+# and gcm(aes), which 6.1 has of fewer modules than 6.12.
+MODULES="crypto_null ctr gcm gf128mul ghash-generic tls veth"
 
 mkdir -p "$2" || exit 1
 name=$1 folder=$(cd "$2" && pwd)
@@ -88,13 +90,14 @@ take_module() {
 }
 
 fetch_kernel() {
-	local package module image
-	[ ! -s "$folder/vmlinuz" ] || exit 0
-	package=$(image_package) || {
-		use_private_archive bookworm && package=$(image_package)
-	} || {
-		use_private_archive bookworm-backports && package=$(image_package)
-	} || fail "no cloud kernel $name in the package sources"
+	local package suite module image
+	[ ! -s "$folder/vmlinuz" ] || [ "$(cat "$folder/modules.list" 2>/dev/null)" != "$MODULES" ] || exit 0
+	package=$(image_package)
+	for suite in bookworm bookworm-backports trixie; do
+		[ -z "$package" ] || break
+		use_private_archive $suite && package=$(image_package)
+	done
+	[ -n "$package" ] || fail "no cloud kernel $name in the package sources"
 	unpack "$package"
 	image=$(find "$unpacked/boot" -name 'vmlinuz-*' | head -1)
 	[ -n "$image" ] || fail "no kernel image in $package"
@@ -102,6 +105,7 @@ fetch_kernel() {
 	for module in $MODULES; do
 		take_module "$module"
 	done
+	echo "$MODULES" >"$folder/modules.list"
 	basename "$image" | sed 's/^vmlinuz-//' >"$folder/release"
 	mv "$image" "$folder/vmlinuz" # last: says that all is there
 }

@@ -5,16 +5,16 @@
 #   VM_PARTS="kernel order" tests/vm/run.sh 6.1      only these parts of the suite
 #   VM_SECONDS=600 tests/vm/run.sh       a suite's limit, for a machine that is slow or busy
 #
-# Each kernel is booted by QEMU without hardware help, from an initial file system made of this build (see kernel.sh and
-# initramfs.sh; both are cached in build/vm). There is no disk and no network: kernel messages and results come over two
-# serial ports into files. Every wait is bounded. Prints TAP lines with the kernel's name in front; a kernel that cannot be
-# had is a skip, what the kernel complains about is a failure.
+# Each kernel is booted by QEMU without hardware help, all side by side, from an initial file system made of this build (see
+# kernel.sh and initramfs.sh; both are cached in build/vm). There is no disk and no network: kernel messages and results come
+# over two serial ports into files. Every wait is bounded. Prints TAP lines with the kernel's name in front, kernel after kernel;
+# one that cannot be had is a skip, what the kernel complains about is a failure.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 build=${SMACCEL_BUILD:-$(cd "$here/../.." && pwd)/build}
 cache=${VM_CACHE:-$build/vm}
 BOOT_S=60
-SUITE_S=${VM_SECONDS:-240}
+SUITE_S=${VM_SECONDS:-400}
 LATE_S=15       # for the guest to end by itself after its own limit
 DETAIL_LINES=40 # of a log, when something failed
 
@@ -29,7 +29,6 @@ end_qemu() {
 	wait "$qemu_pid" 2>/dev/null
 	qemu_pid=
 }
-trap end_qemu EXIT
 trap 'exit 143' TERM INT HUP
 
 report() { # ok|"not ok" NAME [REMARK]
@@ -81,6 +80,8 @@ judge_console() { # FILE
 run_kernel() {
 	local log=$cache/$kernel begun=$SECONDS shown=0
 	local results=$log/results
+	failures=0
+	trap end_qemu EXIT # of this subshell
 	rm -f "$log/console" "$results"
 	touch "$log/console" "$results"
 	start_qemu
@@ -130,7 +131,15 @@ for kernel in "$@"; do
 done
 [ ${#ready[@]} != 0 ] || exit 0
 "$here/initramfs.sh" "$build" "$cache/initramfs" "$cache/busybox/busybox" "${modules[@]}" || exit 1
+pids=()
+trap 'kill "${pids[@]}" 2>/dev/null; wait' EXIT
 for kernel in "${ready[@]}"; do
-	run_kernel
+	(run_kernel; exit $((failures > 0))) >"$cache/$kernel/report" &
+	pids+=($!)
 done
-exit $((failures > 0))
+for i in "${!ready[@]}"; do
+	wait "${pids[$i]}" || failures=1
+	cat "$cache/${ready[$i]}/report"
+done
+pids=()
+exit $failures

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* semantics --all | --list | CASE...    [--jobs N]
+/* semantics --all | --list | CASE...    [--jobs N] [--deadline MS]
  *
  * Each case is a process with a pipe for its notes. They come out in the order of the table, each line after the name of
  * its case: "CASE FIELD VALUE". Two fields are about the run itself: "armed" (yes, no) and "END", the last one: "done",
@@ -10,7 +10,6 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-#define DEADLINE_MS 5000
 #define STEP_MAX_MS 50
 #define JOBS_MAX 8
 #define CASES_MAX 1024
@@ -31,6 +30,7 @@ struct running {
 	const char *end;
 };
 
+static unsigned deadline_ms = 5000; /* of a case; an emulated machine needs longer */
 static struct running runs[CASES_MAX];
 static size_t run_count;
 
@@ -136,7 +136,7 @@ static void run_all(size_t jobs)
 			if (runs[i].ended)
 				continue;
 			runs[i].waited_ms += (unsigned)step_ms;
-			bool gone = take(&runs[i]), late = runs[i].waited_ms > DEADLINE_MS;
+			bool gone = take(&runs[i]), late = runs[i].waited_ms > deadline_ms;
 
 			if (gone || late) {
 				finish(&runs[i], gone ? NULL : "HANG");
@@ -167,6 +167,8 @@ int main(int argc, char **argv)
 		list |= !strcmp(argv[i], "--list");
 		if (!strcmp(argv[i], "--jobs") && i + 1 < argc)
 			jobs = strtoul(argv[i + 1], NULL, 10);
+		if (!strcmp(argv[i], "--deadline") && i + 1 < argc)
+			deadline_ms = (unsigned)strtoul(argv[i + 1], NULL, 10);
 	}
 	jobs = jobs < 1 ? 1 : jobs > JOBS_MAX ? JOBS_MAX : jobs;
 	for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++)
@@ -180,7 +182,7 @@ int main(int argc, char **argv)
 		}
 	fflush(stdout);
 	if (!list && run_count == 0) {
-		fprintf(stderr, "usage: semantics --all | --list | CASE|FAMILY... [--jobs N]\n");
+		fprintf(stderr, "usage: semantics --all | --list | CASE|FAMILY... [--jobs N] [--deadline MS]\n");
 		return 2;
 	}
 	run_all(jobs);

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The kernel's clock. Other preloaded libraries (libfaketime) give the application a clock of their own, that may stand still;
+ * the shim's bounds are of real time. */
+#ifndef SMACCEL_CLOCK_H
+#define SMACCEL_CLOCK_H
+
+#include <time.h>
+
+void clock_init(void); /* constructor; before it clock_read() is clock_gettime() */
+void clock_read(clockid_t clock, struct timespec *now);
+
+#endif

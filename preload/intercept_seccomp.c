@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Where a filter of system calls comes from: prctl, and libc's syscall(), which libseccomp and others use for seccomp(2).
+ *
+ * The shim takes leave before the call, since afterwards it must not (quiet.h). Questions that install nothing are not meant:
+ * libseccomp asks what the kernel supports by calls that must fail.
+ */
+#include "intercept.h"
+
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "fork.h"
+#include "quiet.h"
+
+/* A vfork child's connections are its parent's, which goes on without a filter; the child's next program finds out for
+ * itself. */
+static void before_filter(void)
+{
+	if (conn_table && !fork_in_vfork_child())
+		quiet_begin();
+}
+
+int wrap_prctl(int operation, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
+{
+	if (__builtin_expect(operation == PR_SET_SECCOMP, 0) && (a == SECCOMP_MODE_STRICT || b != 0))
+		before_filter();
+	return REAL(prctl)(operation, a, b, c, d);
+}
+
+/* Of seccomp(2). Strict mode takes neither flags nor a filter, the other mode wants one: else the kernel refuses the call. */
+static bool installs_filter(long operation, long flags, long filter)
+{
+	return operation == SECCOMP_SET_MODE_STRICT ? flags == 0 && filter == 0
+						    : operation == SECCOMP_SET_MODE_FILTER && filter != 0;
+}
+
+static void __attribute__((used)) before_seccomp(long operation, long flags, long filter)
+{
+	if (installs_filter(operation, flags, filter))
+		before_filter();
+}
+
+#if defined(__x86_64__)
+#define TEXT(token) #token
+#define TEXT_OF(macro) TEXT(macro)
+
+/* The seventh argument is on the stack. Not to be touched: where fewer were passed the caller's variables are there, and maybe
+ * the futex that the call is about. In C it would be written back. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+__attribute__((naked)) long wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+	__asm__("cmp	$" TEXT_OF(__NR_seccomp) ", %edi\n"
+						 "	je	1f\n"
+						 "0:	mov	real_syscall(%rip), %rax\n" /* REAL(syscall) */
+						 "	test	%rax, %rax\n"
+						 "	jz	2f\n"
+						 "	jmp	*%rax\n"
+						 "1:	push	%rdi\n"
+						 "	push	%rsi\n"
+						 "	push	%rdx\n"
+						 "	push	%rcx\n"
+						 "	push	%r8\n"
+						 "	push	%r9\n"
+						 "	sub	$8, %rsp\n" /* a multiple of 16 at a call */
+						 "	mov	%rsi, %rdi\n"
+						 "	mov	%rdx, %rsi\n"
+						 "	mov	%rcx, %rdx\n"
+						 "	call	before_seccomp\n"
+						 "	add	$8, %rsp\n"
+						 "	pop	%r9\n"
+						 "	pop	%r8\n"
+						 "	pop	%rcx\n"
+						 "	pop	%rdx\n"
+						 "	pop	%rsi\n"
+						 "	pop	%rdi\n"
+						 "	jmp	0b\n"
+						 "2:	jmp	boot_syscall\n");
+}
+#else
+/* All arguments are in registers: a jump, again. */
+long wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+	if (__builtin_expect(number == __NR_seccomp, 0))
+		before_seccomp(a, b, c);
+	return REAL(syscall)(number, a, b, c, d, e, f);
+}
+#endif

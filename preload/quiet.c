@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Taking leave before a filter of system calls goes in: see quiet.h.
+ *
+ * Order:
+ *	step                why here
+ *	quiet_begun         nothing new is tracked, offered or joined from here on: a join looks at it after it has shown itself
+ *	                    as CONN_JOINING, so that it either sees this or is seen below
+ *	each connection     back to plain TCP; what is in flight to the helper is taken back
+ *	the channel closed  a sandbox must not keep a way to a privileged process
+ *	conn_shut           the wrappers find no connection any more
+ *
+ * Threads that are inside a call meanwhile come out of it without a further system call (quiet_is_on() in transfer_*.c): the
+ * filter may be one for all threads.
+ */
+#include "quiet.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "channel.h"
+#include "clock.h"
+#include "config.h"
+#include "fork.h"
+#include "ledger.h"
+#include "lifecycle.h"
+#include "log.h"
+#include "raw_syscall.h"
+
+#define QUIET_BUDGET_MS 500
+#define STATUS_PATH "/proc/self/status"
+#define STATUS_BYTES 8192 /* "Seccomp:" is about 1 KiB in */
+#define STATUS_READS 64
+
+/* The call that the dynamic linker of this libc opens libraries with. */
+#if !defined(__GLIBC__) && defined(SYS_open)
+#define OPEN_STATUS SYS_open, STATUS_PATH, O_RDONLY | O_CLOEXEC
+#else
+#define OPEN_STATUS SYS_openat, AT_FDCWD, STATUS_PATH, O_RDONLY | O_CLOEXEC
+#endif
+
+_Atomic bool quiet_begun;
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_read(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* True when the socket is plain TCP for good. */
+static bool take_leave(struct conn *conn, int fd, bool in_time)
+{
+	uint32_t state;
+
+	if (in_time && lifecycle_make_plain(conn, fd, REASON_SECCOMP))
+		return true;
+	state = conn_state(conn);
+	if (state != CONN_JOINED && state != CONN_ARMED && state != CONN_PINNED && state != CONN_LEAVING)
+		return true;
+	/* The peer must not rely on sums that are no longer kept. */
+	ledger_detach(conn);
+	return false;
+}
+
+void quiet_begin(void)
+{
+	int saved = errno;
+	int64_t deadline_ms = now_ms() + QUIET_BUDGET_MS;
+	uint32_t high = conn_table ? atomic_load(&conn_fd_high) : 0;
+	uint32_t stuck = 0;
+
+	atomic_store(&quiet_begun, true);
+	if (!conn_table)
+		return;
+	fork_notice();
+	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {
+		struct conn *conn = conn_get((int)fd);
+
+		if (conn && !take_leave(conn, (int)fd, now_ms() < deadline_ms)) {
+			quiet_stuck_add((int)fd);
+			stuck++;
+		}
+	}
+	log_info("a filter of system calls is coming: plain TCP from here on, %u connections could not leave", stuck);
+	channel_shut();
+	conn_shut();
+	config.spin_ns = 0; /* no looking before a poll */
+	log_level = LOG_LEVEL_OFF;
+	errno = saved;
+}
+
+/* "\nSeccomp:\t0\n" is what an unfiltered process has; kernels without seccomp have no such line. */
+static bool says_filtered(const char *text)
+{
+	static const char name[] = "\nSeccomp:";
+	const char *line = strstr(text, name);
+
+	if (!line)
+		return false;
+	line += sizeof(name) - 1;
+	while (*line == ' ' || *line == '\t')
+		line++;
+	return *line != '0';
+}
+
+bool quiet_inherited(void)
+{
+	static char text[STATUS_BYTES]; /* the constructor's alone */
+	size_t length = 0;
+	long fd = raw_syscall(OPEN_STATUS);
+	long bytes = fd < 0 ? -1 : 1;
+
+	for (int i = 0; i < STATUS_READS && bytes > 0 && length < sizeof(text) - 1; i++) {
+		bytes = raw_syscall(SYS_read, fd, text + length, sizeof(text) - 1 - length);
+		length += bytes > 0 ? (size_t)bytes : 0;
+	}
+	if (fd >= 0)
+		raw_syscall(SYS_close, fd);
+	return fd < 0 || bytes < 0 || says_filtered(text);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Programs that filter their own system calls (seccomp): from then on the shim makes none that the application would not
+ * make itself, because any other may end the process.
+ *
+ * A filter cannot be asked what it allows without the risk of being ended by it. So before the application's filter goes in,
+ * the shim takes leave: every connection goes back to plain TCP, the way to the helper is closed, and the table of connections
+ * is taken away, which turns each wrapper into a jump to libc. There is no way back: a filter stays for ever.
+ *
+ * A connection with redirected bytes that nobody has read cannot leave. Its receives then get what can be had by repeating
+ * the application's own call (quiet_stuck.c).
+ */
+#ifndef SMACCEL_QUIET_H
+#define SMACCEL_QUIET_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+extern _Atomic bool quiet_begun;
+
+/* True from the moment on that a filter is about to be installed. */
+static inline bool quiet_is_on(void)
+{
+	return __builtin_expect(atomic_load_explicit(&quiet_begun, memory_order_relaxed), 0);
+}
+
+/* Takes leave. Before the filter goes in; not from a vfork child. Bounded: QUIET_BUDGET_MS and one time-out of the helper. Keeps
+ * errno. */
+void quiet_begin(void);
+
+/* Whether this program was started under a filter, as the kernel's own file says; also true if the file cannot be read. For the
+ * constructor: opens, reads and closes a file, as the dynamic linker has just done with this library. */
+bool quiet_inherited(void);
+
+/* ---- quiet_stuck.c ---- */
+/* The fd's connection could not leave. From now on receives on it are repeated where the sockhash would show. Asks the fd
+ * for its flags, so before the filter. */
+void quiet_stuck_add(int fd);
+/* The number is about to be another file's, or the application changes whether it blocks. */
+void quiet_stuck_remove(int fd);
+
+#endif

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Receives on a connection that could not leave before a filter came (quiet.h): pinned, its redirected bytes yet to be read.
+ *
+ * Nothing but the application's own call may be made, so that is what is repeated:
+ *   2  the redirected bytes are a short read, passed ones may be behind them: on a non-blocking fd once more for the
+ *      rest. When that has come to an end the queue of redirected bytes is empty for good, and so is this.
+ *   4  EAGAIN on a blocking fd after a wake-up that brought no data: again, a number of times in a row
+ *   5  MSG_WAITALL: piece by piece
+ * These stand in for libc's functions behind the wrappers (real_read and its kin), and are put there when the first such
+ * connection is found: all others pay nothing.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include "intercept.h"
+#include "quiet.h"
+#include "signals.h"
+#include "transfer_internal.h"
+
+#define AGAIN_MAX 64 /* if the number became a non-blocking file's where no wrapper saw it, its EAGAIN comes late */
+#define WORD_BITS 64
+#define WINDOW_IOVECS 64
+
+enum stuck_kind { STUCK_BLOCKING, STUCK_NONBLOCKING, STUCK_KINDS };
+
+static _Atomic uint64_t stuck[STUCK_KINDS][CONN_FD_MAX / WORD_BITS];
+static _Atomic bool stands_in;
+
+static bool is_stuck(enum stuck_kind kind, int fd)
+{
+	return (unsigned)fd < CONN_FD_MAX &&
+	       (atomic_load_explicit(&stuck[kind][fd / WORD_BITS], memory_order_relaxed) >> fd % WORD_BITS & 1) != 0;
+}
+
+static void stuck_set(enum stuck_kind kind, int fd)
+{
+	atomic_fetch_or(&stuck[kind][fd / WORD_BITS], UINT64_C(1) << fd % WORD_BITS);
+}
+
+void quiet_stuck_remove(int fd)
+{
+	if (!atomic_load_explicit(&stands_in, memory_order_relaxed) || (unsigned)fd >= CONN_FD_MAX)
+		return;
+	for (int kind = 0; kind < STUCK_KINDS; kind++)
+		atomic_fetch_and(&stuck[kind][fd / WORD_BITS], ~(UINT64_C(1) << fd % WORD_BITS));
+}
+
+/* One call of the application: how to make it for what is left after `done` bytes. */
+struct attempt {
+	ssize_t (*perform)(const struct attempt *attempt, size_t done);
+	int fd;
+	char *buffer;
+	size_t bytes;
+	int flags;
+	struct sockaddr *address;
+	socklen_t *length;
+	struct msghdr *message; /* instead of buffer and bytes */
+};
+
+/* Looks at the application's vector only after the kernel has: nobody could be asked whether it can be read. */
+static size_t room_of(const struct attempt *attempt)
+{
+	size_t bytes = attempt->bytes;
+
+	for (size_t i = 0; attempt->message && i < (size_t)attempt->message->msg_iovlen; i++)
+		bytes += attempt->message->msg_iov[i].iov_len;
+	return bytes;
+}
+
+static ssize_t receive_blocking(const struct attempt *attempt)
+{
+	struct signals_mark ran = signals_ran;
+	size_t done = 0;
+
+	for (int again = 0; again < AGAIN_MAX;) {
+		ssize_t result = attempt->perform(attempt, done);
+
+		if (result > 0) {
+			done += (size_t)result;
+			if (!(attempt->flags & MSG_WAITALL) || (attempt->flags & MSG_PEEK) || done >= room_of(attempt))
+				return (ssize_t)done;
+			continue;
+		}
+		if (result == 0 || errno != EAGAIN || (attempt->flags & MSG_DONTWAIT))
+			return done ? (ssize_t)done : result;
+		if (signals_interrupted(ran, done > 0)) {
+			errno = EINTR;
+			return done ? (ssize_t)done : -1;
+		}
+		again++;
+	}
+	return done ? (ssize_t)done : -1; /* EAGAIN */
+}
+
+static ssize_t receive_nonblocking(const struct attempt *attempt)
+{
+	ssize_t result = attempt->perform(attempt, 0);
+	int saved = errno;
+
+	if (result <= 0 || (size_t)result >= room_of(attempt) || (attempt->flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE)))
+		return result;
+	ssize_t more = attempt->perform(attempt, (size_t)result);
+	/* An error, or the end of the stream, is found again by the next call. */
+	quiet_stuck_remove(attempt->fd);
+	errno = saved;
+	return more > 0 ? result + more : result;
+}
+
+static ssize_t receive(const struct attempt *attempt)
+{
+	if (is_stuck(STUCK_BLOCKING, attempt->fd))
+		return receive_blocking(attempt);
+	if (is_stuck(STUCK_NONBLOCKING, attempt->fd))
+		return receive_nonblocking(attempt);
+	return attempt->perform(attempt, 0);
+}
+
+/* ---- the stand-ins, each for one of libc's --------------------------------------------------------------------------- */
+
+static __typeof__(real_read) libc_read;
+static __typeof__(real_recv) libc_recv;
+static __typeof__(real_recvfrom) libc_recvfrom;
+static __typeof__(real_recvmsg) libc_recvmsg;
+static __typeof__(real_readv) libc_readv;
+
+static ssize_t perform_read(const struct attempt *attempt, size_t done)
+{
+	return libc_read(attempt->fd, attempt->buffer + done, attempt->bytes - done);
+}
+
+static ssize_t stuck_read(int fd, void *buffer, size_t count)
+{
+	return receive(&(struct attempt){ .perform = perform_read, .fd = fd, .buffer = buffer, .bytes = count });
+}
+
+static ssize_t perform_recv(const struct attempt *attempt, size_t done)
+{
+	return libc_recv(attempt->fd, attempt->buffer + done, attempt->bytes - done, attempt->flags);
+}
+
+static ssize_t stuck_recv(int fd, void *buffer, size_t count, int flags)
+{
+	return receive(&(struct attempt){
+		.perform = perform_recv, .fd = fd, .buffer = buffer, .bytes = count, .flags = flags });
+}
+
+static ssize_t perform_recvfrom(const struct attempt *attempt, size_t done)
+{
+	return libc_recvfrom(attempt->fd, attempt->buffer + done, attempt->bytes - done, attempt->flags,
+			     attempt->address, attempt->length);
+}
+
+static ssize_t stuck_recvfrom(int fd, void *buffer, size_t count, int flags, struct sockaddr *address,
+			      socklen_t *length)
+{
+	return receive(&(struct attempt){ .perform = perform_recvfrom,
+					  .fd = fd,
+					  .buffer = buffer,
+					  .bytes = count,
+					  .flags = flags,
+					  .address = address,
+					  .length = length });
+}
+
+/* What is left of a vector after `done` bytes; of a very long one the beginning of that. */
+static size_t rest_of(const struct attempt *attempt, size_t done, struct iovec window[WINDOW_IOVECS])
+{
+	return transfer_iov_window(attempt->message->msg_iov, attempt->message->msg_iovlen, done, SIZE_MAX, window,
+				   WINDOW_IOVECS);
+}
+
+static ssize_t perform_recvmsg(const struct attempt *attempt, size_t done)
+{
+	struct iovec window[WINDOW_IOVECS];
+	struct msghdr rest = { .msg_iov = window };
+
+	if (done == 0)
+		return libc_recvmsg(attempt->fd, attempt->message, attempt->flags);
+	rest.msg_iovlen = rest_of(attempt, done, window);
+	return libc_recvmsg(attempt->fd, &rest, attempt->flags);
+}
+
+static ssize_t stuck_recvmsg(int fd, struct msghdr *message, int flags)
+{
+	return receive(&(struct attempt){ .perform = perform_recvmsg, .fd = fd, .message = message, .flags = flags });
+}
+
+static ssize_t perform_readv(const struct attempt *attempt, size_t done)
+{
+	struct iovec window[WINDOW_IOVECS];
+
+	if (done == 0)
+		return libc_readv(attempt->fd, attempt->message->msg_iov, (int)attempt->message->msg_iovlen);
+	return libc_readv(attempt->fd, window, (int)rest_of(attempt, done, window));
+}
+
+static ssize_t stuck_readv(int fd, const struct iovec *vector, int count)
+{
+	struct msghdr message = { .msg_iov = (struct iovec *)vector, .msg_iovlen = (size_t)count };
+
+	return receive(&(struct attempt){ .perform = perform_readv, .fd = fd, .message = &message });
+}
+
+/* The fortified ones. Too little room: libc's own ends the program, as it should. */
+static __typeof__(real___read_chk) libc_read_chk;
+static __typeof__(real___recv_chk) libc_recv_chk;
+static __typeof__(real___recvfrom_chk) libc_recvfrom_chk;
+
+static ssize_t stuck_read_chk(int fd, void *buffer, size_t count, size_t room)
+{
+	return count > room ? libc_read_chk(fd, buffer, count, room) : stuck_read(fd, buffer, count);
+}
+
+static ssize_t stuck_recv_chk(int fd, void *buffer, size_t count, size_t room, int flags)
+{
+	return count > room ? libc_recv_chk(fd, buffer, count, room, flags) : stuck_recv(fd, buffer, count, flags);
+}
+
+static ssize_t stuck_recvfrom_chk(int fd, void *buffer, size_t count, size_t room, int flags, struct sockaddr *address,
+				  socklen_t *length)
+{
+	return count > room ? libc_recvfrom_chk(fd, buffer, count, room, flags, address, length)
+			    : stuck_recvfrom(fd, buffer, count, flags, address, length);
+}
+
+static void stand_in(void)
+{
+#define STAND_IN(kept, name, replacement)                                                                              \
+	do {                                                                                                           \
+		(kept) = real_##name;                                                                                  \
+		real_##name = (replacement);                                                                           \
+	} while (0)
+	if (atomic_exchange(&stands_in, true))
+		return;
+	STAND_IN(libc_read, read, stuck_read);
+	STAND_IN(libc_recv, recv, stuck_recv);
+	STAND_IN(libc_recvfrom, recvfrom, stuck_recvfrom);
+	STAND_IN(libc_recvmsg, recvmsg, stuck_recvmsg);
+	STAND_IN(libc_readv, readv, stuck_readv);
+	STAND_IN(libc_read_chk, __read_chk, stuck_read_chk);
+	STAND_IN(libc_recv_chk, __recv_chk, stuck_recv_chk);
+	STAND_IN(libc_recvfrom_chk, __recvfrom_chk, stuck_recvfrom_chk);
+#undef STAND_IN
+}
+
+void quiet_stuck_add(int fd)
+{
+	struct timeval timeout = { 0 };
+	socklen_t length = sizeof(timeout);
+
+	if ((unsigned)fd >= CONN_FD_MAX)
+		return;
+	if (transfer_fd_nonblocking(fd))
+		stuck_set(STUCK_NONBLOCKING, fd);
+	else if (real_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, &length) != 0 ||
+		 (timeout.tv_sec == 0 && timeout.tv_usec == 0)) /* else EAGAIN may be the time-out */
+		stuck_set(STUCK_BLOCKING, fd);
+	else
+		return;
+	stand_in();
+}

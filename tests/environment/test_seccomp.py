@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Programs that filter their system calls: the shim makes none that they would not make, whatever state a connection is in.
+
+The filters of sandbox.c end the process for any other call, so a single one of the shim's is a failure. All bytes are checked.
+"""
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from support.apps import Commanded, ss_rows, wait_until
+from support.program import EAGER, PLAIN, auto, built, run
+
+ALL = [(kind, data) for kind in ["strict", "prctl", "library", "child"]
+       for data in ["idle", "unread", "signals", "nonblocking", "edge"]
+       if kind != "strict" or data in ("idle", "unread")] + [("threads", "idle")]  # neither poll nor handlers in strict mode
+SOME = [("strict", "unread"), ("prctl", "nonblocking"), ("library", "edge"), ("child", "signals"), ("threads", "idle")]
+WATCH_ONLY = auto(1000000)
+# Arm of the subject, arm of the peer, the state that the subject's connection has when the filter comes, the cases.
+STATES = {
+    "plain": (PLAIN, PLAIN, None, SOME),
+    "watching": (WATCH_ONLY, WATCH_ONLY, None, SOME),
+    "offered": (auto(1), PLAIN, "offered", SOME),
+    "joined": (EAGER, PLAIN, "joined", SOME),
+    "armed-auto": (auto(1), auto(1), "armed", ALL),
+    "armed-eager": (EAGER, EAGER, "armed", SOME),
+}
+TIMEOUT_S = 20
+HIGH_FD = 256  # the shim keeps its own fds above
+# A filter of one instruction, "allow", by ctypes; then exec of what follows.
+HARMLESS = """
+import ctypes, os, struct, sys
+rule = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000))
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", 1, ctypes.addressof(rule)))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.c_void_p(ctypes.addressof(program)), 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def states_of(helper, pid):
+    return [row["state"] for row in ss_rows(helper) if row["pid"] == pid]
+
+
+class Subject(Commanded):
+    def go(self):
+        self.commands.write("go\n")
+
+
+@pytest.mark.parametrize("state, kind, data", [(state, *case) for state, row in STATES.items() for case in row[3]])
+def test_filter_in_the_middle(helper, state, kind, data):
+    arm, peer_arm, expected, _ = STATES[state]
+    with Commanded([built("environment/talk"), "server"], peer_arm, helper.socket) as peer:
+        port = peer.wait_output("port ")
+        with helper.counting() as grown, \
+                Subject([built("environment/sandbox"), kind, data, port], arm, helper.socket) as subject:
+            subject.wait_output("warm")
+            if expected:
+                wait_until(lambda: expected in states_of(helper, subject.pid), 3,
+                           lambda: f"{states_of(helper, subject.pid)}\n{helper.explain()}")
+            subject.go()
+            status = subject.wait(TIMEOUT_S)
+            assert status == 0 and subject.out.endswith("ok\n"), subject.describe()
+    if expected == "armed":
+        assert grown["redirected_bytes"] > 0, grown
+
+
+def converse(helper, arm, *prefix):
+    """Both ends in one arm, the client behind the prefix. What the helper counted."""
+    with helper.counting() as grown, Commanded([built("environment/talk"), "server"], arm, helper.socket) as server:
+        port = server.wait_output("port ")
+        seen = run([*prefix, built("environment/talk"), "client", port, 200], arm, helper.socket, timeout=TIMEOUT_S)
+        assert seen["turns"] == 200
+    return grown
+
+
+def test_inherited_filter_is_respected(helper):
+    """A filter as systemd's SystemCallFilter installs: its program is plain TCP, and lives."""
+    grown = converse(helper, EAGER, built("environment/sandbox"), "under")
+    assert grown["redirected_bytes"] == 0, grown
+
+
+def test_inherited_filter_can_be_trusted(helper, monkeypatch):
+    """The same program, run under a filter that allows all, accelerates if the administrator says so, and only then."""
+    harmless = [sys.executable, "-c", HARMLESS]
+    assert converse(helper, EAGER, *harmless)["redirected_bytes"] == 0
+    monkeypatch.setenv("SMACCEL_SECCOMP", "trust")
+    assert converse(helper, EAGER, *harmless)["redirected_bytes"] > 0
+
+
+def test_sandbox_holds_no_way_to_the_helper(helper):
+    """The fds of the shim are closed before the filter goes in."""
+    with Commanded([built("environment/talk"), "server"], EAGER, helper.socket) as peer, \
+            Subject([built("environment/sandbox"), "library", "idle", peer.wait_output("port ")], EAGER, helper.socket) as subject:
+        subject.wait_output("warm")
+        assert any(int(fd) > HIGH_FD for fd in os.listdir(f"/proc/{subject.pid}/fd"))
+        os.kill(peer.pid, signal.SIGSTOP)  # the subject waits for an answer, inside its sandbox
+        try:
+            subject.go()
+            wait_until(lambda: "Seccomp:\t2" in Path(f"/proc/{subject.pid}/status").read_text(), 5)
+            assert not [fd for fd in os.listdir(f"/proc/{subject.pid}/fd") if int(fd) > HIGH_FD]
+        finally:
+            os.kill(peer.pid, signal.SIGCONT)
+        assert subject.wait(TIMEOUT_S) == 0, subject.describe()

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a program lives with: other libraries that are preloaded, other allocators, ASan, another libc; or none of it.
+
+Both ends are tests/environment/talk.c, which checks every byte. Where the shim is loaded the helper must have redirected.
+"""
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.apps import Commanded, wait_until
+from support.helper import Helper
+from support.program import BUILD, EAGER, PLAIN, Program, auto, built, run
+
+LIBRARIES = Path("/usr/lib") / subprocess.run(["gcc", "-print-multiarch"], capture_output=True, text=True, check=True).stdout.strip()
+SHIM = BUILD / "libsmaccel.so"
+ALLOCATORS = ["libjemalloc.so.2", "libtcmalloc_minimal.so.4", "libmimalloc.so.2"]
+# Neighbours in LD_PRELOAD, and what they need to be told. The clocks: one stands still, one is fast.
+NEIGHBOURS = {
+    "faketime-frozen": ("faketime/libfaketime.so.1", {"FAKETIME": "2020-02-02 02:02:02"}),
+    "faketime-fast": ("faketime/libfaketimeMT.so.1", {"FAKETIME": "+30d x5"}),
+    "eatmydata": ("libeatmydata.so", {}),
+}
+TURNS = 250
+TIMEOUT_S = 20
+ARMS = [EAGER, auto(1)]
+
+
+def preloading(*libraries, **variables):
+    """What runs a program with these, in that order, in the place of the shim alone."""
+    return ["env", f"LD_PRELOAD={':'.join(str(library) for library in libraries)}", *(f"{k}={v}" for k, v in variables.items())]
+
+
+def both_orders(library):
+    return [(library, SHIM), (SHIM, library)]
+
+
+def converse(helper, arm, server=(), client=(), program="environment/talk", peer=None, server_arm=None):
+    """Serves and asks; server, client: prefixes. What the helper counted, and the libraries that the server had."""
+    with helper.counting() as grown, \
+            Commanded([*server, built(program), "server"], server_arm or arm, helper.socket) as running:
+        port = running.wait_output("port ")
+        maps = Path(f"/proc/{running.pid}/maps").read_text()
+        seen = run([*client, built(peer or program), "client", port, TURNS], arm, helper.socket, timeout=TIMEOUT_S)
+        assert seen["turns"] == TURNS
+    return grown, maps, seen
+
+
+def assert_accelerated(helper, grown, seen):
+    assert grown["redirected_bytes"] > 0.5 * 2 * seen["bytes"], f"{seen} {grown}\n{helper.explain()}"
+
+
+@pytest.mark.parametrize("arm", ARMS, ids=str)
+@pytest.mark.parametrize("order", ["before", "after"])
+@pytest.mark.parametrize("allocator", ALLOCATORS)
+def test_allocator(helper, allocator, order, arm):
+    prefix = preloading(*both_orders(LIBRARIES / allocator)[order == "after"])
+    grown, maps, seen = converse(helper, arm, prefix, prefix)
+    assert f"/{allocator}" in maps and "/libsmaccel.so" in maps
+    assert_accelerated(helper, grown, seen)
+
+
+@pytest.mark.parametrize("arm", ARMS, ids=str)
+@pytest.mark.parametrize("order", ["before", "after"])
+@pytest.mark.parametrize("neighbour", NEIGHBOURS)
+def test_neighbour(helper, neighbour, order, arm):
+    library, variables = NEIGHBOURS[neighbour]
+    prefix = preloading(*both_orders(LIBRARIES / library)[order == "after"], **variables)
+    grown, maps, seen = converse(helper, arm, prefix, prefix)
+    assert f"/{Path(library).name}" in maps and "/libsmaccel.so" in maps
+    assert_accelerated(helper, grown, seen)
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_waits_are_bounded_under_a_clock_that_stands_still(order):
+    """The shim's bounds are of real time. A helper that stops in the middle of joins costs one of them, whatever the program's
+    clock says: without clock.c each thread waits for ever."""
+    library, variables = NEIGHBOURS["faketime-frozen"]
+    prefix = preloading(*both_orders(LIBRARIES / library)[order == "after"], **variables)
+    workload = [*prefix, built("conformance/exchange"), "both", "connections=4000", "turns=4", "deadline=1000"]
+    with Helper() as helper, Program(workload, EAGER, helper.socket) as program:
+        wait_until(lambda: helper.totals()["sockets_joined"] > 20, 10, program.describe)
+        helper.signal(signal.SIGSTOP)
+        try:
+            assert program.wait(TIMEOUT_S) == 0, program.describe()
+        finally:
+            helper.signal(signal.SIGCONT)
+        assert program.json()["connections"] == 4000
+
+
+@pytest.mark.parametrize("arm", ARMS, ids=str)
+def test_asan(helper, arm):
+    """Programs built with ASan and UBSan; `smaccel run` sets the variable that ASan wants by itself."""
+    variable = ["env", "ASAN_OPTIONS=verify_asan_link_order=0"]
+    grown, maps, seen = converse(helper, arm, variable, variable, program="environment/talk-asan")
+    assert "/libasan.so" in maps and "/libsmaccel.so" in maps
+    assert_accelerated(helper, grown, seen)
+
+
+def test_asan_by_smaccel_run(helper):
+    prefix = [BUILD / "smaccel", "run", "--profile", "eager", "--socket", helper.socket, "--"]
+    grown, _, seen = converse(helper, PLAIN, prefix, prefix, program="environment/talk-asan")
+    assert_accelerated(helper, grown, seen)
+
+
+@pytest.mark.parametrize("arm", ARMS, ids=str)
+@pytest.mark.parametrize("static_end", ["server", "client"])
+def test_static_program_is_a_plain_peer(helper, static_end, arm):
+    """No dynamic linker, so no shim (as in a Go program): the other end finds nobody to join."""
+    programs = ("environment/talk-static", "environment/talk") if static_end == "server" else ("environment/talk", "environment/talk-static")
+    grown, maps, _ = converse(helper, arm, program=programs[0], peer=programs[1])
+    assert ("/libsmaccel.so" in maps) == (static_end == "client")
+    assert grown["redirected_bytes"] == 0 and grown["pairs_armed_total"] == 0, grown
