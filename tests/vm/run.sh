@@ -14,7 +14,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 build=${SMACCEL_BUILD:-$(cd "$here/../.." && pwd)/build}
 cache=${VM_CACHE:-$build/vm}
 BOOT_S=60
-SUITE_S=${VM_SECONDS:-400}
+SUITE_S=${VM_SECONDS:-540}
 LATE_S=15       # for the guest to end by itself after its own limit
 DETAIL_LINES=40 # of a log, when something failed
 
