@@ -15,7 +15,7 @@
 #include "lifecycle.h"
 #include "queue.h"
 #include "readable.h"
-#include "transfer.h"
+#include "transfer_brief.h"
 
 /* Whether the call goes to the real function: it takes nothing from the stream, or urgent data, which only plain TCP
  * (or a pinned direction) has. */
@@ -41,7 +41,10 @@ static ssize_t perform_read(const struct receive_call *call)
 ssize_t wrap_read(int fd, void *buffer, size_t count)
 {
 	struct conn *conn = conn_get(fd);
+	struct transfer_brief brief;
 
+	if (conn && transfer_brief_begin(conn, fd, count, 0, &brief))
+		return transfer_brief_received(conn, &brief, real_read(fd, buffer, count));
 	if (!conn || goes_past(count, 0))
 		return REAL(read)(fd, buffer, count);
 	return receive_buffer(
@@ -110,7 +113,10 @@ static ssize_t receive_nothing(struct conn *conn, int fd, int flags)
 ssize_t wrap_recv(int fd, void *buffer, size_t count, int flags)
 {
 	struct conn *conn = conn_get(fd);
+	struct transfer_brief brief;
 
+	if (conn && transfer_brief_begin(conn, fd, count, flags, &brief))
+		return transfer_brief_received(conn, &brief, real_recv(fd, buffer, count, flags));
 	if (conn && is_empty_receive(conn, count, flags))
 		return receive_nothing(conn, fd, flags);
 	if (conn && urgent_is_hidden(conn, fd, flags))

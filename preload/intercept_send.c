@@ -10,7 +10,7 @@
 #include "libc.h"
 #include "lifecycle.h"
 #include "readable.h"
-#include "transfer.h"
+#include "transfer_brief.h"
 
 #ifndef RWF_NOSIGNAL
 #define RWF_NOSIGNAL 0x00000100 /* Linux 6.18 */
@@ -71,7 +71,10 @@ static ssize_t perform_write(const struct send_call *call)
 ssize_t wrap_write(int fd, const void *buffer, size_t count)
 {
 	struct conn *conn = conn_get(fd);
+	struct transfer_brief brief;
 
+	if (conn && transfer_brief_begin(conn, fd, count, 0, &brief))
+		return transfer_brief_sent(conn, &brief, real_write(fd, buffer, count));
 	if (!conn || goes_past(conn, fd, count, 0))
 		return went_past(conn, fd, count, 0, REAL(write)(fd, buffer, count));
 	return send_buffer(
@@ -87,7 +90,10 @@ static ssize_t perform_send(const struct send_call *call)
 ssize_t wrap_send(int fd, const void *buffer, size_t count, int flags)
 {
 	struct conn *conn = conn_get(fd);
+	struct transfer_brief brief;
 
+	if (conn && transfer_brief_begin(conn, fd, count, flags, &brief))
+		return transfer_brief_sent(conn, &brief, real_send(fd, buffer, count, flags));
 	if (conn && urgent_is_refused(conn, fd, flags))
 		return -1;
 	if (!conn || goes_past(conn, fd, count, flags))

@@ -66,6 +66,23 @@ static inline void transfer_add(_Atomic uint64_t *sum, uint64_t bytes)
 	atomic_fetch_add_explicit(sum, bytes, memory_order_relaxed);
 }
 
+/* What admission learns from a call. */
+static inline void transfer_count_received(struct conn *conn, size_t bytes)
+{
+	conn->last_was_receive = 1;
+	if (bytes >= ADMISSION_LARGE_BYTES)
+		conn->turns++;
+}
+static inline void transfer_count_sent(struct conn *conn, size_t bytes)
+{
+	bool counts = conn->last_was_receive || bytes >= ADMISSION_LARGE_BYTES;
+
+	conn->turns += counts;
+	conn->last_was_receive = 0;
+	if (__builtin_expect(admission_send(&conn->admission, counts), 0))
+		lifecycle_stream(conn);
+}
+
 /* Fills `out` (room for `capacity`) with the part of `in` that starts `skip` bytes in and is at most `limit` long.
  * Returns the number of iovecs. */
 size_t transfer_iov_window(const struct iovec *in, size_t count, size_t skip, size_t limit, struct iovec *out,

@@ -31,9 +31,7 @@ static void account(struct conn *conn, struct ledger_cell *ledger, size_t bytes)
 		ledger_consumed(conn, ledger, bytes);
 	else
 		transfer_add(&conn->received, bytes);
-	conn->last_was_receive = 1;
-	if (bytes >= ADMISSION_LARGE_BYTES)
-		conn->turns++;
+	transfer_count_received(conn, bytes);
 }
 
 ssize_t transfer_receive(struct conn *conn, const struct receive_call *call)

@@ -33,11 +33,7 @@ static void account(struct conn *conn, struct ledger_cell *ledger, size_t announ
 	} else {
 		transfer_add(&conn->sent, sent);
 	}
-	bool counts = conn->last_was_receive || sent >= ADMISSION_LARGE_BYTES;
-	conn->turns += counts;
-	conn->last_was_receive = 0;
-	if (__builtin_expect(admission_send(&conn->admission, counts), 0))
-		lifecycle_stream(conn);
+	transfer_count_sent(conn, sent);
 }
 
 static inline void announce(struct conn *conn, struct ledger_cell *ledger, size_t bytes)
