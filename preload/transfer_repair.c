@@ -175,10 +175,13 @@ static ssize_t receive_alone(struct conn *conn, const struct receive_call *call,
 			break;
 		if (!reader_await(cell)) {
 			(void)lifecycle_make_plain(conn, call->fd, REASON_BLOCKED_READER);
-			return transfer_fd_is(call->fd, conn, generation) ? receive_now(call, done) : 0;
+			if (transfer_fd_is(call->fd, conn, generation))
+				return receive_now(call, done);
 		}
-		if (!transfer_fd_is(call->fd, conn, generation))
-			break;
+		if (!transfer_fd_is(call->fd, conn, generation)) {
+			errno = EBADF; /* closed by another thread in the meantime: neither the end of the stream nor to be waited on */
+			return -1;
+		}
 	}
 	errno = EAGAIN;
 	return -1;
