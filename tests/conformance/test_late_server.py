@@ -14,7 +14,9 @@ def test_late_server_order(helper, arm, how):
                      helper.socket, timeout=70)
     assert result["iterations"] == iterations and result["mismatches"] == 0
     if arm.accelerated:
-        # most connections must have armed: else this shows nothing
-        assert grown["pairs_armed_total"] >= iterations / 2, f"{grown}\n{helper.explain()}"
+        # Many connections must have armed: else this shows nothing. An eager end always joins; one that asks first learns
+        # that a reader with a backlog does not pay, so about half of its connections join.
+        least = iterations / 2 if arm == EAGER else iterations / 10
+        assert grown["pairs_armed_total"] >= least, f"{grown}\n{helper.explain()}"
         assert grown["redirected_bytes"] > 0, f"{grown}\n{helper.explain()}"
         assert grown["passed_bytes"] > 0, "the early bytes went through TCP"
