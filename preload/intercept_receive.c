@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 
+#include "direct.h"
 #include "intercept_message.h"
 #include "libc.h"
 #include "lifecycle.h"
@@ -53,7 +54,7 @@ ssize_t wrap_read(int fd, void *buffer, size_t count)
 	struct transfer_brief brief;
 
 	if (__builtin_expect(conn != NULL, 1) && transfer_brief_begin(conn, fd, count, 0, &brief))
-		return transfer_brief_received(conn, &brief, hot.read(fd, buffer, count));
+		return transfer_brief_received(conn, &brief, direct_read(fd, buffer, count));
 	return long_read(conn, fd, buffer, count);
 }
 
@@ -132,7 +133,7 @@ ssize_t wrap_recv(int fd, void *buffer, size_t count, int flags)
 	struct transfer_brief brief;
 
 	if (__builtin_expect(conn != NULL, 1) && transfer_brief_begin(conn, fd, count, flags, &brief))
-		return transfer_brief_received(conn, &brief, hot.recv(fd, buffer, count, flags));
+		return transfer_brief_received(conn, &brief, direct_recv(fd, buffer, count, flags));
 	return long_recv(conn, fd, buffer, count, flags);
 }
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "direct.h"
 #include "intercept_message.h"
 #include "libc.h"
 #include "lifecycle.h"
@@ -83,7 +84,7 @@ ssize_t wrap_write(int fd, const void *buffer, size_t count)
 	struct transfer_brief brief;
 
 	if (__builtin_expect(conn != NULL, 1) && transfer_brief_begin(conn, fd, count, 0, &brief))
-		return transfer_brief_sent(conn, &brief, hot.write(fd, buffer, count));
+		return transfer_brief_sent(conn, &brief, direct_write(fd, buffer, count));
 	return long_write(conn, fd, buffer, count);
 }
 
@@ -112,7 +113,7 @@ ssize_t wrap_send(int fd, const void *buffer, size_t count, int flags)
 	struct transfer_brief brief;
 
 	if (__builtin_expect(conn != NULL, 1) && transfer_brief_begin(conn, fd, count, flags, &brief))
-		return transfer_brief_sent(conn, &brief, hot.send(fd, buffer, count, flags));
+		return transfer_brief_sent(conn, &brief, direct_send(fd, buffer, count, flags));
 	return long_send(conn, fd, buffer, count, flags);
 }
 
