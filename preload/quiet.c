@@ -41,7 +41,6 @@
 #define OPEN_STATUS SYS_openat, AT_FDCWD, STATUS_PATH, O_RDONLY | O_CLOEXEC
 #endif
 
-
 static int64_t now_ms(void)
 {
 	struct timespec now;

@@ -5,8 +5,8 @@
 #define SMACCEL_RAW_SYSCALL_H
 
 /* In place, and as the kernel has it: -errno on failure. */
-static inline __attribute__((always_inline)) long
-raw_system_call(long number, long a, long b, long c, long d, long e, long f)
+static inline __attribute__((always_inline)) long raw_system_call(long number, long a, long b, long c, long d, long e,
+								  long f)
 {
 #if defined(__x86_64__)
 	register long r10 __asm__("r10") = d;

@@ -24,7 +24,7 @@ static inline bool transfer_brief_is_same(const struct conn *conn, const struct 
 
 /* Marks the thread as inside. Not one without a slot, nor a signal handler that interrupted another call: so there is nothing
  * to put back. */
-static inline bool transfer_brief_mark(struct conn *conn, int fd, struct transfer_brief *brief)
+static inline bool transfer_brief_mark(struct conn *conn, int fd, uint32_t state, struct transfer_brief *brief)
 {
 	struct thread_slot *slot = thread_self;
 
@@ -32,7 +32,7 @@ static inline bool transfer_brief_mark(struct conn *conn, int fd, struct transfe
 		return false;
 	thread_mark(slot, conn->index);
 	/* Only now: a join that began before has not seen the mark. */
-	if (__builtin_expect(conn_state(conn) == CONN_WATCHING && conn_get(fd) == conn, 1)) {
+	if (__builtin_expect(conn_state(conn) == state && conn_get(fd) == conn, 1)) {
 		brief->slot = slot;
 		return true;
 	}
@@ -40,19 +40,24 @@ static inline bool transfer_brief_mark(struct conn *conn, int fd, struct transfe
 	return false;
 }
 
-/* True: the caller makes the call itself, through libc, and ends with one of the two below. The only thread of a process needs no
- * mark: nobody looks for it. */
+/* False: the connection is not in that state. The only thread of a process needs no mark: nobody looks for it. */
+static inline bool transfer_brief_enter(struct conn *conn, int fd, uint32_t state, struct transfer_brief *brief)
+{
+	brief->slot = NULL;
+	brief->generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
+	if (libc_single_threaded())
+		return conn_state(conn) == state;
+	return transfer_brief_mark(conn, fd, state, brief);
+}
+
+/* True: the caller makes the call itself (direct.h), and ends with one of the two below. */
 static inline __attribute__((always_inline)) bool transfer_brief_begin(struct conn *conn, int fd, size_t bytes,
 								       int flags, struct transfer_brief *brief)
 {
 	if (conn->turns >= conn->retry_at_turn || conn_is_joined(conn) || bytes == 0 ||
 	    (flags & ~TRANSFER_BRIEF_FLAGS) != 0 || latency_is_on())
 		return false;
-	brief->slot = NULL;
-	brief->generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
-	if (libc_single_threaded())
-		return conn_state(conn) == CONN_WATCHING;
-	return transfer_brief_mark(conn, fd, brief);
+	return transfer_brief_enter(conn, fd, CONN_WATCHING, brief);
 }
 
 static inline void transfer_brief_end(const struct transfer_brief *brief)
