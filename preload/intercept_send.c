@@ -11,7 +11,7 @@
 #include "libc.h"
 #include "lifecycle.h"
 #include "readable.h"
-#include "transfer_armed.h"
+#include "transfer_short.h"
 
 #ifndef RWF_NOSIGNAL
 #define RWF_NOSIGNAL 0x00000100 /* Linux 6.18 */
@@ -81,17 +81,14 @@ static __attribute__((noinline)) ssize_t long_write(struct conn *conn, int fd, c
 ssize_t wrap_write(int fd, const void *buffer, size_t count)
 {
 	struct conn *conn = conn_get(fd);
-	struct transfer_brief brief;
-	struct transfer_armed armed;
+	struct transfer_short way;
 
-	if (__builtin_expect(conn != NULL, 1) && transfer_brief_begin(conn, fd, count, 0, &brief))
-		return transfer_brief_sent(conn, &brief, direct_write(fd, buffer, count));
-	if (conn && transfer_armed_send_begin(conn, fd, count, 0, &armed)) {
+	if (__builtin_expect(conn != NULL, 1) && transfer_short_send(conn, fd, count, 0, &way)) {
 		ssize_t result = direct_write(fd, buffer, count);
 
-		if (transfer_armed_sent(conn, count, &armed, result))
+		if (transfer_short_sent(conn, count, &way, result))
 			return result;
-		return transfer_armed_send_rest(conn, fd, count, &armed, result);
+		return transfer_short_send_rest(conn, fd, count, &way, result);
 	}
 	return long_write(conn, fd, buffer, count);
 }
@@ -118,17 +115,14 @@ static __attribute__((noinline)) ssize_t long_send(struct conn *conn, int fd, co
 ssize_t wrap_send(int fd, const void *buffer, size_t count, int flags)
 {
 	struct conn *conn = conn_get(fd);
-	struct transfer_brief brief;
-	struct transfer_armed armed;
+	struct transfer_short way;
 
-	if (__builtin_expect(conn != NULL, 1) && transfer_brief_begin(conn, fd, count, flags, &brief))
-		return transfer_brief_sent(conn, &brief, direct_send(fd, buffer, count, flags));
-	if (conn && transfer_armed_send_begin(conn, fd, count, flags, &armed)) {
+	if (__builtin_expect(conn != NULL, 1) && transfer_short_send(conn, fd, count, flags, &way)) {
 		ssize_t result = direct_send(fd, buffer, count, flags);
 
-		if (transfer_armed_sent(conn, count, &armed, result))
+		if (transfer_short_sent(conn, count, &way, result))
 			return result;
-		return transfer_armed_send_rest(conn, fd, count, &armed, result);
+		return transfer_short_send_rest(conn, fd, count, &way, result);
 	}
 	return long_send(conn, fd, buffer, count, flags);
 }

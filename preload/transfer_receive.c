@@ -2,7 +2,7 @@
 /* Receiving on a tracked connection: life steps before, the call, the accounts after. */
 #include <errno.h>
 
-#include "transfer_armed.h"
+#include "transfer_short.h"
 #include "transfer_internal.h"
 
 size_t transfer_iov_window(const struct iovec *in, size_t count, size_t skip, size_t limit, struct iovec *out,
@@ -78,13 +78,11 @@ ssize_t transfer_receive(struct conn *conn, const struct receive_call *call)
 	return result;
 }
 
-ssize_t transfer_armed_receive_rest(struct conn *conn, const struct receive_call *call, struct transfer_armed *armed,
+ssize_t transfer_short_receive_rest(struct conn *conn, const struct receive_call *call, struct transfer_short *way,
 				    ssize_t result)
 {
-	uint32_t generation = armed->brief.generation;
-
-	result = transfer_repair(conn, call, armed->ledger, &armed->wait, generation, result);
-	result = finish(conn, call, armed->ledger, generation, result);
-	transfer_armed_end(armed);
+	result = transfer_repair(conn, call, way->ledger, &way->wait, way->generation, result);
+	result = finish(conn, call, way->ledger, way->generation, result);
+	transfer_short_end(way);
 	return result;
 }

@@ -14,7 +14,7 @@
 
 #include "queue.h"
 #include "raw_syscall.h"
-#include "transfer_armed.h"
+#include "transfer_short.h"
 #include "transfer_internal.h"
 
 /* Longer calls are cut to this by the kernel, but a vector of that length is refused. */
@@ -191,11 +191,12 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 	return call->message && call->bytes > 0 ? with_bad_address(conn, result) : result;
 }
 
-ssize_t transfer_armed_send_rest(struct conn *conn, int fd, size_t bytes, struct transfer_armed *armed, ssize_t result)
+ssize_t transfer_short_send_rest(struct conn *conn, int fd, size_t bytes, struct transfer_short *way, ssize_t result)
 {
-	account(conn, armed->ledger, bytes, result);
-	if (result < 0 && conn_is_joined(conn) && transfer_fd_is(fd, conn, armed->brief.generation))
+	if (way->ledger || transfer_short_is_same(conn, way))
+		account(conn, way->ledger, bytes, result);
+	if (result < 0 && conn_is_joined(conn) && transfer_fd_is(fd, conn, way->generation))
 		take_reported_error(fd);
-	transfer_armed_end(armed);
+	transfer_short_end(way);
 	return with_bad_address(conn, result);
 }
