@@ -29,12 +29,12 @@ enum arm_result {
 
 static enum arm_result examine(struct helper *helper, struct slot *slot, struct sm_facts facts[SM_SIDES])
 {
-	for (int side = 0; side < SM_SIDES; side++) {
-		const struct sm_end *end = &slot->shared->end[side];
-
-		if (datapath_inspect(helper->datapath, end->sk, end->cookie, &facts[side]) || !facts[side].found)
-			return datapath_present(helper->datapath, end->cookie) ? ARM_NO_PROOF : ARM_GONE;
-	}
+	if (datapath_inspect_pair(helper->datapath, slot->shared->end, facts))
+		return ARM_NO_PROOF;
+	for (int side = 0; side < SM_SIDES; side++)
+		if (!facts[side].found)
+			return datapath_present(helper->datapath, slot->shared->end[side].cookie) ? ARM_NO_PROOF
+												  : ARM_GONE;
 	if (!proof_are_peers(&facts[0], &facts[1]))
 		return ARM_NO_PROOF;
 	for (int side = 0; side < SM_SIDES; side++) {

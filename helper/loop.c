@@ -4,6 +4,9 @@
  * A turn: wait, run the ready sources, free what they buried. A source that is removed in a turn loses its callback at
  * once, so events that the same epoll_wait() returned for it fall flat; its memory lives until the turn's end.
  *
+ * While chores are wanted the loop does not sleep but looks once more; it finds nothing, and does them. Under load they wait:
+ * what one request sets up for the next need not be taken down in between.
+ *
  * The timerfd is set only when an earlier deadline appears: a join that lengthens a queue costs no system call here.
  */
 #include <errno.h>
@@ -25,6 +28,7 @@ struct loop {
 	struct loop_timer *timers;
 	uint64_t clock_due_ns; /* what the timerfd is set to; 0: not set */
 	struct loop_corpse *corpses;
+	struct loop_chore *chores;
 	bool stop;
 };
 
@@ -147,15 +151,30 @@ static void turn_begin(void)
 	}
 }
 
+static void chores_do(struct loop *loop)
+{
+	while (loop->chores) {
+		struct loop_chore *chore = loop->chores;
+
+		loop->chores = chore->next;
+		chore->wanted = false;
+		chore->run(chore);
+	}
+}
+
 int loop_run(struct loop *loop)
 {
 	struct epoll_event events[EVENTS_PER_TURN];
 
 	while (!loop->stop) {
-		int count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_TURN, -1);
+		int count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_TURN, loop->chores ? 0 : -1);
 
 		if (count < 0 && errno != EINTR)
 			return -errno;
+		if (count == 0) {
+			chores_do(loop);
+			continue;
+		}
 		turn_begin();
 		for (int i = 0; i < count; i++) {
 			struct loop_source *source = events[i].data.ptr;
@@ -172,6 +191,15 @@ int loop_run(struct loop *loop)
 void loop_stop(struct loop *loop)
 {
 	loop->stop = true;
+}
+
+void loop_before_sleep(struct loop *loop, struct loop_chore *chore)
+{
+	if (chore->wanted)
+		return;
+	chore->wanted = true;
+	chore->next = loop->chores;
+	loop->chores = chore;
 }
 
 int loop_add(struct loop *loop, struct loop_source *source, uint32_t events)

@@ -30,6 +30,13 @@ struct loop_corpse {
 	struct loop_corpse *next;
 };
 
+/* What can wait until there is nothing else to do, but must be done before the loop sleeps. */
+struct loop_chore {
+	void (*run)(struct loop_chore *chore);
+	bool wanted;
+	struct loop_chore *next;
+};
+
 int loop_open(struct loop **out); /* 0 or -errno */
 void loop_close(struct loop *loop);
 /* Turns until loop_stop(). 0 or -errno. */
@@ -45,6 +52,9 @@ static inline bool loop_turn_is_busy(uint64_t turn)
 }
 void loop_await_turn(void);
 
+/* Has it run once, when there is nothing more to do and before the loop sleeps. One that is wanted already stays so. */
+void loop_before_sleep(struct loop *loop, struct loop_chore *chore);
+
 int loop_add(struct loop *loop, struct loop_source *source, uint32_t events);
 void loop_pause(struct loop *loop, struct loop_source *source, uint32_t events); /* changes what is waited for */
 void loop_remove(struct loop *loop, struct loop_source *source);                 /* the fd stays the owner's */
@@ -55,7 +65,7 @@ void loop_timer_add(struct loop *loop, struct loop_timer *timer, void (*expired)
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t due_ns);
 uint64_t loop_now_ns(void); /* CLOCK_MONOTONIC */
 
-/* The struct that embeds a source, timer or corpse. */
+/* The struct that embeds a source, timer, corpse or chore. */
 #define loop_container(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 #define LOOP_NS_PER_US 1000ull

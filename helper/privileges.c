@@ -122,6 +122,7 @@ static const int allowed[] = {
 	/* clients and their sockets */
 	SCMP_SYS(accept4),
 	SCMP_SYS(recvmsg),
+	SCMP_SYS(recvmmsg),
 	SCMP_SYS(sendmsg),
 	SCMP_SYS(sendto),
 	SCMP_SYS(getsockopt),

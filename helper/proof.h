@@ -12,9 +12,8 @@
 #include "../bpf/shared.h"
 
 /* psock references that are not a thread's: one for each map the socket is in. */
-#define PROOF_REFS_STAGED 1u        /* the staging map */
-#define PROOF_REFS_STAGED_JOINED 2u /* staging map and sockhash */
-#define PROOF_REFS_JOINED 1u        /* the sockhash */
+#define PROOF_REFS_OUTSIDE 0u
+#define PROOF_REFS_JOINED 1u /* the sockhash */
 
 /* facts->blocked_threads when the kernel does not let itself be asked. */
 #define PROOF_BLOCKED_UNKNOWN 0xffffffffu
