@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* JOIN: one end goes into the sockhash, all in one turn of the loop.
  *
- *   held -> the kernel's facts of the fd -> stranded? -> accounts -> slot INSERTING -> insert -> stranded?
+ *   held -> the kernel's facts of the fd -> stranded? -> accounts -> slot INSERTING -> insert -> stranded? -> accounts
  *        -> duplicate closed -> compare-and-swap of the word -> slot JOINED -> the peer is there too: arm
  *
  * Nothing is redirected before the pair is armed, so every failure on the way is undone by a plain removal, and a helper
@@ -114,13 +114,12 @@ static bool ask_again(struct join *join)
 	return !datapath_inspect(join->helper->datapath, facts->sk, join->cookie, facts) && facts->found;
 }
 
+/* Has every byte so far gone through the wrappers? */
 static enum sm_reason check_accounts(struct join *join)
 {
 	const struct wire_join *message = join->message;
 	const struct sm_facts *facts = &join->look.facts;
 
-	if (proof_may_be_stranded(facts, PROOF_REFS_OUTSIDE))
-		return REASON_BLOCKED_READER;
 	for (int i = 0; i < SAMPLES; i++) {
 		join->octet = proof_accounts(facts, message->sent_bytes, message->received_bytes);
 		if (join->octet >= 0)
@@ -132,6 +131,17 @@ static enum sm_reason check_accounts(struct join *join)
 		  facts->write_seq - proof_sent_initial(facts), (unsigned long long)message->sent_bytes,
 		  facts->copied_seq - proof_recv_initial(facts), (unsigned long long)message->received_bytes);
 	return REASON_UNSEEN_TRAFFIC;
+}
+
+static enum sm_reason check_before(struct join *join)
+{
+	enum sm_reason reason = check_socket(join);
+
+	if (reason)
+		return reason;
+	if (proof_may_be_stranded(&join->look.facts, PROOF_REFS_OUTSIDE))
+		return REASON_BLOCKED_READER;
+	return check_accounts(join);
 }
 
 /* The end's own entry: the offer that led here, or a new one. */
@@ -236,7 +246,7 @@ static enum sm_reason insert(struct join *join)
 		return REASON_NOT_ESTABLISHED;
 	if (proof_may_be_stranded(&join->look.facts, PROOF_REFS_JOINED))
 		return REASON_BLOCKED_READER;
-	return REASON_NONE;
+	return check_accounts(join); /* again: the insertion may have waited for a call that moved bytes */
 }
 
 /* Whether the same end may be let in a moment later: then its offer stays. (Accounts do not match while another thread
@@ -316,10 +326,8 @@ static void joined(struct join *join)
 
 static enum sm_reason try_join(struct join *join)
 {
-	enum sm_reason reason = check_socket(join);
+	enum sm_reason reason = check_before(join);
 
-	if (!reason)
-		reason = check_accounts(join);
 	if (!reason)
 		reason = check_earlier(join);
 	if (!reason)
