@@ -34,6 +34,7 @@ struct loop {
 
 /* For the watchdog's thread, which must not depend on when the loop is freed. There is one loop. */
 static _Atomic uint64_t turn_number;     /* odd while sources are being served */
+static _Atomic uint64_t request_turns;   /* of these, how many served more than timers */
 static _Atomic uint32_t turn_is_awaited; /* a futex: the watchdog sleeps until it is 0 */
 
 uint64_t loop_now_ns(void)
@@ -133,18 +134,26 @@ uint64_t loop_turn(void)
 	return atomic_load(&turn_number);
 }
 
-void loop_await_turn(void)
+uint64_t loop_request_turns(void)
 {
-	uint64_t turn = atomic_load(&turn_number);
+	return atomic_load(&request_turns);
+}
 
+void loop_await_request(uint64_t turns)
+{
 	atomic_store(&turn_is_awaited, 1);
-	while (atomic_load(&turn_number) == turn && atomic_load(&turn_is_awaited))
+	while (atomic_load(&request_turns) == turns && atomic_load(&turn_is_awaited))
 		syscall(SYS_futex, &turn_is_awaited, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
 }
 
-static void turn_begin(void)
+/* A turn of timers alone locks no socket, and is not worth waking the watchdog: there is one a second while pairs are
+ * armed. */
+static void turn_begin(bool timers_only)
 {
 	atomic_fetch_add(&turn_number, 1);
+	if (timers_only)
+		return;
+	atomic_fetch_add(&request_turns, 1);
 	if (atomic_load(&turn_is_awaited)) {
 		atomic_store(&turn_is_awaited, 0);
 		syscall(SYS_futex, &turn_is_awaited, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
@@ -175,7 +184,7 @@ int loop_run(struct loop *loop)
 			chores_do(loop);
 			continue;
 		}
-		turn_begin();
+		turn_begin(count == 1 && events[0].data.ptr == &loop->clock);
 		for (int i = 0; i < count; i++) {
 			struct loop_source *source = events[i].data.ptr;
 

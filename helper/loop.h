@@ -44,13 +44,15 @@ int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
 /* For the watchdog's thread: the number of the turn; it differs between one turn and the next, and between waiting and
- * working. loop_await_turn() sleeps until the next turn begins. */
+ * working. loop_request_turns() counts those that serve more than timers; loop_await_request() sleeps until there
+ * were more than so many. */
 uint64_t loop_turn(void);
 static inline bool loop_turn_is_busy(uint64_t turn)
 {
 	return turn & 1;
 }
-void loop_await_turn(void);
+uint64_t loop_request_turns(void);
+void loop_await_request(uint64_t turns);
 
 /* Has it run once, when there is nothing more to do and before the loop sleeps. One that is wanted already stays so. */
 void loop_before_sleep(struct loop *loop, struct loop_chore *chore);

@@ -60,6 +60,7 @@ void slot_release(struct slots *slots, struct slot *slot);
 
 void slot_state_set(struct slot *slot, enum sm_slot_state state);
 const char *slot_state_name(unsigned state);
+const struct sm_slot *slot_shared_at(const struct slots *slots, uint32_t index); /* leaves an unused slot untouched */
 struct slot *slot_at(struct slots *slots, uint32_t index);
 uint32_t slots_used(const struct slots *slots);
 uint32_t slots_count(const struct slots *slots);

@@ -12,7 +12,7 @@
  * signals ("D"). A stopped process, or one that gets no CPU, is not stuck. Nor is one whose lock is held by a thread that
  * gets no CPU: where real-time threads or many others take it all, that lock comes free by itself. So canaries are sent out
  * at the first suspicion, and as long as one of them has to wait for its CPU, so may the holder, and the loop
- * is given time, up to SAMPLES_STARVED. While the loop has nothing to do the thread sleeps as well: the first turn
+ * is given time, up to SAMPLES_STARVED. While the loop has nothing to do the thread sleeps as well: the first request
  * wakes it.
  */
 #include "watchdog.h"
@@ -38,7 +38,7 @@
 #define PAUSE_NS (250 * LOOP_NS_PER_MS)
 #define SAMPLES 4
 #define SAMPLES_STARVED (20 * SAMPLES)
-#define QUIET_SAMPLES 8 /* no turn for so long: sleep */
+#define QUIET_SAMPLES 8 /* no request for so long: sleep */
 
 static int stat_fd = -1; /* of the loop's thread in /proc; opened before such things are forbidden */
 
@@ -93,20 +93,22 @@ static void *watchdog_main(void *argument)
 {
 	struct helper *helper = argument;
 	const struct timespec pause = { .tv_nsec = PAUSE_NS };
-	uint64_t turn, last_turn = 0;
+	uint64_t turn, last_turn = 0, requests, last_requests = 0;
 	unsigned quiet = 0;
 
 	for (;;) {
 		if (quiet >= QUIET_SAMPLES) {
-			loop_await_turn();
+			loop_await_request(last_requests);
 			quiet = 0;
 		}
 		nanosleep(&pause, NULL);
 		turn = loop_turn();
-		quiet = turn == last_turn && !loop_turn_is_busy(turn) ? quiet + 1 : 0;
+		requests = loop_request_turns();
+		quiet = requests == last_requests && !loop_turn_is_busy(turn) ? quiet + 1 : 0;
 		if (is_stuck(turn, turn == last_turn))
 			give_up(helper);
 		last_turn = turn;
+		last_requests = requests;
 	}
 	return NULL;
 }

@@ -1,74 +1,93 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Connections and hardly anything else: threads of the client connect and send a byte, threads of the server accept, read
- * it and close, the client sees the end of the stream and closes. With SMACCEL_ADMIT=eager both ends join, so several
- * joins are asked for at once, and what bounds them is the helper. (The byte keeps an end open until the other is in.) Prints the ends of connections opened in a second, and the distribution of what one
- * connection took from connect() to close().
- *   joins [--threads N] [arguments of peers.h] */
-#include <pthread.h>
+/* Connections and hardly anything else: processes on the client's side connect and send a byte, processes on the server's
+ * accept, read it and close, the client sees the end of the stream and closes. With SMACCEL_ADMIT=eager both ends join, so
+ * several joins are asked for at once, and what bounds them is the helper. (The byte keeps an end open until the other is
+ * in.) Prints the ends of connections opened in a second, and the distribution of what one connection took from connect()
+ * to close().
+ *   joins [--processes N] [arguments of peers.h] */
 #include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 
 #include "peers.h"
 
-#define THREADS_MAX 64
-#define SAMPLES_OF_THREAD (SAMPLES_MAX / THREADS_MAX)
+#define PROCESSES_MAX 32
+#define SAMPLES_OF_PROCESS (SAMPLES_MAX / PROCESSES_MAX)
 
-struct opener {
-	const struct peers *peers;
-	struct samples samples;
-	pthread_t thread;
+/* What the processes of the client's side share. */
+struct board {
+	_Atomic bool measuring, ended;
+	size_t counts[PROCESSES_MAX];
+	uint64_t ns[PROCESSES_MAX][SAMPLES_OF_PROCESS];
 };
 
-static _Atomic bool measuring, ended;
-
-static void *accept_connections(void *argument)
+static void accept_connections(int listener)
 {
-	int listener = *(const int *)argument;
 	char byte;
 
 	for (;;) {
 		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 
 		if (fd < 0)
-			return NULL; /* shut down */
+			return; /* shut down */
 		if (!read_message(fd, &byte, 1))
 			exit(1);
 		must(close(fd));
 	}
 }
 
-static int serve(int argc, char **argv, int threads)
-{
-	int listener = peers_listen(argc, argv);
-	pthread_t thread[THREADS_MAX];
-	char byte;
+static pid_t workers[PROCESSES_MAX];
 
-	for (int i = 0; i < threads; i++)
-		if (pthread_create(&thread[i], NULL, accept_connections, &listener))
-			die("pthread_create");
-	must(read(peers_control(argc, argv), &byte, 1));
-	must(shutdown(listener, SHUT_RDWR));
-	for (int i = 0; i < threads; i++)
-		pthread_join(thread[i], NULL);
-	return 0;
+/* A child of this side, which ends with it. True in the child. */
+static bool start_worker(int number)
+{
+	workers[number] = must(fork());
+	if (!workers[number])
+		must(prctl(PR_SET_PDEATHSIG, SIGKILL));
+	return !workers[number];
 }
 
-static void *open_connections(void *argument)
+static int workers_failed(int count)
 {
-	struct opener *opener = argument;
+	int status, failed = 0;
+
+	for (int i = 0; i < count; i++) {
+		must(waitpid(workers[i], &status, 0));
+		failed |= status;
+	}
+	return failed != 0;
+}
+
+static int serve(int argc, char **argv, int processes)
+{
+	int listener = peers_listen(argc, argv);
 	char byte;
 
-	while (!atomic_load(&ended)) {
+	for (int i = 0; i < processes; i++)
+		if (start_worker(i)) {
+			accept_connections(listener);
+			_exit(0);
+		}
+	must(read(peers_control(argc, argv), &byte, 1));
+	must(shutdown(listener, SHUT_RDWR));
+	return workers_failed(processes);
+}
+
+static void open_connections(const struct peers *peers, struct board *board, int number)
+{
+	char byte;
+
+	while (!atomic_load(&board->ended)) {
 		uint64_t begin = now_ns();
-		int fd = peers_connect(opener->peers);
+		int fd = peers_connect(peers);
 
 		write_message(fd, "", 1);
 		if (read_message(fd, &byte, 1))
 			exit(1);
 		must(close(fd));
-		if (atomic_load(&measuring) && opener->samples.count < SAMPLES_OF_THREAD)
-			samples_add(&opener->samples, now_ns() - begin);
+		if (atomic_load(&board->measuring) && board->counts[number] < SAMPLES_OF_PROCESS)
+			board->ns[number][board->counts[number]++] = now_ns() - begin;
 	}
-	return NULL;
 }
 
 static void doze(double seconds)
@@ -79,37 +98,47 @@ static void doze(double seconds)
 	must(nanosleep(&time, NULL));
 }
 
+/* How long the measured time really was, in ns. */
+static uint64_t measure(const struct peers *peers, struct board *board)
+{
+	uint64_t begin;
+
+	doze(peers->warm_up);
+	begin = now_ns();
+	atomic_store(&board->measuring, true);
+	doze(peers->seconds);
+	atomic_store(&board->measuring, false);
+	atomic_store(&board->ended, true);
+	return now_ns() - begin;
+}
+
 int main(int argc, char **argv)
 {
 	struct samples samples = { .ns = allocate(SAMPLES_MAX, sizeof(uint64_t)) };
-	int threads = (int)argument(argc, argv, "threads", 8);
-	static struct opener openers[THREADS_MAX];
+	int processes = (int)argument(argc, argv, "processes", 4);
 	struct peers peers;
-	uint64_t begin, elapsed;
+	struct board *board;
+	uint64_t elapsed;
 
-	if (threads < 1 || threads > THREADS_MAX)
+	if (processes < 1 || processes > PROCESSES_MAX)
 		return 2;
 	if (peers_control(argc, argv) >= 0)
-		return serve(argc, argv, threads);
+		return serve(argc, argv, processes);
+	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (board == MAP_FAILED)
+		die("mmap");
 	peers = peers_start(argc, argv, 10);
-	for (int i = 0; i < threads; i++) {
-		openers[i].peers = &peers;
-		openers[i].samples.ns = samples.ns + (size_t)i * SAMPLES_OF_THREAD;
-		if (pthread_create(&openers[i].thread, NULL, open_connections, &openers[i]))
-			die("pthread_create");
-	}
-	doze(peers.warm_up);
-	begin = now_ns();
-	atomic_store(&measuring, true);
-	doze(peers.seconds);
-	atomic_store(&measuring, false);
-	elapsed = now_ns() - begin;
-	atomic_store(&ended, true);
-	for (int i = 0; i < threads; i++) {
-		pthread_join(openers[i].thread, NULL);
-		memmove(samples.ns + samples.count, openers[i].samples.ns, openers[i].samples.count * sizeof(uint64_t));
-		samples.count += openers[i].samples.count;
-	}
+	for (int i = 0; i < processes; i++)
+		if (start_worker(i)) {
+			open_connections(&peers, board, i);
+			_exit(0);
+		}
+	elapsed = measure(&peers, board);
+	if (workers_failed(processes))
+		return 1;
+	for (int i = 0; i < processes; i++)
+		for (size_t j = 0; j < board->counts[i]; j++)
+			samples_add(&samples, board->ns[i][j]);
 	peers_stop(&peers);
 	printf("{\"ends_per_second\": %.1f, ", 2.0 * (double)samples.count * 1e9 / (double)elapsed);
 	samples_print(&samples);
