@@ -98,6 +98,21 @@ static __always_inline void read_psock(struct sm_facts *facts, const struct sock
 	facts->psock_queued = !psock_queue_empty(user_data);
 }
 
+/* Who could still read or close it. Other processes may change it at any moment; an answer of one is final if it was
+ * given for the only one's sake. */
+static __always_inline __u32 count_holders(const struct sock *sk)
+{
+	const struct socket *socket = BPF_CORE_READ(sk, sk_socket);
+	const struct file *file = socket ? BPF_CORE_READ(socket, file) : NULL;
+	const struct file___before_6_13 *old = (const void *)file;
+
+	if (!file)
+		return 0;
+	if (bpf_core_field_exists(file->f_ref))
+		return (__u32)BPF_CORE_READ(file, f_ref.refcnt.counter) + 1;
+	return (__u32)BPF_CORE_READ(old, f_count.counter);
+}
+
 /* One list of fields for both ways of reading; READ(field). */
 #define READ_TCP(READ)                                                                                                 \
 	do {                                                                                                           \
@@ -132,6 +147,7 @@ static __always_inline void read_facts(struct sm_facts *facts, __u64 address, __
 	}
 	read_psock(facts, sk);
 	facts->blocked_threads = count_blocked(sk);
+	facts->holders = count_holders(sk);
 	/* Last: had the memory become another socket on the way, the cookie would have changed. */
 	facts->found = BPF_CORE_READ(tcp, PEER_COMMON.skc_refcnt.refs.counter) > 0 &&
 		       (__u64)BPF_CORE_READ(tcp, PEER_COMMON.skc_cookie.counter) == facts->cookie &&

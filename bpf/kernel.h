@@ -83,6 +83,7 @@ struct sock_common {
 
 struct sock {
 	struct sock_common __sk_common;
+	struct socket *sk_socket; /* NULL: its last fd was closed */
 	struct {
 		atomic_t rmem_alloc;
 	} sk_backlog;
@@ -133,9 +134,19 @@ struct inode {
 	struct super_block *i_sb;
 };
 
+/* Its value is the number of references less one; the field of struct file since 6.13. */
+typedef struct {
+	atomic64_t refcnt;
+} file_ref_t;
+
 struct file {
+	file_ref_t f_ref;
 	struct inode *f_inode;
 	void *private_data;
+};
+
+struct file___before_6_13 {
+	atomic64_t f_count;
 };
 
 struct fdtable {

@@ -105,8 +105,10 @@ struct sm_facts {
 	__u8 tcp_state;
 	__u8 shutdown; /* sk_shutdown */
 	__u8 found;    /* the address still names the socket with that cookie */
-	__u8 reserved[5];
+	__u8 reserved;
+	__u32 holders; /* references to its struct file: fds of all processes, those in flight, calls under way; 0: closed */
 };
+_Static_assert(sizeof(struct sm_facts) == 80, "no padding: all of it is written to user space");
 
 /* Context of the syscall program smaccel_look: the socket that the caller has under an fd. */
 struct sm_look {

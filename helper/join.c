@@ -246,6 +246,7 @@ static enum sm_reason insert(struct join *join)
 		return REASON_NOT_ESTABLISHED;
 	if (proof_may_be_stranded(&join->look.facts, PROOF_REFS_JOINED))
 		return REASON_BLOCKED_READER;
+	join->slot->settled[join->side] = proof_is_held_once(&join->look.facts, 1);
 	return check_accounts(join); /* again: the insertion may have waited for a call that moved bytes */
 }
 

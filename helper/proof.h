@@ -36,6 +36,12 @@ int proof_octet_expected(const struct sm_facts *own, const struct sm_facts *peer
  * does not wake it. A thread inside these holds a psock reference; `map_refs` are the others. */
 bool proof_may_be_stranded(const struct sm_facts *facts, uint32_t map_refs);
 
+/* Whether nobody can be on his way into a receive that began before the end was joined: awake, and so not seen by
+ * proof_may_be_stranded(), but soon asleep where redirected data does not wake him. Where a table of fds has several users a call
+ * holds a reference to the file; where it has one, he is the one who joined. `own_fds` are the helper's. False
+ * says nothing: another process may have the socket, too. */
+bool proof_is_held_once(const struct sm_facts *facts, uint32_t own_fds);
+
 /* Fact 19a: who is inside a call that holds a psock reference, and could be between verdict and enqueue.
  * ASLEEP is weaker than it looks: a thread blocked outside (a receive with MSG_WAITALL) counts as asleep without holding a
  * reference, and may hide one that moves. It is believed only when it lasts. */

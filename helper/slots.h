@@ -35,6 +35,7 @@ struct slot {
 	struct ledger *ledger;              /* NULL: none */
 	uint32_t ledger_cell;
 	int8_t octet[SM_SIDES];        /* proof_accounts() of each end, to be confirmed when there are two */
+	bool settled[SM_SIDES];        /* proof_is_held_once() of each end, asked after its insertion */
 	struct group *group[SM_SIDES]; /* whose accounts get what that side sends; NULL: none */
 	struct sm_direction group_base[SM_SIDES];
 	uint32_t trial, trial_arm; /* of the trial of that number; 0: none */
