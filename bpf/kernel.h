@@ -32,7 +32,12 @@ struct list_head {
 	struct list_head *next;
 };
 
+struct task_struct {
+	int tgid;
+};
+
 struct wait_queue_entry {
+	void *private; /* of woken_wake_function: the task_struct */
 	void *func;
 	struct list_head entry;
 };
@@ -70,8 +75,26 @@ struct sock_common {
 	refcount_t skc_refcnt;
 };
 
+/* Its value is the number of references less one; the field of struct file since 6.13. */
+typedef struct {
+	atomic64_t refcnt;
+} file_ref_t;
+
+struct file {
+	file_ref_t f_ref;
+};
+
+struct file___before_6_13 {
+	atomic64_t f_count;
+};
+
+struct socket {
+	struct file *file;
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct socket *sk_socket; /* NULL: its last fd was closed */
 	struct {
 		atomic_t rmem_alloc;
 	} sk_backlog;

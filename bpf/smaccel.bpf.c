@@ -243,7 +243,7 @@ int smaccel_verdict(struct sk_msg_md *msg)
 
 /* Threads asleep in recv or send on the socket (fact 19b). The queue is walked without its lock: whatever looks torn
  * makes the answer "unknown". */
-static __always_inline __u32 count_blocked(const struct sock *sk)
+static __always_inline __u32 count_blocked(const struct sock *sk, __u32 tgid, __u32 *own)
 {
 	const struct socket_wq *wq = BPF_CORE_READ(sk, sk_wq);
 	const __u64 wanted = woken_wake_function_address;
@@ -264,8 +264,13 @@ static __always_inline __u32 count_blocked(const struct sock *sk)
 		if (!next)
 			return BLOCKED_UNKNOWN;
 		entry = (const void *)next - bpf_core_field_offset(struct wait_queue_entry, entry);
-		if ((__u64)BPF_CORE_READ(entry, func) == wanted)
+		if ((__u64)BPF_CORE_READ(entry, func) == wanted) {
 			count++;
+			const struct task_struct *task = BPF_CORE_READ(entry, private);
+
+			if (tgid && (__u32)BPF_CORE_READ(task, tgid) == tgid)
+				++*own;
+		}
 		next = BPF_CORE_READ(next, next);
 	}
 	return BLOCKED_UNKNOWN;
@@ -282,8 +287,23 @@ static __always_inline void read_psock(struct sm_facts *facts, const struct sock
 	facts->psock_queued = !psock_queue_empty(user_data);
 }
 
+/* Who could still read or close it. Other processes may change it at any moment; an answer of one is final if it was
+ * given for the only one's sake. */
+static __always_inline __u32 count_holders(const struct sock *sk)
+{
+	const struct socket *socket = BPF_CORE_READ(sk, sk_socket);
+	const struct file *file = socket ? BPF_CORE_READ(socket, file) : NULL;
+	const struct file___before_6_13 *old = (const void *)file;
+
+	if (!file)
+		return 0;
+	if (bpf_core_field_exists(file->f_ref))
+		return (__u32)BPF_CORE_READ(file, f_ref.refcnt.counter) + 1;
+	return (__u32)BPF_CORE_READ(old, f_count.counter);
+}
+
 /* Everything by fault-safe reads: the address may be stale. cookie 0 accepts any socket. */
-static __always_inline void read_facts(struct sm_facts *facts, __u64 address, __u64 cookie)
+static __always_inline void read_facts(struct sm_facts *facts, __u64 address, __u64 cookie, __u32 tgid)
 {
 	const struct tcp_sock *tcp = (const void *)address;
 	const struct sock *sk = &tcp->PEER_SOCK;
@@ -301,7 +321,8 @@ static __always_inline void read_facts(struct sm_facts *facts, __u64 address, __
 	facts->tcp_state = BPF_CORE_READ(tcp, PEER_COMMON.skc_state);
 	facts->shutdown = BPF_CORE_READ(tcp, PEER_SOCK.sk_shutdown);
 	read_psock(facts, sk);
-	facts->blocked_threads = count_blocked(sk);
+	facts->blocked_threads = count_blocked(sk, tgid, &facts->blocked_own);
+	facts->holders = count_holders(sk);
 	/* Last: had the memory become another socket on the way, the cookie would have changed. */
 	facts->found = BPF_CORE_READ(tcp, PEER_COMMON.skc_refcnt.refs.counter) > 0 &&
 		       (__u64)BPF_CORE_READ(tcp, PEER_COMMON.skc_cookie.counter) == facts->cookie &&
@@ -316,7 +337,7 @@ int smaccel_facts(struct bpf_iter__sockmap *ctx)
 
 	if (!sk) /* the call after the last element */
 		return 0;
-	read_facts(&facts, (__u64)sk, 0);
+	read_facts(&facts, (__u64)sk, 0, 0);
 	bpf_seq_write(ctx->meta->seq, &facts, sizeof(facts));
 	return 0;
 }
@@ -326,7 +347,7 @@ int smaccel_inspect(struct sm_inspect *ctx)
 {
 	struct sm_facts facts = {};
 
-	read_facts(&facts, ctx->sk, ctx->cookie);
+	read_facts(&facts, ctx->sk, ctx->cookie, ctx->tgid);
 	ctx->facts = facts;
 	return 0;
 }

@@ -325,7 +325,12 @@ bool datapath_present(struct datapath *self, uint64_t cookie)
 
 int datapath_inspect(struct datapath *self, uint64_t sk, uint64_t cookie, struct sm_facts *facts)
 {
-	struct sm_inspect context = { .sk = sk, .cookie = cookie };
+	return datapath_inspect_for(self, sk, cookie, 0, facts);
+}
+
+int datapath_inspect_for(struct datapath *self, uint64_t sk, uint64_t cookie, uint32_t pid, struct sm_facts *facts)
+{
+	struct sm_inspect context = { .sk = sk, .cookie = cookie, .tgid = pid };
 	LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &context, .ctx_size_in = sizeof(context));
 
 	if (bpf_prog_test_run_opts(self->inspect_fd, &options) < 0)

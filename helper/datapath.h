@@ -51,5 +51,7 @@ bool datapath_present(struct datapath *datapath, uint64_t cookie);
 /* Facts of a socket by its address, without an fd: facts->found says whether the address still names the socket with
  * that cookie. 0 or -errno. */
 int datapath_inspect(struct datapath *datapath, uint64_t sk, uint64_t cookie, struct sm_facts *facts);
+/* The same with facts->blocked_own of that process. */
+int datapath_inspect_for(struct datapath *datapath, uint64_t sk, uint64_t cookie, uint32_t pid, struct sm_facts *facts);
 
 #endif

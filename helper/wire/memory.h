@@ -56,11 +56,20 @@ static inline uint32_t cell_word_generation(uint32_t word)
 	return word >> 8;
 }
 
+/* Answers to WIRE_HOLDERS: how many references to the file there are beside the asker's own fds: fds of others or of his own,
+ * those in flight, calls under way; or one of these. */
+#define CELL_HOLDERS_UNKNOWN UINT32_MAX
+/* Others, and one of them has just been told so, and closes: worth asking again, for it may be the last one now. */
+#define CELL_HOLDERS_CLOSING (UINT32_MAX - 1)
+
 /* One connection of the process. The first line is the conversation, the second what `ss` shows. */
 struct memory_cell {
 	_Atomic uint32_t word;
 	_Atomic uint32_t status;
-	uint32_t reason;      /* enum sm_reason; helper -> shim, with REFUSED or TAKEN_OUT */
+	union {
+		uint32_t reason;  /* enum sm_reason; helper -> shim, with REFUSED or TAKEN_OUT */
+		uint32_t holders; /* the same, with DONE for WIRE_HOLDERS: see below */
+	};
 	uint32_t ledger_id;   /* helper -> shim, valid with CELL_ARMED; 0: none */
 	uint32_t ledger_cell; /* index in that ledger */
 	uint32_t side;        /* 0 or 1: which side this process's end is, in slot and ledger */
