@@ -99,8 +99,11 @@ static int identify(struct request *request, struct request_end *out)
 
 static void pin(struct helper *helper, struct slot *slot, enum sm_reason reason)
 {
-	if (!slot->shared->pins)
+	if (!slot->shared->pins) {
 		slot->shared->pin_reason = reason;
+		log_debug("slot %u of pids %u %u: pinned (%s)", slot->index, slot->shared->end[0].pid,
+			  slot->shared->end[1].pid, reason_name(reason));
+	}
 	__atomic_store_n(&slot->shared->pins, PIN_BOTH, __ATOMIC_SEQ_CST);
 	for (int side = 0; side < SM_SIDES; side++)
 		if (slot->end[side])
@@ -177,7 +180,8 @@ static void leave_finish(struct helper *helper, struct slot *slot, const struct 
 
 	helper->switches->leaves_total++;
 	slot_state_set(slot, SM_SLOT_JOINED); /* for a successor: these may be deleted */
-	log_debug("slot %u: left (%s)", slot->index, reason_name(leave->reason));
+	log_debug("slot %u of pids %u %u: left (%s)", slot->index, slot->shared->end[0].pid, slot->shared->end[1].pid,
+		  reason_name(leave->reason));
 	for (uint32_t side = 0; side < SM_SIDES; side++)
 		if (ends[side])
 			retire_take_out(helper, ends[side], leave->told, leave->keep_offer[side]);
