@@ -241,14 +241,23 @@ int smaccel_verdict(struct sk_msg_md *msg)
 
 /* ---- what the helper asks ---- */
 
-/* Threads asleep in recv or send on the socket (fact 19b). The queue is walked without its lock: whatever looks torn
- * makes the answer "unknown". */
-static __always_inline __u32 count_blocked(const struct sock *sk, __u32 tgid, __u32 *own)
+/* 0 or 1. No process has the number 0. */
+static __always_inline __u64 is_of_process(const struct task_struct *task, __u32 tgid)
+{
+	__u32 difference = (__u32)BPF_CORE_READ(task, tgid) ^ tgid;
+
+	return ~(difference | -difference) >> 31;
+}
+
+/* Threads asleep in recv or send on the socket (fact 19b); in the upper half those of that process. The queue is walked without
+ * its lock: whatever looks torn makes the answer "unknown". One sum, and no branch for the process: the verifier follows every
+ * value that it can tell from others, round by round (with a branch on tgid: 2.5 s on 6.18). */
+static __always_inline __u64 count_blocked(const struct sock *sk, __u32 tgid)
 {
 	const struct socket_wq *wq = BPF_CORE_READ(sk, sk_wq);
 	const __u64 wanted = woken_wake_function_address;
 	const struct list_head *head, *next;
-	__u32 count = 0;
+	__u64 counts = 0;
 
 	if (!wanted)
 		return BLOCKED_UNKNOWN;
@@ -260,17 +269,12 @@ static __always_inline __u32 count_blocked(const struct sock *sk, __u32 tgid, __
 		const struct wait_queue_entry *entry;
 
 		if (next == head)
-			return count;
+			return counts;
 		if (!next)
 			return BLOCKED_UNKNOWN;
 		entry = (const void *)next - bpf_core_field_offset(struct wait_queue_entry, entry);
-		if ((__u64)BPF_CORE_READ(entry, func) == wanted) {
-			count++;
-			const struct task_struct *task = BPF_CORE_READ(entry, private);
-
-			if (tgid && (__u32)BPF_CORE_READ(task, tgid) == tgid)
-				++*own;
-		}
+		if ((__u64)BPF_CORE_READ(entry, func) == wanted)
+			counts += 1 + (is_of_process(BPF_CORE_READ(entry, private), tgid) << 32);
 		next = BPF_CORE_READ(next, next);
 	}
 	return BLOCKED_UNKNOWN;
@@ -307,6 +311,7 @@ static __always_inline void read_facts(struct sm_facts *facts, __u64 address, __
 {
 	const struct tcp_sock *tcp = (const void *)address;
 	const struct sock *sk = &tcp->PEER_SOCK;
+	__u64 blocked;
 
 	facts->sk = address;
 	facts->cookie = BPF_CORE_READ(tcp, PEER_COMMON.skc_cookie.counter);
@@ -321,7 +326,9 @@ static __always_inline void read_facts(struct sm_facts *facts, __u64 address, __
 	facts->tcp_state = BPF_CORE_READ(tcp, PEER_COMMON.skc_state);
 	facts->shutdown = BPF_CORE_READ(tcp, PEER_SOCK.sk_shutdown);
 	read_psock(facts, sk);
-	facts->blocked_threads = count_blocked(sk, tgid, &facts->blocked_own);
+	blocked = count_blocked(sk, tgid);
+	facts->blocked_threads = (__u32)blocked;
+	facts->blocked_own = blocked >> 32;
 	facts->holders = count_holders(sk);
 	/* Last: had the memory become another socket on the way, the cookie would have changed. */
 	facts->found = BPF_CORE_READ(tcp, PEER_COMMON.skc_refcnt.refs.counter) > 0 &&
