@@ -159,7 +159,7 @@ static void each_losing(bool (*concerns)(struct conn *conn, int fd), void (*visi
 static bool has_work(void)
 {
 	return __builtin_expect(atomic_load_explicit(&conn_ever_touched, memory_order_relaxed), 0) && !quiet_is_on() &&
-	       conn_table && !fork_in_vfork_child();
+	       conn_table() && !fork_in_vfork_child();
 }
 
 static bool always(struct conn *conn, int fd)

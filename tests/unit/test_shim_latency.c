@@ -216,6 +216,30 @@ static double cost_ns(void)
 	return best;
 }
 
+static bool are_alike(double one, double other)
+{
+	return one < other * 1.25 + 3 && other < one * 1.25 + 3;
+}
+
+/* In turns, the best of each, until they are alike: other work on the machine may last longer than the runs of one of them. */
+static void cost_of_arms(double *plain, double *accelerated)
+{
+	*plain = *accelerated = 1e9;
+	for (int pass = 0; pass < TRIES && (pass == 0 || !are_alike(*plain, *accelerated)); pass++) {
+		double each;
+
+		begin(false, RECORDING_TRIAL);
+		memory->cells[1].status = cell_word(1, CELL_TRIAL_PLAIN);
+		each = cost_ns();
+		*plain = each < *plain ? each : *plain;
+		assert_true(recorded(LATENCY_CLIENT, LATENCY_PLAIN) >= (uint64_t)ROUNDS * RUNS);
+		begin(false, RECORDING_TRIAL);
+		memory->cells[1].status = cell_word(1, CELL_TRIAL_ACCELERATED);
+		each = cost_ns();
+		*accelerated = each < *accelerated ? each : *accelerated;
+	}
+}
+
 static void test_cost_of_a_message(void **state)
 {
 	double off, client, server, plain, accelerated;
@@ -225,20 +249,14 @@ static void test_cost_of_a_message(void **state)
 	off = cost_ns();
 	begin(false, RECORDING_GROUP);
 	client = cost_ns();
-	begin(false, RECORDING_TRIAL);
-	memory->cells[1].status = cell_word(1, CELL_TRIAL_PLAIN);
-	plain = cost_ns();
-	assert_true(recorded(LATENCY_CLIENT, LATENCY_PLAIN) >= (uint64_t)ROUNDS * RUNS);
-	begin(false, RECORDING_TRIAL);
-	memory->cells[1].status = cell_word(1, CELL_TRIAL_ACCELERATED);
-	accelerated = cost_ns();
+	cost_of_arms(&plain, &accelerated);
 	begin(true, RECORDING_GROUP);
 	server = cost_ns();
 	printf("# ns a message: off %.1f, group %.1f (client) %.1f (server), trial %.1f (plain) %.1f (accelerated)\n",
 	       off, client, server, plain, accelerated);
 	assert_true(off < 5);
 	assert_true(client < LIMIT_NS && server < LIMIT_NS && plain < LIMIT_NS && accelerated < LIMIT_NS);
-	assert_true(plain < accelerated * 1.25 + 3 && accelerated < plain * 1.25 + 3);
+	assert_true(are_alike(plain, accelerated));
 }
 
 int main(void)
