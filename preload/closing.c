@@ -9,6 +9,8 @@
  *	(WIRE_HOLDERS), asked only if such bytes are unread     too), fds passed on, in flight, or never seen by a wrapper
  *	threads.h                                               calls of this process's own threads that do not sleep in the
  *	                                                        kernel just now: they count as references, too
+ *	the cell in the session of the process that forked      it shows there what that process still holds: a child that closes
+ *	this one                                                all that is not its own, or becomes another program, need not ask
  *	the count of forks                                      if the helper does not answer; and then never after a fork
  *
  * When a process ends, its threads may still be at work; what is decided then holds for what is unread at that moment.
@@ -24,16 +26,20 @@
 #include "fork.h"
 #include "ledger.h"
 #include "lifecycle_internal.h"
+#include "log.h"
 #include "queue.h"
 #include "quiet.h"
 #include "real.h"
 #include "threads.h"
 
-/* For a holder that closes at the same time. */
-#define CLOSING_TRIES 10
-#define CLOSING_STEP_NS 500000
+/* For a holder that closes at the same time, or is on its way to its end. */
+#define CLOSING_TRIES 7
+#define CLOSING_STEP_NS 500000 /* the first; each is twice the one before: 32 ms together */
+#define CHILD_CLOSES_MS 50     /* so long a child is believed to be on its way */
 /* All the questions of a process that ends together. */
 #define EXIT_BUDGET_MS 50
+
+uint32_t lifecycle_parent_epoch;
 
 static int64_t now_ms(void)
 {
@@ -47,6 +53,37 @@ static int64_t now_ms(void)
 static bool alone_by_forks(const struct conn *conn)
 {
 	return !atomic_load(&((struct conn *)conn)->given_away) && conn->fork_count == fork_count();
+}
+
+static struct session_memory *session_of_cell(struct memory_cell *cell, uint32_t index)
+{
+	return (struct session_memory *)((char *)(cell - index) - offsetof(struct session_memory, cells));
+}
+
+/* A child that this process forked is closing its copy. */
+static bool child_closes(struct conn *conn, struct memory_cell *cell, uint32_t shown)
+{
+	return (shown & CELL_CHILD_CLOSES) &&
+	       (uint32_t)now_ms() - atomic_load(&session_of_cell(cell, conn->index)->child_closes_ms) < CHILD_CLOSES_MS;
+}
+
+/* This process was forked, and the connection is open in its parent, as far as that one's wrappers know: so it is not the last
+ * that closes it, and the parent, should it close too, finds a mark that it is worth waiting for this process. If the parent
+ * is at it already there is no mark, and it is this process that asks and waits: never both. */
+static bool parent_holds(const struct conn *conn)
+{
+	struct memory_cell *cell = atomic_load(&((struct conn *)conn)->cell);
+	uint32_t shown = cell ? atomic_load(&cell->shown) : 0;
+
+	if (!cell || conn->session_epoch != lifecycle_parent_epoch || !fork_parent_lives())
+		return false;
+	atomic_store(&session_of_cell(cell, conn->index)->child_closes_ms, (uint32_t)now_ms());
+	do {
+		if (cell_word_state(shown & ~CELL_CHILD_CLOSES) == CONN_FREE ||
+		    cell_word_generation(shown) != (conn->generation & CELL_GENERATION_MASK))
+			return false;
+	} while (!atomic_compare_exchange_weak(&cell->shown, &shown, shown | CELL_CHILD_CLOSES));
+	return true;
 }
 
 static uint32_t ask_holders(struct conn *conn, int fd, uint32_t own, bool is_final)
@@ -68,14 +105,21 @@ static uint32_t ask_holders(struct conn *conn, int fd, uint32_t own, bool is_fin
 /* Nobody else has the socket but for `own` fds of this process, which it is about to close. */
 static bool is_alone(struct conn *conn, int fd, uint32_t own)
 {
+	struct memory_cell *cell = conn->session_epoch == channel_epoch() ? atomic_load(&conn->cell) : NULL;
 	struct timespec step = { .tv_nsec = CLOSING_STEP_NS };
 	uint32_t others = CELL_HOLDERS_CLOSING;
+	/* Before it asks: a child that looks from now on does not rely on this process. */
+	bool worth_waiting = cell && child_closes(conn, cell, atomic_exchange(&cell->shown, 0));
 
-	for (int i = 0; i < CLOSING_TRIES && others == CELL_HOLDERS_CLOSING; i++) {
+	for (int i = 0; i < CLOSING_TRIES; i++, step.tv_nsec *= 2) {
 		if (i > 0)
 			nanosleep(&step, NULL);
 		others = ask_holders(conn, fd, own, i == CLOSING_TRIES - 1);
+		worth_waiting |= cell && child_closes(conn, cell, atomic_load(&cell->shown));
+		if (others == 0 || others == CELL_HOLDERS_UNKNOWN || (others != CELL_HOLDERS_CLOSING && !worth_waiting))
+			break;
 	}
+	log_debug("conn %u: %u others, %s", conn->index, others, worth_waiting ? "one is closing" : "-");
 	if (others == CELL_HOLDERS_UNKNOWN)
 		return alone_by_forks(conn);
 	return others == 0 || (alone_by_forks(conn) && others <= threads_count_inside(conn->index));
@@ -121,9 +165,11 @@ bool lifecycle_closing(struct conn *conn, int fd)
 		admission_judge_end(&conn->admission, conn->turns);
 	fork_notice();
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
-	if (cell && channel_abandon(cell, conn->index, generation, &lent) && lent)
+	/* Not what the parent of this process asks for at this moment: its cell is in memory that both have. */
+	if (cell && conn->session_epoch == channel_epoch() && channel_abandon(cell, conn->index, generation, &lent) &&
+	    lent)
 		atomic_store(&conn->lent, 1);
-	bool resets = loses_bytes_alone(conn, fd, 1) && set_reset(fd, true);
+	bool resets = !parent_holds(conn) && loses_bytes_alone(conn, fd, 1) && set_reset(fd, true);
 	ledger_detach(conn);
 	lifecycle_retire(conn);
 	/* Only while nobody else can be using the connection: shutdown() would reach them too. */
@@ -147,7 +193,7 @@ static void each_losing(bool (*concerns)(struct conn *conn, int fd), void (*visi
 	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {
 		struct conn *conn = conn_get((int)fd);
 
-		if (!conn || !concerns(conn, (int)fd))
+		if (!conn || !concerns(conn, (int)fd) || parent_holds(conn))
 			continue;
 		if (now_ms() < deadline_ms ? loses_bytes_alone(conn, (int)fd, atomic_load(&conn->fds))
 					   : alone_by_forks(conn) && loses_bytes(conn, (int)fd))
@@ -208,12 +254,16 @@ void lifecycle_exec_failed(void)
 {
 	uint32_t high = atomic_load(&conn_fd_high);
 	int saved = errno;
+	bool is_ours = has_work();
 
-	for (uint32_t fd = 0; has_work() && fd <= high && fd < CONN_FD_MAX; fd++) {
+	for (uint32_t fd = 0; is_ours && fd <= high && fd < CONN_FD_MAX; fd++) {
 		struct conn *conn = conn_get((int)fd);
 
-		if (conn && atomic_exchange(&conn->exec_resets, 0))
+		if (!conn)
+			continue;
+		if (atomic_exchange(&conn->exec_resets, 0))
 			set_reset((int)fd, false);
+		conn_publish(conn); /* is_alone() took it back */
 	}
 	errno = saved;
 }

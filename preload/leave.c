@@ -124,6 +124,7 @@ void lifecycle_before_exec(void)
 void lifecycle_forked(void)
 {
 	threads_forked();
+	lifecycle_parent_epoch = channel_epoch();
 	channel_forked();
 	if (!conn_table())
 		return;

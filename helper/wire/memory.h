@@ -62,6 +62,9 @@ static inline uint32_t cell_word_generation(uint32_t word)
 /* Others, and one of them has just been told so, and closes: worth asking again, for it may be the last one now. */
 #define CELL_HOLDERS_CLOSING (UINT32_MAX - 1)
 
+/* In `shown`, by a child that this process forked: it is closing its own copy, or ending (preload/closing.c). */
+#define CELL_CHILD_CLOSES 0x80u
+
 /* One connection of the process. The first line is the conversation, the second what `ss` shows. */
 struct memory_cell {
 	_Atomic uint32_t word;
@@ -82,7 +85,7 @@ struct memory_cell {
 	_Atomic uint32_t latency_count;
 	_Atomic uint32_t latency_key; /* latency.h; 0: none was recorded */
 	/* shim -> helper, for display; unchecked claims about the process's own connections */
-	_Atomic uint32_t shown; /* generation << 8 | enum conn_state; 0: the cell is free */
+	_Atomic uint32_t shown; /* generation << 8 | enum conn_state | CELL_CHILD_CLOSES; 0: the cell is free */
 	uint32_t shown_reason;
 	uint32_t shown_fd;
 	uint32_t shown_family;
@@ -111,7 +114,9 @@ struct session_memory {
 	_Atomic uint64_t spin_ns;
 	_Atomic uint64_t spins;
 	_Atomic uint64_t spin_hits;
-	uint32_t padding[18];
+	_Atomic uint32_t
+		child_closes_ms; /* shim only: when CELL_CHILD_CLOSES was last set, in ms of the monotonic clock */
+	uint32_t padding[17];
 	struct memory_cell cells[]; /* cell 0 is never used */
 };
 _Static_assert(sizeof(struct session_memory) == 128, "cells start on a line");
