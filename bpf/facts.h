@@ -48,9 +48,15 @@ static __always_inline bool psock_queue_empty(const void *user_data)
 /* A walk along a socket's wait queue. */
 struct walk {
 	__u64 head, next, wanted;
-	__u32 count;
+	__u32 tgid; /* 0: of none, as no process has that number */
+	__u32 count, own;
 	bool torn;
 };
+
+static __always_inline bool is_of_process(const struct task_struct *task, __u32 tgid)
+{
+	return tgid && (__u32)BPF_CORE_READ(task, tgid) == tgid;
+}
 
 static long walk_step(__u32 index, struct walk *walk)
 {
@@ -61,7 +67,7 @@ static long walk_step(__u32 index, struct walk *walk)
 		return 1;
 	entry = (const void *)next - bpf_core_field_offset(struct wait_queue_entry, entry);
 	if ((__u64)BPF_CORE_READ(entry, func) == walk->wanted)
-		walk->count++;
+		walk->count++, walk->own += is_of_process(BPF_CORE_READ(entry, private), walk->tgid);
 	walk->next = (__u64)BPF_CORE_READ(next, next);
 	walk->torn = !walk->next;
 	return 0;
@@ -69,10 +75,10 @@ static long walk_step(__u32 index, struct walk *walk)
 
 /* Threads asleep in recv or send on the socket (fact 19b). The queue is walked without its lock: whatever looks torn
  * makes the answer "unknown". By bpf_loop(): a loop of our own is verified turn by turn, some 50 ms each time. */
-static __always_inline __u32 count_blocked(const struct sock *sk)
+static __always_inline __u32 count_blocked(const struct sock *sk, __u32 tgid, __u32 *own)
 {
 	const struct socket_wq *wq = BPF_CORE_READ(sk, sk_wq);
-	struct walk walk = { .wanted = woken_wake_function_address };
+	struct walk walk = { .wanted = woken_wake_function_address, .tgid = tgid };
 	const struct list_head *head;
 
 	if (!walk.wanted)
@@ -84,6 +90,7 @@ static __always_inline __u32 count_blocked(const struct sock *sk)
 	walk.next = (__u64)BPF_CORE_READ(head, next);
 	walk.torn = !walk.next;
 	bpf_loop(WAIT_QUEUE_MAX, walk_step, &walk, 0);
+	*own = walk.own;
 	return walk.torn || walk.next != walk.head ? BLOCKED_UNKNOWN : walk.count;
 }
 
@@ -131,7 +138,7 @@ static __always_inline __u32 count_holders(const struct sock *sk)
 #define READ_PROBE(field) BPF_CORE_READ(tcp, field)
 
 /* Of whatever is at that address. cookie 0 accepts any socket. */
-static __always_inline void read_facts(struct sm_facts *facts, __u64 address, __u64 cookie)
+static __always_inline void read_facts(struct sm_facts *facts, __u64 address, __u64 cookie, __u32 tgid)
 {
 	const struct tcp_sock *tcp = (const void *)address;
 	const struct sock *sk = &tcp->PEER_SOCK;
@@ -146,7 +153,7 @@ static __always_inline void read_facts(struct sm_facts *facts, __u64 address, __
 		READ_TCP(READ_PROBE);
 	}
 	read_psock(facts, sk);
-	facts->blocked_threads = count_blocked(sk);
+	facts->blocked_threads = count_blocked(sk, tgid, &facts->blocked_own);
 	facts->holders = count_holders(sk);
 	/* Last: had the memory become another socket on the way, the cookie would have changed. */
 	facts->found = BPF_CORE_READ(tcp, PEER_COMMON.skc_refcnt.refs.counter) > 0 &&

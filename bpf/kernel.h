@@ -33,6 +33,7 @@ struct list_head {
 };
 
 struct wait_queue_entry {
+	void *private; /* of woken_wake_function: the task_struct */
 	void *func;
 	struct list_head entry;
 };
@@ -159,6 +160,7 @@ struct files_struct {
 };
 
 struct task_struct {
+	int tgid;
 	struct files_struct *files;
 };
 

@@ -107,8 +107,10 @@ struct sm_facts {
 	__u8 found;    /* the address still names the socket with that cookie */
 	__u8 reserved;
 	__u32 holders; /* references to its struct file: fds of all processes, those in flight, calls under way; 0: closed */
+	__u32 blocked_own; /* blocked_threads of the process that is asked for */
+	__u32 reserved_own;
 };
-_Static_assert(sizeof(struct sm_facts) == 80, "no padding: all of it is written to user space");
+_Static_assert(sizeof(struct sm_facts) == 88, "no padding: all of it is written to user space");
 
 /* Context of the syscall program smaccel_look: the socket that the caller has under an fd. */
 struct sm_look {
@@ -129,6 +131,8 @@ struct sm_inspect {
 	struct {
 		__u64 sk;     /* in; 0: none, and facts.found is 0 */
 		__u64 cookie; /* in: 0 accepts any */
+		__u32 tgid;   /* in: for blocked_own; 0: of none */
+		__u32 reserved;
 		struct sm_facts facts;
 	} of[SM_SIDES];
 };

@@ -221,26 +221,26 @@ int smaccel_look(struct sm_look *ctx)
 	if (sk) {
 		look.is_tcp = true;
 		read_name(&look, (const struct sock *)sk);
-		read_facts(&look.facts, sk, 0);
+		read_facts(&look.facts, sk, 0, 0);
 	}
 	*ctx = look;
 	return 0;
 }
 
-static __always_inline void inspect(struct sm_facts *out, __u64 sk, __u64 cookie)
+static __always_inline void inspect(struct sm_facts *out, __u64 sk, __u64 cookie, __u32 tgid)
 {
 	struct sm_facts facts = {};
 
 	if (sk)
-		read_facts(&facts, sk, cookie);
+		read_facts(&facts, sk, cookie, tgid);
 	*out = facts;
 }
 
 SEC("syscall")
 int smaccel_inspect(struct sm_inspect *ctx)
 {
-	inspect(&ctx->of[0].facts, ctx->of[0].sk, ctx->of[0].cookie);
-	inspect(&ctx->of[1].facts, ctx->of[1].sk, ctx->of[1].cookie);
+	inspect(&ctx->of[0].facts, ctx->of[0].sk, ctx->of[0].cookie, ctx->of[0].tgid);
+	inspect(&ctx->of[1].facts, ctx->of[1].sk, ctx->of[1].cookie, ctx->of[1].tgid);
 	return 0;
 }
 

@@ -285,7 +285,12 @@ bool datapath_present(struct datapath *self, uint64_t cookie)
 
 int datapath_inspect(struct datapath *self, uint64_t sk, uint64_t cookie, struct sm_facts *facts)
 {
-	struct sm_inspect context = { .of = { { .sk = sk, .cookie = cookie } } };
+	return datapath_inspect_for(self, sk, cookie, 0, facts);
+}
+
+int datapath_inspect_for(struct datapath *self, uint64_t sk, uint64_t cookie, uint32_t pid, struct sm_facts *facts)
+{
+	struct sm_inspect context = { .of = { { .sk = sk, .cookie = cookie, .tgid = pid } } };
 	int error = run(self->inspect_fd, &context, sizeof(context));
 
 	if (!error)

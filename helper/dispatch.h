@@ -35,6 +35,7 @@ union request_message {
 	struct wire_offer offer;
 	struct wire_join join;
 	struct wire_pin pin;
+	struct wire_holders holders;
 	struct wire_retire retire;
 	struct wire_ping ping;
 	struct wire_group group;

@@ -143,6 +143,10 @@ void slot_release(struct slots *slots, struct slot *slot)
 {
 	struct helper *helper = slots->helper;
 
+	log_debug("slot %u of pids %u %u: redirected %llu bytes", slot->index, slot->shared->end[0].pid,
+		  slot->shared->end[1].pid,
+		  (unsigned long long)(slot->shared->direction[0].redirected_bytes +
+				       slot->shared->direction[1].redirected_bytes));
 	slot_state_set(slot, SM_SLOT_FREE);
 	group_slot_released(slot);
 	trial_slot_released(helper, slot);

@@ -42,6 +42,11 @@ struct slot {
 	struct sm_direction trial_base[SM_SIDES];
 	uint32_t charged_uid;
 	bool charged;
+	/* Who was last told that others hold the socket of that side, and closes it (holders.c). */
+	struct slot_closing {
+		uint64_t session_id, at_ns;
+		uint32_t generation; /* of the slot */
+	} closing[SM_SIDES];
 	uint64_t redirected_seen, passed_seen; /* messages, as the sweep last saw them */
 	struct slot_link queued[SLOT_QUEUE_COUNT];
 	struct slot *used_next, *used_prev;

@@ -141,6 +141,12 @@ static void *look_up(const char *name)
 #define BOOT_posix_spawnp(pid, file, actions, attributes, argv, envp)                                                  \
 	LOOK_UP(posix_spawnp, ENOSYS, (pid, file, actions, attributes, argv, envp))
 
+#define BOOT_system(command) LOOK_UP(system, -1, (command))
+#define BOOT_popen(command, mode) LOOK_UP(popen, NULL, (command, mode))
+
+#define BOOT__exit(status) RAW(SYS_exit_group, status)
+#define BOOT__Exit(status) RAW(SYS_exit_group, status)
+
 #define BOOT_prctl(operation, a, b, c, d) RAW(SYS_prctl, operation, a, b, c, d)
 #define BOOT_syscall(number, a, b, c, d, e, f) RAW(number, a, b, c, d, e, f)
 

@@ -56,6 +56,8 @@ size_t wire_type_size(unsigned type)
 	case WIRE_LEAVE:
 	case WIRE_WITHDRAW:
 		return sizeof(struct wire_pin);
+	case WIRE_HOLDERS:
+		return sizeof(struct wire_holders);
 	case WIRE_RETIRE:
 		return sizeof(struct wire_retire);
 	case WIRE_PING:
