@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Differences that were planted are found, with the right sign; none is found where there is none.
+"""Differences that were planted are found, with the right sign; none is found where there is none. Here the latencies are drawn, so
+that the figures of 100 seeds are the same on every machine; test_planted_proxy.py measures them over real connections.
 
 Each trial is a whole `smaccel ab`: 6 or 10 rounds of runs of a program that prints latencies drawn from a seeded distribution (a level
 that wanders from run to run, 2,000 log-normal requests on it) and multiplies them by PLANTED in its environment, which only arm B has.
@@ -35,8 +36,7 @@ def covered(reports, truth):
     return sum(r["metrics"][0]["ratio"]["low"] <= truth <= r["metrics"][0]["ratio"]["high"] for r in reports)
 
 
-@pytest.mark.parametrize("factor,rounds,verdict", [
-    (1.02, 10, "slower"), (1.05, 6, "slower"), (1.20, 6, "slower"), (1 / 1.05, 6, "faster")])
+@pytest.mark.parametrize("factor,rounds,verdict", [(1.02, 10, "slower"), (1 / 1.05, 6, "faster")])
 def test_a_planted_difference_is_found(tmp_path, factor, rounds, verdict):
     reports = trials(tmp_path, "--env-only", "--margin", 1, "--rounds", rounds, "--b-env", f"PLANTED={factor}")
     assert count(reports).get(verdict, 0) >= 95, count(reports)
