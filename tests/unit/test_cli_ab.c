@@ -363,6 +363,59 @@ static void test_analysis(void **state)
 	assert_int_equal(analysis.count, 0);
 }
 
+#define REDIS_METRICS 28u /* what `redis-benchmark -t set,get` and the shim say of a run */
+#define SECONDARY 9u
+
+/* A trial of so many rounds and REDIS_METRICS metrics, all alike in both arms but for one that does not decide. */
+static void fill_like_redis(struct ab_trial *trial, struct ab_run *runs, struct ab_run **list, unsigned rounds)
+{
+	uint64_t random = 7;
+
+	memset(&trial->metrics, 0, sizeof(trial->metrics));
+	trial->runs = list;
+	trial->run_count = (size_t)rounds * ROUND_RUNS;
+	for (unsigned i = 0; i < rounds * ROUND_RUNS; i++) {
+		runs[i] = (struct ab_run){ .arm = ab_trial_arm(i / ROUND_RUNS, i % ROUND_RUNS),
+					   .round = (int)(i / ROUND_RUNS),
+					   .good = true };
+		ab_values_clear(&runs[i].values);
+		list[i] = &runs[i];
+		for (unsigned m = 0; m < REDIS_METRICS; m++) {
+			struct ab_metric metric = { .unit = "us", .quantile = -1, .origin = AB_FROM_USER };
+			double factor = m == SECONDARY && runs[i].arm == ARM_B ? 0.8 : 1;
+
+			snprintf(metric.name, sizeof(metric.name), "metric %u", m);
+			ab_metrics_set(&trial->metrics, &runs[i].values, &metric,
+				       factor * (100 + (double)(statistics_random(&random) % 13)));
+		}
+	}
+}
+
+static void test_default_rounds_let_a_secondary_metric_differ(void **state)
+{
+	static struct ab_run runs[ROUNDS_DEFAULT * ROUND_RUNS];
+	static struct ab_run *list[ROUNDS_DEFAULT * ROUND_RUNS];
+	static struct ab_analysis analysis;
+	static struct ab_options options = { .margin = 0.02, .confidence = 0.95, .seed = 1 };
+	struct ab_trial trial = { .options = &options };
+
+	(void)state;
+	fill_like_redis(&trial, runs, list, 10);
+	ab_analyze(&trial, &analysis);
+	assert_int_equal(analysis.count, REDIS_METRICS);
+	assert_int_not_equal(analysis.primary, SECONDARY);
+	assert_true(analysis.results[SECONDARY].ratio.high < 0.9); /* 20 %, in each of ten rounds */
+	assert_int_equal(analysis.results[SECONDARY].verdict, VERDICT_NOT_ENOUGH_DATA);
+
+	fill_like_redis(&trial, runs, list, ROUNDS_DEFAULT);
+	ab_analyze(&trial, &analysis);
+	for (unsigned m = 0; m < REDIS_METRICS; m++) {
+		enum statistics_verdict verdict = analysis.results[m].verdict;
+
+		assert_true((verdict == VERDICT_FASTER) == (m == SECONDARY) && verdict != VERDICT_SLOWER);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -380,6 +433,7 @@ int main(void)
 		cmocka_unit_test(test_cpus),
 		cmocka_unit_test(test_order_is_balanced),
 		cmocka_unit_test(test_analysis),
+		cmocka_unit_test(test_default_rounds_let_a_secondary_metric_differ),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
