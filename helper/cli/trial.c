@@ -19,7 +19,7 @@
 
 static const char usage[] =
 	"Usage: smaccel trial start [--percent=50] [--port=P] [--comm=NAME] [--uid=U] [--duration=T] "
-	"[--stop-if=GUARD]\n"
+	"[--stop-if=GUARD [--window=T]]\n"
 	"       smaccel trial status | report | stop   [--json] [--socket=PATH]\n"
 	"Accelerates some connections of a running service, at random, and compares their latencies with the others'.\n"
 	"Takes part: connections between processes that run under smaccel and whose traffic qualifies. One trial at a\n"
@@ -29,7 +29,7 @@ static const char usage[] =
 	"  smaccel trial COMMAND --help    its options\n";
 
 struct start_words {
-	char *socket_path, *percent, *port, *comm, *uid, *duration, *guard;
+	char *socket_path, *percent, *port, *comm, *uid, *duration, *guard, *window;
 };
 
 static bool complain(const char *title, const char *option, const char *value, const char *wanted)
@@ -53,6 +53,10 @@ static bool understand(const char *title, const struct start_words *words, struc
 		return complain(title, "duration", words->duration, "a time, such as 90s, 5m or 2h");
 	if (words->guard && !trial_parse_guard(words->guard, out))
 		return complain(title, "stop-if", words->guard, "a guard, such as 'p99 worse by 20%'");
+	if (words->window && !words->guard)
+		return complain(title, "window", words->window, "of any use without --stop-if");
+	if (words->window && !trial_parse_window(words->window, &out->window_s))
+		return complain(title, "window", words->window, "a time from 3s to 18h");
 	if (words->comm && (!*words->comm || strlen(words->comm) >= sizeof(out->comm)))
 		return complain(title, "comm", words->comm, "a program's name of 1 to 15 characters");
 	if (words->comm)
@@ -72,6 +76,8 @@ static bool parse_start(struct start_words *w, int argc, const char **argv)
 		{ "duration", 0, POPT_ARG_STRING, &w->duration, 0, "when it ends by itself: 90s, 5m, 2h (never)", "T" },
 		{ "stop-if", 0, POPT_ARG_STRING, &w->guard, 0,
 		  "ends it, and turns acceleration off for what it selects: 'p99 worse by 20%'", "GUARD" },
+		{ "window", 0, POPT_ARG_STRING, &w->window, 0,
+		  "the guard also looks at the last so much time by itself (60s)", "T" },
 		{ "socket", 0, POPT_ARG_STRING, &w->socket_path, 0, "the helper's socket (also: SMACCEL_SOCKET)",
 		  "PATH" },
 		POPT_AUTOHELP POPT_TABLEEND
@@ -98,6 +104,7 @@ static void words_free(struct start_words *words)
 	free(words->uid);
 	free(words->duration);
 	free(words->guard);
+	free(words->window);
 	free(words->socket_path);
 }
 

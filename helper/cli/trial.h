@@ -15,6 +15,7 @@
 bool trial_parse_duration(const char *text, uint32_t *seconds);
 /* "p99 worse by 20%", "median worse by 5 %". */
 bool trial_parse_guard(const char *text, struct wire_trial *settings);
+bool trial_parse_window(const char *text, uint16_t *seconds); /* a duration, 3 to 65535 s */
 /* A number or a user's name. */
 bool trial_parse_uid(const char *text, uint32_t *uid);
 bool trial_parse_percent(const char *text, uint32_t *permyriad); /* above 0, below 100 */

@@ -33,8 +33,8 @@ static void print_settings(const json_t *report)
 		printf(", for %" PRIu64 " s", fields_number(settings, "duration_s"));
 	putchar('\n');
 	if (guard)
-		printf("guard       stops if p%g is worse by %g %%\n", real(guard, "quantile") * 100,
-		       real(guard, "percent"));
+		printf("guard       stops if p%g is worse by %g %%, of all requests or of those of %g s\n",
+		       real(guard, "quantile") * 100, real(guard, "percent"), real(guard, "window_s"));
 }
 
 static void print_state(const json_t *report)
@@ -46,7 +46,8 @@ static void print_state(const json_t *report)
 	if (!strcmp(fields_text(report, "state"), "running") || !strcmp(fields_text(report, "state"), "starting"))
 		printf("trial       running for %s\n", elapsed);
 	else if (!strcmp(end, "guard"))
-		printf("trial       ended by its guard after %s\n", elapsed);
+		printf("trial       ended by its guard after %s, for what it saw of %s\n", elapsed,
+		       !strcmp(fields_text(report, "guard_saw"), "window") ? "the last requests" : "all requests");
 	else
 		printf("trial       ended after %s (%s)\n", elapsed, strcmp(end, "-") ? end : "the end is not known");
 	if (json_is_true(json_object_get(report, "selection_off")))

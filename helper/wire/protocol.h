@@ -156,8 +156,8 @@ struct wire_trial {
 	uint32_t guard_permille;        /* by how much it may be worse */
 	uint32_t uid;                   /* WIRE_TRIAL_ANY_UID: of any */
 	uint16_t port_h;                /* of either end; 0: any */
-	uint16_t reserved;
-	char comm[16]; /* empty: any */
+	uint16_t window_s;              /* of the guard, from 3; 0: 60. Older helpers refuse any other */
+	char comm[16];                  /* empty: any */
 };
 #define WIRE_TRIAL_ANY_UID UINT32_MAX
 

@@ -8,6 +8,7 @@ import os
 import signal
 import struct
 import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -245,6 +246,7 @@ def test_the_guard_ends_it_and_turns_acceleration_off(helper, load):
     wait_until(lambda: trial_state(helper) == "ended", 30, lambda: trial(helper, "report", expect=None).stdout)
     answer = report(helper)
     assert answer["ended_by"] == "guard" and answer["guard_fired"] and answer["selection_off"]
+    assert answer["guard_saw"] == "all"  # it began before there was a whole window
     connections = answer["statistics"]["connections"]
     assert connections["verdict"] == "slower" and connections["low"] > 1, connections
     assert "ended by its guard" in trial(helper, "report", expect=None).stdout
@@ -261,8 +263,30 @@ def test_the_guard_ends_it_and_turns_acceleration_off(helper, load):
     settled(helper, load, count + 5, ("armed",))
 
 
+def median_ns(answer, arm):
+    """Of all requests of the clients since the trial began."""
+    return answer["statistics"][f"requests_{arm}"]["p50"]
+
+
+def test_a_delay_that_begins_in_mid_trial_is_seen_by_the_window(helper, load):
+    """Most of all requests are still good when the guard fires."""
+    start(helper, "--port", str(load.port), "--stop-if", "median worse by 100%", "--window", "3s")
+    load.ask("open 40")
+    arms = settled(helper, load, 40)
+    wait_until(lambda: report(helper)["elapsed_s"] >= 6, 20)
+    assert trial_state(helper) == "running"
+    load.ask(f"slow 20000 {' '.join(str(port) for port, arm in arms.items() if arm == 'armed')}")
+    begun = time.monotonic()
+    wait_until(lambda: trial_state(helper) == "ended", 30, lambda: trial(helper, "report", expect=None).stdout)
+    answer = report(helper)
+    assert answer["ended_by"] == "guard" and answer["guard_saw"] == "window", (answer["guard_saw"], time.monotonic() - begun)
+    assert answer["settings"]["guard"]["window_s"] == 3
+    assert median_ns(answer, "accelerated") < 2 * median_ns(answer, "plain")
+    assert "what it saw of the last requests" in trial(helper, "report", expect=None).stdout
+
+
 def test_the_guard_leaves_equal_arms_alone(helper, load):
-    start(helper, "--port", str(load.port), "--stop-if", "median worse by 50%", "--duration", "3s")
+    start(helper, "--port", str(load.port), "--stop-if", "median worse by 50%", "--window", "3s", "--duration", "5s")
     load.ask("open 20")
     settled(helper, load, 20)
     wait_until(lambda: trial_state(helper) == "ended", 15)
@@ -337,6 +361,7 @@ def test_command_line(helper, load):
     for words in (("start", "--percent", "0"), ("start", "--percent", "100"), ("start", "--percent", "x"),
                   ("start", "--port", "70000"), ("start", "--duration", "1y"), ("start", "--uid", "no-such-user"),
                   ("start", "--stop-if", "p99 better by 20%"), ("start", "--stop-if", "p100 worse by 1%"),
+                  ("start", "--window", "60s"), ("start", "--stop-if", "p99 worse by 1%", "--window", "2s"),
                   ("start", "--comm", "a-name-that-is-too-long"), ("start", "word"), ("start", "--nonsense"),
                   ("nonsense",), ()):
         done = trial(helper, *words, expect=2)
