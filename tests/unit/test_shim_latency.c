@@ -52,7 +52,7 @@ static uint64_t recorded(enum latency_role role, enum latency_arm arm)
 	uint64_t count = 0;
 
 	for (uint32_t i = 0; i < LATENCY_SERIES; i++)
-		if (shared->series[i].key == latency_key(role, arm, PORT))
+		if (latency_key_of_all_parts(shared->series[i].key) == latency_key(role, arm, 0, PORT))
 			for (uint32_t index = 0; index < HISTOGRAM_BUCKETS; index++)
 				count += shared->counts[i][index];
 	return count;
@@ -216,29 +216,46 @@ static double cost_ns(void)
 	return best;
 }
 
+static double arm_cost_ns(uint32_t bit, enum latency_arm arm)
+{
+	double cost;
+
+	begin(false, RECORDING_TRIAL);
+	memory->cells[1].status = cell_word(1, bit);
+	cost = cost_ns();
+	assert_true(recorded(LATENCY_CLIENT, arm) >= (uint64_t)ROUNDS * RUNS);
+	return cost;
+}
+
+static bool is_alike(double a, double b)
+{
+	return a < b * 1.25 + 3 && b < a * 1.25 + 3;
+}
+
 static void test_cost_of_a_message(void **state)
 {
-	double off, client, server, plain, accelerated;
+	double off, client, server, plain = 1e9, accelerated = 1e6;
 
 	(void)state;
 	begin(false, 0);
 	off = cost_ns();
 	begin(false, RECORDING_GROUP);
 	client = cost_ns();
-	begin(false, RECORDING_TRIAL);
-	memory->cells[1].status = cell_word(1, CELL_TRIAL_PLAIN);
-	plain = cost_ns();
-	assert_true(recorded(LATENCY_CLIENT, LATENCY_PLAIN) >= (uint64_t)ROUNDS * RUNS);
-	begin(false, RECORDING_TRIAL);
-	memory->cells[1].status = cell_word(1, CELL_TRIAL_ACCELERATED);
-	accelerated = cost_ns();
+	/* By turns: a machine that is slower for a second is so for either arm, the next time. */
+	for (int i = 0; i < TRIES && !is_alike(plain, accelerated); i++) {
+		double cost = arm_cost_ns(CELL_TRIAL_PLAIN, LATENCY_PLAIN);
+
+		plain = cost < plain ? cost : plain;
+		cost = arm_cost_ns(CELL_TRIAL_ACCELERATED, LATENCY_ACCELERATED);
+		accelerated = cost < accelerated ? cost : accelerated;
+	}
 	begin(true, RECORDING_GROUP);
 	server = cost_ns();
 	printf("# ns a message: off %.1f, group %.1f (client) %.1f (server), trial %.1f (plain) %.1f (accelerated)\n",
 	       off, client, server, plain, accelerated);
 	assert_true(off < 5);
 	assert_true(client < LIMIT_NS && server < LIMIT_NS && plain < LIMIT_NS && accelerated < LIMIT_NS);
-	assert_true(plain < accelerated * 1.25 + 3 && accelerated < plain * 1.25 + 3);
+	assert_true(is_alike(plain, accelerated));
 }
 
 int main(void)
