@@ -37,6 +37,7 @@ struct trials *trials_new(struct helper *helper)
 	trials->helper = helper;
 	loop_timer_add(helper->loop, &trials->timer, timer_expired);
 	latency_set_init(&trials->requests, helper->policy, 0);
+	latency_set_init(&trials->parts, helper->policy, 0);
 	latency_set_init(&trials->connections, helper->policy, 0);
 	latency_set_init(&trials->scratch, helper->policy, 0);
 	return trials;
@@ -45,6 +46,7 @@ struct trials *trials_new(struct helper *helper)
 static void clear_sets(struct trials *trials)
 {
 	latency_set_clear(&trials->requests);
+	latency_set_clear(&trials->parts);
 	latency_set_clear(&trials->connections);
 	latency_set_clear(&trials->scratch);
 }
@@ -65,13 +67,13 @@ uint32_t trial_recording(const struct helper *helper)
 	return trial_is_assigning(trials) ? RECORDING_TRIAL | trials->number << RECORDING_TRIAL_SHIFT : 0;
 }
 
-struct latency_set *trial_requests(struct helper *helper)
+void trial_sinks(struct helper *helper, struct latency_sinks *sinks)
 {
 	struct trials *trials = helper->trials;
+	bool keeps = trial_is_collecting(trials) && trials->state != TRIAL_STARTING;
 
-	if (!trial_is_collecting(trials))
-		return NULL;
-	return trials->state == TRIAL_STARTING ? &trials->scratch : &trials->requests;
+	sinks->trial = keeps ? &trials->requests : trial_is_collecting(trials) ? &trials->scratch : NULL;
+	sinks->parts = keeps ? &trials->parts : NULL;
 }
 
 /* ---- sessions ---- */
@@ -79,11 +81,12 @@ struct latency_set *trial_requests(struct helper *helper)
 static void collect(struct trials *trials, struct session *session, uint32_t *budget)
 {
 	struct latency_memory *memory = session_latency(session);
+	struct latency_sinks sinks = { .group = session->group ? group_latencies(session->group) : NULL };
 
 	if (!memory)
 		return;
-	latency_drain(session, session->group ? group_latencies(session->group) : NULL, trial_requests(trials->helper),
-		      budget);
+	trial_sinks(trials->helper, &sinks);
+	latency_drain(session, &sinks, budget);
 	for (unsigned reason = 0; reason < REASON_COUNT; reason++) {
 		uint64_t count = latency_take(&memory->unassigned[reason]);
 

@@ -46,6 +46,7 @@ struct trials {
 	struct trial_arm arms[LATENCY_ARM_COUNT];
 	struct sm_direction live[LATENCY_ARM_COUNT]; /* what slots have counted so far, of the request being answered */
 	struct latency_set requests;                 /* by request */
+	struct latency_set parts;                    /* the same by part, all ports together */
 	struct latency_set connections;              /* of each connection its mean */
 	struct latency_set scratch;                  /* what earlier trials left in session memories */
 	uint64_t unassigned[REASON_COUNT]; /* ends closed meanwhile that were in no arm, by their last reason */

@@ -148,6 +148,7 @@ static void write_report(struct trials *trials, FILE *out)
 	fprintf(out, ",\"stuck_pairs\":%" PRIu64 ",\"processes_ended\":%" PRIu64 ",\"latencies_lost\":%" PRIu64,
 		trials->stuck, trials->sessions_ended, trials->requests.lost + trials->connections.lost);
 	write_set("requests", &trials->requests, out);
+	write_set("parts", &trials->parts, out);
 	write_set("connections", &trials->connections, out);
 	fputc('}', out);
 }

@@ -212,8 +212,11 @@ static void record(struct conn *conn, int fd, uint64_t value_ns)
 		value_ns = HISTOGRAM_VALUE_MAX;
 	if (!shared || (arm == LATENCY_ALL && !(recording & RECORDING_GROUP)))
 		return;
-	uint32_t key = latency_key(role, arm, listening_port_h(conn, cell, fd));
+	uint32_t part = arm == LATENCY_ALL ? 0 : latency_part(conn->cookie);
+	uint32_t key = latency_key(role, arm, part, listening_port_h(conn, cell, fd));
 	struct latency_series *series = series_find(shared, conn, key);
+	if (!series && part) /* a process of many ports: better in another part than not at all */
+		series = series_find(shared, conn, latency_key_of_all_parts(key));
 	if (!series) {
 		atomic_fetch_add_explicit(&shared->unrecorded, 1, memory_order_relaxed);
 		return;

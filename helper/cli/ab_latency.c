@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../wire/histogram.h"
+#include "buckets.h"
 #include "fields.h"
 
 static const char *const role_names[AB_ROLES] = { "client", "server" }; /* as the helper calls them */
@@ -15,21 +16,6 @@ static const char *const families[AB_ROLES] = { "response time", "service time" 
 const char *ab_latency_name(enum ab_role role)
 {
 	return families[role];
-}
-
-static void add_row(struct histogram *histogram, const json_t *row)
-{
-	const json_t *pair;
-	size_t i;
-
-	json_array_foreach (json_object_get(row, "buckets"), i, pair) {
-		json_int_t index = json_integer_value(json_array_get(pair, 0));
-		json_int_t count = json_integer_value(json_array_get(pair, 1));
-
-		if (index >= 0 && index < (json_int_t)HISTOGRAM_BUCKETS && count > 0)
-			histogram_add_counts(histogram, (uint32_t)index, (uint64_t)count);
-	}
-	histogram_add_sum(histogram, fields_number(row, "sum_ns"), fields_number(row, "max_ns"));
 }
 
 /* Percentiles that the run has enough values for: beyond them there is only the maximum. */
@@ -63,7 +49,7 @@ void ab_latency_take(struct ab_trial *trial, struct ab_run *run, const json_t *r
 		memset(&histogram, 0, sizeof(histogram));
 		json_array_foreach (rows, i, row) {
 			if (!strcmp(fields_text(row, "role"), role_names[role]))
-				add_row(&histogram, row);
+				buckets_add(&histogram, row);
 		}
 		if (!histogram.count)
 			continue;

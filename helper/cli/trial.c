@@ -198,6 +198,7 @@ static int status_main(int argc, const char **argv)
 		return status;
 	if (json) {
 		json_object_del(report, "requests");
+		json_object_del(report, "parts");
 		json_object_del(report, "connections");
 		json_dumpf(report, stdout, JSON_COMPACT);
 		putchar('\n');

@@ -120,6 +120,17 @@ static const char *format_ns(char buffer[TABLE_NUMBER_BYTES], double ns)
 	return buffer;
 }
 
+#define INTERVAL_BYTES 64
+
+static const char *format_interval(char buffer[INTERVAL_BYTES], const struct statistics_interval *log_ratio)
+{
+	if (log_ratio->is_interval)
+		snprintf(buffer, INTERVAL_BYTES, "%.3f to %.3f", exp(log_ratio->low), exp(log_ratio->high));
+	else
+		strcpy(buffer, "-");
+	return buffer;
+}
+
 static void print_requests(const struct trial_statistics *statistics)
 {
 	const struct histogram *plain = &statistics->requests[TRIAL_PLAIN];
@@ -129,15 +140,16 @@ static void print_requests(const struct trial_statistics *statistics)
 	       statistics->is_client
 		       ? "from the last send of a request to the first byte of the response"
 		       : "in the server, from the receive of a request to the first send of the response");
-	printf("            %12s %12s %12s %8s\n", "", "accelerated", "plain", "ratio");
+	printf("            %12s %12s %12s %8s   %s\n", "", "accelerated", "plain", "ratio", "95 % interval");
 	printf("            %12s %12" PRIu64 " %12" PRIu64 "\n", "requests", accelerated->count, plain->count);
 	for (unsigned metric = 0; metric < TRIAL_METRICS; metric++) {
 		double a = trial_metric(plain, metric), b = trial_metric(accelerated, metric);
-		char text_a[TABLE_NUMBER_BYTES], text_b[TABLE_NUMBER_BYTES];
+		char text_a[TABLE_NUMBER_BYTES], text_b[TABLE_NUMBER_BYTES], text[INTERVAL_BYTES];
 
 		if (a > 0 && b > 0)
-			printf("            %12s %12s %12s %8.3f\n", trial_metric_name(metric), format_ns(text_b, b),
-			       format_ns(text_a, a), b / a);
+			printf("            %12s %12s %12s %8.3f   %s\n", trial_metric_name(metric),
+			       format_ns(text_b, b), format_ns(text_a, a), b / a,
+			       format_interval(text, &statistics->request_ratio[metric]));
 	}
 }
 
@@ -181,6 +193,22 @@ static json_t *requests_json(const struct trial_statistics *statistics, int arm)
 	return object;
 }
 
+/* {name: {"ratio", "low", "high"}}, of those that have an interval. */
+static json_t *ratios_json(const struct trial_statistics *statistics)
+{
+	json_t *object = json_object();
+
+	for (unsigned metric = 0; metric < TRIAL_METRICS; metric++) {
+		const struct statistics_interval *ratio = &statistics->request_ratio[metric];
+
+		if (ratio->is_interval)
+			json_object_set_new(object, trial_metric_name(metric),
+					    json_pack("{sf sf sf}", "ratio", exp(ratio->value), "low", exp(ratio->low),
+						      "high", exp(ratio->high)));
+	}
+	return object;
+}
+
 static json_t *connections_json(const struct trial_statistics *statistics)
 {
 	const struct statistics_interval *ratio = &statistics->log_ratio;
@@ -198,10 +226,11 @@ static json_t *connections_json(const struct trial_statistics *statistics)
 void trial_add_statistics(json_t *report, const struct trial_statistics *statistics)
 {
 	const char *invalid = trial_invalid_why(report);
-	json_t *object = json_pack("{ss so so so sb}", "role", statistics->is_client ? "client" : "server",
-				   "requests_accelerated", requests_json(statistics, TRIAL_ACCELERATED),
-				   "requests_plain", requests_json(statistics, TRIAL_PLAIN), "connections",
-				   connections_json(statistics), "valid", invalid == NULL);
+	json_t *object =
+		json_pack("{ss so so so so sb}", "role", statistics->is_client ? "client" : "server",
+			  "requests_accelerated", requests_json(statistics, TRIAL_ACCELERATED), "requests_plain",
+			  requests_json(statistics, TRIAL_PLAIN), "requests_ratio", ratios_json(statistics),
+			  "connections", connections_json(statistics), "valid", invalid == NULL);
 
 	if (invalid)
 		json_object_set_new(object, "invalid_because", json_string(invalid));

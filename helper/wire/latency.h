@@ -31,11 +31,34 @@ enum latency_arm {
 	LATENCY_ARM_COUNT
 };
 
-/* The name of a series; 0 is none. */
-#define LATENCY_KEY_USED 0x80000000u
-static inline uint32_t latency_key(enum latency_role role, enum latency_arm arm, uint16_t port_h)
+/* The connections of an arm are divided into so many parts, by a hash of the end's cookie: requests of one connection are not
+ * independent, but those of different parts are, and how much the parts differ says how sure a figure of all requests is. */
+#define LATENCY_PARTS 8u
+static inline uint32_t latency_part(uint64_t cookie)
 {
-	return LATENCY_KEY_USED | (uint32_t)arm << 17 | (uint32_t)role << 16 | port_h;
+	return (uint32_t)(cookie * UINT64_C(0x9e3779b97f4a7c15) >> 61);
+}
+_Static_assert(LATENCY_PARTS == 1u << 3, "what latency_part() leaves of 64 bits");
+
+/* The name of a series; 0 is none. The part is 0 but in the arms of a trial. */
+#define LATENCY_KEY_USED 0x80000000u
+#define LATENCY_KEY_UNUSED_BITS 0x7fc00000u
+static inline uint32_t latency_key(enum latency_role role, enum latency_arm arm, uint32_t part, uint16_t port_h)
+{
+	return LATENCY_KEY_USED | part << 19 | (uint32_t)arm << 17 | (uint32_t)role << 16 | port_h;
+}
+static inline uint32_t latency_key_part(uint32_t key)
+{
+	return key >> 19 & (LATENCY_PARTS - 1);
+}
+/* The same with all parts together; of one part with all ports together. */
+static inline uint32_t latency_key_of_all_parts(uint32_t key)
+{
+	return key & ~((LATENCY_PARTS - 1) << 19);
+}
+static inline uint32_t latency_key_of_all_ports(uint32_t key)
+{
+	return key & ~(uint32_t)UINT16_MAX;
 }
 static inline enum latency_role latency_key_role(uint32_t key)
 {
