@@ -89,6 +89,9 @@ ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE_FLAGS)
 SHIM_CFLAGS = $(COMMON_FLAGS) $(CPPFLAGS) -O2 $(CFLAGS) -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-lto \
 	-fexceptions -fno-plt -U_FORTIFY_SOURCE $(SHIM_SANITIZE_FLAGS)
 SHIM_WIRE_FLAGS := -include preload/wire_calls.h
+# No vector registers on the way of a call: the kernel would have to save them at each context switch of a program that has no
+# use for them itself.
+SHIM_PRELOAD_FLAGS := -mgeneral-regs-only
 SHIM_LDFLAGS = $(LDFLAGS) $(SHIM_SANITIZE_FLAGS) -shared -fno-lto -Wl,-soname,libsmaccel.so -Wl,-Bsymbolic -Wl,-z,now -Wl,-z,relro \
 	-Wl,--no-undefined -Wl,--version-script=preload/libsmaccel.map
 
@@ -109,7 +112,7 @@ $(1): FORCE
 	@mkdir -p $$(@D)
 	@echo '$(subst ','"'"',$(2))' | cmp -s - $$@ || echo '$(subst ','"'"',$(2))' > $$@
 endef
-$(eval $(call stamp_rule,$(B)/.flags,$(CC) $(CLANG) $(ALL_CFLAGS) $(SHIM_CFLAGS) $(SHIM_WIRE_FLAGS) $(BPF_CFLAGS)))
+$(eval $(call stamp_rule,$(B)/.flags,$(CC) $(CLANG) $(ALL_CFLAGS) $(SHIM_CFLAGS) $(SHIM_WIRE_FLAGS) $(SHIM_PRELOAD_FLAGS) $(BPF_CFLAGS)))
 $(eval $(call stamp_rule,$(B)/.libdir,$(LIBDIR) $(MULTIARCH)))
 $(eval $(call stamp_rule,$(B)/.sources,$(LDFLAGS) $(DAEMON_SOURCES) / $(CLI_SOURCES) / $(PROBE_SOURCES) / $(SHIM_SOURCES)))
 
@@ -147,7 +150,7 @@ $(B)/obj/cli/helper/cli/library.o: $(B)/.libdir
 $(B)/obj/shim/preload/%.o: preload/%.c $(B)/.flags | $(B)/.packages
 	@mkdir -p $(@D)
 	$(say) CC $@
-	$(Q)$(CC) $(SHIM_CFLAGS) $(DEPEND) -c -o $@ $<
+	$(Q)$(CC) $(SHIM_CFLAGS) $(SHIM_PRELOAD_FLAGS) $(DEPEND) -c -o $@ $<
 
 $(B)/obj/shim/helper/wire/%.o: helper/wire/%.c $(B)/.flags | $(B)/.packages
 	@mkdir -p $(@D)
@@ -187,7 +190,7 @@ $(B)/musl/include/.made:
 $(B)/musl/obj/preload/%.o: preload/%.c $(B)/.flags $(B)/musl/include/.made
 	@mkdir -p $(@D)
 	$(say) MUSL-CC $@
-	$(Q)$(MUSL_CC) $(MUSL_CFLAGS) $(DEPEND) -c -o $@ $<
+	$(Q)$(MUSL_CC) $(MUSL_CFLAGS) $(SHIM_PRELOAD_FLAGS) $(DEPEND) -c -o $@ $<
 
 $(B)/musl/obj/helper/wire/%.o: helper/wire/%.c $(B)/.flags $(B)/musl/include/.made
 	@mkdir -p $(@D)

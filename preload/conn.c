@@ -21,44 +21,38 @@
 #define WINDOW_FIRST 512u
 #define PROBES 64u
 
-_Atomic uint32_t *_Atomic conn_table;
-struct conn *conns;
 _Atomic uint32_t conn_fd_high; /* highest fd ever tracked */
 static _Atomic uint32_t next_index;
 static _Atomic uint32_t window = WINDOW_FIRST;
 
-static void *reserve(size_t bytes)
-{
-	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return memory == MAP_FAILED ? NULL : memory;
-}
-
 int conn_init(void)
 {
-	conns = reserve((size_t)MEMORY_CELLS * sizeof(struct conn));
-	if (!conns)
+	size_t bytes = CONN_FD_MAX * sizeof(uint32_t) + MEMORY_CELLS * sizeof(struct conn);
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (memory == MAP_FAILED)
 		return -ENOMEM;
-	/* Last: conn_get() takes a NULL table for "nothing is tracked". */
-	conn_table = reserve((size_t)CONN_FD_MAX * sizeof(*conn_table));
-	return conn_table ? 0 : -ENOMEM;
+	hot.table = memory;
+	return 0;
 }
 
 void conn_shut(void)
 {
-	conn_table = NULL; /* the memory stays: threads may be looking at it */
+	hot.table = NULL; /* the memory stays: threads may be looking at it */
 }
 
-static struct conn *conn_take(void)
+static struct conn *conn_take(_Atomic uint32_t *table)
 {
 	for (uint32_t probe = 0; probe < 3 * PROBES; probe++) {
 		uint32_t size = atomic_load_explicit(&window, memory_order_relaxed);
 		uint32_t index = atomic_fetch_add_explicit(&next_index, 1, memory_order_relaxed) % (size - 1) + 1;
 		uint32_t expected = CONN_FREE;
 
-		if (atomic_compare_exchange_strong(&conns[index].state, &expected, CONN_WATCHING)) {
-			conns[index].index = index;
-			return &conns[index];
+		struct conn *conn = conn_at(table, index);
+
+		if (atomic_compare_exchange_strong(&conn->state, &expected, CONN_WATCHING)) {
+			conn->index = index;
+			return conn;
 		}
 		if (probe % PROBES == PROBES - 1 && size < MEMORY_CELLS)
 			atomic_compare_exchange_strong(&window, &size, size * 2);
@@ -68,13 +62,13 @@ static struct conn *conn_take(void)
 
 struct conn *conn_open(int fd, bool accepted)
 {
-	_Atomic uint32_t *table = conn_table;
+	_Atomic uint32_t *table = conn_table();
 
 	if ((unsigned)fd >= CONN_FD_MAX || !table || quiet_is_on())
 		return NULL;
 	if (table[fd] != 0)
 		conn_fd_drop(fd); /* stale: closed where no wrapper saw it */
-	struct conn *conn = conn_take();
+	struct conn *conn = conn_take(table);
 	if (!conn)
 		return NULL;
 	atomic_fetch_add(&conn->generation, 1);
@@ -116,12 +110,12 @@ struct conn *conn_open(int fd, bool accepted)
 
 bool conn_fd_drop(int fd)
 {
-	_Atomic uint32_t *table = conn_table;
+	_Atomic uint32_t *table = conn_table();
 	uint32_t index = table && (unsigned)fd < CONN_FD_MAX ? atomic_exchange(&table[fd], 0) : 0;
 
 	if ((int32_t)index <= 0)
 		return false;
-	struct conn *conn = &conns[index];
+	struct conn *conn = conn_at(table, index);
 	if (atomic_fetch_sub(&conn->fds, 1) != 1)
 		return false;
 	latency_closed(conn);
@@ -134,7 +128,7 @@ bool conn_fd_drop(int fd)
 void conn_fd_copy(int oldfd, int newfd)
 {
 	struct conn *conn = conn_get(oldfd);
-	_Atomic uint32_t *table = conn_table;
+	_Atomic uint32_t *table = conn_table();
 
 	if ((unsigned)newfd >= CONN_FD_MAX || !table || oldfd == newfd)
 		return;

@@ -16,6 +16,7 @@
 #include "../helper/wire/memory.h"
 #include "../helper/wire/reason.h"
 #include "admission.h"
+#include "hot.h"
 
 #define CONN_FD_MAX (1u << 20) /* higher fds are never tracked */
 
@@ -67,21 +68,27 @@ struct conn {
 } __attribute__((aligned(64)));
 _Static_assert(offsetof(struct conn, admission) == 60, "what comes before it is the first line");
 _Static_assert(sizeof(struct conn) == 192, "three lines a connection");
-/* The table. conn_table[fd] is 0, an index into conns, or a mark. Read with two loads on the hot path. NULL: the
- * wrappers are off; conn_shut() can make it so at any moment, so who looks at it keeps what he saw. */
-extern _Atomic uint32_t *_Atomic conn_table;
-extern struct conn *conns;
+/* The table: hot.table[fd] is 0, an index, or a mark; the connections lie behind it. Read with two loads on the hot path. NULL:
+ * the wrappers are off; conn_shut() can make it so at any moment, so who looks at it keeps what he saw. */
+static inline _Atomic uint32_t *conn_table(void)
+{
+	return atomic_load_explicit(&hot.table, memory_order_acquire);
+}
+static inline struct conn *conn_at(_Atomic uint32_t *table, uint32_t index)
+{
+	return (struct conn *)(table + CONN_FD_MAX) + index;
+}
 extern _Atomic uint32_t conn_fd_high; /* the highest fd ever tracked: the end of a walk over all */
 
 /* The connection an fd names, or NULL: not ours. This is every wrapper's first act: a bound check and a load. */
 static inline struct conn *conn_get(int fd)
 {
-	_Atomic uint32_t *table = atomic_load_explicit(&conn_table, memory_order_acquire);
+	_Atomic uint32_t *table = conn_table();
 
 	if ((unsigned)fd >= CONN_FD_MAX || !table)
 		return NULL;
 	uint32_t index = atomic_load_explicit(&table[fd], memory_order_acquire);
-	return __builtin_expect((int32_t)index > 0, 0) ? &conns[index] : NULL;
+	return __builtin_expect((int32_t)index > 0, 0) ? conn_at(table, index) : NULL;
 }
 
 /* What a number was when the shim last saw it, so that nothing needs to be asked of the kernel for each connection. A mark may be
@@ -91,7 +98,7 @@ static inline struct conn *conn_get(int fd)
 #define CONN_MARK_LISTENER 0x80000002u /* a TCP socket that listens */
 static inline uint32_t conn_mark(int fd)
 {
-	_Atomic uint32_t *table = atomic_load_explicit(&conn_table, memory_order_acquire);
+	_Atomic uint32_t *table = conn_table();
 	uint32_t entry =
 		(unsigned)fd < CONN_FD_MAX && table ? atomic_load_explicit(&table[fd], memory_order_relaxed) : 0;
 
@@ -100,7 +107,7 @@ static inline uint32_t conn_mark(int fd)
 /* 0 takes a mark away. The entry of a connection stays. */
 static inline void conn_mark_set(int fd, uint32_t mark)
 {
-	_Atomic uint32_t *table = atomic_load_explicit(&conn_table, memory_order_acquire);
+	_Atomic uint32_t *table = conn_table();
 	uint32_t before;
 
 	if ((unsigned)fd >= CONN_FD_MAX || !table)

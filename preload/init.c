@@ -2,7 +2,7 @@
 /* The constructor, and the order of initialisation.
  *
  * A preloaded library is the first in the search order, so that its constructor is the last but the program's own to run:
- * wrappers are called before. They are then raw system calls (real.c), and nothing is tracked, because conn_table is NULL.
+ * wrappers are called before. They are then raw system calls (real.c), and nothing is tracked, because there is no table of connections.
  *
  *	step            why here
  *	real_init       everything after it may call real_NAME
@@ -13,7 +13,7 @@
  *	fork_init       the pid must be known before the first connection is
  *	signals_init    reads the handlers that earlier constructors installed; from here on the wrappers keep them current
  *	threads_init    registers for membarrier, before any thread can be inside a call on a connection
- *	conn_init       last: a conn_table that is not NULL is what turns the wrappers on
+ *	conn_init       last: the table of connections is what turns the wrappers on
  *
  * The door to the helper is opened by the first socket() or listen(), not here: most programs never use a socket.
  */

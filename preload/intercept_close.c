@@ -80,9 +80,9 @@ int wrap_fclose(FILE *stream)
  * alone, for the shim has no part in it. */
 static bool forget_range(unsigned int first, unsigned int last)
 {
-	unsigned int high = conn_table ? atomic_load_explicit(&conn_fd_high, memory_order_relaxed) : 0;
+	unsigned int high = conn_table() ? atomic_load_explicit(&conn_fd_high, memory_order_relaxed) : 0;
 
-	if (!conn_table || fork_in_vfork_child())
+	if (!conn_table() || fork_in_vfork_child())
 		return false;
 	fork_notice();
 	for (unsigned int fd = first; fd <= last && fd <= high; fd++)
@@ -100,7 +100,7 @@ int wrap_close_range(unsigned int first, unsigned int last, int flags)
 	if (first > last || (flags & ~CLOSE_RANGE_UNSHARE) != 0)
 		return REAL(close_range)(first, last, flags);
 	/* No such call (old kernel, seccomp): nothing will be closed, and nothing must be forgotten. */
-	if (!conn_table || REAL(close_range)(UINT_MAX, UINT_MAX, 0) != 0 || !forget_range(first, last))
+	if (!conn_table() || REAL(close_range)(UINT_MAX, UINT_MAX, 0) != 0 || !forget_range(first, last))
 		return REAL(close_range)(first, last, flags);
 	for (;;) {
 		int own = first <= INT_MAX ? channel_next_fd((int)first) : -1;

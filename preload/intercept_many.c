@@ -94,7 +94,7 @@ static int receive_unseen(int fd, struct mmsghdr *messages, unsigned int count, 
 {
 	int result = REAL(recvmmsg)(fd, messages, count, flags, timeout);
 
-	for (int i = 0; conn_table && i < result; i++)
+	for (int i = 0; conn_table() && i < result; i++)
 		intercept_rights_received(&messages[i].msg_hdr);
 	return result;
 }
@@ -161,7 +161,7 @@ int wrap_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flag
 	libc_clear_paddings(messages, count);
 	if (conn && count > 0)
 		return send_messages(conn, fd, messages, count, flags);
-	for (unsigned int i = 0; conn_table && i < count && i < IOV_MAX; i++) {
+	for (unsigned int i = 0; conn_table() && i < count && i < IOV_MAX; i++) {
 		if (!readable_bytes(&messages[i], sizeof(messages[i])))
 			break;
 		if (messages[i].msg_hdr.msg_controllen > 0)

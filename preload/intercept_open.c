@@ -47,7 +47,7 @@ int wrap_socket(int domain, int type, int protocol)
 {
 	int fd = REAL(socket)(domain, type, protocol);
 
-	if (fd < 0 || !conn_table)
+	if (fd < 0 || !conn_table())
 		return fd;
 	intercept_new_fd(fd);
 	/* Low bits: SOCK_NONBLOCK and SOCK_CLOEXEC are in the same word. */
@@ -63,7 +63,7 @@ int wrap_listen(int fd, int backlog)
 {
 	int result = REAL(listen)(fd, backlog);
 
-	if (result == 0 && conn_table && has_protocol_tcp(fd)) {
+	if (result == 0 && conn_table() && has_protocol_tcp(fd)) {
 		conn_mark_set(fd, CONN_MARK_LISTENER);
 		lifecycle_open_door();
 	}
@@ -108,7 +108,7 @@ int wrap_connect(int fd, const struct sockaddr *address, socklen_t length)
 	if (conn)
 		return connect_again(conn, fd, address, length);
 	int result = REAL(connect)(fd, address, length);
-	if (!conn_table || (result != 0 && errno != EINPROGRESS && errno != EINTR))
+	if (!conn_table() || (result != 0 && errno != EINPROGRESS && errno != EINTR))
 		return result;
 	/* An interrupted connect goes on in the background, as one that is in progress. The kernel has read the address by now, so
 	 * this cannot fault; it costs a connect to a unix socket nothing. */
@@ -128,7 +128,7 @@ int wrap_connect(int fd, const struct sockaddr *address, socklen_t length)
 /* One getsockopt, unless the listener is known: one that was inherited, or came in a message, is not. */
 static int accepted(int listener, int fd)
 {
-	if (fd < 0 || !conn_table)
+	if (fd < 0 || !conn_table())
 		return fd;
 	intercept_new_fd(fd);
 	if (conn_mark(listener) == CONN_MARK_LISTENER || has_protocol_tcp(fd)) {

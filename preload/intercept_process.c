@@ -17,7 +17,7 @@
 static void before_exec(void)
 {
 	fork_note();
-	if (conn_table)
+	if (conn_table())
 		lifecycle_before_exec();
 }
 

@@ -38,18 +38,23 @@ static ssize_t perform_read(const struct receive_call *call)
 	return real_read(call->fd, (void *)call->arguments, call->bytes);
 }
 
-ssize_t wrap_read(int fd, void *buffer, size_t count)
+static __attribute__((noinline)) ssize_t long_read(struct conn *conn, int fd, void *buffer, size_t count)
 {
-	struct conn *conn = conn_get(fd);
-	struct transfer_brief brief;
-
-	if (conn && transfer_brief_begin(conn, fd, count, 0, &brief))
-		return transfer_brief_received(conn, &brief, real_read(fd, buffer, count));
 	if (!conn || goes_past(count, 0))
 		return REAL(read)(fd, buffer, count);
 	return receive_buffer(
 		conn, &(struct receive_call){ .fd = fd, .bytes = count, .perform = perform_read, .arguments = buffer },
 		buffer);
+}
+
+ssize_t wrap_read(int fd, void *buffer, size_t count)
+{
+	struct conn *conn = conn_get(fd);
+	struct transfer_brief brief;
+
+	if (__builtin_expect(conn != NULL, 1) && transfer_brief_begin(conn, fd, count, 0, &brief))
+		return transfer_brief_received(conn, &brief, hot.read(fd, buffer, count));
+	return long_read(conn, fd, buffer, count);
 }
 
 ssize_t wrap___read_chk(int fd, void *buffer, size_t count, size_t room)
@@ -110,13 +115,8 @@ static ssize_t receive_nothing(struct conn *conn, int fd, int flags)
 	return result > 0 ? 0 : result;
 }
 
-ssize_t wrap_recv(int fd, void *buffer, size_t count, int flags)
+static __attribute__((noinline)) ssize_t long_recv(struct conn *conn, int fd, void *buffer, size_t count, int flags)
 {
-	struct conn *conn = conn_get(fd);
-	struct transfer_brief brief;
-
-	if (conn && transfer_brief_begin(conn, fd, count, flags, &brief))
-		return transfer_brief_received(conn, &brief, real_recv(fd, buffer, count, flags));
 	if (conn && is_empty_receive(conn, count, flags))
 		return receive_nothing(conn, fd, flags);
 	if (conn && urgent_is_hidden(conn, fd, flags))
@@ -124,6 +124,16 @@ ssize_t wrap_recv(int fd, void *buffer, size_t count, int flags)
 	if (!conn || goes_past(count, flags))
 		return REAL(recv)(fd, buffer, count, flags);
 	return receive_recv(conn, fd, buffer, count, flags);
+}
+
+ssize_t wrap_recv(int fd, void *buffer, size_t count, int flags)
+{
+	struct conn *conn = conn_get(fd);
+	struct transfer_brief brief;
+
+	if (__builtin_expect(conn != NULL, 1) && transfer_brief_begin(conn, fd, count, flags, &brief))
+		return transfer_brief_received(conn, &brief, hot.recv(fd, buffer, count, flags));
+	return long_recv(conn, fd, buffer, count, flags);
 }
 
 ssize_t wrap___recv_chk(int fd, void *buffer, size_t count, size_t room, int flags)
@@ -310,7 +320,7 @@ ssize_t wrap_recvmsg(int fd, struct msghdr *message, int flags)
 	if (conn)
 		return intercept_receive_message(conn, fd, message, flags);
 	ssize_t result = REAL(recvmsg)(fd, message, flags);
-	if (result >= 0 && conn_table)
+	if (result >= 0 && conn_table())
 		intercept_rights_received(message);
 	return result;
 }

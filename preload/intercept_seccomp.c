@@ -17,7 +17,7 @@
  * itself. */
 static void before_filter(void)
 {
-	if (conn_table && !fork_in_vfork_child())
+	if (conn_table() && !fork_in_vfork_child())
 		quiet_begin();
 }
 

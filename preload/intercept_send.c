@@ -68,13 +68,8 @@ static ssize_t perform_write(const struct send_call *call)
 	return real_write(call->fd, call->arguments, call->bytes);
 }
 
-ssize_t wrap_write(int fd, const void *buffer, size_t count)
+static __attribute__((noinline)) ssize_t long_write(struct conn *conn, int fd, const void *buffer, size_t count)
 {
-	struct conn *conn = conn_get(fd);
-	struct transfer_brief brief;
-
-	if (conn && transfer_brief_begin(conn, fd, count, 0, &brief))
-		return transfer_brief_sent(conn, &brief, real_write(fd, buffer, count));
 	if (!conn || goes_past(conn, fd, count, 0))
 		return went_past(conn, fd, count, 0, REAL(write)(fd, buffer, count));
 	return send_buffer(
@@ -82,18 +77,24 @@ ssize_t wrap_write(int fd, const void *buffer, size_t count)
 		buffer);
 }
 
+ssize_t wrap_write(int fd, const void *buffer, size_t count)
+{
+	struct conn *conn = conn_get(fd);
+	struct transfer_brief brief;
+
+	if (__builtin_expect(conn != NULL, 1) && transfer_brief_begin(conn, fd, count, 0, &brief))
+		return transfer_brief_sent(conn, &brief, hot.write(fd, buffer, count));
+	return long_write(conn, fd, buffer, count);
+}
+
 static ssize_t perform_send(const struct send_call *call)
 {
 	return real_send(call->fd, call->arguments, call->bytes, call->flags);
 }
 
-ssize_t wrap_send(int fd, const void *buffer, size_t count, int flags)
+static __attribute__((noinline)) ssize_t long_send(struct conn *conn, int fd, const void *buffer, size_t count,
+						   int flags)
 {
-	struct conn *conn = conn_get(fd);
-	struct transfer_brief brief;
-
-	if (conn && transfer_brief_begin(conn, fd, count, flags, &brief))
-		return transfer_brief_sent(conn, &brief, real_send(fd, buffer, count, flags));
 	if (conn && urgent_is_refused(conn, fd, flags))
 		return -1;
 	if (!conn || goes_past(conn, fd, count, flags))
@@ -103,6 +104,16 @@ ssize_t wrap_send(int fd, const void *buffer, size_t count, int flags)
 		&(struct send_call){
 			.fd = fd, .flags = flags, .bytes = count, .perform = perform_send, .arguments = buffer },
 		buffer);
+}
+
+ssize_t wrap_send(int fd, const void *buffer, size_t count, int flags)
+{
+	struct conn *conn = conn_get(fd);
+	struct transfer_brief brief;
+
+	if (__builtin_expect(conn != NULL, 1) && transfer_brief_begin(conn, fd, count, flags, &brief))
+		return transfer_brief_sent(conn, &brief, hot.send(fd, buffer, count, flags));
+	return long_send(conn, fd, buffer, count, flags);
 }
 
 struct sendto_arguments {
@@ -235,11 +246,11 @@ ssize_t wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 	struct conn *conn = conn_get(fd);
 	struct msghdr clean;
 
-	if (conn_table && libc_is_musl())
+	if (conn_table() && libc_is_musl())
 		message = libc_clean_message(message, &clean);
 	if (conn)
 		return intercept_send_message(conn, fd, message, flags, perform_sendmsg);
-	if (conn_table)
+	if (conn_table())
 		intercept_rights_given(message);
 	return REAL(sendmsg)(fd, message, flags);
 }

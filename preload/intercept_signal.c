@@ -6,11 +6,11 @@
 #include "fork.h"
 #include "signals.h"
 
-/* conn_table is NULL before the constructor, which takes over all signals, and with SMACCEL=off. A vfork child has handlers
+/* there is no table of connections before the constructor, which takes over all signals, and with SMACCEL=off. A vfork child has handlers
  * of its own but its parent's memory (Python's subprocess resets some there). */
 static void notice(bool done, int number)
 {
-	if (done && conn_table && !fork_in_vfork_child())
+	if (done && conn_table() && !fork_in_vfork_child())
 		signals_changed(number);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Recording latencies: see latency.h.
  *
- * `latency_switch` points to the word of the session's memory that the helper sets, or to `no_session` while there is none. The
- * latter is on when SMACCEL_GROUP is set: then the first calls ask for a session, where other processes have none until
+ * `hot.recording` points to the word of the session's memory that the helper sets, or to `hot.recording_apart` while there
+ * is none. The latter is on when SMACCEL_GROUP is set: then the first calls ask for a session, where other processes have none until
  * a connection would join. A process whose helper is gone goes back to it: every CHECK_CALLS recordings the door is looked at.
  */
 #include "latency.h"
@@ -21,8 +21,6 @@
 #define CHECK_CALLS 65536u
 #define SESSION_TRIES_STEP 64u /* calls between two attempts to get a session for a group */
 
-static _Atomic uint32_t no_session;
-_Atomic uint32_t *_Atomic latency_switch = &no_session;
 static struct latency_memory *_Atomic region;
 static _Atomic uint32_t calls;
 /* What a group counts before its session stands. */
@@ -32,7 +30,7 @@ _Static_assert(REASON_COUNT <= LATENCY_REASONS, "a counter for each reason");
 
 void latency_init(void)
 {
-	atomic_store(&no_session, config.group ? RECORDING_GROUP : 0);
+	atomic_store(&hot.recording_apart, config.group ? RECORDING_GROUP : 0);
 }
 
 /* Adds one, and moves all to the session's memory if there is one. */
@@ -51,11 +49,11 @@ void latency_session(struct session_memory *memory)
 	struct latency_memory *fresh = memory ? (void *)((char *)memory + LATENCY_OFFSET) : NULL;
 
 	if (!fresh)
-		atomic_store(&latency_switch, &no_session);
+		atomic_store(&hot.recording, &hot.recording_apart);
 	atomic_store(&region, fresh);
 	if (!fresh)
 		return;
-	atomic_store(&latency_switch, &memory->recording);
+	atomic_store(&hot.recording, &memory->recording);
 	for (unsigned role = 0; role < 2; role++)
 		count(&opened_early[role], &fresh->opened[role], 0);
 	for (unsigned reason = 0; reason < LATENCY_REASONS; reason++)
@@ -114,7 +112,7 @@ void latency_closed(const struct conn *conn)
 		return;
 	struct latency_memory *shared = atomic_load(&region);
 	struct memory_cell *cell = atomic_load(&((struct conn *)conn)->cell);
-	uint32_t recording = atomic_load(atomic_load(&latency_switch));
+	uint32_t recording = atomic_load(atomic_load(&hot.recording));
 	uint32_t reason = atomic_load_explicit(&((struct conn *)conn)->reason, memory_order_relaxed) % LATENCY_REASONS;
 	if (config.group)
 		count(&closed_early[reason], shared ? &shared->closed[reason] : NULL, 1);
@@ -203,7 +201,7 @@ static void record(struct conn *conn, int fd, uint64_t value_ns)
 {
 	struct latency_memory *shared = atomic_load_explicit(&region, memory_order_acquire);
 	uint32_t recording =
-		atomic_load_explicit(atomic_load_explicit(&latency_switch, memory_order_relaxed), memory_order_relaxed);
+		atomic_load_explicit(atomic_load_explicit(&hot.recording, memory_order_relaxed), memory_order_relaxed);
 	struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
 	enum latency_arm arm = arm_of(conn, cell, recording);
 	enum latency_role role = conn->is_accepted ? LATENCY_SERVER : LATENCY_CLIENT;

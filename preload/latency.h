@@ -24,12 +24,11 @@ void latency_forked(void);
 void latency_opened(struct conn *conn);
 void latency_closed(const struct conn *conn);
 
-/* Points to the word that says whether to record; never NULL. */
-extern _Atomic uint32_t *_Atomic latency_switch;
+/* hot.recording points to the word that says whether to record. */
 
 static inline bool latency_is_on(void)
 {
-	_Atomic uint32_t *word = atomic_load_explicit(&latency_switch, memory_order_relaxed);
+	_Atomic uint32_t *word = atomic_load_explicit(&hot.recording, memory_order_relaxed);
 
 	return __builtin_expect(atomic_load_explicit(word, memory_order_relaxed) != 0, 0);
 }

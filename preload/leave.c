@@ -107,7 +107,7 @@ static int64_t now_ms(void)
 
 void lifecycle_before_exec(void)
 {
-	if (!conn_table || fork_in_vfork_child())
+	if (!conn_table() || fork_in_vfork_child())
 		return;
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
 	int64_t deadline_ms = now_ms() + EXEC_BUDGET_MS;
@@ -180,7 +180,7 @@ void lifecycle_forked(void)
 {
 	threads_forked();
 	channel_forked();
-	if (!conn_table)
+	if (!conn_table())
 		return;
 	uint32_t high = atomic_load(&conn_fd_high);
 	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "hot.h"
+
 #if __SIZEOF_POINTER__ != 8 || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "look at musl's bits/socket.h first: where does it put the padding of struct msghdr here?"
 #endif
@@ -20,11 +22,11 @@ static inline bool libc_is_musl(void)
 	return !gnu_get_libc_version;
 }
 
-/* glibc tells so; of musl it is not known. */
+/* glibc tells so; of musl it is not known. Not before the constructor has run. */
 extern char __libc_single_threaded __attribute__((weak));
 static inline bool libc_single_threaded(void)
 {
-	return &__libc_single_threaded && __libc_single_threaded;
+	return __builtin_expect(*hot.single_threaded != 0, 1);
 }
 
 /* To musl these lengths are 32 bits and padding that no program needs to set; to glibc, and the kernel, 64. musl's own functions

@@ -70,11 +70,11 @@ void quiet_begin(void)
 {
 	int saved = errno;
 	int64_t deadline_ms = now_ms() + QUIET_BUDGET_MS;
-	uint32_t high = conn_table ? atomic_load(&conn_fd_high) : 0;
+	uint32_t high = conn_table() ? atomic_load(&conn_fd_high) : 0;
 	uint32_t stuck = 0;
 
 	atomic_store(&quiet_begun, true);
-	if (!conn_table)
+	if (!conn_table())
 		return;
 	fork_notice();
 	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {

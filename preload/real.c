@@ -21,7 +21,9 @@
 #include <stdarg.h>
 #include <sys/syscall.h>
 
+#include "hot.h"
 #include "intercept.h"
+#include "libc.h"
 #include "raw_syscall.h"
 
 #define RAW raw_syscall
@@ -171,4 +173,9 @@ void real_init(void)
 	real_##name = symbol ? (__typeof__(real_##name))symbol : boot_##name;
 #include "intercept.def"
 #undef INTERCEPT
+	hot.read = real_read;
+	hot.recv = real_recv;
+	hot.write = real_write;
+	hot.send = real_send;
+	hot.single_threaded = &__libc_single_threaded ? &__libc_single_threaded : "";
 }

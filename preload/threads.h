@@ -26,6 +26,18 @@ struct thread_slot *thread_register(void); /* never NULL */
 void threads_forked(void);                 /* child: only this thread is left */
 int32_t thread_tid(void);
 
+/* The mark itself, on a slot of this thread's own. */
+static inline void thread_mark(struct thread_slot *slot, uint32_t conn_index)
+{
+	atomic_store_explicit(&slot->inside, conn_index, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst); /* the other half of the fence is the scanner's membarrier */
+}
+static inline void thread_mark_end(struct thread_slot *slot, uint32_t previous)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	atomic_store_explicit(&slot->inside, previous, memory_order_relaxed);
+}
+
 /* Marks this thread; returns what thread_leave() must restore (calls nest in signal handlers). The caller looks at the
  * connection's state only after this. */
 static inline uint32_t thread_enter(uint32_t conn_index)
@@ -33,14 +45,12 @@ static inline uint32_t thread_enter(uint32_t conn_index)
 	struct thread_slot *slot = thread_self ? thread_self : thread_register();
 	uint32_t previous = atomic_load_explicit(&slot->inside, memory_order_relaxed);
 
-	atomic_store_explicit(&slot->inside, conn_index, memory_order_relaxed);
-	atomic_signal_fence(memory_order_seq_cst); /* the other half of the fence is the scanner's membarrier */
+	thread_mark(slot, conn_index);
 	return previous;
 }
 static inline void thread_leave(uint32_t previous)
 {
-	atomic_signal_fence(memory_order_seq_cst);
-	atomic_store_explicit(&thread_self->inside, previous, memory_order_relaxed);
+	thread_mark_end(thread_self, previous);
 }
 
 /* Whether a thread other than the caller is, or cannot be shown not to be, inside a call on the connection. The caller

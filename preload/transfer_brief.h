@@ -13,38 +13,61 @@
 #define TRANSFER_BRIEF_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL)
 
 struct transfer_brief {
-	uint32_t previous;
+	struct thread_slot *slot; /* NULL: not marked */
 	uint32_t generation;
 };
-
-/* True: the thread is marked as inside; the caller makes the call itself, through libc, and ends with one of the two below. */
-static inline bool transfer_brief_begin(struct conn *conn, int fd, size_t bytes, int flags,
-					struct transfer_brief *brief)
-{
-	if (conn_state(conn) != CONN_WATCHING || conn->turns >= conn->retry_at_turn || conn_is_joined(conn) ||
-	    bytes == 0 || (flags & ~TRANSFER_BRIEF_FLAGS) || latency_is_on())
-		return false;
-	brief->generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
-	brief->previous = thread_enter(conn->index);
-	/* Only now: a join that began before has not seen the mark. */
-	if (__builtin_expect(conn_state(conn) == CONN_WATCHING && transfer_fd_is(fd, conn, brief->generation), 1))
-		return true;
-	thread_leave(brief->previous);
-	return false;
-}
 
 static inline bool transfer_brief_is_same(const struct conn *conn, const struct transfer_brief *brief)
 {
 	return atomic_load_explicit(&((struct conn *)conn)->generation, memory_order_relaxed) == brief->generation;
 }
 
+/* Marks the thread as inside. Not one without a slot, nor a signal handler that interrupted another call: so there is nothing
+ * to put back. */
+static inline bool transfer_brief_mark(struct conn *conn, int fd, struct transfer_brief *brief)
+{
+	struct thread_slot *slot = thread_self;
+
+	if (!slot || atomic_load_explicit(&slot->inside, memory_order_relaxed) != 0)
+		return false;
+	thread_mark(slot, conn->index);
+	/* Only now: a join that began before has not seen the mark. */
+	if (__builtin_expect(conn_state(conn) == CONN_WATCHING && conn_get(fd) == conn, 1)) {
+		brief->slot = slot;
+		return true;
+	}
+	thread_mark_end(slot, 0);
+	return false;
+}
+
+/* True: the caller makes the call itself, through libc, and ends with one of the two below. The only thread of a process needs no
+ * mark: nobody looks for it. */
+static inline __attribute__((always_inline)) bool transfer_brief_begin(struct conn *conn, int fd, size_t bytes,
+								       int flags, struct transfer_brief *brief)
+{
+	if (conn->turns >= conn->retry_at_turn || conn_is_joined(conn) || bytes == 0 ||
+	    (flags & ~TRANSFER_BRIEF_FLAGS) != 0 || latency_is_on())
+		return false;
+	brief->slot = NULL;
+	brief->generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
+	if (libc_single_threaded())
+		return conn_state(conn) == CONN_WATCHING;
+	return transfer_brief_mark(conn, fd, brief);
+}
+
+static inline void transfer_brief_end(const struct transfer_brief *brief)
+{
+	if (__builtin_expect(brief->slot != NULL, 0))
+		thread_mark_end(brief->slot, 0);
+}
+
 static inline ssize_t transfer_brief_received(struct conn *conn, const struct transfer_brief *brief, ssize_t result)
 {
-	if (result > 0 && transfer_brief_is_same(conn, brief)) {
+	if (__builtin_expect(result > 0 && transfer_brief_is_same(conn, brief), 1)) {
 		transfer_add(&conn->received, (size_t)result);
 		transfer_count_received(conn, (size_t)result);
 	}
-	thread_leave(brief->previous);
+	transfer_brief_end(brief);
 	return result;
 }
 
@@ -52,11 +75,11 @@ static inline ssize_t transfer_brief_sent(struct conn *conn, const struct transf
 {
 	size_t sent = result > 0 ? (size_t)result : 0;
 
-	if (transfer_brief_is_same(conn, brief)) {
+	if (__builtin_expect(transfer_brief_is_same(conn, brief), 1)) {
 		transfer_add(&conn->sent, sent);
 		transfer_count_sent(conn, sent);
 	}
-	thread_leave(brief->previous);
+	transfer_brief_end(brief);
 	return result;
 }
 

@@ -70,7 +70,7 @@ static inline void transfer_add(_Atomic uint64_t *sum, uint64_t bytes)
 static inline void transfer_count_received(struct conn *conn, size_t bytes)
 {
 	conn->last_was_receive = 1;
-	if (bytes >= ADMISSION_LARGE_BYTES)
+	if (__builtin_expect(bytes >= ADMISSION_LARGE_BYTES, 0))
 		conn->turns++;
 }
 static inline void transfer_count_sent(struct conn *conn, size_t bytes)
