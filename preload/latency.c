@@ -151,14 +151,15 @@ static uint16_t listening_port_h(struct conn *conn, const struct memory_cell *ce
 	return conn->latency_port_h;
 }
 
-/* The series of that key: taken if it is new. NULL: none is free. */
+/* The series of that key: taken if it is new. NULL: none is free that it may take. */
 static struct latency_series *series_find(struct latency_memory *shared, struct conn *conn, uint32_t key)
 {
 	struct latency_series *series = &shared->series[conn->latency_series % LATENCY_SERIES];
 
 	if (__builtin_expect(atomic_load_explicit(&series->key, memory_order_relaxed) == key, 1))
 		return series;
-	for (uint32_t i = 0; i < LATENCY_SERIES; i++) {
+	uint32_t end = latency_key_part(key) ? LATENCY_SERIES - LATENCY_SERIES_WHOLE : LATENCY_SERIES;
+	for (uint32_t i = 0; i < end; i++) {
 		uint32_t found = atomic_load(&shared->series[i].key);
 
 		if (found == 0 && atomic_compare_exchange_strong(&shared->series[i].key, &found, key))

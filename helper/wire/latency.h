@@ -15,7 +15,10 @@
 #include "histogram.h"
 #include "memory.h"
 
-#define LATENCY_SERIES 64u
+#define LATENCY_SERIES 128u
+/* Series at the end that parts of arms other than the first may not take: a process of many ports shall have a series for each of
+ * them, if not for each of their parts. */
+#define LATENCY_SERIES_WHOLE 32u
 #define LATENCY_REASONS 64u
 
 enum latency_role {
@@ -91,10 +94,10 @@ struct latency_memory {
 	_Atomic uint64_t
 		unassigned[LATENCY_REASONS]; /* the same, during a trial, of those that were in none of its arms */
 	struct latency_series series[LATENCY_SERIES];
-	uint8_t to_page[8192 - 64 - 2 * LATENCY_REASONS * 8 - LATENCY_SERIES * 64];
+	uint8_t to_page[12288 - 64 - 2 * LATENCY_REASONS * 8 - LATENCY_SERIES * 64];
 	_Atomic uint64_t counts[LATENCY_SERIES][HISTOGRAM_BUCKETS];
 };
-_Static_assert(__builtin_offsetof(struct latency_memory, counts) == 8192, "counts begin on a page");
+_Static_assert(__builtin_offsetof(struct latency_memory, counts) == 12288, "counts begin on a page");
 _Static_assert(HISTOGRAM_BUCKETS * 8 % 4096 == 0, "each series has pages of its own");
 
 #define LATENCY_OFFSET ((MEMORY_BYTES + 4095) / 4096 * 4096)
