@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "../wire/histogram.h"
 #include "../wire/latency.h"
@@ -45,11 +46,14 @@ struct trial_statistics {
 	double p;                             /* Mann and Whitney's, over connections */
 	enum statistics_verdict verdict;
 };
+/* Differences within are not worth having. */
+#define TRIAL_MARGIN 0.02
 
 /* From the helper's report. False: out of memory. */
 bool trial_statistics_make(struct trial_statistics *out, const json_t *report);
 /* Of one arm, by name: "mean", "p50", "p90", "p99", "p99.9", "max"; in ns, 0 if there is nothing. */
 const char *trial_metric_name(unsigned metric);
+double trial_metric_part(unsigned metric); /* 0.99; 0 for the mean */
 double trial_metric(const struct histogram *requests, unsigned metric);
 /* Why the trial proves nothing; NULL: treatment is proved in both arms. */
 const char *trial_invalid_why(const json_t *report);
@@ -66,6 +70,15 @@ struct trial_parts {
 void trial_parts_intervals(const struct trial_parts *parts, struct statistics_interval out[TRIAL_METRICS]);
 /* Fills in request_ratio, if the report has the parts of all requests. */
 void trial_parts_read(struct trial_statistics *statistics, const json_t *report);
+
+/* ---- trial_words.c: sentences that the terminal and the page have in common ---- */
+#define TRIAL_WORDS_BYTES 256
+const char *trial_words_selection(char buffer[TRIAL_WORDS_BYTES], const json_t *report);
+const char *trial_words_connections(char buffer[TRIAL_WORDS_BYTES], const struct trial_statistics *statistics);
+const char *trial_words_verdict(const struct trial_statistics *statistics);
+
+/* ---- trial_html.c ---- */
+void trial_report_html(FILE *out, const json_t *report, const struct trial_statistics *statistics);
 
 /* ---- trial_report.c ---- */
 void trial_print_summary(const json_t *report);

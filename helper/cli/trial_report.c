@@ -20,18 +20,10 @@ static double real(const json_t *object, const char *key)
 
 static void print_settings(const json_t *report)
 {
-	const json_t *settings = json_object_get(report, "settings"), *guard = json_object_get(settings, "guard");
+	const json_t *guard = json_object_get(json_object_get(report, "settings"), "guard");
+	char words[TRIAL_WORDS_BYTES];
 
-	printf("selection   %g %% accelerated", real(settings, "percent"));
-	if (fields_number(settings, "port"))
-		printf(", port %" PRIu64, fields_number(settings, "port"));
-	if (strcmp(fields_text(settings, "comm"), "-"))
-		printf(", programs named %s", fields_text(settings, "comm"));
-	if (json_object_get(settings, "uid"))
-		printf(", uid %" PRIu64, fields_number(settings, "uid"));
-	if (fields_number(settings, "duration_s"))
-		printf(", for %" PRIu64 " s", fields_number(settings, "duration_s"));
-	putchar('\n');
+	printf("selection   %s\n", trial_words_selection(words, report));
 	if (guard)
 		printf("guard       stops if p%g is worse by %g %%, of all requests or of those of %g s\n",
 		       real(guard, "quantile") * 100, real(guard, "percent"), real(guard, "window_s"));
@@ -155,18 +147,10 @@ static void print_requests(const struct trial_statistics *statistics)
 
 static void print_connections(const struct trial_statistics *statistics)
 {
-	const struct statistics_interval *ratio = &statistics->log_ratio;
+	char words[TRIAL_WORDS_BYTES];
 
-	printf("\nby connection (each with the mean of its latencies)\n");
-	printf("            %" PRIu64 " accelerated, %" PRIu64 " plain",
-	       statistics->connections_seen[TRIAL_ACCELERATED], statistics->connections_seen[TRIAL_PLAIN]);
-	if (ratio->is_interval)
-		printf("; ratio of the medians %.3f, 95 %% interval %.3f to %.3f, p = %.2g", exp(ratio->value),
-		       exp(ratio->low), exp(ratio->high), statistics->p);
-	printf("\n            verdict: acceleration is %s\n",
-	       statistics->verdict == VERDICT_NO_DIFFERENCE     ? "no difference worth having (within 2 %)"
-	       : statistics->verdict == VERDICT_NOT_ENOUGH_DATA ? "not decided: not enough data"
-								: statistics_verdict_text(statistics->verdict));
+	printf("\nby connection (each with the mean of its latencies)\n            %s\n            verdict: %s\n",
+	       trial_words_connections(words, statistics), trial_words_verdict(statistics));
 }
 
 void trial_print_report(const json_t *report, const struct trial_statistics *statistics)

@@ -15,7 +15,6 @@
 
 #define RESAMPLES 2000u
 #define CONFIDENCE 0.95
-#define MARGIN 0.02
 #define CONNECTIONS_MIN 8u /* an arm; fewer decide nothing */
 #define SEED 20261124u
 
@@ -82,7 +81,7 @@ static void compare(struct trial_statistics *out)
 {
 	const struct trial_connections *plain = &out->connections[TRIAL_PLAIN];
 	const struct trial_connections *accelerated = &out->connections[TRIAL_ACCELERATED];
-	const struct statistics_rule rule = { .confidence = CONFIDENCE, .margin = MARGIN };
+	const struct statistics_rule rule = { .confidence = CONFIDENCE, .margin = TRIAL_MARGIN };
 	double ratios[RESAMPLES], sum = 0, squares = 0;
 	uint64_t random = SEED;
 
@@ -135,15 +134,20 @@ const char *trial_metric_name(unsigned metric)
 	return names[metric];
 }
 
-double trial_metric(const struct histogram *requests, unsigned metric)
+double trial_metric_part(unsigned metric)
 {
 	static const double parts[TRIAL_METRICS] = { 0, 0.5, 0.9, 0.99, 0.999, 1 };
 
+	return parts[metric];
+}
+
+double trial_metric(const struct histogram *requests, unsigned metric)
+{
 	if (!requests->count)
 		return 0;
 	if (metric == 0)
 		return (double)requests->sum_ns / (double)requests->count;
-	return (double)histogram_percentile(requests, parts[metric]);
+	return (double)histogram_percentile(requests, trial_metric_part(metric));
 }
 
 const char *trial_invalid_why(const json_t *report)

@@ -10,6 +10,7 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
+import ab
 import pytest
 from service import INVALID, Load, arms_of, load, report, rows_of, settled, start, trial, trial_state  # noqa: F401: a fixture
 from support import group
@@ -71,7 +72,7 @@ def test_connections_are_assigned_at_random_and_both_ends_agree(helper, load, pe
         assert min(arm_count(answer, "requests", arm, role) for arm in ("accelerated", "plain")) > 0
     check_parts(answer)
     if percent == 50:
-        ratio = answer["statistics"]["requests_ratio"]["p50"]
+        ratio = answer["statistics"]["requests_ratio"]["mean"]
         assert ratio["low"] < ratio["ratio"] < ratio["high"]
     # No request is recorded twice, and none that was asked for before its connection was assigned.
     requests = sum(arm_count(answer, "requests", arm) for arm in ("accelerated", "plain"))
@@ -122,6 +123,27 @@ def test_trials_come_and_go_under_traffic(helper, load):
     wait_until(lambda: load.answered() > before + 1000, 20, load.describe)
     assert grown["leaves"] > 12 and grown["pairs_armed_total"] > 12, grown
     load.ask("close", 20)
+
+
+def test_the_report_as_a_page(helper, load, tmp_path):
+    page = tmp_path / "page.html"
+    start(helper, "--port", str(load.port))
+    load.ask("open 60")
+    settled(helper, load, 60)
+    before = load.answered()
+    wait_until(lambda: load.answered() > before + 3000, 20, load.describe)
+    trial(helper, "stop")
+    wait_until(lambda: trial_state(helper) == "ended", 10)
+    text = trial(helper, "report", "--html", str(page)).stdout
+    answer = report(helper)
+    root = ab.check_page(page.read_text(), 3)
+    said = " ".join(root.itertext())
+    ratio = answer["statistics"]["requests_ratio"]["p50"]
+    assert f"port {load.port}" in said and f"{ratio['low']:.3f} .. {ratio['high']:.3f}" in said
+    assert f"{ratio['low']:.3f} to {ratio['high']:.3f}" in text
+    assert f"{answer['arms']['plain']['pairs']} connections, 0 of them armed" in said
+    done = trial(helper, "report", "--html", "/nonexistent/page", expect=1)
+    assert "/nonexistent/page: No such file" in done.stderr
 
 
 def test_recording_ends_with_the_trial(helper, load):

@@ -245,15 +245,15 @@ static void test_split(void **state)
 
 static void test_words(void **state)
 {
-	char value[AB_VALUE_BYTES], command[AB_WORDS_BYTES], long_word[1000];
+	char value[VALUE_BYTES], command[AB_WORDS_BYTES], long_word[1000];
 
 	(void)state;
-	assert_string_equal(ab_words_value(value, 12345.6, "1/s"), "12,346/s");
-	assert_string_equal(ab_words_value(value, 1234, "us"), "1.23 ms");
-	assert_string_equal(ab_words_value(value, 0.00042, "s"), "420 us");
-	assert_string_equal(ab_words_value(value, 5.5e9, "bit/s"), "5.50 Gbit/s");
-	assert_string_equal(ab_words_value(value, 0, ""), "0");
-	assert_string_equal(ab_words_value(value, NAN, "s"), "-");
+	assert_string_equal(value_text(value, 12345.6, "1/s"), "12,346/s");
+	assert_string_equal(value_text(value, 1234, "us"), "1.23 ms");
+	assert_string_equal(value_text(value, 0.00042, "s"), "420 us");
+	assert_string_equal(value_text(value, 5.5e9, "bit/s"), "5.50 Gbit/s");
+	assert_string_equal(value_text(value, 0, ""), "0");
+	assert_string_equal(value_text(value, NAN, "s"), "-");
 	assert_string_equal(ab_words_command(command, (const char *[]){ "a", "", "b c", "it's", NULL }),
 			    "a '' 'b c' 'it'\\''s'");
 	memset(long_word, 'x', sizeof(long_word) - 1);
