@@ -15,7 +15,7 @@ const char *cli_socket_path(const char *option)
 
 bool cli_options_parse(struct cli_options *options, int argc, const char **argv, unsigned accepts, const char *about)
 {
-	char *socket_path = NULL, *html_path = NULL;
+	static char *socket_path, *html_path; /* live as long as the process */
 	int json = 0;
 	struct poptOption table[5] = { 0 };
 	int entries = 0, outcome;
@@ -48,7 +48,7 @@ bool cli_options_parse(struct cli_options *options, int argc, const char **argv,
 			argv[0]);
 		good = false;
 	}
-	options->socket_path = cli_socket_path(socket_path); /* kept to the end of the process */
+	options->socket_path = cli_socket_path(socket_path);
 	options->html_path = html_path;                      /* likewise */
 	options->json = json;
 	poptFreeContext(context);
