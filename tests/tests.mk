@@ -43,7 +43,7 @@ $(B)/obj/libcli.a: $(filter-out %/main.o,$(CLI_OBJECTS)) $(PROBE_OBJECTS)
 $(B)/obj/libshim.a: $(SHIM_OBJECTS)
 $(ARCHIVES): $(B)/.sources
 	$(say) AR $@
-	$(Q)rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
+	$(Q)rm -f $@ && $(AR) qcs $@ $(filter %.o,$^)
 ifneq ($(filter undefined default,$(origin AR)),)
 AR := ar
 endif
@@ -84,7 +84,7 @@ test:
 
 # ---- style --------------------------------------------------------------------------------------------------------------
 # A file is looked at again when its object changed, that is when it or a header of it did.
-TIDY_STAMPS := $(patsubst %.c,$(B)/lint/%.tidy,$(sort $(wildcard helper/*.c helper/wire/*.c helper/cli/*.c preload/*.c)))
+TIDY_STAMPS := $(patsubst %.c,$(B)/lint/%.tidy,$(sort $(wildcard helper/*.c helper/wire/*.c helper/cli/*.c helper/cli/ab/*.c preload/*.c)))
 .PHONY: tidy
 tidy: $(TIDY_STAMPS)
 
@@ -99,6 +99,7 @@ endef
 $(eval $(call tidy_rule,daemon,helper))
 $(eval $(call tidy_rule,daemon,helper/wire))
 $(eval $(call tidy_rule,cli,helper/cli))
+$(eval $(call tidy_rule,cli,helper/cli/ab))
 $(eval $(call tidy_rule,shim,preload))
 
 .PHONY: analyze

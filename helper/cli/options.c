@@ -49,7 +49,7 @@ bool cli_options_parse(struct cli_options *options, int argc, const char **argv,
 		good = false;
 	}
 	options->socket_path = cli_socket_path(socket_path);
-	options->html_path = html_path; /* likewise */
+	options->html_path = html_path;
 	options->json = json;
 	poptFreeContext(context);
 	return good;

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "../../helper/cli/ab_report.h"
+#include "../../helper/cli/ab/report.h"
 
 static struct ab_metrics metrics;
 static struct ab_values values;

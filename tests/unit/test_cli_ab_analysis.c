@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "../../helper/cli/ab_analysis.h"
+#include "../../helper/cli/ab/analysis.h"
 
 static void test_order_is_balanced(void **state)
 {

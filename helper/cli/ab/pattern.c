@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ab_reader.h"
-#include "statistics.h"
+#include "reader.h"
+#include "../statistics.h"
 
 #define SAMPLES_MAX 4096u
 #define HEAD_BYTES 160

@@ -5,9 +5,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "ab_report.h"
-#include "cli.h"
-#include "client.h"
+#include "report.h"
+#include "../cli.h"
+#include "../client.h"
 
 struct outputs {
 	FILE *html, *save;

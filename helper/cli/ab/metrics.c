@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The numbers of a trial. */
-#include "ab_metrics.h"
+#include "metrics.h"
 
 #include <math.h>
 #include <stdio.h>

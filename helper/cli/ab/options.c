@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "ab.h"
-#include "cli.h"
-#include "preload.h"
+#include "../cli.h"
+#include "../preload.h"
 
 #define TIMEOUT_DEFAULT_S 600
 

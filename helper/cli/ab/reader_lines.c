@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ab_reader.h"
+#include "reader.h"
 
 enum kind {
 	VALUE,    /* (number) */

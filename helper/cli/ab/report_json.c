@@ -5,7 +5,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "ab_report.h"
+#include "report.h"
 
 /* What is not finite has no number in JSON. */
 static json_t *real(double value)

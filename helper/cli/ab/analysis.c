@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* From runs to results: rounds, ratios, intervals, verdicts. */
-#include "ab_analysis.h"
+#include "analysis.h"
 
 #include <math.h>
 #include <stdlib.h>

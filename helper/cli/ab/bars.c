@@ -4,7 +4,7 @@
 #include <locale.h>
 #include <string.h>
 
-#include "ab_report.h"
+#include "report.h"
 
 #define HEIGHTS 8
 

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "ab.h"
-#include "ab_listen.h"
+#include "listen.h"
 
 #define POLL_NS 3000000 /* there is no event for "listens": /proc is looked at this often */
 

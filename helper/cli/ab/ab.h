@@ -13,11 +13,11 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "ab_metrics.h"
-#include "ab_process.h"
-#include "ab_reader.h"
-#include "program.h"
-#include "statistics.h"
+#include "metrics.h"
+#include "process.h"
+#include "reader.h"
+#include "../program.h"
+#include "../statistics.h"
 
 enum ab_arm {
 	ARM_A = 0, /* plain */
@@ -110,16 +110,16 @@ struct ab_trial {
 	char invalid[REASON_BYTES * 4];            /* a run lacks its proof */
 };
 
-/* ---- ab_options.c: CLI_OK; CLI_USAGE or another status after a message; --help exits ---- */
+/* ---- options.c: CLI_OK; CLI_USAGE or another status after a message; --help exits ---- */
 int ab_options_parse(struct ab_options *options, int argc, const char **argv);
 bool ab_cpus_parse(const char *text, cpu_set_t *cpus); /* "0,2-3" */
 
-/* ---- ab_split.c ---- */
+/* ---- split.c ---- */
 /* The words of a command line as a shell would see them, with quotes and backslashes, without expansions. NULL-terminated; free the
  * first word, in whose memory the others are, and the array. NULL: a quote is not closed, or no memory. */
 const char *const *ab_split(const char *text);
 
-/* ---- ab_arm.c ---- */
+/* ---- arm.c ---- */
 struct ab_arm_context {
 	const struct ab_options *options;
 	const struct program *program;
@@ -131,27 +131,27 @@ bool ab_arm_prepare(const void *context);
 /* "plain TCP under the shim": for reports. */
 const char *ab_arm_text(const struct ab_options *options, enum ab_arm arm);
 
-/* ---- ab_server.c: 0, or -1 with why ---- */
+/* ---- server.c: 0, or -1 with why ---- */
 int ab_server_start(struct ab_process *server, const struct ab_options *options, const struct ab_arm_context *context,
 		    char why[REASON_BYTES * 2]);
 
-/* ---- ab_proof.c ---- */
+/* ---- proof.c ---- */
 /* Asks for the run's accounts, its latencies included. 0 or -errno. */
 int ab_proof_take(struct ab_trial *trial, struct ab_run *run, uint64_t group);
 /* Whether the run was treated as its arm says. False with why. */
 bool ab_proof_holds(const struct ab_options *options, const struct ab_run *run, char why[REASON_BYTES * 2]);
 
-/* ---- ab_run.c ---- */
+/* ---- run.c ---- */
 /* One run. The caller frees it with ab_run_free(). NULL: the trial cannot go on, trial->failure says why (or a signal came). */
 struct ab_run *ab_run_make(struct ab_trial *trial, enum ab_arm arm, int round);
 void ab_run_free(struct ab_run *run);
 
-/* ---- ab_trial.c ---- */
+/* ---- trial.c ---- */
 void ab_trial_run(struct ab_trial *trial);
 void ab_trial_free(struct ab_trial *trial);
 enum ab_arm ab_trial_arm(unsigned round, unsigned place);
 
-/* ---- ab_progress.c: stderr ---- */
+/* ---- progress.c: stderr ---- */
 void ab_progress_begin(const struct ab_trial *trial);
 void ab_progress_run(const struct ab_trial *trial, const struct ab_run *run);
 void ab_progress_end(const struct ab_trial *trial);

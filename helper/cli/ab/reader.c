@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The readers' table, and what they share. */
-#include "ab_reader.h"
+#include "reader.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "values.h"
+#include "../values.h"
 
 static const struct ab_reader readers[] = {
 	{ "ab", ab_reader_lines },

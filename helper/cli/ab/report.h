@@ -5,15 +5,15 @@
 
 #include <stdio.h>
 
-#include "ab_analysis.h"
-#include "values.h"
+#include "analysis.h"
+#include "../values.h"
 
 void ab_report_text(FILE *out, const struct ab_trial *trial, const struct ab_analysis *analysis);
 /* The caller owns a reference; NULL without memory. */
 json_t *ab_report_json(const struct ab_trial *trial, const struct ab_analysis *analysis);
 void ab_report_html(FILE *out, const struct ab_trial *trial, const struct ab_analysis *analysis);
 
-/* ---- ab_words.c ---- */
+/* ---- report_words.c ---- */
 #define AB_WORDS_BYTES 512
 /* "B is faster: requests x 1.32 (1.28 .. 1.36 at 95 %), p = 0.002", or why there is no verdict. */
 const char *ab_words_verdict(char buffer[AB_WORDS_BYTES], const struct ab_trial *trial,
@@ -26,7 +26,7 @@ const char *ab_words_proof(char buffer[AB_WORDS_BYTES], const struct ab_trial *t
 /* CMD with its arguments, as one could type it. */
 const char *ab_words_command(char buffer[AB_WORDS_BYTES], const char *const *argv);
 
-/* ---- ab_bars.c ---- */
+/* ---- bars.c ---- */
 /* `counts` as one line of bars, the highest being `most`. UTF-8 where the locale has it. */
 void ab_bars_print(FILE *out, const unsigned *counts, size_t count, unsigned most);
 

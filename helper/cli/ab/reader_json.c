@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ab_reader.h"
+#include "reader.h"
 
 /* Programs print notes before their JSON. NULL: there is none. The caller owns a reference. */
 static json_t *load(const char *text)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Child processes of a trial: see ab_process.h. */
-#include "ab_process.h"
+/* Child processes of a trial: see process.h. */
+#include "process.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -4,8 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "ab_report.h"
-#include "table.h"
+#include "report.h"
+#include "../table.h"
 
 __attribute__((format(printf, 3, 4))) static void add(char *buffer, size_t bytes, const char *format, ...)
 {

@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ab_latency.h"
-#include "bins.h"
-#include "ab_report.h"
-#include "table.h"
+#include "latency.h"
+#include "../bins.h"
+#include "report.h"
+#include "../table.h"
 
 #define BINS 48
 

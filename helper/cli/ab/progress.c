@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "ab.h"
-#include "table.h"
+#include "../table.h"
 
 #define LINE_S 10 /* where lines stay */
 

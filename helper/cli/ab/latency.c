@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The latencies that the shim saw. */
-#include "ab_latency.h"
+#include "latency.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../wire/histogram.h"
-#include "buckets.h"
-#include "fields.h"
-#include "values.h"
+#include "../../wire/histogram.h"
+#include "../buckets.h"
+#include "../fields.h"
+#include "../values.h"
 
 static const char *const role_names[AB_ROLES] = { "client", "server" }; /* as the helper calls them */
 static const char *const families[AB_ROLES] = { "response time", "service time" };

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ab_reader.h"
+#include "reader.h"
 
 #define LINE_BYTES 512
 #define TEST_BYTES 33

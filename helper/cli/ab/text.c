@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Output of a process, kept as it came. */
-#include "ab_text.h"
+#include "text.h"
 
 #include <stdio.h>
 #include <stdlib.h>

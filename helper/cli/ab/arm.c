@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "ab.h"
-#include "preload.h"
+#include "../preload.h"
 
 static bool set_all(const char *const *environment)
 {

@@ -3,7 +3,7 @@
 #ifndef SMACCEL_CLI_AB_PLOTS_H
 #define SMACCEL_CLI_AB_PLOTS_H
 
-#include "ab_analysis.h"
+#include "analysis.h"
 
 /* Every metric's ratio with its interval, and the margin. */
 bool ab_plot_ratios(FILE *out, const struct ab_trial *trial, const struct ab_analysis *analysis);

@@ -5,7 +5,7 @@
 
 #include <regex.h>
 
-#include "ab_metrics.h"
+#include "metrics.h"
 
 /* Where a reader puts what it finds. */
 struct ab_sink {
@@ -36,7 +36,7 @@ void ab_sink_quantile(const struct ab_sink *sink, const char *family, double qua
 void ab_sink_value(const struct ab_sink *sink, const char *name, const char *unit, bool higher_is_better,
 		   bool is_headline, double value);
 
-/* ---- ab_pattern.c: --metric NAME[:UNIT][:higher|lower]=REGEX ---- */
+/* ---- pattern.c: --metric NAME[:UNIT][:higher|lower]=REGEX ---- */
 struct ab_pattern {
 	struct ab_metric metric;
 	regex_t regex;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What a trial has, as the plots want it, and its runs over time. */
-#include "ab_plots.h"
+#include "plots.h"
 
 #include <math.h>
 #include <string.h>
 
-#include "ab_latency.h"
-#include "ab_report.h"
-#include "plots.h"
+#include "latency.h"
+#include "report.h"
+#include "../plots.h"
 
 bool ab_plot_runs(FILE *out, const struct ab_trial *trial, const struct ab_result *result)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Whether a process group listens: rows of /proc/PID/net/tcp in state LISTEN, matched with /proc/PID/fd by inode. */
-#include "ab_listen.h"
+#include "listen.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -3,13 +3,13 @@
 #include <math.h>
 #include <string.h>
 
-#include "ab_latency.h"
-#include "ab_plots.h"
-#include "ab_report.h"
-#include "bins.h"
-#include "page.h"
-#include "svg.h"
-#include "table.h"
+#include "latency.h"
+#include "plots.h"
+#include "report.h"
+#include "../bins.h"
+#include "../page.h"
+#include "../svg.h"
+#include "../table.h"
 
 static void write_head(FILE *out, const struct ab_trial *trial, const struct ab_analysis *analysis)
 {

@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "ab_text.h"
+#include "text.h"
 
 enum ab_stream { AB_STDOUT = 0, AB_STDERR = 1, AB_STREAMS };
 

@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../wire/wire.h"
+#include "../../wire/wire.h"
 #include "ab.h"
-#include "ab_latency.h"
-#include "client.h"
-#include "fields.h"
+#include "latency.h"
+#include "../client.h"
+#include "../fields.h"
 
 #define ASK_MAX 50 /* a helper takes large accounts in several goes */
 
