@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # sandbox uses libseccomp; talk is built for several environments.
-TEST_OWN_RULES += tests/environment/sandbox.c tests/environment/padding.c
-TEST_PROGRAMS += $(B)/tests/environment/sandbox $(B)/tests/environment/talk-static $(B)/tests/environment/talk-asan
+TEST_OWN_RULES += tests/environment/sandbox.c tests/environment/padding.c tests/environment/counting.c
+TEST_PROGRAMS += $(B)/tests/environment/sandbox $(B)/tests/environment/talk-static $(B)/tests/environment/talk-asan \
+	$(B)/tests/environment/counting.so
 # Without musl-gcc (tests/packages) the tests of musl fail by name.
 ifneq ($(shell command -v $(MUSL_CC)),)
 TEST_PROGRAMS += $(B)/tests/environment/talk-musl $(B)/tests/environment/padding $(B)/musl/libsmaccel.so
@@ -11,6 +12,11 @@ $(B)/tests/environment/sandbox: tests/environment/sandbox.c $(B)/.flags | $(B)/.
 	@mkdir -p $(@D)
 	$(say) CC $@
 	$(Q)$(CC) $(TEST_CFLAGS) $(TEST_DEPEND) -o $@ $< $(ALL_LDFLAGS) $(shell $(PKG_CONFIG) --libs libseccomp) -pthread
+
+$(B)/tests/environment/counting.so: tests/environment/counting.c $(B)/.flags
+	@mkdir -p $(@D)
+	$(say) CC $@
+	$(Q)$(CC) $(COMMON_FLAGS) $(CPPFLAGS) $(CFLAGS) $(TEST_DEPEND) -fPIC -shared -o $@ $< $(LDFLAGS)
 
 $(B)/tests/environment/talk-static: tests/environment/talk.c $(B)/.flags | $(B)/.packages
 	@mkdir -p $(@D)

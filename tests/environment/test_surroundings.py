@@ -71,6 +71,22 @@ def test_neighbour(helper, neighbour, order, arm):
     assert_accelerated(helper, grown, seen)
 
 
+def test_neighbour_that_wraps_the_same_calls_sees_them(helper, tmp_path):
+    """The shim makes some calls itself where libc would do no more; not so where another library comes in between."""
+    library, counts = built("environment/counting.so"), []
+    for arm, libraries in ((PLAIN, [library]), (EAGER, [SHIM, library]), (EAGER, [library, SHIM])):
+        path = tmp_path / str(len(counts))
+        grown, _, seen = converse(helper, arm, client=preloading(*libraries, COUNTING_FILE=path),
+                                  server_arm=EAGER if arm.accelerated else PLAIN)
+        counts.append([int(word) for word in path.read_text().split()])
+        if arm.accelerated:
+            assert_accelerated(helper, grown, seen)
+    plain, between, first = counts
+    assert plain == first and min(plain) >= TURNS, counts
+    # a long send() of an end in the sockhash is made by sendmsg()
+    assert between[0] >= TURNS / 2 and between[1] == plain[1], counts
+
+
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_waits_are_bounded_under_a_clock_that_stands_still(order):
     """The shim's bounds are of real time. A helper that stops in the middle of joins costs one of them, whatever the program's
