@@ -54,16 +54,9 @@ struct leave {
 	struct leave *next, *prev;
 };
 
-/* The part that PIN and LEAVE share: takes the fd, finds the end. */
-struct request_end {
-	struct memory_cell *cell;
-	struct registry_end *end; /* NULL: not in the sockhash */
-};
-
-static int identify(struct request *request, struct request_end *out)
+int leave_identify(struct request *request, uint64_t claimed, struct request_end *out)
 {
-	const struct wire_pin *message = &request->message.pin;
-	const struct wire_header *header = &message->header;
+	const struct wire_header *header = &request->message.header;
 	const struct reaper_tag tag = { request->session->id, header->cell, header->generation };
 	struct helper *helper = request->helper;
 	int fd = request->fd;
@@ -71,7 +64,7 @@ static int identify(struct request *request, struct request_end *out)
 	bool is_tcp;
 
 	out->cell = session_cell(request->session, header->cell);
-	if (!out->cell || header->generation > CELL_GENERATION_MASK || message->reason >= REASON_COUNT) {
+	if (!out->cell || header->generation > CELL_GENERATION_MASK) {
 		helper->refusals[REASON_BAD_REQUEST]++;
 		return -EPROTO;
 	}
@@ -83,7 +76,7 @@ static int identify(struct request *request, struct request_end *out)
 		session_fd_closed(helper->sessions, &tag);
 	if (!channel_is_open(request->channel)) /* thrown out */
 		return 0;
-	if (!cookie || cookie != message->cookie) {
+	if (!cookie || cookie != claimed) {
 		helper->refusals[REASON_BAD_REQUEST]++;
 		session_word_answer(out->cell, header->generation, CELL_REFUSED, REASON_BAD_REQUEST);
 		return 0;
@@ -92,10 +85,25 @@ static int identify(struct request *request, struct request_end *out)
 	return 1;
 }
 
+/* The part that PIN and LEAVE share. */
+static int identify(struct request *request, struct request_end *out)
+{
+	const struct wire_pin *message = &request->message.pin;
+
+	if (message->reason >= REASON_COUNT) {
+		request->helper->refusals[REASON_BAD_REQUEST]++;
+		return -EPROTO;
+	}
+	return leave_identify(request, message->cookie, out);
+}
+
 static void pin(struct helper *helper, struct slot *slot, enum sm_reason reason)
 {
-	if (!slot->shared->pins)
+	if (!slot->shared->pins) {
 		slot->shared->pin_reason = reason;
+		log_debug("slot %u of pids %u %u: pinned (%s)", slot->index, slot->shared->end[0].pid,
+			  slot->shared->end[1].pid, reason_name(reason));
+	}
 	__atomic_store_n(&slot->shared->pins, PIN_BOTH, __ATOMIC_SEQ_CST);
 	for (int side = 0; side < SM_SIDES; side++)
 		if (slot->end[side])
@@ -124,15 +132,10 @@ static enum proof_inside inspect_both(struct helper *helper, const struct slot *
 {
 	enum proof_inside inside, worst = PROOF_NOBODY;
 
+	if (datapath_inspect_pair(helper->datapath, slot->shared->end, facts))
+		return PROOF_MOVING;
 	for (int side = 0; side < SM_SIDES; side++) {
-		const struct sm_end *end = &slot->shared->end[side];
-
-		facts[side] = (struct sm_facts){ 0 };
-		if (!slot->end[side])
-			continue;
-		if (datapath_inspect(helper->datapath, end->sk, end->cookie, &facts[side]))
-			return PROOF_MOVING;
-		if (!facts[side].found) /* closed: nobody is inside, nobody will read */
+		if (!facts[side].found) /* never there, or closed: nobody is inside, nobody will read */
 			continue;
 		inside = proof_inside(&facts[side], PROOF_REFS_JOINED);
 		if (inside > worst)
@@ -172,7 +175,8 @@ static void leave_finish(struct helper *helper, struct slot *slot, const struct 
 
 	helper->switches->leaves_total++;
 	slot_state_set(slot, SM_SLOT_JOINED); /* for a successor: these may be deleted */
-	log_debug("slot %u: left (%s)", slot->index, reason_name(leave->reason));
+	log_debug("slot %u of pids %u %u: left (%s)", slot->index, slot->shared->end[0].pid, slot->shared->end[1].pid,
+		  reason_name(leave->reason));
 	for (uint32_t side = 0; side < SM_SIDES; side++)
 		if (ends[side])
 			retire_take_out(helper, ends[side], leave->told, leave->keep_offer[side]);

@@ -4,7 +4,7 @@
  *   pairing.c   offers, and what all parts share      join.c    one end into the sockhash, commit or abandon
  *   arm.c       both joined: proof, ledger, armed     leave.c   pin, and back to plain TCP
  *   retire.c    closed sockets, lonely ends, sweeps   takeover.c  what an earlier helper left
- *   withdraw.c  pairs that do not pay go back to plain TCP
+ *   withdraw.c  pairs that do not pay go back to plain TCP    holders.c  who else holds a socket that is being closed
  */
 #ifndef SMACCEL_HELPER_PAIRING_H
 #define SMACCEL_HELPER_PAIRING_H
@@ -31,6 +31,7 @@ int pairing_handle_join(struct request *request);
 int pairing_handle_pin(struct request *request);
 int pairing_handle_leave(struct request *request);
 int pairing_handle_withdraw(struct request *request);
+int pairing_handle_holders(struct request *request);
 int pairing_handle_retire(struct request *request);
 
 #endif

@@ -46,6 +46,13 @@ void arm_begin(struct helper *helper, struct slot *slot); /* both ends have join
 void arm_expired(struct loop_timer *timer);
 
 /* ---- leave.c ---- */
+/* What an fd in a request says: it is put away, and the end found by the cookie that the kernel tells. */
+struct request_end {
+	struct memory_cell *cell;
+	struct registry_end *end; /* NULL: not in the sockhash */
+};
+/* 1; 0: answered, or there is nobody to be answered; negative: a client that does not speak the protocol. */
+int leave_identify(struct request *request, uint64_t cookie, struct request_end *out);
 void leave_expired(struct loop_timer *timer);
 void leave_session_closed(struct helper *helper, uint64_t session_id);
 void leave_refuse_all(struct helper *helper);

@@ -21,6 +21,7 @@
 #define WINDOW_FIRST 512u
 #define PROBES 64u
 
+_Atomic bool conn_ever_touched;
 _Atomic uint32_t conn_fd_high; /* highest fd ever tracked */
 static _Atomic uint32_t next_index;
 static _Atomic uint32_t window = WINDOW_FIRST;
@@ -99,6 +100,7 @@ struct conn *conn_open(int fd, bool accepted)
 	conn->owed_error = 0;
 	conn->admission = (struct admission){ 0 };
 	conn->not_pinned = 0;
+	conn->exec_resets = 0;
 	atomic_store(&conn->fds, 1);
 
 	uint32_t high = atomic_load_explicit(&conn_fd_high, memory_order_relaxed);

@@ -59,6 +59,7 @@ struct conn {
 	uint32_t fork_count;     /* of the process when it was opened: differs = another process may share the socket */
 	_Atomic int32_t joiner;  /* tid of the thread in CONN_JOINING */
 	_Atomic uint8_t adopted; /* its fd came in a message: it may be in the sockhash, or not */
+	_Atomic uint8_t exec_resets;        /* closing.c has set SO_LINGER for an exec */
 	_Atomic uint8_t not_pinned;         /* CONN_PINNED, but the helper has not said that it did it */
 	uint16_t latency_port_h;            /* of the listening end; 0: not asked for yet */
 	uint8_t latency_series;             /* where the last latency went (latency.h) */
@@ -136,6 +137,13 @@ void conn_state_set(struct conn *conn, enum conn_state state, enum sm_reason rea
 static inline uint32_t conn_state(const struct conn *conn)
 {
 	return atomic_load_explicit(&((struct conn *)conn)->state, memory_order_acquire);
+}
+/* A connection of this process was once touched: else there is nothing to be done when it ends. */
+extern _Atomic bool conn_ever_touched;
+static inline void conn_touch(struct conn *conn)
+{
+	atomic_store_explicit(&conn_ever_touched, true, memory_order_relaxed);
+	atomic_store(&conn->touched, 1);
 }
 /* In the sockhash as far as this process knows: receives need care (repair.h). */
 static inline bool conn_is_joined(const struct conn *conn)

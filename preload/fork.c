@@ -31,6 +31,8 @@ struct fork_page {
 static struct fork_page never_wiped;
 static struct fork_page *page; /* NULL until fork_init() */
 static _Atomic uint32_t forks;
+static _Atomic uint32_t forking_pid; /* who forks; in the child: its parent */
+static _Atomic uint32_t parent_pid;
 
 uint32_t fork_count(void)
 {
@@ -52,6 +54,7 @@ bool fork_happened(void)
 		return false;
 	if (!atomic_compare_exchange_strong(&page->pid, &wiped, (uint32_t)getpid()))
 		return false;
+	atomic_store(&parent_pid, 0);
 	atomic_fetch_add(&forks, 1);
 	return true;
 }
@@ -68,10 +71,24 @@ void fork_note(void)
 	atomic_fetch_add(&forks, 1);
 }
 
+static void parent_before_fork(void)
+{
+	atomic_store(&forking_pid, (uint32_t)getpid());
+	fork_note();
+}
+
+bool fork_parent_lives(void)
+{
+	uint32_t parent = atomic_load_explicit(&parent_pid, memory_order_relaxed);
+
+	return parent != 0 && parent == (uint32_t)getppid();
+}
+
 static void child_after_fork(void)
 {
 	if (quiet_is_on())
 		return; /* the page's pid is asked for no more */
+	atomic_store(&parent_pid, atomic_load(&forking_pid));
 	atomic_store(&page->pid, (uint32_t)getpid());
 	lifecycle_forked();
 }
@@ -84,9 +101,9 @@ extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (
 static void register_handlers(void)
 {
 	if (__register_atfork)
-		__register_atfork(fork_note, NULL, child_after_fork, NULL); /* NULL: never unloaded */
+		__register_atfork(parent_before_fork, NULL, child_after_fork, NULL); /* NULL: never unloaded */
 	else if (pthread_atfork)
-		pthread_atfork(fork_note, NULL, child_after_fork);
+		pthread_atfork(parent_before_fork, NULL, child_after_fork);
 }
 
 void fork_init(void)

@@ -17,6 +17,9 @@ bool fork_in_vfork_child(void);
 bool fork_happened(void);
 void fork_notice(void); /* if (fork_happened()) lifecycle_forked(); */
 
+/* The process that this one was forked from is still there. False also if that is not known. */
+bool fork_parent_lives(void);
+
 /* Another program is about to get what is open here: posix_spawn, or an exec in a vfork child, which runs in its parent's
  * memory and so tells the parent. Counts like a fork. */
 void fork_note(void);

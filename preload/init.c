@@ -13,6 +13,7 @@
  *	fork_init       the pid must be known before the first connection is
  *	signals_init    reads the handlers that earlier constructors installed; from here on the wrappers keep them current
  *	threads_init    registers for membarrier, before any thread can be inside a call on a connection
+ *	exit_init       as early as can be: what is registered first runs last
  *	conn_init       last: the table of connections is what turns the wrappers on
  *
  * The door to the helper is opened by the first socket() or listen(), not here: most programs never use a socket.
@@ -24,6 +25,7 @@
 #include "config.h"
 #include "conn.h"
 #include "fork.h"
+#include "intercept_exit.h"
 #include "latency.h"
 #include "log.h"
 #include "quiet.h"
@@ -49,6 +51,7 @@ __attribute__((constructor)) static void shim_init(void)
 		fork_init();
 		signals_init();
 		threads_init();
+		intercept_exit_init();
 		if (conn_init() != 0)
 			log_error("no memory for the table of connections: all stays plain TCP");
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Where fds go to another program: the exec family, posix_spawn.
+/* Where fds go to another program: the exec family, posix_spawn, system, popen.
  *
  * The new program may not be under the shim, or read its inherited sockets through stdio: what it inherits leaves first. In a
  * vfork child lifecycle_before_exec() does nothing: the connections are the parent's, and what the child's program does on
@@ -14,47 +14,51 @@
 #include "fork.h"
 #include "lifecycle.h"
 
-static void before_exec(void)
+static void before_spawn(void)
 {
 	fork_note();
 	if (conn_table())
 		lifecycle_before_exec();
 }
 
+/* `call` comes back only if it has failed. */
+#define EXEC(call)                                                                                                     \
+	({                                                                                                             \
+		before_spawn();                                                                                        \
+		lifecycle_exec_begins();                                                                               \
+		int exec_result = (call);                                                                              \
+		lifecycle_exec_failed();                                                                               \
+		exec_result;                                                                                           \
+	})
+
 int wrap_execve(const char *path, char *const argv[], char *const envp[])
 {
-	before_exec();
-	return REAL(execve)(path, argv, envp);
+	return EXEC(REAL(execve)(path, argv, envp));
 }
 
 int wrap_execv(const char *path, char *const argv[])
 {
-	before_exec();
-	return REAL(execv)(path, argv);
+	return EXEC(REAL(execv)(path, argv));
 }
 
 int wrap_execvp(const char *file, char *const argv[])
 {
-	before_exec();
-	return REAL(execvp)(file, argv);
+	return EXEC(REAL(execvp)(file, argv));
 }
 
 int wrap_execvpe(const char *file, char *const argv[], char *const envp[])
 {
-	before_exec();
-	return REAL(execvpe)(file, argv, envp);
+	return EXEC(REAL(execvpe)(file, argv, envp));
 }
 
 int wrap_execveat(int folder_fd, const char *path, char *const argv[], char *const envp[], int flags)
 {
-	before_exec();
-	return REAL(execveat)(folder_fd, path, argv, envp, flags);
+	return EXEC(REAL(execveat)(folder_fd, path, argv, envp, flags));
 }
 
 int wrap_fexecve(int fd, char *const argv[], char *const envp[])
 {
-	before_exec();
-	return REAL(fexecve)(fd, argv, envp);
+	return EXEC(REAL(fexecve)(fd, argv, envp));
 }
 
 /* How many arguments follow up to the NULL, `first` included; the list is consumed. -1 with E2BIG: no end in sight. */
@@ -96,16 +100,14 @@ int wrap_execl(const char *path, const char *argument, ...)
 {
 	GATHER(argument);
 	va_end(list);
-	before_exec();
-	return REAL(execve)(path, argv, environ);
+	return EXEC(REAL(execve)(path, argv, environ));
 }
 
 int wrap_execlp(const char *file, const char *argument, ...)
 {
 	GATHER(argument);
 	va_end(list);
-	before_exec();
-	return REAL(execvp)(file, argv);
+	return EXEC(REAL(execvp)(file, argv));
 }
 
 int wrap_execle(const char *path, const char *argument, ...)
@@ -113,8 +115,7 @@ int wrap_execle(const char *path, const char *argument, ...)
 	GATHER(argument);
 	char *const *envp = va_arg(list, char *const *);
 	va_end(list);
-	before_exec();
-	return REAL(execve)(path, argv, envp);
+	return EXEC(REAL(execve)(path, argv, envp));
 }
 
 /* File actions cannot be read portably: every fd that a spawned program could inherit is given away. */
@@ -123,7 +124,7 @@ int wrap_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_action
 {
 	int saved = errno;
 
-	before_exec();
+	before_spawn();
 	errno = saved;
 	return REAL(posix_spawn)(pid, path, actions, attributes, argv, envp);
 }
@@ -133,7 +134,21 @@ int wrap_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actio
 {
 	int saved = errno;
 
-	before_exec();
+	before_spawn();
 	errno = saved;
 	return REAL(posix_spawnp)(pid, file, actions, attributes, argv, envp);
+}
+
+/* libc makes these processes by itself. That there was one is all that is noted: what its program does on a connection is
+ * caught by the accounts, and who closes last is the kernel's to say. */
+int wrap_system(const char *command)
+{
+	fork_note();
+	return REAL(system)(command);
+}
+
+FILE *wrap_popen(const char *command, const char *mode)
+{
+	fork_note();
+	return REAL(popen)(command, mode);
 }

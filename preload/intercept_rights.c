@@ -51,7 +51,7 @@ static void adopt(int fd)
 	conn->cookie = endpoint_cookie(fd);
 	atomic_store(&conn->given_away, 1);
 	atomic_store(&conn->adopted, 1);
-	atomic_store(&conn->touched, 1);
+	conn_touch(conn);
 	conn_state_set(conn, CONN_PINNED, REASON_PASSED_FD);
 }
 

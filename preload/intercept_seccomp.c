@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Where a filter of system calls comes from: prctl, and libc's syscall(), which libseccomp and others use for seccomp(2).
+/* Where a filter of system calls comes from: prctl, and libc's syscall(), which libseccomp and others use for seccomp(2), and
+ * some for the end of the process.
  *
  * The shim takes leave before the call, since afterwards it must not (quiet.h). Questions that install nothing are not meant:
  * libseccomp asks what the kernel supports by calls that must fail.
@@ -11,6 +12,7 @@
 #include <sys/syscall.h>
 
 #include "fork.h"
+#include "lifecycle.h"
 #include "quiet.h"
 
 /* A vfork child's connections are its parent's, which goes on without a filter; the child's next program finds out for
@@ -35,9 +37,11 @@ static bool installs_filter(long operation, long flags, long filter)
 						    : operation == SECCOMP_SET_MODE_FILTER && filter != 0;
 }
 
-static void __attribute__((used)) before_seccomp(long operation, long flags, long filter)
+static void __attribute__((used)) before_call(int number, long a, long b, long c)
 {
-	if (installs_filter(operation, flags, filter))
+	if (number == __NR_exit_group)
+		lifecycle_before_exit();
+	else if (installs_filter(a, b, c))
 		before_filter();
 }
 
@@ -51,39 +55,40 @@ static void __attribute__((used)) before_seccomp(long operation, long flags, lon
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 __attribute__((naked)) long wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
-	__asm__("cmp	$" TEXT_OF(__NR_seccomp) ", %edi\n"
-						 "	je	1f\n"
-						 "0:	mov	real_syscall(%rip), %rax\n" /* REAL(syscall) */
-						 "	test	%rax, %rax\n"
-						 "	jz	2f\n"
-						 "	jmp	*%rax\n"
-						 "1:	push	%rdi\n"
-						 "	push	%rsi\n"
-						 "	push	%rdx\n"
-						 "	push	%rcx\n"
-						 "	push	%r8\n"
-						 "	push	%r9\n"
-						 "	sub	$8, %rsp\n" /* a multiple of 16 at a call */
-						 "	mov	%rsi, %rdi\n"
-						 "	mov	%rdx, %rsi\n"
-						 "	mov	%rcx, %rdx\n"
-						 "	call	before_seccomp\n"
-						 "	add	$8, %rsp\n"
-						 "	pop	%r9\n"
-						 "	pop	%r8\n"
-						 "	pop	%rcx\n"
-						 "	pop	%rdx\n"
-						 "	pop	%rsi\n"
-						 "	pop	%rdi\n"
-						 "	jmp	0b\n"
-						 "2:	jmp	boot_syscall\n");
+	__asm__("cmp	$" TEXT_OF(
+		__NR_seccomp) ", %edi\n"
+			      "	je	1f\n"
+			      "	cmp	$" TEXT_OF(
+				      __NR_exit_group) ", %edi\n"
+						       "	je	1f\n"
+						       "0:	mov	real_syscall(%rip), %rax\n" /* REAL(syscall) */
+						       "	test	%rax, %rax\n"
+						       "	jz	2f\n"
+						       "	jmp	*%rax\n"
+						       "1:	push	%rdi\n"
+						       "	push	%rsi\n"
+						       "	push	%rdx\n"
+						       "	push	%rcx\n"
+						       "	push	%r8\n"
+						       "	push	%r9\n"
+						       "	sub	$8, %rsp\n" /* a multiple of 16 at a call */
+						       "	call	before_call\n"
+						       "	add	$8, %rsp\n"
+						       "	pop	%r9\n"
+						       "	pop	%r8\n"
+						       "	pop	%rcx\n"
+						       "	pop	%rdx\n"
+						       "	pop	%rsi\n"
+						       "	pop	%rdi\n"
+						       "	jmp	0b\n"
+						       "2:	jmp	boot_syscall\n");
 }
 #else
 /* All arguments are in registers: a jump, again. */
 long wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
-	if (__builtin_expect(number == __NR_seccomp, 0))
-		before_seccomp(a, b, c);
+	if (__builtin_expect(number == __NR_seccomp || number == __NR_exit_group, 0))
+		before_call(number, a, b, c);
 	return REAL(syscall)(number, a, b, c, d, e, f);
 }
 #endif

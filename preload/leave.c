@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The way back to plain TCP, and the end of a connection: see lifecycle.h. */
+/* The way back to plain TCP: see lifecycle.h. */
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/socket.h>
 #include <time.h>
 
 #include "../helper/wire/wire.h"
 #include "clock.h"
 #include "config.h"
-#include "endpoint.h"
 #include "fork.h"
 #include "ledger.h"
 #include "lifecycle_internal.h"
@@ -18,11 +16,6 @@
 
 /* All the leaves of one exec together wait no longer than this. */
 #define EXEC_BUDGET_MS 100
-
-static bool in_sockhash(uint32_t state)
-{
-	return state == CONN_JOINED || state == CONN_ARMED || state == CONN_PINNED || state == CONN_LEAVING;
-}
 
 void lifecycle_retire(struct conn *conn)
 {
@@ -72,7 +65,7 @@ bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
 			lifecycle_settle(conn);
 		state = conn_state(conn);
 	}
-	if (in_sockhash(state)) {
+	if (lifecycle_in_sockhash(state)) {
 		enum cell_state result = leave(conn, fd, reason);
 		plain = result == CELL_DONE;
 		atomic_store(&conn->not_pinned, result == CELL_ABANDONED && !says_pinned(conn));
@@ -119,7 +112,7 @@ void lifecycle_before_exec(void)
 		if (!conn || (real_fcntl((int)fd, F_GETFD) & FD_CLOEXEC)) /* also -1: closed behind our back */
 			continue;
 		atomic_store(&conn->given_away, 1);
-		if (!in_sockhash(conn_state(conn)))
+		if (!lifecycle_in_sockhash(conn_state(conn)))
 			continue;
 		if (now_ms() > deadline_ms)
 			break;
@@ -128,57 +121,10 @@ void lifecycle_before_exec(void)
 	lifecycle_quiet_end(quiet);
 }
 
-/* TCP answers close() with unread data by a reset, so that the peer learns of it; of redirected bytes the kernel knows
- * nothing then (fact 20). SO_LINGER with 0 gives the same reset. Only while the file is this process's alone: for others it
- * stays open, and keeps its options. */
-static bool reset_if_unread(int fd)
-{
-	const struct linger reset = { .l_onoff = 1, .l_linger = 0 };
-	char byte;
-
-	return real_recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1 &&
-	       real_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0;
-}
-
-/* The reset that close() does not give while a stopped helper has a duplicate. */
-static void reset_now(int fd)
-{
-	const struct sockaddr nothing = { .sa_family = AF_UNSPEC };
-
-	real_connect(fd, &nothing, sizeof(nothing));
-}
-
-bool lifecycle_closing(struct conn *conn, int fd)
-{
-	struct memory_cell *cell = conn->cell;
-	uint32_t generation = conn->generation & CELL_GENERATION_MASK;
-	bool lent = false;
-
-	if (!cell)
-		return false;
-	if (!lifecycle_in_plain_arm(conn))
-		admission_judge_end(&conn->admission, conn->turns);
-	fork_notice();
-	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
-	if (channel_abandon(cell, conn->index, generation, &lent) && lent)
-		atomic_store(&conn->lent, 1);
-	bool alone = !atomic_load(&conn->given_away) && conn->fork_count == fork_count();
-	bool resets =
-		alone && in_sockhash(conn_state(conn)) && endpoint_cookie(fd) == conn->cookie && reset_if_unread(fd);
-	ledger_detach(conn);
-	lifecycle_retire(conn);
-	/* Only while nobody else can be using the connection: shutdown() would reach them too. */
-	bool must_shut_down =
-		alone && atomic_load(&conn->lent) && atomic_load(&cell->word) == cell_word(generation, CELL_ABANDONED);
-	if (must_shut_down && resets)
-		reset_now(fd);
-	lifecycle_quiet_end(quiet);
-	return must_shut_down && !resets;
-}
-
 void lifecycle_forked(void)
 {
 	threads_forked();
+	lifecycle_parent_epoch = channel_epoch();
 	channel_forked();
 	if (!conn_table())
 		return;

@@ -206,7 +206,7 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 		lifecycle_joining_end(conn, generation, before, REASON_SECCOMP);
 		return;
 	}
-	atomic_store(&conn->touched, 1);
+	conn_touch(conn);
 	if (threads_others_inside(conn->index)) {
 		atomic_store(&conn->touched, touched);
 		conn->join_at_turn = conn->turns + 2;

@@ -63,6 +63,13 @@ void lifecycle_spilled(struct conn *conn);
  * helper holds a duplicate. */
 bool lifecycle_closing(struct conn *conn, int fd);
 
+/* The process is about to end, so that the kernel closes all it has. Bounded; async-signal-safe; a load in a process that
+ * never joined anything; nothing in a vfork child. */
+void lifecycle_before_exit(void);
+/* It becomes another program, which closes what has FD_CLOEXEC; and did not after all. */
+void lifecycle_exec_begins(void);
+void lifecycle_exec_failed(void);
+
 /* The application does something that a joined end cannot honour (option, call). Before joining: the end is refused
  * for good with that reason. Joined: it leaves, within the bound. True if the socket is now plain TCP (or never was
  * anything else), false if it could only be pinned. */

@@ -33,6 +33,14 @@ static inline bool lifecycle_in_plain_arm(const struct conn *conn)
 	return cell && (atomic_load(&cell->status) & CELL_TRIAL_PLAIN);
 }
 
+static inline bool lifecycle_in_sockhash(uint32_t state)
+{
+	return state == CONN_JOINED || state == CONN_ARMED || state == CONN_PINNED || state == CONN_LEAVING;
+}
+
+/* closing.c: of the session that the parent had when it forked this process; 0: none. */
+extern uint32_t lifecycle_parent_epoch;
+
 /* leave.c: the helper forgets the offer. */
 void lifecycle_retire(struct conn *conn);
 

@@ -95,3 +95,12 @@ bool threads_others_inside(uint32_t conn_index)
 	}
 	return false;
 }
+
+uint32_t threads_count_inside(uint32_t conn_index)
+{
+	uint32_t used = atomic_load(&slots_used), count = 0;
+
+	for (uint32_t i = 0; i < used; i++)
+		count += &slots[i] != thread_self && atomic_load(&slots[i].inside) == conn_index;
+	return count;
+}

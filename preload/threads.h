@@ -56,5 +56,7 @@ static inline void thread_leave(uint32_t previous)
 /* Whether a thread other than the caller is, or cannot be shown not to be, inside a call on the connection. The caller
  * has changed the connection's state first, so that threads that come later see that. */
 bool threads_others_inside(uint32_t conn_index);
+/* How many there are, at a glance: some may be about to come, or have just gone. */
+uint32_t threads_count_inside(uint32_t conn_index);
 
 #endif

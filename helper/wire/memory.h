@@ -56,11 +56,23 @@ static inline uint32_t cell_word_generation(uint32_t word)
 	return word >> 8;
 }
 
+/* Answers to WIRE_HOLDERS: how many references to the file there are beside the asker's own fds: fds of others or of his own,
+ * those in flight, calls under way; or one of these. */
+#define CELL_HOLDERS_UNKNOWN UINT32_MAX
+/* Others, and one of them has just been told so, and closes: worth asking again, for it may be the last one now. */
+#define CELL_HOLDERS_CLOSING (UINT32_MAX - 1)
+
+/* In `shown`, by a child that this process forked: it is closing its own copy, or ending (preload/closing.c). */
+#define CELL_CHILD_CLOSES 0x80u
+
 /* One connection of the process. The first line is the conversation, the second what `ss` shows. */
 struct memory_cell {
 	_Atomic uint32_t word;
 	_Atomic uint32_t status;
-	uint32_t reason;      /* enum sm_reason; helper -> shim, with REFUSED or TAKEN_OUT */
+	union {
+		uint32_t reason;  /* enum sm_reason; helper -> shim, with REFUSED or TAKEN_OUT */
+		uint32_t holders; /* the same, with DONE for WIRE_HOLDERS: see below */
+	};
 	uint32_t ledger_id;   /* helper -> shim, valid with CELL_ARMED; 0: none */
 	uint32_t ledger_cell; /* index in that ledger */
 	uint32_t side;        /* 0 or 1: which side this process's end is, in slot and ledger */
@@ -73,7 +85,7 @@ struct memory_cell {
 	_Atomic uint32_t latency_count;
 	_Atomic uint32_t latency_key; /* latency.h; 0: none was recorded */
 	/* shim -> helper, for display; unchecked claims about the process's own connections */
-	_Atomic uint32_t shown; /* generation << 8 | enum conn_state; 0: the cell is free */
+	_Atomic uint32_t shown; /* generation << 8 | enum conn_state | CELL_CHILD_CLOSES; 0: the cell is free */
 	uint32_t shown_reason;
 	uint32_t shown_fd;
 	uint32_t shown_family;
@@ -102,7 +114,9 @@ struct session_memory {
 	_Atomic uint64_t spin_ns;
 	_Atomic uint64_t spins;
 	_Atomic uint64_t spin_hits;
-	uint32_t padding[18];
+	_Atomic uint32_t
+		child_closes_ms; /* shim only: when CELL_CHILD_CLOSES was last set, in ms of the monotonic clock */
+	uint32_t padding[17];
 	struct memory_cell cells[]; /* cell 0 is never used */
 };
 _Static_assert(sizeof(struct session_memory) == 128, "cells start on a line");

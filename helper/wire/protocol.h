@@ -44,6 +44,9 @@ enum wire_type {
 	/* session; no fd, no answer: takes this session's own armed end out for speed's sake. Pins both directions, and when
 	 * they are drained takes out both ends, which CELL_TAKEN_OUT tells. Only with WIRE_FEATURE_WITHDRAW. */
 	WIRE_WITHDRAW = 12,
+	/* session; fd: the socket, about to be closed with redirected bytes unread. Who else has it? Answer: the cell's word, and
+	 * `holders` in the cell. Only with WIRE_FEATURE_HOLDERS. */
+	WIRE_HOLDERS = 13,
 	WIRE_STATUS = 16, /* door, command line */
 	WIRE_CONNECTIONS = 17,
 	WIRE_OFF = 18, /* root (or the helper's own uid) only */
@@ -89,6 +92,7 @@ enum wire_feature {
 	/* Of the helper, not of the kernel: connections to other network namespaces of this host may
 	 * be accelerated, so ends offer whose peer's address is none of their own namespace's. */
 	WIRE_FEATURE_PEERS = 1 << 3,
+	WIRE_FEATURE_HOLDERS = 1 << 4, /* of the helper, not of the kernel: it knows WIRE_HOLDERS */
 };
 
 struct wire_endpoint {
@@ -119,6 +123,13 @@ struct wire_pin {
 	uint64_t cookie;
 	uint32_t reason; /* enum sm_reason */
 	uint32_t reserved;
+};
+
+struct wire_holders {
+	struct wire_header header;
+	uint64_t cookie;
+	uint32_t own;      /* fds of the asking process, which it closes together */
+	uint32_t is_final; /* it does not ask again */
 };
 
 struct wire_retire {
@@ -175,6 +186,7 @@ _Static_assert(sizeof(struct wire_endpoint) == 20, "wire layout");
 _Static_assert(sizeof(struct wire_offer) == 72, "wire layout");
 _Static_assert(sizeof(struct wire_join) == 48, "wire layout");
 _Static_assert(sizeof(struct wire_pin) == 32, "wire layout");
+_Static_assert(sizeof(struct wire_holders) == 32, "wire layout");
 _Static_assert(sizeof(struct wire_retire) == 24, "wire layout");
 _Static_assert(sizeof(struct wire_ping) == 24, "wire layout");
 _Static_assert(sizeof(struct wire_ledger) == 24, "wire layout");

@@ -182,3 +182,21 @@ def test_urgent_data_of_an_armed_pair():
             assert ends.ask("send", 5) == {"sent": "ENOTSUP", "as_data": False}
             ends.ask("turns 20")
             helper.signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("how", ["exit", "close"])
+def test_ending_with_unread_bytes(how):
+    """Who holds a socket is the helper's to ask, when bytes are unread. It does not answer: one bounded wait, and what the process
+    itself knows of its forks has to do."""
+    with Helper() as helper:
+        with Commanded([sys.executable, Path(__file__).with_name("ending.py")], EAGER, helper.socket) as ends:
+            ends.answer(10)
+            wait_until(lambda: ends.ask("turns 20") == {} and helper.totals()["pairs_armed"] == 12, 10, helper.explain)
+            before = helper.totals()["redirected_msgs"]
+            ends.ask("turns 20")
+            assert helper.totals()["redirected_msgs"] >= before + 100, helper.explain()
+            helper.signal(signal.SIGSTOP)
+            seen = ends.ask(f"end {how}", 10)
+            helper.signal(signal.SIGCONT)
+            assert seen["errors"] == 12, seen
+            assert seen["ms"] <= (BOUND_US + 5 * SLACK_US) / 1000, seen

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* semantics --all | --list | CASE...    [--jobs N] [--deadline MS]
+/* semantics --all | --list | CASE...    [--jobs N] [--deadline MS] [--pids]
  *
  * Each case is a process with a pipe for its notes. They come out in the order of the table, each line after the name of
  * its case: "CASE FIELD VALUE". Two fields are about the run itself: "armed" (yes, no) and "END", the last one: "done",
- * "HANG", "failed", or the name of the signal that ended it.
+ * "HANG", "failed", or the name of the signal that ended it. With --pids a third, "pid", says what the helper's log calls it.
  */
 #include "semantics.h"
 
@@ -30,6 +30,7 @@ struct running {
 	const char *end;
 };
 
+static bool with_pids;
 static unsigned deadline_ms = 5000; /* of a case; an emulated machine needs longer */
 static struct running runs[CASES_MAX];
 static size_t run_count;
@@ -96,6 +97,8 @@ static void print(struct running *run)
 {
 	for (char *line = strtok(run->output, "\n"); line; line = strtok(NULL, "\n"))
 		printf("%s %s\n", run->item->name, line);
+	if (with_pids)
+		printf("%s pid %d\n", run->item->name, run->pid);
 	printf("%s END %s\n", run->item->name, run->end);
 	fflush(stdout);
 	free(run->output);
@@ -165,6 +168,7 @@ int main(int argc, char **argv)
 	for (int i = 1; i < argc; i++) {
 		all |= !strcmp(argv[i], "--all");
 		list |= !strcmp(argv[i], "--list");
+		with_pids |= !strcmp(argv[i], "--pids");
 		if (!strcmp(argv[i], "--jobs") && i + 1 < argc)
 			jobs = strtoul(argv[i + 1], NULL, 10);
 		if (!strcmp(argv[i], "--deadline") && i + 1 < argc)

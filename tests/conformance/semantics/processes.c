@@ -133,14 +133,16 @@ static void child_leaves_unread(struct pair *pair, int unused)
 	round_trip("trip", pair);
 }
 
-/* cat(1) on the connection. 0 fork and exec, 1 posix_spawn, 2 vfork and exec */
+/* cat(1) on the connection. 0 fork and exec, 1 posix_spawn, 2 vfork and exec, 3 as 0, but nothing is unread */
 static void run_cat(struct pair *pair, int how)
 {
 	char *const arguments[] = { "cat", NULL };
 	posix_spawn_file_actions_t actions;
+	size_t bytes = how == 3 ? 11 : 18;
 	pid_t child = -1;
 
-	put(pair->a, "before ");
+	if (how != 3)
+		put(pair->a, "before ");
 	settle();
 	if (how == 1) {
 		posix_spawn_file_actions_init(&actions);
@@ -148,7 +150,7 @@ static void run_cat(struct pair *pair, int how)
 		posix_spawn_file_actions_adddup2(&actions, pair->b, 1);
 		TRY("spawn", posix_spawnp(&child, "cat", &actions, NULL, arguments, environ));
 	} else {
-		child = how == 0 ? fork() : vfork();
+		child = how == 2 ? vfork() : fork();
 		if (child == 0) {
 			dup2(pair->b, 0);
 			dup2(pair->b, 1);
@@ -156,13 +158,15 @@ static void run_cat(struct pair *pair, int how)
 			_exit(127);
 		}
 	}
+	if (how == 3)
+		pause_ms(2 * SOON_MS); /* the child has gone into exec */
 	put(pair->a, "after ");
 	TRY("close", close(pair->b));
 	put(pair->a, "close");
 	char text[64];
 	size_t done = 0;
-	while (done < 18) {
-		ssize_t got = recv(pair->a, text + done, 18 - done, 0);
+	while (done < bytes) {
+		ssize_t got = recv(pair->a, text + done, bytes - done, 0);
 		if (got <= 0)
 			break;
 		done += (size_t)got;
@@ -265,6 +269,7 @@ static const struct semantics_case cases[] = {
 	{ "fork-child-shuts-down", child_leaves, 2, 0 },
 	{ "fork-child-closes-unread", child_leaves_unread, 0, 0 },
 	{ "exec-cat", run_cat, 0, 0 },
+	{ "exec-cat-drained", run_cat, 3, 0 },
 	{ "spawn-cat", run_cat, 1, 0 },
 	{ "vfork-cat", run_cat, 2, 0 },
 	{ "system-echo", run_shell, 0, 0 },

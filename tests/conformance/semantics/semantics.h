@@ -63,6 +63,7 @@ struct family {
 	X(faults)                                                                                                      \
 	X(closing)                                                                                                     \
 	X(resets)                                                                                                      \
+	X(exits)                                                                                                       \
 	X(options)                                                                                                     \
 	X(errqueue)                                                                                                    \
 	X(files)                                                                                                       \

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The end of a connection: its last fd is closed, or the process ends.
+ *
+ * TCP answers a close() with bytes unread by a reset, so that the peer learns of it. Of redirected bytes the kernel knows nothing
+ * then, and sends FIN (fact 20). SO_LINGER with 0 gives the reset; but whoever holds the socket beside this process would be
+ * hit by it, so that must be the last one. Who tells:
+ *
+ *	the kernel's count of references, through the helper    forked, spawned and other children (those of system() and popen()
+ *	(WIRE_HOLDERS), asked only if such bytes are unread     too), fds passed on, in flight, or never seen by a wrapper
+ *	threads.h                                               calls of this process's own threads that do not sleep in the
+ *	                                                        kernel just now: they count as references, too
+ *	the cell in the session of the process that forked      it shows there what that process still holds: a child that closes
+ *	this one                                                all that is not its own, or becomes another program, need not ask
+ *	the count of forks                                      if the helper does not answer; and then never after a fork
+ *
+ * When a process ends, its threads may still be at work; what is decided then holds for what is unread at that moment.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "../helper/wire/wire.h"
+#include "clock.h"
+#include "endpoint.h"
+#include "fork.h"
+#include "ledger.h"
+#include "lifecycle_internal.h"
+#include "log.h"
+#include "queue.h"
+#include "quiet.h"
+#include "real.h"
+#include "threads.h"
+
+/* For a holder that closes at the same time, or is on its way to its end. */
+#define CLOSING_TRIES 7
+#define CLOSING_STEP_NS 500000 /* the first; each is twice the one before: 32 ms together */
+#define CHILD_CLOSES_MS 50     /* so long a child is believed to be on its way */
+/* All the questions of a process that ends together. */
+#define EXIT_BUDGET_MS 50
+
+uint32_t lifecycle_parent_epoch;
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_read(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* As far as this process knows by itself. */
+static bool alone_by_forks(const struct conn *conn)
+{
+	return !atomic_load(&((struct conn *)conn)->given_away) && conn->fork_count == fork_count();
+}
+
+static struct session_memory *session_of_cell(struct memory_cell *cell, uint32_t index)
+{
+	return (struct session_memory *)((char *)(cell - index) - offsetof(struct session_memory, cells));
+}
+
+/* A child that this process forked is closing its copy. */
+static bool child_closes(struct conn *conn, struct memory_cell *cell, uint32_t shown)
+{
+	return (shown & CELL_CHILD_CLOSES) &&
+	       (uint32_t)now_ms() - atomic_load(&session_of_cell(cell, conn->index)->child_closes_ms) < CHILD_CLOSES_MS;
+}
+
+/* This process was forked, and the connection is open in its parent, as far as that one's wrappers know: so it is not the last
+ * that closes it, and the parent, should it close too, finds a mark that it is worth waiting for this process. If the parent
+ * is at it already there is no mark, and it is this process that asks and waits: never both. */
+static bool parent_holds(const struct conn *conn)
+{
+	struct memory_cell *cell = atomic_load(&((struct conn *)conn)->cell);
+	uint32_t shown = cell ? atomic_load(&cell->shown) : 0;
+
+	if (!cell || conn->session_epoch != lifecycle_parent_epoch || !fork_parent_lives())
+		return false;
+	atomic_store(&session_of_cell(cell, conn->index)->child_closes_ms, (uint32_t)now_ms());
+	do {
+		if (cell_word_state(shown & ~CELL_CHILD_CLOSES) == CONN_FREE ||
+		    cell_word_generation(shown) != (conn->generation & CELL_GENERATION_MASK))
+			return false;
+	} while (!atomic_compare_exchange_weak(&cell->shown, &shown, shown | CELL_CHILD_CLOSES));
+	return true;
+}
+
+static uint32_t ask_holders(struct conn *conn, int fd, uint32_t own, bool is_final)
+{
+	struct wire_holders message = { .cookie = conn->cookie, .own = own, .is_final = is_final };
+	struct session_memory *memory;
+
+	if (channel_session(&memory, true) != CHANNEL_READY || !(channel_features() & WIRE_FEATURE_HOLDERS))
+		return CELL_HOLDERS_UNKNOWN;
+	lifecycle_bind_cell(conn, memory); /* one that was inherited or passed has none in this session */
+	wire_header_init(&message.header, WIRE_HOLDERS, sizeof(message), conn->index,
+			 conn->generation & CELL_GENERATION_MASK);
+	if (lifecycle_request(conn, fd, &message, sizeof(message)) != CELL_DONE)
+		return CELL_HOLDERS_UNKNOWN;
+	struct memory_cell *cell = atomic_load(&conn->cell);
+	return cell ? cell->holders : CELL_HOLDERS_UNKNOWN;
+}
+
+/* Nobody else has the socket but for `own` fds of this process, which it is about to close. */
+static bool is_alone(struct conn *conn, int fd, uint32_t own)
+{
+	struct memory_cell *cell = conn->session_epoch == channel_epoch() ? atomic_load(&conn->cell) : NULL;
+	struct timespec step = { .tv_nsec = CLOSING_STEP_NS };
+	uint32_t others = CELL_HOLDERS_CLOSING;
+	/* Before it asks: a child that looks from now on does not rely on this process. */
+	bool worth_waiting = cell && child_closes(conn, cell, atomic_exchange(&cell->shown, 0));
+
+	for (int i = 0; i < CLOSING_TRIES; i++, step.tv_nsec *= 2) {
+		if (i > 0)
+			nanosleep(&step, NULL);
+		others = ask_holders(conn, fd, own, i == CLOSING_TRIES - 1);
+		worth_waiting |= cell && child_closes(conn, cell, atomic_load(&cell->shown));
+		if (others == 0 || others == CELL_HOLDERS_UNKNOWN || (others != CELL_HOLDERS_CLOSING && !worth_waiting))
+			break;
+	}
+	log_debug("conn %u: %u others, %s", conn->index, others, worth_waiting ? "one is closing" : "-");
+	if (others == CELL_HOLDERS_UNKNOWN)
+		return alone_by_forks(conn);
+	return others == 0 || (alone_by_forks(conn) && others <= threads_count_inside(conn->index));
+}
+
+/* Redirected bytes are unread, and fd is that connection. */
+static bool loses_bytes(const struct conn *conn, int fd)
+{
+	return lifecycle_in_sockhash(conn_state(conn)) && queue_has_redirected(fd) &&
+	       endpoint_cookie(fd) == conn->cookie;
+}
+
+/* Asked again at the end: others may have read the bytes, and closed, meanwhile. */
+static bool loses_bytes_alone(struct conn *conn, int fd, uint32_t own)
+{
+	return loses_bytes(conn, fd) && is_alone(conn, fd, own) && queue_has_redirected(fd);
+}
+
+static bool set_reset(int fd, bool on)
+{
+	const struct linger reset = { .l_onoff = on, .l_linger = 0 };
+
+	return real_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0;
+}
+
+/* The reset that close() does not give while a stopped helper has a duplicate. */
+static void reset_now(int fd)
+{
+	const struct sockaddr nothing = { .sa_family = AF_UNSPEC };
+
+	real_connect(fd, &nothing, sizeof(nothing));
+}
+
+bool lifecycle_closing(struct conn *conn, int fd)
+{
+	struct memory_cell *cell = atomic_load(&conn->cell);
+	uint32_t generation = conn->generation & CELL_GENERATION_MASK;
+	bool lent = false;
+
+	if (!cell && !lifecycle_in_sockhash(conn_state(conn)))
+		return false;
+	if (cell && !lifecycle_in_plain_arm(conn))
+		admission_judge_end(&conn->admission, conn->turns);
+	fork_notice();
+	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
+	/* Not what the parent of this process asks for at this moment: its cell is in memory that both have. */
+	if (cell && conn->session_epoch == channel_epoch() && channel_abandon(cell, conn->index, generation, &lent) &&
+	    lent)
+		atomic_store(&conn->lent, 1);
+	bool resets = !parent_holds(conn) && loses_bytes_alone(conn, fd, 1) && set_reset(fd, true);
+	ledger_detach(conn);
+	lifecycle_retire(conn);
+	/* Only while nobody else can be using the connection: shutdown() would reach them too. */
+	cell = atomic_load(&conn->cell);
+	bool must_shut_down = alone_by_forks(conn) && atomic_load(&conn->lent) && cell &&
+			      atomic_load(&cell->word) == cell_word(generation, CELL_ABANDONED);
+	if (must_shut_down && resets)
+		reset_now(fd);
+	lifecycle_quiet_end(quiet);
+	return must_shut_down && !resets;
+}
+
+/* Calls visit for every connection that would lose bytes if its fds were closed now. */
+static void each_losing(bool (*concerns)(struct conn *conn, int fd), void (*visit)(struct conn *conn, int fd))
+{
+	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
+	int64_t deadline_ms = now_ms() + EXIT_BUDGET_MS;
+	uint32_t high = atomic_load(&conn_fd_high);
+
+	fork_notice();
+	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {
+		struct conn *conn = conn_get((int)fd);
+
+		if (!conn || !concerns(conn, (int)fd) || parent_holds(conn))
+			continue;
+		if (now_ms() < deadline_ms ? loses_bytes_alone(conn, (int)fd, atomic_load(&conn->fds))
+					   : alone_by_forks(conn) && loses_bytes(conn, (int)fd))
+			visit(conn, (int)fd);
+	}
+	lifecycle_quiet_end(quiet);
+}
+
+static bool has_work(void)
+{
+	return __builtin_expect(atomic_load_explicit(&conn_ever_touched, memory_order_relaxed), 0) && !quiet_is_on() &&
+	       conn_table() && !fork_in_vfork_child();
+}
+
+static bool always(struct conn *conn, int fd)
+{
+	(void)conn;
+	(void)fd;
+	return true;
+}
+
+static void reset_at_exit(struct conn *conn, int fd)
+{
+	(void)conn;
+	set_reset(fd, true);
+}
+
+void lifecycle_before_exit(void)
+{
+	if (has_work())
+		each_losing(always, reset_at_exit);
+}
+
+/* The only fd, which goes with the exec; and one whose SO_LINGER the application has not set, so that it can be taken back. */
+static bool ends_at_exec(struct conn *conn, int fd)
+{
+	struct linger linger = { 0 };
+	socklen_t length = sizeof(linger);
+
+	return lifecycle_in_sockhash(conn_state(conn)) && atomic_load(&conn->fds) == 1 &&
+	       (real_fcntl(fd, F_GETFD) & FD_CLOEXEC) &&
+	       real_getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 && !linger.l_onoff;
+}
+
+static void reset_at_exec(struct conn *conn, int fd)
+{
+	if (set_reset(fd, true))
+		atomic_store(&conn->exec_resets, 1);
+}
+
+void lifecycle_exec_begins(void)
+{
+	if (has_work())
+		each_losing(ends_at_exec, reset_at_exec);
+}
+
+void lifecycle_exec_failed(void)
+{
+	uint32_t high = atomic_load(&conn_fd_high);
+	int saved = errno;
+	bool is_ours = has_work();
+
+	for (uint32_t fd = 0; is_ours && fd <= high && fd < CONN_FD_MAX; fd++) {
+		struct conn *conn = conn_get((int)fd);
+
+		if (!conn)
+			continue;
+		if (atomic_exchange(&conn->exec_resets, 0))
+			set_reset((int)fd, false);
+		conn_publish(conn); /* is_alone() took it back */
+	}
+	errno = saved;
+}

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Whether connections did what the rows of `smaccel semantics` say of them: as the helper counted, case by case.
+
+With --verbose the helper's log tells of each pair that it pinned or took out, why, and how many bytes were redirected, and
+names the processes of the pair's ends; with --pids the suite tells which process a case was.
+
+  a case in a row      its connection                     in the helper's words
+  native, repaired     stays as it is, bytes redirected   bytes were redirected; not pinned, did not leave
+  leaves first         goes back to plain TCP             left, or was pinned (with bytes unread it cannot leave)
+  pinned               the same                           the same
+  never joins          is plain TCP all the time          no pair
+  differs              either
+Several rows may have the same case; it then does what one of them says. Leaving for the sake of speed says nothing.
+"""
+import collections
+import fnmatch
+import json
+import re
+import subprocess
+
+from support.program import built
+
+UNFORCED = {"spills", "small-writes", "blocked-reader"}
+LEAVING = {"leaves first", "pinned"}
+STAYING = {"native", "repaired"}
+# Of the cases of all rows that leave: on a machine without a CPU to spare a leave may come too late.
+FEWEST_LEAVING = 0.9
+
+Fate = collections.namedtuple("Fate", "left pinned redirected")
+
+
+def read_fates(log):
+    """{pid: Fate}"""
+    left, pinned, redirected = collections.defaultdict(set), collections.defaultdict(set), collections.Counter()
+    for one, other, what, reason in re.findall(r"of pids (\d+) (\d+): (left|pinned) \((\S+)\)", log):
+        for pid in {one, other}:
+            (left if what == "left" else pinned)[pid].add(reason)
+    for one, other, count in re.findall(r"of pids (\d+) (\d+): redirected (\d+) bytes", log):
+        for pid in {one, other}:
+            redirected[pid] += int(count)
+    pids = left.keys() | pinned.keys() | redirected.keys()
+    return {pid: Fate(left[pid] - UNFORCED, pinned[pid] - UNFORCED, redirected[pid]) for pid in pids}
+
+
+def read_rows():
+    return json.loads(subprocess.run([built("../smaccel"), "semantics", "--json"], check=True, capture_output=True).stdout)
+
+
+def cases_of(row, notes):
+    return [case for case in notes if any(fnmatch.fnmatch(case, pattern) for pattern in row["cases"].split())]
+
+
+def never_joining(notes):
+    return {case for row in read_rows() if row["kept"] == "never joins" for case in cases_of(row, notes)}
+
+
+def contradictions(notes, log):
+    """What does not agree, as lines."""
+    rows, fates = read_rows(), read_fates(log)
+    fate = {case: fates.get(fields["pid"][0], Fate(set(), set(), 0)) for case, fields in notes.items()}
+    armed = {case for case, fields in notes.items() if fields.get("armed") == ["yes"]}
+    went = {case for case in notes if fate[case].left or fate[case].pinned}
+    kinds = collections.defaultdict(set)
+    for row in rows:
+        for case in cases_of(row, notes):
+            kinds[case].add(row["kept"])
+
+    lines = [f"{case}: redirected by TCP's counts, but not by the helper's" for case in armed if not fate[case].redirected]
+    lines += [f"{case}: left or was pinned ({', '.join(fate[case].left | fate[case].pinned)}), but is in no such row"
+              for case in went if not kinds[case] & (LEAVING | {"differs"})]
+    lines += [f"{case}: never to join, but bytes were redirected"
+              for case in notes if kinds[case] == {"never joins"} and fate[case].redirected]
+    must = [case for case in armed if kinds[case] & LEAVING and not kinds[case] - LEAVING - STAYING]
+    missing = [case for case in must if case not in went]
+    if len(missing) > (1 - FEWEST_LEAVING) * len(must):
+        lines += [f"{case}: neither left nor was pinned" for case in missing]
+    for row in rows:
+        cases = cases_of(row, notes)
+        if row["kept"] == "leaves first" and not any(fate[case].left for case in cases):
+            lines.append(f"no case left: {row['behaviour']}")
+        if row["kept"] == "pinned" and not any(fate[case].pinned for case in cases):
+            lines.append(f"no case was pinned: {row['behaviour']}")
+        if row["kept"] in STAYING and any("armed" in notes[case] for case in cases) and not armed & set(cases):
+            lines.append(f"no case was accelerated: {row['behaviour']}")
+    return lines

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Who holds a joined socket, asked of the kernel by the socket's address: the references of its struct file.
+ *
+ * Counted: fds of any process, those in flight in a unix socket, calls of a process with several threads, a poll that sleeps.
+ * Not counted: epoll, and the calls of a process with one thread. So an answer of 1 to the process that owns an fd says that
+ * it is the last one; more says "others", or threads of its own, of which those asleep in recv or send can be told.
+ */
+#define _GNU_SOURCE
+#include "kernel_pair.h"
+#include "kernel_rig.h"
+
+#include <sys/epoll.h>
+#include <sys/wait.h>
+
+#define SLOTS 4
+
+static struct datapath *datapath;
+static uint64_t sk, cookie;
+
+static uint32_t blocked_own;
+
+static uint32_t holders(void)
+{
+	struct sm_facts facts = { 0 };
+
+	require(datapath_inspect_for(datapath, sk, cookie, (uint32_t)getpid(), &facts) == 0);
+	require(facts.found);
+	blocked_own = facts.blocked_own;
+	return facts.holders;
+}
+
+static void expect(uint32_t wanted, const char *what)
+{
+	uint32_t seen = 0;
+
+	/* fput() of a call that has just ended may come a moment later. */
+	bool came = wait_until((seen = holders()) == wanted, 1000);
+	check(came, "holders", what, "%u instead of %u", seen, wanted);
+}
+
+static void test_fds(int fd)
+{
+	int copy, gate[2], channel[2], status;
+	char byte = 0, control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec vector = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr message = {
+		.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
+	};
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	pid_t child;
+
+	expect(1, "one-fd");
+	copy = dup(fd);
+	expect(2, "a-duplicate");
+	close(copy);
+	require(pipe(gate) == 0);
+	child = fork();
+	if (child == 0)
+		_exit(read(gate[0], &byte, 1) == 1 ? 0 : 1);
+	expect(2, "a-forked-child");
+	require(write(gate[1], "x", 1) == 1);
+	require(waitpid(child, &status, 0) == child && status == 0);
+	expect(1, "until-it-is-gone");
+	require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) == 0);
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(header), &fd, sizeof(int));
+	require(sendmsg(channel[0], &message, 0) == 1);
+	expect(2, "an-fd-in-flight");
+	close(channel[0]);
+	close(channel[1]);
+	expect(1, "until-the-queue-is-gone");
+	close(gate[0]);
+	close(gate[1]);
+}
+
+static void *poll_for_input(void *argument)
+{
+	struct pollfd poller = { .fd = *(int *)argument, .events = POLLIN };
+
+	poll(&poller, 1, 10000);
+	return NULL;
+}
+
+static void test_calls(struct pair *pair, int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+	struct sleeper sleeper;
+	pthread_t poller;
+
+	require(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0);
+	expect(1, "epoll-does-not-count");
+	close(epoll);
+	sleeper_start(&sleeper, fd, 1, 0);
+	expect(2, "a-thread-asleep-in-recv");
+	check(blocked_own == 1, "holders", "which-is-known-as-this-process's", "%u", blocked_own);
+	require(sent(pair->ends[1], "x"));
+	sleeper_join(&sleeper);
+	expect(1, "until-it-is-out");
+	require(pthread_create(&poller, NULL, poll_for_input, &fd) == 0);
+	expect(2, "a-thread-asleep-in-poll");
+	require(sent(pair->ends[1], "x"));
+	require(pthread_join(poller, NULL) == 0);
+	expect(1, "until-it-is-out-too");
+}
+
+int main(void)
+{
+	struct datapath_options options = { .slot_count = SLOTS };
+	struct pair pair;
+
+	alarm(30);
+	require(datapath_open(&datapath, &options) == 0);
+	pair_arm(datapath, &pair, 1);
+	sk = pair.slot->end[0].sk;
+	cookie = pair.cookie[0];
+	test_fds(pair.ends[0]);
+	test_calls(&pair, pair.ends[0]);
+	pair_close(&pair);
+	datapath_close(datapath);
+	return kernel_test_finish();
+}
