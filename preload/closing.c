@@ -193,7 +193,7 @@ static void each_losing(bool (*concerns)(struct conn *conn, int fd), void (*visi
 	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {
 		struct conn *conn = conn_get((int)fd);
 
-		if (!conn || !concerns(conn, (int)fd) || parent_holds(conn))
+		if (!conn || parent_holds(conn) || !concerns(conn, (int)fd))
 			continue;
 		if (now_ms() < deadline_ms ? loses_bytes_alone(conn, (int)fd, atomic_load(&conn->fds))
 					   : alone_by_forks(conn) && loses_bytes(conn, (int)fd))

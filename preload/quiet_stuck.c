@@ -57,6 +57,7 @@ struct attempt {
 	struct sockaddr *address;
 	socklen_t *length;
 	struct msghdr *message; /* instead of buffer and bytes */
+	const void *arguments;  /* for perform */
 };
 
 /* Looks at the application's vector only after the kernel has: nobody could be asked whether it can be read. */
@@ -203,6 +204,67 @@ static ssize_t stuck_readv(int fd, const struct iovec *vector, int count)
 	return receive(&(struct attempt){ .perform = perform_readv, .fd = fd, .message = &message });
 }
 
+static __typeof__(real_preadv2) libc_preadv2;
+static __typeof__(real_preadv64v2) libc_preadv64v2;
+static __typeof__(real_recvmmsg) libc_recvmmsg;
+
+static ssize_t perform_preadv2(const struct attempt *attempt, size_t done)
+{
+	int flags = *(const int *)attempt->arguments;
+	struct iovec window[WINDOW_IOVECS];
+
+	if (done == 0)
+		return libc_preadv2(attempt->fd, attempt->message->msg_iov, (int)attempt->message->msg_iovlen, -1,
+				    flags);
+	return libc_preadv2(attempt->fd, window, (int)rest_of(attempt, done, window), -1, flags);
+}
+
+static ssize_t stuck_preadv2(int fd, const struct iovec *vector, int count, off_t offset, int flags)
+{
+	struct msghdr message = { .msg_iov = (struct iovec *)vector, .msg_iovlen = (size_t)count };
+
+	if (offset != -1)
+		return libc_preadv2(fd, vector, count, offset, flags);
+	return receive(&(struct attempt){ .perform = perform_preadv2,
+					  .fd = fd,
+					  .flags = flags & RWF_NOWAIT ? MSG_DONTWAIT : 0,
+					  .message = &message,
+					  .arguments = &flags });
+}
+
+static ssize_t stuck_preadv64v2(int fd, const struct iovec *vector, int count, off64_t offset, int flags)
+{
+	return stuck_preadv2(fd, vector, count, offset, flags);
+}
+
+static ssize_t perform_recvmmsg(const struct attempt *attempt, size_t done)
+{
+	struct mmsghdr *only = (struct mmsghdr *)(void *)attempt->message;
+	struct iovec window[WINDOW_IOVECS];
+	struct mmsghdr rest = { .msg_hdr = { .msg_iov = window } };
+
+	if (done == 0) {
+		int count = libc_recvmmsg(attempt->fd, only, 1, attempt->flags, NULL);
+		return count == 1 ? (ssize_t)only->msg_len : count;
+	}
+	rest.msg_hdr.msg_iovlen = rest_of(attempt, done, window);
+	int count = libc_recvmmsg(attempt->fd, &rest, 1, attempt->flags, NULL);
+	return count == 1 ? (ssize_t)rest.msg_len : count;
+}
+
+/* Of one message: of several, each goes on where the one before ended. */
+static int stuck_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
+{
+	if (count != 1 || timeout || !(is_stuck(STUCK_BLOCKING, fd) || is_stuck(STUCK_NONBLOCKING, fd)))
+		return libc_recvmmsg(fd, messages, count, flags, timeout);
+	ssize_t result = receive(&(struct attempt){
+		.perform = perform_recvmmsg, .fd = fd, .message = &messages->msg_hdr, .flags = flags });
+	if (result < 0)
+		return -1;
+	messages->msg_len = (unsigned)result;
+	return 1;
+}
+
 /* The fortified ones. Too little room: libc's own ends the program, as it should. */
 static __typeof__(real___read_chk) libc_read_chk;
 static __typeof__(real___recv_chk) libc_recv_chk;
@@ -239,6 +301,9 @@ static void stand_in(void)
 	STAND_IN(libc_recvfrom, recvfrom, stuck_recvfrom);
 	STAND_IN(libc_recvmsg, recvmsg, stuck_recvmsg);
 	STAND_IN(libc_readv, readv, stuck_readv);
+	STAND_IN(libc_preadv2, preadv2, stuck_preadv2);
+	STAND_IN(libc_preadv64v2, preadv64v2, stuck_preadv64v2);
+	STAND_IN(libc_recvmmsg, recvmmsg, stuck_recvmmsg);
 	STAND_IN(libc_read_chk, __read_chk, stuck_read_chk);
 	STAND_IN(libc_recv_chk, __recv_chk, stuck_recv_chk);
 	STAND_IN(libc_recvfrom_chk, __recvfrom_chk, stuck_recvfrom_chk);

@@ -13,7 +13,8 @@
  *        unread       an answer waits to be read
  *        signals      so too, and a signal comes each millisecond, whose handler restarts calls
  *        nonblocking  an answer waits, and the fd does not block
- *        edge         so too, and what comes later must be had in the same receive, as for an edge-triggered poller
+ *        edge         so too, and what comes later must be had in the same receive, as for an edge-triggered poller; also
+ *        edge-preadv2, edge-recvmmsg (KIND library, child)
  *
  * Prints "warm", then waits for a line on standard input, so that the test can look in which state the connection is. "ok" is
  * the end.
@@ -28,6 +29,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -119,9 +121,11 @@ static void converse(int fd, unsigned turns, unsigned pause_us)
 
 static void allow_libseccomp(bool all_threads)
 {
-	static const int allowed[] = { SCMP_SYS(read), SCMP_SYS(write),       SCMP_SYS(recvfrom),   SCMP_SYS(sendto),
-				       SCMP_SYS(poll), SCMP_SYS(ppoll),       SCMP_SYS(exit_group), SCMP_SYS(close),
-				       SCMP_SYS(exit), SCMP_SYS(rt_sigreturn) };
+	static const int allowed[] = {
+		SCMP_SYS(read), SCMP_SYS(write),        SCMP_SYS(recvfrom),   SCMP_SYS(sendto),
+		SCMP_SYS(poll), SCMP_SYS(ppoll),        SCMP_SYS(exit_group), SCMP_SYS(close),
+		SCMP_SYS(exit), SCMP_SYS(rt_sigreturn), SCMP_SYS(preadv2),    SCMP_SYS(recvmmsg)
+	};
 	scmp_filter_ctx context = seccomp_init(SCMP_ACT_KILL_PROCESS);
 
 	if (!context || (all_threads && seccomp_attr_set(context, SCMP_FLTATR_CTL_TSYNC, 1) != 0))
@@ -174,8 +178,20 @@ static void start_signals(void)
 		die("timer");
 }
 
+static ssize_t receive_by(const char *how, int fd, void *buffer, size_t bytes)
+{
+	struct iovec vector = { buffer, bytes };
+	struct mmsghdr message = { .msg_hdr = { .msg_iov = &vector, .msg_iovlen = 1 } };
+
+	if (!strcmp(how, "edge-preadv2"))
+		return preadv2(fd, &vector, 1, -1, 0);
+	if (!strcmp(how, "edge-recvmmsg"))
+		return recvmmsg(fd, &message, 1, 0, NULL) == 1 ? (ssize_t)message.msg_len : -1;
+	return recv(fd, buffer, bytes, 0);
+}
+
 /* The answer that waits was redirected, the second one passed; TCP gives both at once. */
-static void receive_edge(int fd)
+static void receive_edge(int fd, const char *how)
 {
 	static unsigned char both[2 * UNREAD_BYTES + 1];
 	struct pollfd nothing_to_wait_for = { .fd = -1 };
@@ -183,7 +199,7 @@ static void receive_edge(int fd)
 	if (send(fd, request, UNREAD_BYTES, 0) != UNREAD_BYTES)
 		end("send failed\n");
 	poll(&nothing_to_wait_for, 1, EDGE_MS);
-	if (recv(fd, both, sizeof(both), 0) != 2 * UNREAD_BYTES)
+	if (receive_by(how, fd, both, sizeof(both)) != 2 * UNREAD_BYTES)
 		end("a short read\n");
 	for (size_t i = 0; i < 2 * UNREAD_BYTES; i++)
 		if (both[i] != (unsigned char)(request[i % UNREAD_BYTES] + 1))
@@ -305,7 +321,7 @@ int main(int argc, char **argv)
 	if (write(STDOUT_FILENO, "warm\n", 5) < 0 || read(STDIN_FILENO, line, sizeof(line)) < 0)
 		die("standard input");
 	bool unread = strcmp(argv[2], "idle") != 0;
-	bool edge = !strcmp(argv[2], "edge");
+	bool edge = !strncmp(argv[2], "edge", 4);
 	nonblocking = edge || !strcmp(argv[2], "nonblocking");
 	signals = !strcmp(argv[2], "signals");
 	if (nonblocking && fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
@@ -319,7 +335,7 @@ int main(int argc, char **argv)
 	}
 	sandbox(argv[1]);
 	if (edge)
-		receive_edge(fd);
+		receive_edge(fd, argv[2]);
 	else if (unread)
 		receive_answer(fd, UNREAD_BYTES, 1);
 	converse(fd, TURNS, 0);

@@ -14,7 +14,8 @@ from support.program import EAGER, PLAIN, auto, built, run
 
 ALL = [(kind, data) for kind in ["strict", "prctl", "library", "child"]
        for data in ["idle", "unread", "signals", "nonblocking", "edge"]
-       if kind != "strict" or data in ("idle", "unread")] + [("threads", "idle")]  # neither poll nor handlers in strict mode
+       if kind != "strict" or data in ("idle", "unread")]  # neither poll nor handlers in strict mode
+ALL += [("threads", "idle"), ("library", "edge-preadv2"), ("child", "edge-recvmmsg")]
 SOME = [("strict", "unread"), ("prctl", "nonblocking"), ("library", "edge"), ("child", "signals"), ("threads", "idle")]
 WATCH_ONLY = auto(1000000)
 # Arm of the subject, arm of the peer, the state that the subject's connection has when the filter comes, the cases.

@@ -99,7 +99,11 @@ static void test_facts(void)
 	high = fcntl(client, F_DUPFD_CLOEXEC, FDS_HIGH);
 	require(high >= FDS_HIGH);
 	check(looked(high).facts.sk == look.facts.sk, "look", "the-same-socket-under-a-high-number", "-");
+	check(look.facts.holders == 1 && looked(client).facts.holders == 2, "look", "each-fd-holds-its-file", "%u, %u",
+	      look.facts.holders, looked(client).facts.holders);
 	close(high);
+	check(looked(client).facts.holders == 1, "look", "and-lets-it-go-when-closed", "%u",
+	      looked(client).facts.holders);
 	check(looked(server).facts.sk != look.facts.sk, "look", "the-other-end-is-another-socket", "-");
 	look = looked(listener);
 	check(look.is_tcp && !look.remote_port_n, "look", "a-listening-socket-has-no-peer", "-");

@@ -125,6 +125,20 @@ static void test_proof_stranded(void **state)
 	assert_true(proof_may_be_stranded(&facts, PROOF_REFS_OUTSIDE));
 }
 
+static void test_proof_held_once(void **state)
+{
+	struct sm_facts facts = { .holders = 2 };
+
+	(void)state;
+	assert_true(proof_is_held_once(&facts, 1));
+	assert_false(proof_is_held_once(&facts, 0)); /* a thread inside, another process, another fd */
+	facts.holders = 1;
+	assert_true(proof_is_held_once(&facts, 0));
+	facts.holders = 0; /* not known */
+	assert_false(proof_is_held_once(&facts, 0));
+	assert_false(proof_is_held_once(&facts, 1));
+}
+
 static void test_proof_inside(void **state)
 {
 	struct sm_facts facts = { .psock_refs = 1 };
@@ -152,6 +166,7 @@ int main(void)
 		cmocka_unit_test(test_proof_accounts),
 		cmocka_unit_test(test_proof_octet_tells_a_syn_from_a_byte),
 		cmocka_unit_test(test_proof_stranded),
+		cmocka_unit_test(test_proof_held_once),
 		cmocka_unit_test(test_proof_inside),
 	};
 

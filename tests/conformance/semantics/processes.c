@@ -139,6 +139,7 @@ static void run_cat(struct pair *pair, int how)
 	char *const arguments[] = { "cat", NULL };
 	posix_spawn_file_actions_t actions;
 	size_t bytes = how == 3 ? 11 : 18;
+	int gate[2]; /* closed by the exec */
 	pid_t child = -1;
 
 	if (how != 3)
@@ -150,6 +151,7 @@ static void run_cat(struct pair *pair, int how)
 		posix_spawn_file_actions_adddup2(&actions, pair->b, 1);
 		TRY("spawn", posix_spawnp(&child, "cat", &actions, NULL, arguments, environ));
 	} else {
+		note("pipe", "%d", pipe2(gate, O_CLOEXEC));
 		child = how == 2 ? vfork() : fork();
 		if (child == 0) {
 			dup2(pair->b, 0);
@@ -158,8 +160,10 @@ static void run_cat(struct pair *pair, int how)
 			_exit(127);
 		}
 	}
-	if (how == 3)
-		pause_ms(2 * SOON_MS); /* the child has gone into exec */
+	if (how == 3) {
+		close(gate[1]);
+		TRY("exec", read(gate[0], (char[1]){ 0 }, 1));
+	}
 	put(pair->a, "after ");
 	TRY("close", close(pair->b));
 	put(pair->a, "close");
