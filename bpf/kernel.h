@@ -32,10 +32,6 @@ struct list_head {
 	struct list_head *next;
 };
 
-struct task_struct {
-	int tgid;
-};
-
 struct wait_queue_entry {
 	void *private; /* of woken_wake_function: the task_struct */
 	void *func;
@@ -67,29 +63,23 @@ struct proto {
 	unsigned long *memory_pressure;
 };
 
+struct in6_addr {
+	u8 bytes[16]; /* of the kernel's: one union of that size */
+};
+
 struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	u16 skc_num; /* the local port, in the host's order */
+	u16 skc_family;
 	volatile unsigned char skc_state;
+	struct in6_addr skc_v6_daddr; /* only with CONFIG_IPV6, as the next */
+	struct in6_addr skc_v6_rcv_saddr;
 	struct proto *skc_prot;
 	possible_net_t skc_net;
 	atomic64_t skc_cookie;
 	refcount_t skc_refcnt;
-};
-
-/* Its value is the number of references less one; the field of struct file since 6.13. */
-typedef struct {
-	atomic64_t refcnt;
-} file_ref_t;
-
-struct file {
-	file_ref_t f_ref;
-};
-
-struct file___before_6_13 {
-	atomic64_t f_count;
-};
-
-struct socket {
-	struct file *file;
 };
 
 struct sock {
@@ -102,6 +92,8 @@ struct sock {
 	struct socket_wq *sk_wq;
 	u8 sk_userlocks : 4; /* a whole byte since 6.15: read with BPF_CORE_READ_BITFIELD */
 	u8 sk_shutdown;
+	u16 sk_type;
+	u16 sk_protocol; /* of a whole MPTCP connection 262 */
 	void *sk_user_data;
 };
 
@@ -111,6 +103,7 @@ struct inet_sock {
 
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+	const void *icsk_ulp_ops; /* NULL: none */
 	struct {
 		u8 pending;
 	} icsk_ack;
@@ -134,29 +127,63 @@ struct sk_psock {
 	refcount_t refcnt;
 };
 
-struct seq_file;
-
-struct bpf_iter_meta {
-	struct seq_file *seq;
+struct super_block {
+	unsigned long s_magic;
 };
 
-struct bpf_iter__sockmap {
-	union {
-		struct bpf_iter_meta *meta;
-	};
-	union {
-		struct sock *sk;
-	};
+struct inode {
+	struct super_block *i_sb;
+};
+
+/* Its value is the number of references less one; the field of struct file since 6.13. */
+typedef struct {
+	atomic64_t refcnt;
+} file_ref_t;
+
+struct file {
+	file_ref_t f_ref;
+	struct inode *f_inode;
+	void *private_data;
+};
+
+struct file___before_6_13 {
+	atomic64_t f_count;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct task_struct {
+	int tgid;
+	struct files_struct *files;
+};
+
+struct socket {
+	struct file *file;
+	struct sock *sk;
 };
 
 #pragma clang attribute pop
 
-/* include/net/sock.h, inet_connection_sock.h and include/linux/skmsg.h */
+/* include/net/sock.h, inet_connection_sock.h and linux/skmsg.h */
 #define ICSK_ACK_SCHED 1
 #define SK_SOCK_RCVBUF_LOCK 2
 #define SK_RCV_SHUTDOWN 1
 #define SK_SEND_SHUTDOWN 2
 #define SK_USER_DATA_PSOCK 4
 #define SK_USER_DATA_FLAGS 7
+
+/* include/linux/socket.h, net.h, uapi/linux/in.h and magic.h */
+#define AF_INET 2
+#define AF_INET6 10
+#define SOCK_STREAM 1
+#define IPPROTO_TCP 6
+#define SOCKFS_MAGIC 0x534f434b
 
 #endif

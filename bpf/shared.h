@@ -86,7 +86,7 @@ struct sm_switches {
 	struct sm_direction retired; /* counters of freed slots, both directions */
 };
 
-/* What the iterator and the inspector say of one socket. Read without a lock: one sample may be torn, so a failed
+/* What the syscall programs say of one socket. Read without a lock: one sample may be torn, so a failed
  * proof is retried, never taken as final. */
 struct sm_facts {
 	__u64 sk;
@@ -112,13 +112,41 @@ struct sm_facts {
 };
 _Static_assert(sizeof(struct sm_facts) == 88, "no padding: all of it is written to user space");
 
-/* Context of the syscall program smaccel_inspect. */
-struct sm_inspect {
-	__u64 sk;     /* in */
-	__u64 cookie; /* in: 0 accepts any */
-	__u32 tgid;   /* in: for blocked_own; 0: of none */
+/* Context of the syscall program smaccel_look: the socket that the caller has under an fd. */
+struct sm_look {
+	__s32 fd;           /* in */
+	__u8 is_tcp;        /* else nothing of what follows is filled in */
+	__u8 has_ulp;       /* kTLS or another upper layer protocol */
+	__u16 family;       /* AF_INET, AF_INET6 */
+	__u16 local_port_n; /* 0: not connected, as the other */
+	__u16 remote_port_n;
+	__u8 local[16]; /* network order; IPv4 as ::ffff:a.b.c.d */
+	__u8 remote[16];
 	__u32 reserved;
 	struct sm_facts facts;
+};
+
+/* Context of the syscall program smaccel_inspect: two sockets by their addresses, one after the other. */
+struct sm_inspect {
+	struct {
+		__u64 sk;     /* in; 0: none, and facts.found is 0 */
+		__u64 cookie; /* in: 0 accepts any */
+		__u32 tgid;   /* in: for blocked_own; 0: of none */
+		__u32 reserved;
+		struct sm_facts facts;
+	} of[SM_SIDES];
+};
+
+/* What the syscall program smaccel_roll_call works on: its own memory, mapped by the helper. */
+#define SM_ROLL_MAX 64
+struct sm_roll {
+	__u32 count; /* in */
+	__u32 reserved;
+	struct {
+		__u64 sk;
+		__u64 cookie;
+	} of[SM_ROLL_MAX];         /* in */
+	__u8 present[SM_ROLL_MAX]; /* out: the socket lives and is in a sockmap */
 };
 
 #endif

@@ -19,23 +19,14 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "facts.h"
 #include "gate.h"
 #include "shared.h"
 
-/* Entries of a socket's wait queue looked at, at most: one a blocked thread or poll/epoll registration. */
-#define WAIT_QUEUE_MAX 256
-#define BLOCKED_UNKNOWN 0xffffffffu /* could not be told: the helper takes it as "somebody is" */
-
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Set by the loader for the kernel at hand. */
-const volatile bool use_rdonly_cast = false;        /* 6.2 and later */
+/* Set by the loader for the kernel at hand, as are those of facts.h. */
 const volatile bool rmem_counts_redirected = false; /* fact 12 */
-/* Where blocked threads sleep (fact 19b); 0: not known. From kallsyms, which the loader reads once for all its programs:
- * as a __ksym libbpf would read the whole of it at each load. */
-const volatile __u64 woken_wake_function_address = 0;
-
-extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym __weak;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKHASH);
@@ -67,14 +58,6 @@ struct {
 	__type(value, struct sm_switches);
 } smaccel_switches SEC(".maps");
 
-/* Where the helper puts a socket for a moment, to have the iterator look at it. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SOCKMAP);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} smaccel_stage SEC(".maps");
-
 /* ---- the verdict ---- */
 
 /* What the verdict wants to know of the receiving socket. */
@@ -85,22 +68,10 @@ struct peer_view {
 	struct gate_receiver receiver;
 };
 
-#define PEER_SOCK inet_conn.icsk_inet.sk
-#define PEER_COMMON PEER_SOCK.__sk_common
-
-static __always_inline bool psock_queue_empty(const void *user_data)
-{
-	struct sk_psock *psock = (void *)((__u64)user_data & ~(__u64)SK_USER_DATA_FLAGS);
-
-	if (!((__u64)user_data & SK_USER_DATA_PSOCK))
-		return true;
-	return BPF_CORE_READ(psock, ingress_msg.next) == &psock->ingress_msg;
-}
-
 /* 6.2 and later: plain loads that the verifier makes fault-safe. */
 static __always_inline void peer_read_cast(struct peer_view *view, __u64 address)
 {
-	const struct tcp_sock *peer = bpf_rdonly_cast((const void *)address, bpf_core_type_id_kernel(struct tcp_sock));
+	const struct tcp_sock *peer = cast_tcp(address);
 	const struct net *net = peer->PEER_COMMON.skc_net.net;
 	const struct sock *sk = &peer->PEER_SOCK;
 
@@ -241,120 +212,50 @@ int smaccel_verdict(struct sk_msg_md *msg)
 
 /* ---- what the helper asks ---- */
 
-/* 0 or 1. No process has the number 0. */
-static __always_inline __u64 is_of_process(const struct task_struct *task, __u32 tgid)
+SEC("syscall")
+int smaccel_look(struct sm_look *ctx)
 {
-	__u32 difference = (__u32)BPF_CORE_READ(task, tgid) ^ tgid;
+	struct sm_look look = { .fd = ctx->fd };
+	__u64 sk = tcp_socket_of(look.fd);
 
-	return ~(difference | -difference) >> 31;
-}
-
-/* Threads asleep in recv or send on the socket (fact 19b); in the upper half those of that process. The queue is walked without
- * its lock: whatever looks torn makes the answer "unknown". One sum, and no branch for the process: the verifier follows every
- * value that it can tell from others, round by round (with a branch on tgid: 2.5 s on 6.18). */
-static __always_inline __u64 count_blocked(const struct sock *sk, __u32 tgid)
-{
-	const struct socket_wq *wq = BPF_CORE_READ(sk, sk_wq);
-	const __u64 wanted = woken_wake_function_address;
-	const struct list_head *head, *next;
-	__u64 counts = 0;
-
-	if (!wanted)
-		return BLOCKED_UNKNOWN;
-	if (!wq) /* closed by its last owner */
-		return 0;
-	head = &wq->wait.head;
-	next = BPF_CORE_READ(head, next);
-	for (int i = 0; i < WAIT_QUEUE_MAX; i++) {
-		const struct wait_queue_entry *entry;
-
-		if (next == head)
-			return counts;
-		if (!next)
-			return BLOCKED_UNKNOWN;
-		entry = (const void *)next - bpf_core_field_offset(struct wait_queue_entry, entry);
-		if ((__u64)BPF_CORE_READ(entry, func) == wanted)
-			counts += 1 + (is_of_process(BPF_CORE_READ(entry, private), tgid) << 32);
-		next = BPF_CORE_READ(next, next);
+	if (sk) {
+		look.is_tcp = true;
+		read_name(&look, (const struct sock *)sk);
+		read_facts(&look.facts, sk, 0, 0);
 	}
-	return BLOCKED_UNKNOWN;
+	*ctx = look;
+	return 0;
 }
 
-static __always_inline void read_psock(struct sm_facts *facts, const struct sock *sk)
-{
-	void *user_data = BPF_CORE_READ(sk, sk_user_data);
-	struct sk_psock *psock = (void *)((__u64)user_data & ~(__u64)SK_USER_DATA_FLAGS);
-
-	if (!((__u64)user_data & SK_USER_DATA_PSOCK))
-		return;
-	facts->psock_refs = BPF_CORE_READ(psock, refcnt.refs.counter);
-	facts->psock_queued = !psock_queue_empty(user_data);
-}
-
-/* Who could still read or close it. Other processes may change it at any moment; an answer of one is final if it was
- * given for the only one's sake. */
-static __always_inline __u32 count_holders(const struct sock *sk)
-{
-	const struct socket *socket = BPF_CORE_READ(sk, sk_socket);
-	const struct file *file = socket ? BPF_CORE_READ(socket, file) : NULL;
-	const struct file___before_6_13 *old = (const void *)file;
-
-	if (!file)
-		return 0;
-	if (bpf_core_field_exists(file->f_ref))
-		return (__u32)BPF_CORE_READ(file, f_ref.refcnt.counter) + 1;
-	return (__u32)BPF_CORE_READ(old, f_count.counter);
-}
-
-/* Everything by fault-safe reads: the address may be stale. cookie 0 accepts any socket. */
-static __always_inline void read_facts(struct sm_facts *facts, __u64 address, __u64 cookie, __u32 tgid)
-{
-	const struct tcp_sock *tcp = (const void *)address;
-	const struct sock *sk = &tcp->PEER_SOCK;
-	__u64 blocked;
-
-	facts->sk = address;
-	facts->cookie = BPF_CORE_READ(tcp, PEER_COMMON.skc_cookie.counter);
-	facts->netns_cookie = BPF_CORE_READ(tcp, PEER_COMMON.skc_net.net, net_cookie);
-	facts->bytes_acked = BPF_CORE_READ(tcp, bytes_acked);
-	facts->bytes_received = BPF_CORE_READ(tcp, bytes_received);
-	facts->snd_una = BPF_CORE_READ(tcp, snd_una);
-	facts->rcv_nxt = BPF_CORE_READ(tcp, rcv_nxt);
-	facts->write_seq = BPF_CORE_READ(tcp, write_seq);
-	facts->copied_seq = BPF_CORE_READ(tcp, copied_seq);
-	facts->rmem_alloc = BPF_CORE_READ(tcp, PEER_SOCK.sk_backlog.rmem_alloc.counter);
-	facts->tcp_state = BPF_CORE_READ(tcp, PEER_COMMON.skc_state);
-	facts->shutdown = BPF_CORE_READ(tcp, PEER_SOCK.sk_shutdown);
-	read_psock(facts, sk);
-	blocked = count_blocked(sk, tgid);
-	facts->blocked_threads = (__u32)blocked;
-	facts->blocked_own = blocked >> 32;
-	facts->holders = count_holders(sk);
-	/* Last: had the memory become another socket on the way, the cookie would have changed. */
-	facts->found = BPF_CORE_READ(tcp, PEER_COMMON.skc_refcnt.refs.counter) > 0 &&
-		       (__u64)BPF_CORE_READ(tcp, PEER_COMMON.skc_cookie.counter) == facts->cookie &&
-		       (!cookie || cookie == facts->cookie);
-}
-
-SEC("iter/sockmap")
-int smaccel_facts(struct bpf_iter__sockmap *ctx)
+static __always_inline void inspect(struct sm_facts *out, __u64 sk, __u64 cookie, __u32 tgid)
 {
 	struct sm_facts facts = {};
-	struct sock *sk = ctx->sk;
 
-	if (!sk) /* the call after the last element */
-		return 0;
-	read_facts(&facts, (__u64)sk, 0, 0);
-	bpf_seq_write(ctx->meta->seq, &facts, sizeof(facts));
-	return 0;
+	if (sk)
+		read_facts(&facts, sk, cookie, tgid);
+	*out = facts;
 }
 
 SEC("syscall")
 int smaccel_inspect(struct sm_inspect *ctx)
 {
-	struct sm_facts facts = {};
+	inspect(&ctx->of[0].facts, ctx->of[0].sk, ctx->of[0].cookie, ctx->of[0].tgid);
+	inspect(&ctx->of[1].facts, ctx->of[1].sk, ctx->of[1].cookie, ctx->of[1].tgid);
+	return 0;
+}
 
-	read_facts(&facts, ctx->sk, ctx->cookie, ctx->tgid);
-	ctx->facts = facts;
+struct sm_roll roll = {};
+
+static long call_one(__u32 index, void *context)
+{
+	index &= SM_ROLL_MAX - 1;
+	roll.present[index] = is_member(roll.of[index].sk, roll.of[index].cookie);
+	return 0;
+}
+
+SEC("syscall")
+int smaccel_roll_call(void *ctx)
+{
+	bpf_loop(roll.count < SM_ROLL_MAX ? roll.count : SM_ROLL_MAX, call_one, NULL, 0);
 	return 0;
 }

@@ -8,7 +8,7 @@
 # for want of proof, which is what it is there to say.
 #
 # Needs root, sockperf, ip and nsenter. Fails if a trial has no proof that the accelerated runs were redirected and the plain ones not.
-#   SECONDS_A_RUN=N (5; the talk took 30)
+#   SECONDS_A_RUN=N (5; the talk took 30)   PLACES='loopback veth': which of the two trials
 # Arguments are options for smaccel ab, such as --rounds 20.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -48,8 +48,12 @@ trial() { # CLIENT-NAMESPACE ADDRESS
 		$(inside "$1") sockperf ping-pong --tcp -i "$2" -p 11111 -t "$seconds" -m 64
 }
 
-echo '==== one namespace, loopback ===='
-trial "$one" 127.0.0.1 || exit
-echo
-echo '==== two namespaces, veth ===='
-trial "$two" 10.77.0.1
+for place in ${PLACES:-loopback veth}; do
+	if [ "$place" = loopback ]; then
+		echo '==== one namespace, loopback ===='
+		trial "$one" 127.0.0.1 || exit
+	else
+		echo '==== two namespaces, veth ===='
+		trial "$two" 10.77.0.1 || exit
+	fi
+done

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The data path: loads the BPF programs, and does with single sockets what the helper asks for.
  *
- * Everything here is called by the helper's one thread. After datapath_open() nothing needs a capability: maps,
- * programs and the iterator's link are held as fds, and the kernel asks for capabilities only where such objects are
- * made.
+ * Everything here is called by the helper's one thread. After datapath_open() nothing needs a capability: maps
+ * and programs are held as fds, and the kernel asks for capabilities only where such objects are made.
  *
- * The maps live in bpffs and outlive this process (datapath_pins.c); the staging map and the iterator do not: a socket
- * that a dead helper had staged is let go with them, which is clean, as nothing is redirected to an end before it is
- * armed.
+ * The maps live in bpffs and outlive this process (datapath_pins.c).
  */
 #define _GNU_SOURCE
 #include "datapath.h"
@@ -27,7 +24,6 @@
 
 struct datapath {
 	struct smaccel_bpf *skeleton;
-	struct bpf_link *iterator;
 	struct sm_slot *slots;
 	struct sm_switches *switches;
 	size_t slots_bytes;
@@ -35,10 +31,9 @@ struct datapath {
 	uint32_t slot_count;
 	int sockhash_fd; /* borrowed from the skeleton, as are the next four */
 	int storage_fd;
-	int stage_fd;
-	int iterator_fd;
+	int look_fd;
 	int inspect_fd;
-	bool staged;
+	int roll_call_fd;
 	bool took_over;
 	bool uses_rdonly_cast;
 };
@@ -123,21 +118,15 @@ static int load_best(struct datapath *self, const struct datapath_options *optio
 
 static int attach(struct datapath *self)
 {
-	union bpf_iter_link_info target = {};
-	LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &target, .link_info_len = sizeof(target));
 	const struct smaccel_bpf *skeleton = self->skeleton;
 
 	self->sockhash_fd = bpf_map__fd(skeleton->maps.smaccel_sockhash);
 	self->storage_fd = bpf_map__fd(skeleton->maps.smaccel_storage);
-	self->stage_fd = bpf_map__fd(skeleton->maps.smaccel_stage);
+	self->look_fd = bpf_program__fd(skeleton->progs.smaccel_look);
 	self->inspect_fd = bpf_program__fd(skeleton->progs.smaccel_inspect);
+	self->roll_call_fd = bpf_program__fd(skeleton->progs.smaccel_roll_call);
 	if (bpf_prog_attach(bpf_program__fd(skeleton->progs.smaccel_verdict), self->sockhash_fd, BPF_SK_MSG_VERDICT, 0))
 		return -errno;
-	target.map.map_fd = (__u32)self->stage_fd;
-	self->iterator = bpf_program__attach_iter(skeleton->progs.smaccel_facts, &options);
-	if (!self->iterator)
-		return -errno;
-	self->iterator_fd = bpf_link__fd(self->iterator);
 	return 0;
 }
 
@@ -223,7 +212,6 @@ void datapath_close(struct datapath *self)
 		munmap(self->slots, self->slots_bytes);
 	if (self->switches)
 		munmap(self->switches, self->switches_bytes);
-	bpf_link__destroy(self->iterator);
 	smaccel_bpf__destroy(self->skeleton);
 	free(self);
 }
@@ -252,46 +240,18 @@ bool datapath_uses_rdonly_cast(const struct datapath *self)
 
 /* ---- single sockets ---- */
 
-static int read_staged(struct datapath *self, struct sm_facts *facts)
+/* A program run for its context, which is asked in and answered in. */
+static int run(int program_fd, void *context, uint32_t bytes)
 {
-	int fd = bpf_iter_create(self->iterator_fd);
-	ssize_t bytes;
-	int error = 0;
+	LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = context, .ctx_size_in = bytes);
 
-	if (fd < 0)
-		return -errno;
-	bytes = read(fd, facts, sizeof(*facts));
-	if (bytes < 0)
-		error = -errno;
-	else if (bytes != sizeof(*facts))
-		error = -EOPNOTSUPP; /* it went out of the map by itself: reset or closed just now */
-	close(fd);
-	return error;
+	return bpf_prog_test_run_opts(program_fd, &options) < 0 ? -errno : 0;
 }
 
-int datapath_stage(struct datapath *self, int fd, struct sm_facts *facts)
+int datapath_look(struct datapath *self, int fd, struct sm_look *look)
 {
-	uint64_t value = (uint64_t)fd;
-	uint32_t zero = 0;
-	int error;
-
-	datapath_unstage(self);
-	if (bpf_map_update_elem(self->stage_fd, &zero, &value, BPF_ANY) < 0)
-		return -errno;
-	self->staged = true;
-	error = read_staged(self, facts);
-	if (error)
-		datapath_unstage(self);
-	return error;
-}
-
-void datapath_unstage(struct datapath *self)
-{
-	uint32_t zero = 0;
-
-	if (self->staged)
-		bpf_map_delete_elem(self->stage_fd, &zero); /* it may have gone by itself */
-	self->staged = false;
+	*look = (struct sm_look){ .fd = fd };
+	return run(self->look_fd, look, sizeof(*look));
 }
 
 int datapath_insert(struct datapath *self, int fd, uint64_t cookie, const struct sm_endref *ref)
@@ -330,11 +290,41 @@ int datapath_inspect(struct datapath *self, uint64_t sk, uint64_t cookie, struct
 
 int datapath_inspect_for(struct datapath *self, uint64_t sk, uint64_t cookie, uint32_t pid, struct sm_facts *facts)
 {
-	struct sm_inspect context = { .sk = sk, .cookie = cookie, .tgid = pid };
-	LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &context, .ctx_size_in = sizeof(context));
+	struct sm_inspect context = { .of = { { .sk = sk, .cookie = cookie, .tgid = pid } } };
+	int error = run(self->inspect_fd, &context, sizeof(context));
 
-	if (bpf_prog_test_run_opts(self->inspect_fd, &options) < 0)
-		return -errno;
-	*facts = context.facts;
-	return 0;
+	if (!error)
+		*facts = context.of[0].facts;
+	return error;
+}
+
+int datapath_inspect_pair(struct datapath *self, const struct sm_end ends[SM_SIDES], struct sm_facts facts[SM_SIDES])
+{
+	struct sm_inspect context = { 0 };
+	int error;
+
+	for (int side = 0; side < SM_SIDES; side++) {
+		context.of[side].sk = ends[side].cookie ? ends[side].sk : 0;
+		context.of[side].cookie = ends[side].cookie;
+	}
+	error = run(self->inspect_fd, &context, sizeof(context));
+	for (int side = 0; side < SM_SIDES && !error; side++)
+		facts[side] = context.of[side].facts;
+	return error;
+}
+
+int datapath_roll_call(struct datapath *self, struct datapath_member *members, uint32_t count)
+{
+	struct sm_roll *roll = &self->skeleton->bss->roll;
+	int error;
+
+	roll->count = count;
+	for (uint32_t i = 0; i < count; i++) {
+		roll->of[i].sk = members[i].sk;
+		roll->of[i].cookie = members[i].cookie;
+	}
+	error = run(self->roll_call_fd, NULL, 0);
+	for (uint32_t i = 0; i < count; i++)
+		members[i].present = error || roll->present[i];
+	return error;
 }

@@ -34,14 +34,12 @@ struct sm_switches *datapath_switches(struct datapath *datapath);
 bool datapath_took_over(const struct datapath *datapath); /* maps of an earlier helper were found */
 bool datapath_uses_rdonly_cast(const struct datapath *datapath);
 
-/* Puts the socket in the one-entry staging map and fills *facts from the iterator. SO_COOKIE must have been asked for
- * on the socket first. The socket stays staged (its psock lives) until datapath_unstage(). 0, -EBUSY, -EOPNOTSUPP (not
- * established), -EINVAL (ULP), -errno. */
-int datapath_stage(struct datapath *datapath, int fd, struct sm_facts *facts);
-void datapath_unstage(struct datapath *datapath);
+/* What the kernel knows of the socket that this process has under `fd`, whatever the fd is: nothing is locked, nothing
+ * blocks, and the socket stays as it is. look->is_tcp: it is a TCP socket, and the rest was filled in. 0 or -errno. */
+int datapath_look(struct datapath *datapath, int fd, struct sm_look *look);
 
-/* Puts a staged socket in the sockhash under its cookie, with its sk_storage set to {slot, side, generation}. 0 or
- * -errno. */
+/* Puts a socket in the sockhash under its cookie, with its sk_storage set to {slot, side, generation}. SO_COOKIE must have
+ * been asked for on it. 0, -EBUSY, -EOPNOTSUPP (not established), -EINVAL (ULP), -errno. */
 int datapath_insert(struct datapath *datapath, int fd, uint64_t cookie, const struct sm_endref *ref);
 /* Takes an entry out. The caller has made sure that its redirected bytes are read (invariant 5). -ENOENT: not there. */
 int datapath_remove(struct datapath *datapath, uint64_t cookie);
@@ -51,6 +49,18 @@ bool datapath_present(struct datapath *datapath, uint64_t cookie);
 /* Facts of a socket by its address, without an fd: facts->found says whether the address still names the socket with
  * that cookie. 0 or -errno. */
 int datapath_inspect(struct datapath *datapath, uint64_t sk, uint64_t cookie, struct sm_facts *facts);
+/* The same for both ends of a slot, side 0 first. An end without a cookie is not found. */
+int datapath_inspect_pair(struct datapath *datapath, const struct sm_end ends[SM_SIDES],
+			  struct sm_facts facts[SM_SIDES]);
+
+/* Which of these sockets, once inserted, are still there: as datapath_present(), for many in one call. A socket whose last
+ * fd is closed while a thread is inside it counts as present until that thread has left. On failure all do. 0 or -errno. */
+struct datapath_member {
+	uint64_t sk, cookie;
+	bool present;
+};
+#define DATAPATH_ROLL_MAX SM_ROLL_MAX
+int datapath_roll_call(struct datapath *datapath, struct datapath_member *members, uint32_t count);
 /* The same with facts->blocked_own of that process. */
 int datapath_inspect_for(struct datapath *datapath, uint64_t sk, uint64_t cookie, uint32_t pid, struct sm_facts *facts);
 

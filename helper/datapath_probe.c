@@ -57,7 +57,7 @@ uint64_t datapath_probe_woken_wake_function(void)
 int datapath_probe_arm(struct datapath *datapath, const int ends[2])
 {
 	struct sm_slot *slot = datapath_slots(datapath, NULL);
-	struct sm_facts facts;
+	struct sm_look look;
 	int error;
 
 	slot->generation = 1;
@@ -65,14 +65,13 @@ int datapath_probe_arm(struct datapath *datapath, const int ends[2])
 		const struct sm_endref ref = { .slot = 0, .side = side, .generation = 1 };
 		uint64_t cookie = loopback_cookie(ends[side]);
 
-		error = datapath_stage(datapath, ends[side], &facts);
+		error = datapath_look(datapath, ends[side], &look);
 		if (!error)
 			error = datapath_insert(datapath, ends[side], cookie, &ref);
-		datapath_unstage(datapath);
 		if (error)
 			return error;
 		slot->end[side].cookie = cookie;
-		slot->end[side].sk = facts.sk;
+		slot->end[side].sk = look.facts.sk;
 	}
 	__atomic_store_n(&slot->state, SM_SLOT_ARMED, __ATOMIC_RELEASE);
 	return 0;

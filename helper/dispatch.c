@@ -8,9 +8,11 @@
 #include "dispatch.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "group.h"
 #include "helper.h"
+#include "inbox.h"
 #include "listener.h"
 #include "log.h"
 #include "pairing.h"
@@ -22,6 +24,7 @@
 
 /* A turn's share of one channel: others wait no longer than this. */
 #define REQUESTS_PER_TURN 16
+#define TURNS_OF_INBOX (REQUESTS_PER_TURN / INBOX_MAX)
 
 struct row {
 	uint16_t type;
@@ -87,52 +90,62 @@ static int find_row(const struct request *request, size_t bytes, size_t fds, con
 	return -EPROTO;
 }
 
-/* 1: one request was handled. 0: nothing is there. Negative: the channel has to be closed. */
-static int receive_one(struct channel *channel)
+static void put_away_all(struct channel *channel, const int *fds, size_t count)
 {
-	struct request request = { .helper = channel->helper, .channel = channel, .fd = -1 };
-	const struct row *row = NULL;
-	int fds[WIRE_FDS_MAX];
-	size_t fd_count;
-	ssize_t bytes;
-	int result;
-
-	bytes = wire_receive_fds(channel->source.fd, &request.message, sizeof(request.message), fds, &fd_count,
-				 &request.creds);
-	if (bytes == -EAGAIN || bytes == -EINTR)
-		return 0;
-	if (bytes <= 0) {
-		result = bytes ? (int)bytes : -EPIPE;
-	} else {
-		result = find_row(&request, bytes, fd_count, &row);
-		if (result) {
-			log_debug("uid %u: malformed message (type %u, %zd bytes, %zu fds)", channel->uid,
-				  request.message.header.type, bytes, fd_count);
-			channel->helper->refusals[result == -EPROTONOSUPPORT ? REASON_VERSION : REASON_BAD_REQUEST]++;
-		}
-	}
-	if (!result) {
-		if (channel->state == CHANNEL_SESSION)
-			request.session = session_of(channel);
-		if (fd_count)
-			request.fd = fds[0];
-		result = row->handler(&request);
-		fd_count = request.fd >= 0; /* row->fds is 1 at the most */
-		fds[0] = request.fd;
-	}
-	for (size_t i = 0; i < fd_count; i++)
+	for (size_t i = 0; i < count; i++)
 		dispatch_put_away(channel->helper, fds[i], sockfacts_closes_quickly(fds[i]), channel->uid, NULL);
-	return result ? result : 1;
+}
+
+/* 0, or negative: the channel has to be closed. */
+static int handle(struct channel *channel, const struct inbox_message *message)
+{
+	struct request request = {
+		.helper = channel->helper,
+		.channel = channel,
+		.creds = message->creds,
+		.fd = message->fd_count ? message->fds[0] : -1,
+	};
+	const struct row *row = NULL;
+	int result = message->bytes ? (int)message->bytes : -EPIPE;
+
+	if (message->bytes > 0) {
+		memcpy(&request.message, &message->content, (size_t)message->bytes);
+		result = find_row(&request, (size_t)message->bytes, message->fd_count, &row);
+	}
+	if (!row) {
+		put_away_all(channel, message->fds, message->fd_count);
+		if (message->bytes <= 0)
+			return result;
+		log_debug("uid %u: malformed message (type %u, %zd bytes, %zu fds)", channel->uid,
+			  request.message.header.type, message->bytes, message->fd_count);
+		channel->helper->refusals[result == -EPROTONOSUPPORT ? REASON_VERSION : REASON_BAD_REQUEST]++;
+		return result;
+	}
+	if (channel->state == CHANNEL_SESSION)
+		request.session = session_of(channel);
+	result = row->handler(&request);
+	if (request.fd >= 0) /* row->fds is 1 at the most */
+		put_away_all(channel, &request.fd, 1);
+	return result;
 }
 
 void dispatch_ready(struct loop_source *source, uint32_t events)
 {
 	struct channel *channel = loop_container(source, struct channel, source);
-	int result = 1;
+	struct inbox_message messages[INBOX_MAX];
+	int result = 0, count = INBOX_MAX;
 
 	(void)events; /* a hang-up shows as end of file, behind what was sent before it */
-	for (int i = 0; i < REQUESTS_PER_TURN && result == 1 && channel_is_open(channel); i++)
-		result = receive_one(channel);
-	if (result < 0 && channel_is_open(channel))
+	for (int i = 0; i < TURNS_OF_INBOX && count == INBOX_MAX && !result && channel_is_open(channel); i++) {
+		count = inbox_receive(source->fd, messages, INBOX_MAX);
+		if (count < 0 && count != -EAGAIN && count != -EINTR)
+			result = count;
+		for (int j = 0; j < count; j++)
+			if (!result && channel_is_open(channel))
+				result = handle(channel, &messages[j]);
+			else
+				put_away_all(channel, messages[j].fds, messages[j].fd_count);
+	}
+	if (result && channel_is_open(channel))
 		channel->close(channel);
 }

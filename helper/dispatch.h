@@ -29,25 +29,27 @@ struct channel {
 	void (*close)(struct channel *channel);
 };
 
+union request_message {
+	struct wire_header header;
+	struct wire_hello hello;
+	struct wire_offer offer;
+	struct wire_join join;
+	struct wire_pin pin;
+	struct wire_holders holders;
+	struct wire_retire retire;
+	struct wire_ping ping;
+	struct wire_group group;
+	struct wire_trial trial;
+	unsigned char bytes[WIRE_MESSAGE_MAX];
+};
+
 struct request {
 	struct helper *helper;
 	struct channel *channel;
 	struct session *session; /* NULL on a door */
 	struct ucred creds; /* of the sender of this message, from the kernel; uid -1 if there are none (sessions) */
 	int fd;             /* -1 or a received fd; a handler that keeps or closes it sets -1 */
-	union {
-		struct wire_header header;
-		struct wire_hello hello;
-		struct wire_offer offer;
-		struct wire_join join;
-		struct wire_pin pin;
-		struct wire_holders holders;
-		struct wire_retire retire;
-		struct wire_ping ping;
-		struct wire_group group;
-		struct wire_trial trial;
-		unsigned char bytes[WIRE_MESSAGE_MAX];
-	} message;
+	union request_message message;
 };
 
 /* The loop's callback of every channel. A channel that breaks the rules is closed. */

@@ -146,6 +146,7 @@ struct latency_set *group_latencies(struct group *group)
 bool group_drain(struct group *group, struct session *session, uint32_t *budget)
 {
 	struct latency_memory *memory = session_latency(session);
+	struct latency_sinks sinks = { .group = &group->latencies };
 
 	if (!memory)
 		return true;
@@ -153,7 +154,8 @@ bool group_drain(struct group *group, struct session *session, uint32_t *budget)
 		group->opened[role] += latency_take(&memory->opened[role]);
 	for (unsigned reason = 0; reason < REASON_COUNT; reason++)
 		group->closed[reason] += latency_take(&memory->closed[reason]);
-	return latency_drain(session, &group->latencies, trial_requests(group->groups->helper), budget);
+	trial_sinks(group->groups->helper, &sinks);
+	return latency_drain(session, &sinks, budget);
 }
 
 bool group_count_cell(struct session *session, uint32_t index, const struct memory_cell *cell, void *context)

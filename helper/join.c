@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* JOIN: one end goes into the sockhash, all in one turn of the loop.
  *
- *   held -> facts of the fd -> stage: the kernel's facts -> accounts -> slot INSERTING -> insert -> stranded? -> unstage
+ *   held -> the kernel's facts of the fd -> stranded? -> accounts -> slot INSERTING -> insert -> stranded? -> accounts
  *        -> duplicate closed -> compare-and-swap of the word -> slot JOINED -> the peer is there too: arm
  *
  * Nothing is redirected before the pair is armed, so every failure on the way is undone by a plain removal, and a helper
@@ -28,51 +28,38 @@ struct join {
 	const struct wire_join *message;
 	struct memory_cell *cell;
 	int fd;
-	struct sockfacts socket;
-	struct sm_facts facts;
+	struct sm_look look; /* of the fd; its facts are asked anew on the way */
+	struct registry_key key;
+	uint64_t cookie; /* the kernel's, as is the name */
 	struct registry_end *end;
 	struct slot *slot;
 	uint32_t side;
-	uint64_t netns_cookie; /* the kernel's; that of the name may be 0 */
 	int octet;
-	bool end_is_new, staged, inserted;
+	bool end_is_new, inserted;
 };
 
 /* An entry with our cookie or our name: what is left of it after its socket is gone must go first. */
 static enum sm_reason check_earlier(struct join *join)
 {
 	struct helper *helper = join->helper;
-	struct registry_end *earlier = registry_find_cookie(helper->registry, join->socket.cookie);
+	struct registry_end *earlier = registry_find_cookie(helper->registry, join->cookie);
 
 	if (earlier) {
 		retire_check(helper, slot_at(helper->slots, earlier->slot));
-		if (registry_find_cookie(helper->registry, join->socket.cookie))
+		if (registry_find_cookie(helper->registry, join->cookie))
 			return REASON_BUSY;
 	}
 	/* Two sockets with one name: the kernel has only one of them connected now, and that is ours. */
-	earlier = registry_find_joined(helper->registry, &join->socket.key);
+	earlier = registry_find_joined(helper->registry, &join->key);
 	if (earlier) {
 		retire_check(helper, slot_at(helper->slots, earlier->slot));
-		if (registry_find_joined(helper->registry, &join->socket.key))
+		if (registry_find_joined(helper->registry, &join->key))
 			return REASON_BUSY;
 	}
 	return REASON_NONE;
 }
 
-static enum sm_reason check_socket(struct join *join)
-{
-	enum sm_reason reason = sockfacts_read(join->fd, &join->socket);
-
-	if (reason)
-		return reason;
-	if (join->socket.cookie != join->message->cookie)
-		return REASON_BAD_REQUEST;
-	if (registry_key_is_own_mirror(&join->socket.key))
-		return REASON_NOT_PEERS; /* connected to itself: both ends are one socket */
-	return REASON_NONE;
-}
-
-static enum sm_reason reason_of_stage(int error)
+static enum sm_reason reason_of_insert(int error)
 {
 	switch (error) {
 	case 0:
@@ -83,44 +70,78 @@ static enum sm_reason reason_of_stage(int error)
 		return REASON_NOT_ESTABLISHED;
 	case -EINVAL:
 		return REASON_ULP;
+	case -E2BIG:
+	case -ENOMEM:
+		return REASON_TABLE_FULL;
 	default:
 		log_debug("the kernel does not take a socket: %s", strerror(-error));
 		return REASON_INTERNAL;
 	}
 }
 
-static enum sm_reason check_kernel(struct join *join)
+/* What is behind the fd, and may it join at all? */
+static enum sm_reason check_socket(struct join *join)
 {
-	struct datapath *datapath = join->helper->datapath;
-	int error = datapath_stage(datapath, join->fd, &join->facts);
+	const struct sm_look *look = &join->look;
 
-	if (error)
-		return reason_of_stage(error);
-	join->staged = true;
-	if (join->facts.cookie != join->socket.cookie)
+	if (datapath_look(join->helper->datapath, join->fd, &join->look))
 		return REASON_INTERNAL;
-	if (!join->socket.key.netns_cookie)
-		join->socket.key.netns_cookie = join->facts.netns_cookie;
-	if (!join->socket.key.netns_cookie)
+	if (!look->is_tcp)
+		return REASON_NOT_TCP;
+	if (!look->remote_port_n)
+		return REASON_NOT_ESTABLISHED;
+	/* 0: nobody has ever asked for it, so whoever says that he knows it does not. */
+	if (!look->facts.cookie || look->facts.cookie != join->message->cookie)
+		return REASON_BAD_REQUEST;
+	if (!look->facts.netns_cookie)
 		return REASON_NETNS;
-	join->netns_cookie = join->socket.key.netns_cookie;
-	join->socket.key.netns_cookie =
-		pairing_name_netns(join->helper, join->netns_cookie, &join->socket.key.local, &join->socket.key.remote);
-	if (proof_may_be_stranded(&join->facts, PROOF_REFS_STAGED))
-		return REASON_BLOCKED_READER;
+	if (look->has_ulp)
+		return REASON_ULP;
+	join->cookie = look->facts.cookie;
+	join->key = sockfacts_name(look);
+	if (registry_key_is_own_mirror(&join->key))
+		return REASON_NOT_PEERS; /* connected to itself: both ends are one socket */
+	join->key.netns_cookie =
+		pairing_name_netns(join->helper, look->facts.netns_cookie, &join->key.local, &join->key.remote);
+	return REASON_NONE;
+}
+
+/* Facts anew, now by its address. */
+static bool ask_again(struct join *join)
+{
+	struct sm_facts *facts = &join->look.facts;
+
+	return !datapath_inspect(join->helper->datapath, facts->sk, join->cookie, facts) && facts->found;
+}
+
+/* Has every byte so far gone through the wrappers? */
+static enum sm_reason check_accounts(struct join *join)
+{
+	const struct wire_join *message = join->message;
+	const struct sm_facts *facts = &join->look.facts;
+
 	for (int i = 0; i < SAMPLES; i++) {
-		join->octet = proof_accounts(&join->facts, join->message->sent_bytes, join->message->received_bytes);
+		join->octet = proof_accounts(facts, message->sent_bytes, message->received_bytes);
 		if (join->octet >= 0)
 			return REASON_NONE;
-		if (datapath_inspect(datapath, join->facts.sk, join->socket.cookie, &join->facts) || !join->facts.found)
+		if (!ask_again(join))
 			return REASON_NOT_ESTABLISHED;
 	}
-	log_debug("pid %u fd %u: sent %u of %llu, received %u of %llu seen", join->session->pid,
-		  join->message->fd_number, join->facts.write_seq - proof_sent_initial(&join->facts),
-		  (unsigned long long)join->message->sent_bytes,
-		  join->facts.copied_seq - proof_recv_initial(&join->facts),
-		  (unsigned long long)join->message->received_bytes);
+	log_debug("pid %u fd %u: sent %u of %llu, received %u of %llu seen", join->session->pid, message->fd_number,
+		  facts->write_seq - proof_sent_initial(facts), (unsigned long long)message->sent_bytes,
+		  facts->copied_seq - proof_recv_initial(facts), (unsigned long long)message->received_bytes);
 	return REASON_UNSEEN_TRAFFIC;
+}
+
+static enum sm_reason check_before(struct join *join)
+{
+	enum sm_reason reason = check_socket(join);
+
+	if (reason)
+		return reason;
+	if (proof_may_be_stranded(&join->look.facts, PROOF_REFS_OUTSIDE))
+		return REASON_BLOCKED_READER;
+	return check_accounts(join);
 }
 
 /* The end's own entry: the offer that led here, or a new one. */
@@ -136,9 +157,8 @@ static enum sm_reason take_end(struct join *join)
 		join->end = NULL;
 	}
 	if (join->end)
-		return registry_rename(helper->registry, join->end, &join->socket.key) ? REASON_TABLE_FULL
-										       : REASON_NONE;
-	join->end = pairing_end_add(helper, join->session, &join->socket.key, header->cell, header->generation);
+		return registry_rename(helper->registry, join->end, &join->key) ? REASON_TABLE_FULL : REASON_NONE;
+	join->end = pairing_end_add(helper, join->session, &join->key, header->cell, header->generation);
 	join->end_is_new = true;
 	return join->end ? REASON_NONE : REASON_TABLE_FULL;
 }
@@ -147,13 +167,13 @@ static enum sm_reason take_end(struct join *join)
  * be made alike by trying. So a user pairs with himself only. */
 static bool may_cross(const struct join *join, const struct registry_end *peer)
 {
-	return join->netns_cookie == peer->netns_cookie || join->session->channel.uid == peer->uid;
+	return join->look.facts.netns_cookie == peer->netns_cookie || join->session->channel.uid == peer->uid;
 }
 
 /* The other half of the peer's slot, or a slot of its own. */
 static enum sm_reason take_slot(struct join *join)
 {
-	const struct registry_key mirror = registry_key_mirror(&join->socket.key);
+	const struct registry_key mirror = registry_key_mirror(&join->key);
 	struct helper *helper = join->helper;
 	struct registry_end *peer = registry_find_joined(helper->registry, &mirror);
 	enum sm_reason reason;
@@ -167,7 +187,7 @@ static enum sm_reason take_slot(struct join *join)
 	    !slot_at(helper->slots, peer->slot)->end[!peer->side]) {
 		if (!may_cross(join, peer))
 			return REASON_NETNS;
-		join->end->cookie = join->socket.cookie;
+		join->end->cookie = join->cookie;
 		reason = trial_assign(helper, join->end, peer);
 		if (reason) {
 			retire_take_out(helper, peer, reason, true);
@@ -190,19 +210,19 @@ static void fill_shared_end(const struct join *join)
 	struct sm_end *end = &join->slot->shared->end[join->side];
 
 	memset(end, 0, sizeof(*end));
-	end->sk = join->facts.sk;
-	end->sent_initial = proof_sent_initial(&join->facts);
-	end->recv_initial = proof_recv_initial(&join->facts);
+	end->sk = join->look.facts.sk;
+	end->sent_initial = proof_sent_initial(&join->look.facts);
+	end->recv_initial = proof_recv_initial(&join->look.facts);
 	end->pid = join->session->pid;
 	end->uid = join->session->channel.uid;
-	end->family = join->socket.family;
-	end->port_n = join->socket.key.local.port_n;
-	memcpy(end->address, join->socket.key.local.address, sizeof(end->address));
-	end->cookie = join->socket.cookie; /* before the insertion: a successor knows by it what to delete */
-	join->slot->shared->netns_cookie = join->socket.key.netns_cookie;
+	end->family = join->look.family;
+	end->port_n = join->key.local.port_n;
+	memcpy(end->address, join->key.local.address, sizeof(end->address));
+	end->cookie = join->cookie; /* before the insertion: a successor knows by it what to delete */
+	join->slot->shared->netns_cookie = join->key.netns_cookie;
 	join->slot->shared->joined_at_ns = loop_now_ns();
 	join->slot->octet[join->side] = join->octet;
-	join->end->netns_cookie = join->netns_cookie;
+	join->end->netns_cookie = join->look.facts.netns_cookie;
 }
 
 static enum sm_reason insert(struct join *join)
@@ -215,18 +235,19 @@ static enum sm_reason insert(struct join *join)
 	struct helper *helper = join->helper;
 	int error;
 
-	if (registry_join(helper->registry, join->end, join->socket.cookie, join->slot->index, join->side))
+	if (registry_join(helper->registry, join->end, join->cookie, join->slot->index, join->side))
 		return REASON_INTERNAL;
 	fill_shared_end(join);
-	error = datapath_insert(helper->datapath, join->fd, join->socket.cookie, &ref);
+	error = datapath_insert(helper->datapath, join->fd, join->cookie, &ref);
 	if (error)
-		return error == -E2BIG || error == -ENOMEM ? REASON_TABLE_FULL : reason_of_stage(error);
+		return reason_of_insert(error);
 	join->inserted = true;
-	if (datapath_inspect(helper->datapath, join->facts.sk, join->socket.cookie, &join->facts) || !join->facts.found)
+	if (!ask_again(join))
 		return REASON_NOT_ESTABLISHED;
-	if (proof_may_be_stranded(&join->facts, PROOF_REFS_STAGED_JOINED))
+	if (proof_may_be_stranded(&join->look.facts, PROOF_REFS_JOINED))
 		return REASON_BLOCKED_READER;
-	return REASON_NONE;
+	join->slot->settled[join->side] = proof_is_held_once(&join->look.facts, 1);
+	return check_accounts(join); /* again: the insertion may have waited for a call that moved bytes */
 }
 
 /* Whether the same end may be let in a moment later: then its offer stays. (Accounts do not match while another thread
@@ -267,7 +288,7 @@ static void undo(struct join *join, enum sm_reason reason)
 	struct helper *helper = join->helper;
 
 	if (join->inserted)
-		datapath_remove(helper->datapath, join->socket.cookie);
+		datapath_remove(helper->datapath, join->cookie);
 	if (join->slot) {
 		join->slot->shared->end[join->side].cookie = 0;
 		if (join->slot->end[!join->side])
@@ -306,20 +327,16 @@ static void joined(struct join *join)
 
 static enum sm_reason try_join(struct join *join)
 {
-	enum sm_reason reason = check_socket(join);
+	enum sm_reason reason = check_before(join);
 
 	if (!reason)
-		reason = check_kernel(join);
-	if (!reason)
-		reason = check_earlier(join); /* now that the name is complete */
+		reason = check_earlier(join);
 	if (!reason)
 		reason = take_end(join);
 	if (!reason)
 		reason = take_slot(join);
 	if (!reason)
 		reason = insert(join);
-	if (join->staged)
-		datapath_unstage(join->helper->datapath);
 	return reason;
 }
 
@@ -345,7 +362,7 @@ int pairing_handle_join(struct request *request)
 	if (session_word_pending(join.cell, header->generation))
 		reason = try_join(&join);
 	request->fd = -1;
-	if (dispatch_put_away(join.helper, join.fd, join.socket.is_tcp || sockfacts_closes_quickly(join.fd),
+	if (dispatch_put_away(join.helper, join.fd, join.look.is_tcp || sockfacts_closes_quickly(join.fd),
 			      request->channel->uid, &tag))
 		session_fd_closed(join.helper->sessions, &tag);
 	if (!reason) {

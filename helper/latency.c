@@ -95,11 +95,11 @@ void latency_set_write(const struct latency_set *set, bool *first, FILE *out)
 		uint32_t key = set->entries[i].key;
 
 		fprintf(out,
-			"%s{\"role\":\"%s\",\"port\":%u,\"arm\":\"%s\",\"count\":%" PRIu64 ",\"sum_ns\":%" PRIu64
-			",\"max_ns\":%" PRIu64 ",\"buckets\":",
+			"%s{\"role\":\"%s\",\"port\":%u,\"arm\":\"%s\",\"part\":%u,\"count\":%" PRIu64
+			",\"sum_ns\":%" PRIu64 ",\"max_ns\":%" PRIu64 ",\"buckets\":",
 			*first ? "" : ",", latency_key_role(key) == LATENCY_CLIENT ? "client" : "server",
-			latency_key_port(key), latency_arm_name(latency_key_arm(key)), json_count(histogram->count),
-			json_count(histogram->sum_ns), json_count(histogram->max_ns));
+			latency_key_port(key), latency_arm_name(latency_key_arm(key)), latency_key_part(key),
+			json_count(histogram->count), json_count(histogram->sum_ns), json_count(histogram->max_ns));
 		latency_write_buckets(histogram, out);
 		fputc('}', out);
 		*first = false;
@@ -122,9 +122,11 @@ struct destination {
 	struct histogram *histogram;
 };
 
-static void deliver(struct destination to[2], uint32_t index, uint64_t count)
+#define DESTINATIONS 3
+
+static void deliver(struct destination to[DESTINATIONS], uint32_t index, uint64_t count)
 {
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < DESTINATIONS; i++) {
 		if (!to[i].set)
 			continue;
 		if (to[i].histogram)
@@ -135,7 +137,7 @@ static void deliver(struct destination to[2], uint32_t index, uint64_t count)
 }
 
 /* The pages of one series that exist. False: the budget is used up. */
-static bool drain_counts(struct session *session, uint32_t which, struct destination to[2], uint32_t *budget)
+static bool drain_counts(struct session *session, uint32_t which, struct destination to[DESTINATIONS], uint32_t *budget)
 {
 	struct latency_memory *memory = session_latency(session);
 	const off_t begin = LATENCY_OFFSET + (off_t)((char *)memory->counts[which] - (char *)memory);
@@ -164,46 +166,45 @@ static struct destination destination_of(struct latency_set *set, uint32_t key)
 	return (struct destination){ .set = set, .histogram = set ? latency_set_get(set, key) : NULL };
 }
 
-static bool drain_series(struct session *session, uint32_t which, struct latency_set *group, struct latency_set *trial,
-			 uint32_t *budget)
+static bool drain_series(struct session *session, uint32_t which, const struct latency_sinks *sinks, uint32_t *budget)
 {
 	struct latency_series *series = &session_latency(session)->series[which];
-	uint32_t key = atomic_load(&series->key);
-	struct destination to[2];
+	uint32_t key = atomic_load(&series->key), whole = latency_key_of_all_parts(key);
+	bool in_arm = latency_key_arm(key) != LATENCY_ALL;
+	struct destination to[DESTINATIONS];
 	uint64_t sum_ns, max_ns;
 
-	if (!(key & LATENCY_KEY_USED) || latency_key_arm(key) >= LATENCY_ARM_COUNT || key & 0x7ff80000u)
+	if (!(key & LATENCY_KEY_USED) || latency_key_arm(key) >= LATENCY_ARM_COUNT || key & LATENCY_KEY_UNUSED_BITS)
 		return true;
-	if (latency_key_arm(key) == LATENCY_ALL)
-		trial = NULL;
-	if (!group && !trial)
+	if (!sinks->group && !(in_arm && sinks->trial))
 		return true;
-	to[0] = destination_of(group, key);
-	to[1] = destination_of(trial, key);
+	to[0] = destination_of(sinks->group, whole);
+	to[1] = destination_of(in_arm ? sinks->trial : NULL, whole);
+	to[2] = destination_of(in_arm ? sinks->parts : NULL, latency_key_of_all_ports(key));
 	sum_ns = atomic_exchange_explicit(&series->sum_ns, 0, memory_order_relaxed);
 	max_ns = atomic_exchange_explicit(&series->max_ns, 0, memory_order_relaxed);
 	if (max_ns > HISTOGRAM_VALUE_MAX)
 		max_ns = HISTOGRAM_VALUE_MAX;
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < DESTINATIONS; i++)
 		if (to[i].histogram)
 			histogram_add_sum(to[i].histogram, sum_ns, max_ns);
 	return drain_counts(session, which, to, budget);
 }
 
-bool latency_drain(struct session *session, struct latency_set *group, struct latency_set *trial, uint32_t *budget)
+bool latency_drain(struct session *session, const struct latency_sinks *sinks, uint32_t *budget)
 {
 	struct latency_memory *memory = session_latency(session);
 	uint64_t unrecorded;
 	bool complete = true;
 
-	if (!memory || (!group && !trial))
+	if (!memory || (!sinks->group && !sinks->trial))
 		return true;
 	for (uint32_t i = 0; i < LATENCY_SERIES && complete; i++)
-		complete = drain_series(session, i, group, trial, budget);
+		complete = drain_series(session, i, sinks, budget);
 	unrecorded = latency_take(&memory->unrecorded);
-	if (group)
-		group->lost += unrecorded;
-	if (trial)
-		trial->lost += unrecorded;
+	if (sinks->group)
+		sinks->group->lost += unrecorded;
+	if (sinks->trial)
+		sinks->trial->lost += unrecorded;
 	return complete;
 }

@@ -38,9 +38,15 @@ void latency_write_buckets(const struct histogram *histogram, FILE *out);
 void latency_set_write(const struct latency_set *set, bool *first, FILE *out);
 const char *latency_arm_name(unsigned arm);
 
-/* Moves what the process has recorded into the sets. `group` (may be NULL) gets every series, `trial` (may be NULL) those of
- * an arm. *budget: how many pages to look at; what is left is returned. False if it did not suffice: more is there. */
-bool latency_drain(struct session *session, struct latency_set *group, struct latency_set *trial, uint32_t *budget);
+/* Where latencies go; any may be NULL. */
+struct latency_sinks {
+	struct latency_set *group; /* every series */
+	struct latency_set *trial; /* those of an arm */
+	struct latency_set *parts; /* the same by part, all ports together */
+};
+/* Moves what the process has recorded there. *budget: how many pages to look at; what is left is returned. False if it did not
+ * suffice: more is there. */
+bool latency_drain(struct session *session, const struct latency_sinks *sinks, uint32_t *budget);
 #define LATENCY_BUDGET_PAGES 8192u /* of a request: some 10 ms at the worst */
 
 /* A counter of the process's own, taken out. Capped: it may be anything. */

@@ -132,15 +132,10 @@ static enum proof_inside inspect_both(struct helper *helper, const struct slot *
 {
 	enum proof_inside inside, worst = PROOF_NOBODY;
 
+	if (datapath_inspect_pair(helper->datapath, slot->shared->end, facts))
+		return PROOF_MOVING;
 	for (int side = 0; side < SM_SIDES; side++) {
-		const struct sm_end *end = &slot->shared->end[side];
-
-		facts[side] = (struct sm_facts){ 0 };
-		if (!slot->end[side])
-			continue;
-		if (datapath_inspect(helper->datapath, end->sk, end->cookie, &facts[side]))
-			return PROOF_MOVING;
-		if (!facts[side].found) /* closed: nobody is inside, nobody will read */
+		if (!facts[side].found) /* never there, or closed: nobody is inside, nobody will read */
 			continue;
 		inside = proof_inside(&facts[side], PROOF_REFS_JOINED);
 		if (inside > worst)

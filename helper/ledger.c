@@ -111,7 +111,7 @@ static int find_detached(struct ledger *ledger)
 	for (int i = 0; i < DETACHED_TRIES && i < ledger->free_count; i++) {
 		uint16_t index = ledger->free_cells[ledger->free_head];
 
-		if (!cell_is_attached(ledger, index))
+		if (index >= ledger->touched || !cell_is_attached(ledger, index))
 			return 0;
 		ledger->free_cells[(ledger->free_head + ledger->free_count) % LEDGER_CELLS] = index;
 		ledger->free_head = (ledger->free_head + 1) % LEDGER_CELLS;
@@ -144,8 +144,11 @@ int ledger_take(struct ledgers *ledgers, uint64_t session_a, uint64_t session_b,
 		return error;
 	index = ledger->free_cells[ledger->free_head];
 	/* By pwrite: the memory is the clients', nothing they do to it can make this fault. */
-	if (pwrite(ledger->fd, &zero, sizeof(zero), (off_t)index * sizeof(zero)) != sizeof(zero))
+	if (index < ledger->touched &&
+	    pwrite(ledger->fd, &zero, sizeof(zero), (off_t)index * sizeof(zero)) != sizeof(zero))
 		return -EIO;
+	if (index >= ledger->touched)
+		ledger->touched = index + 1;
 	ledger->free_head = (ledger->free_head + 1) % LEDGER_CELLS;
 	ledger->free_count--;
 	ledger->used++;

@@ -16,7 +16,9 @@ struct ledger {
 	bool sent[2];  /* that session has got the fd */
 	bool orphaned; /* a session of the two is gone: freed with its last cell */
 	uint32_t used;
-	uint16_t *free_cells; /* a ring: the cell freed last is used last */
+	uint16_t touched; /* cells from here on were never given to anybody, and are zero */
+	uint16_t *
+		free_cells; /* a ring: the cell freed last is used last, so all are used once before any is used again */
 	uint16_t free_head, free_count;
 	struct ledger *next, *prev;
 };

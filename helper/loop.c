@@ -4,6 +4,9 @@
  * A turn: wait, run the ready sources, free what they buried. A source that is removed in a turn loses its callback at
  * once, so events that the same epoll_wait() returned for it fall flat; its memory lives until the turn's end.
  *
+ * While chores are wanted the loop does not sleep but looks once more; it finds nothing, and does them. Under load they wait:
+ * what one request sets up for the next need not be taken down in between.
+ *
  * The timerfd is set only when an earlier deadline appears: a join that lengthens a queue costs no system call here.
  */
 #include <errno.h>
@@ -25,11 +28,13 @@ struct loop {
 	struct loop_timer *timers;
 	uint64_t clock_due_ns; /* what the timerfd is set to; 0: not set */
 	struct loop_corpse *corpses;
+	struct loop_chore *chores;
 	bool stop;
 };
 
 /* For the watchdog's thread, which must not depend on when the loop is freed. There is one loop. */
 static _Atomic uint64_t turn_number;     /* odd while sources are being served */
+static _Atomic uint64_t request_turns;   /* of these, how many served more than timers */
 static _Atomic uint32_t turn_is_awaited; /* a futex: the watchdog sleeps until it is 0 */
 
 uint64_t loop_now_ns(void)
@@ -129,21 +134,40 @@ uint64_t loop_turn(void)
 	return atomic_load(&turn_number);
 }
 
-void loop_await_turn(void)
+uint64_t loop_request_turns(void)
 {
-	uint64_t turn = atomic_load(&turn_number);
+	return atomic_load(&request_turns);
+}
 
+void loop_await_request(uint64_t turns)
+{
 	atomic_store(&turn_is_awaited, 1);
-	while (atomic_load(&turn_number) == turn && atomic_load(&turn_is_awaited))
+	while (atomic_load(&request_turns) == turns && atomic_load(&turn_is_awaited))
 		syscall(SYS_futex, &turn_is_awaited, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
 }
 
-static void turn_begin(void)
+/* A turn of timers alone locks no socket, and is not worth waking the watchdog: there is one a second while pairs are
+ * armed. */
+static void turn_begin(bool timers_only)
 {
 	atomic_fetch_add(&turn_number, 1);
+	if (timers_only)
+		return;
+	atomic_fetch_add(&request_turns, 1);
 	if (atomic_load(&turn_is_awaited)) {
 		atomic_store(&turn_is_awaited, 0);
 		syscall(SYS_futex, &turn_is_awaited, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	}
+}
+
+static void chores_do(struct loop *loop)
+{
+	while (loop->chores) {
+		struct loop_chore *chore = loop->chores;
+
+		loop->chores = chore->next;
+		chore->wanted = false;
+		chore->run(chore);
 	}
 }
 
@@ -152,11 +176,15 @@ int loop_run(struct loop *loop)
 	struct epoll_event events[EVENTS_PER_TURN];
 
 	while (!loop->stop) {
-		int count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_TURN, -1);
+		int count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_TURN, loop->chores ? 0 : -1);
 
 		if (count < 0 && errno != EINTR)
 			return -errno;
-		turn_begin();
+		if (count == 0) {
+			chores_do(loop);
+			continue;
+		}
+		turn_begin(count == 1 && events[0].data.ptr == &loop->clock);
 		for (int i = 0; i < count; i++) {
 			struct loop_source *source = events[i].data.ptr;
 
@@ -172,6 +200,15 @@ int loop_run(struct loop *loop)
 void loop_stop(struct loop *loop)
 {
 	loop->stop = true;
+}
+
+void loop_before_sleep(struct loop *loop, struct loop_chore *chore)
+{
+	if (chore->wanted)
+		return;
+	chore->wanted = true;
+	chore->next = loop->chores;
+	loop->chores = chore;
 }
 
 int loop_add(struct loop *loop, struct loop_source *source, uint32_t events)

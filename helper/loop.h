@@ -30,6 +30,13 @@ struct loop_corpse {
 	struct loop_corpse *next;
 };
 
+/* What can wait until there is nothing else to do, but must be done before the loop sleeps. */
+struct loop_chore {
+	void (*run)(struct loop_chore *chore);
+	bool wanted;
+	struct loop_chore *next;
+};
+
 int loop_open(struct loop **out); /* 0 or -errno */
 void loop_close(struct loop *loop);
 /* Turns until loop_stop(). 0 or -errno. */
@@ -37,13 +44,18 @@ int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
 /* For the watchdog's thread: the number of the turn; it differs between one turn and the next, and between waiting and
- * working. loop_await_turn() sleeps until the next turn begins. */
+ * working. loop_request_turns() counts those that serve more than timers; loop_await_request() sleeps until there
+ * were more than so many. */
 uint64_t loop_turn(void);
 static inline bool loop_turn_is_busy(uint64_t turn)
 {
 	return turn & 1;
 }
-void loop_await_turn(void);
+uint64_t loop_request_turns(void);
+void loop_await_request(uint64_t turns);
+
+/* Has it run once, when there is nothing more to do and before the loop sleeps. One that is wanted already stays so. */
+void loop_before_sleep(struct loop *loop, struct loop_chore *chore);
 
 int loop_add(struct loop *loop, struct loop_source *source, uint32_t events);
 void loop_pause(struct loop *loop, struct loop_source *source, uint32_t events); /* changes what is waited for */
@@ -55,7 +67,7 @@ void loop_timer_add(struct loop *loop, struct loop_timer *timer, void (*expired)
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t due_ns);
 uint64_t loop_now_ns(void); /* CLOCK_MONOTONIC */
 
-/* The struct that embeds a source, timer or corpse. */
+/* The struct that embeds a source, timer, corpse or chore. */
 #define loop_container(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 #define LOOP_NS_PER_US 1000ull

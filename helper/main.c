@@ -175,6 +175,7 @@ static int try_everything(void *context)
 	const struct sm_endref nothing = { .generation = UINT32_MAX };
 	struct datapath *datapath = context;
 	struct sm_facts facts;
+	struct sm_look look;
 	uint64_t cookie;
 	int ends[2];
 	int error;
@@ -183,14 +184,13 @@ static int try_everything(void *context)
 	if (error)
 		return error;
 	cookie = loopback_cookie(ends[0]);
-	error = datapath_stage(datapath, ends[0], &facts);
+	error = datapath_look(datapath, ends[0], &look);
 	if (!error)
 		error = datapath_insert(datapath, ends[0], cookie, &nothing);
 	if (!error)
-		error = datapath_inspect(datapath, facts.sk, cookie, &facts);
-	if (!error && (!facts.found || !datapath_present(datapath, cookie)))
+		error = datapath_inspect(datapath, look.facts.sk, cookie, &facts);
+	if (!error && (!look.is_tcp || !facts.found || !datapath_present(datapath, cookie)))
 		error = -EPERM;
-	datapath_unstage(datapath);
 	datapath_remove(datapath, cookie);
 	loopback_pair_close(ends);
 	return error;

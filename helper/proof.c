@@ -43,6 +43,11 @@ bool proof_may_be_stranded(const struct sm_facts *facts, uint32_t map_refs)
 	return facts->blocked_threads > inside; /* PROOF_BLOCKED_UNKNOWN is more than any number */
 }
 
+bool proof_is_held_once(const struct sm_facts *facts, uint32_t own_fds)
+{
+	return facts->holders && facts->holders <= own_fds + 1;
+}
+
 enum proof_inside proof_inside(const struct sm_facts *facts, uint32_t map_refs)
 {
 	uint32_t inside = facts->psock_refs > map_refs ? facts->psock_refs - map_refs : 0;

@@ -12,9 +12,8 @@
 #include "../bpf/shared.h"
 
 /* psock references that are not a thread's: one for each map the socket is in. */
-#define PROOF_REFS_STAGED 1u        /* the staging map */
-#define PROOF_REFS_STAGED_JOINED 2u /* staging map and sockhash */
-#define PROOF_REFS_JOINED 1u        /* the sockhash */
+#define PROOF_REFS_OUTSIDE 0u
+#define PROOF_REFS_JOINED 1u /* the sockhash */
 
 /* facts->blocked_threads when the kernel does not let itself be asked. */
 #define PROOF_BLOCKED_UNKNOWN 0xffffffffu
@@ -36,6 +35,12 @@ int proof_octet_expected(const struct sm_facts *own, const struct sm_facts *peer
 /* Invariant 3: whether a thread may be blocked outside of tcp_bpf_recvmsg() and tcp_bpf_sendmsg(), where redirected data
  * does not wake it. A thread inside these holds a psock reference; `map_refs` are the others. */
 bool proof_may_be_stranded(const struct sm_facts *facts, uint32_t map_refs);
+
+/* Whether nobody can be on his way into a receive that began before the end was joined: awake, and so not seen by
+ * proof_may_be_stranded(), but soon asleep where redirected data does not wake him. Where a table of fds has several users a call
+ * holds a reference to the file; where it has one, he is the one who joined. `own_fds` are the helper's. False
+ * says nothing: another process may have the socket, too. */
+bool proof_is_held_once(const struct sm_facts *facts, uint32_t own_fds);
 
 /* Fact 19a: who is inside a call that holds a psock reference, and could be between verdict and enqueue.
  * ASLEEP is weaker than it looks: a thread blocked outside (a receive with MSG_WAITALL) counts as asleep without holding a

@@ -5,7 +5,7 @@
  * fd; a FUSE file asks its server. There are two ways out:
  *
  *  - A socket is closed on the loop, quickly, under an alarm: a timer sends this thread a signal every millisecond
- *    until close() is back. A lingering close gives up on a signal, and so do those of the fds that wait in a unix
+ *    from before close() until the loop goes to sleep (setting and stopping it is dearer than most closes). A lingering close gives up on a signal, and so do those of the fds that wait in a unix
  *    socket's queue; the connection then ends in the background, FIN included. Asking SO_LINGER first would not do: its
  *    owner can set it after the question.
  *  - Anything else goes to a thread. Threads are started when there is work and end with it. A user whose files
@@ -50,7 +50,8 @@ struct reaper {
 	void (*done)(void *context, const struct reaper_tag *tag);
 	void *context;
 	timer_t alarm;
-	bool has_alarm;
+	bool has_alarm, alarm_rings;
+	struct loop_chore alarm_off;
 	pthread_mutex_t lock;
 	struct job *jobs;     /* waiting and running, oldest first */
 	struct job *finished; /* closed, not yet told */
@@ -160,7 +161,8 @@ static void alarm_rang(int signal_number)
 
 static int alarm_open(struct reaper *reaper)
 {
-	struct sigaction action = { .sa_handler = alarm_rang };
+	/* SA_RESTART: it may come at any moment of a busy turn. A lingering close gives up all the same. */
+	struct sigaction action = { .sa_handler = alarm_rang, .sa_flags = SA_RESTART };
 	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGALRM };
 
 #ifndef sigev_notify_thread_id
@@ -171,6 +173,29 @@ static int alarm_open(struct reaper *reaper)
 		return -errno;
 	reaper->has_alarm = true;
 	return 0;
+}
+
+static void alarm_stop(struct loop_chore *chore)
+{
+	struct reaper *reaper = loop_container(chore, struct reaper, alarm_off);
+	static const struct itimerspec off = { { 0 }, { 0 } };
+
+	if (reaper->alarm_rings)
+		timer_settime(reaper->alarm, 0, &off, NULL);
+	reaper->alarm_rings = false;
+}
+
+static void alarm_start(struct reaper *reaper)
+{
+	static const struct itimerspec on = {
+		.it_value = { .tv_nsec = ALARM_FIRST_NS },
+		.it_interval = { .tv_nsec = ALARM_AGAIN_NS }, /* again: the first may come before close() sleeps */
+	};
+
+	if (reaper->alarm_rings)
+		return;
+	reaper->alarm_rings = timer_settime(reaper->alarm, 0, &on, NULL) == 0;
+	loop_before_sleep(reaper->loop, &reaper->alarm_off);
 }
 
 int reaper_open(struct reaper **out, struct loop *loop, void (*done)(void *context, const struct reaper_tag *tag),
@@ -185,6 +210,7 @@ int reaper_open(struct reaper **out, struct loop *loop, void (*done)(void *conte
 	reaper->done = done;
 	reaper->context = context;
 	pthread_mutex_init(&reaper->lock, NULL);
+	reaper->alarm_off.run = alarm_stop;
 	reaper->source.ready = jobs_finished;
 	reaper->source.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	error = reaper->source.fd < 0 ? -errno : alarm_open(reaper);
@@ -220,15 +246,8 @@ void reaper_free(struct reaper *reaper)
 
 void reaper_close_socket(struct reaper *reaper, int fd)
 {
-	static const struct itimerspec on = {
-		.it_value = { .tv_nsec = ALARM_FIRST_NS },
-		.it_interval = { .tv_nsec = ALARM_AGAIN_NS }, /* again: the first may come before close() sleeps */
-	};
-	static const struct itimerspec off = { { 0 }, { 0 } };
-
-	timer_settime(reaper->alarm, 0, &on, NULL);
+	alarm_start(reaper);
 	close(fd);
-	timer_settime(reaper->alarm, 0, &off, NULL);
 }
 
 int reaper_put(struct reaper *reaper, int fd, uint32_t uid, const struct reaper_tag *tag)

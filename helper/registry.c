@@ -11,7 +11,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-static uint32_t hash_bytes(const void *bytes, size_t count);
+#include "siphash.h"
+
+/* The daemon's random one: keys are what clients claim, and must not be made to collide. */
+static uint64_t hash_seed[2];
+
+static uint32_t hash_bytes(const void *bytes, size_t count)
+{
+	uint64_t hash = siphash(hash_seed, bytes, count);
+
+	return (uint32_t)(hash ^ hash >> 32);
+}
 #define HASH_FUNCTION(key, bytes, hash) ((hash) = hash_bytes((key), (bytes)))
 
 #include "registry.h"
@@ -36,57 +46,6 @@ struct registry {
 };
 
 #define OWNER_KEY_BYTES (sizeof(uint64_t) + sizeof(uint32_t))
-
-/* ---- SipHash-1-3 with the daemon's random seed ---- */
-
-static uint64_t hash_seed[2];
-
-static uint64_t rotate(uint64_t value, unsigned bits)
-{
-	return value << bits | value >> (64 - bits);
-}
-
-static void sip_round(uint64_t v[4])
-{
-	v[0] += v[1];
-	v[1] = rotate(v[1], 13) ^ v[0];
-	v[0] = rotate(v[0], 32);
-	v[2] += v[3];
-	v[3] = rotate(v[3], 16) ^ v[2];
-	v[0] += v[3];
-	v[3] = rotate(v[3], 21) ^ v[0];
-	v[2] += v[1];
-	v[1] = rotate(v[1], 17) ^ v[2];
-	v[2] = rotate(v[2], 32);
-}
-
-static void sip_absorb(uint64_t v[4], uint64_t word)
-{
-	v[3] ^= word;
-	sip_round(v);
-	v[0] ^= word;
-}
-
-static uint32_t hash_bytes(const void *bytes, size_t count)
-{
-	uint64_t v[4] = { hash_seed[0] ^ 0x736f6d6570736575ull, hash_seed[1] ^ 0x646f72616e646f6dull,
-			  hash_seed[0] ^ 0x6c7967656e657261ull, hash_seed[1] ^ 0x7465646279746573ull };
-	const char *at = bytes;
-	uint64_t word, last = (uint64_t)count << 56;
-
-	for (; count >= sizeof(word); count -= sizeof(word), at += sizeof(word)) {
-		memcpy(&word, at, sizeof(word));
-		sip_absorb(v, word);
-	}
-	word = 0;
-	memcpy(&word, at, count);
-	sip_absorb(v, last | word);
-	v[2] ^= 0xff;
-	for (int i = 0; i < 3; i++)
-		sip_round(v);
-	word = v[0] ^ v[1] ^ v[2] ^ v[3];
-	return (uint32_t)(word ^ word >> 32);
-}
 
 /* ---- the tables ---- */
 

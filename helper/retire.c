@@ -106,6 +106,46 @@ void retire_check(struct helper *helper, struct slot *slot)
 			retire_end_gone(helper, ends[side]);
 }
 
+/* Slots that are looked at together: one system call for many. */
+struct roll {
+	struct helper *helper;
+	void (*then)(struct helper *helper, struct slot *slot); /* of each slot, in use or free now */
+	struct slot *slots[DATAPATH_ROLL_MAX / SM_SIDES];
+	uint32_t count;
+};
+
+/* Frees what is gone of those that were gathered, and forgets them. */
+static void roll_call(struct roll *roll)
+{
+	struct datapath_member members[DATAPATH_ROLL_MAX] = { 0 };
+
+	if (!roll->count)
+		return;
+	for (uint32_t i = 0; i < roll->count * SM_SIDES; i++) {
+		const struct sm_end *end = &roll->slots[i / SM_SIDES]->shared->end[i % SM_SIDES];
+
+		members[i].sk = end->sk;
+		members[i].cookie = end->cookie;
+	}
+	datapath_roll_call(roll->helper->datapath, members, roll->count * SM_SIDES);
+	for (uint32_t i = 0; i < roll->count * SM_SIDES; i++) {
+		struct registry_end *end = roll->slots[i / SM_SIDES]->end[i % SM_SIDES];
+
+		if (end && !members[i].present)
+			retire_end_gone(roll->helper, end);
+	}
+	for (uint32_t i = 0; i < roll->count; i++)
+		roll->then(roll->helper, roll->slots[i]);
+	roll->count = 0;
+}
+
+static void roll_add(struct roll *roll, struct slot *slot)
+{
+	roll->slots[roll->count++] = slot;
+	if (roll->count == sizeof(roll->slots) / sizeof(roll->slots[0]))
+		roll_call(roll);
+}
+
 void retire_check_soon(struct helper *helper, struct slot *slot)
 {
 	uint64_t due_ns = loop_now_ns() + CHECK_FIRST_NS;
@@ -115,12 +155,21 @@ void retire_check_soon(struct helper *helper, struct slot *slot)
 	loop_timer_set(helper->loop, &helper->pairing->check, due_ns);
 }
 
+static void check_again(struct helper *helper, struct slot *slot)
+{
+	struct slot_link *link = &slot->queued[SLOT_QUEUE_CHECK];
+
+	if ((slot->end[0] || slot->end[1]) && ++link->tries < CHECK_TRIES)
+		slot_queue_add(helper->slots, slot, SLOT_QUEUE_CHECK, loop_now_ns() + (CHECK_FIRST_NS << link->tries));
+}
+
 /* Waits of different length stand in this queue, so the deadlines are not in order: all of it is looked at, a
  * share at a time. */
 void retire_check_expired(struct loop_timer *timer)
 {
 	struct helper *helper = loop_container(timer, struct pairing, check)->helper;
 	uint64_t now_ns = loop_now_ns();
+	struct roll roll = { .helper = helper, .then = check_again };
 	struct slot *slot, *next;
 	int looked_at = 0;
 
@@ -133,10 +182,9 @@ void retire_check_expired(struct loop_timer *timer)
 		if (link->due_ns > now_ns)
 			continue;
 		slot_queue_remove(helper->slots, slot, SLOT_QUEUE_CHECK);
-		retire_check(helper, slot);
-		if ((slot->end[0] || slot->end[1]) && ++link->tries < CHECK_TRIES)
-			slot_queue_add(helper->slots, slot, SLOT_QUEUE_CHECK, now_ns + (CHECK_FIRST_NS << link->tries));
+		roll_add(&roll, slot);
 	}
+	roll_call(&roll);
 	if (slot_queue_first(helper->slots, SLOT_QUEUE_CHECK))
 		loop_timer_set(helper->loop, timer, now_ns + CHECK_FIRST_NS);
 }
@@ -165,6 +213,7 @@ void retire_sweep_start(struct helper *helper)
 void retire_sweep_expired(struct loop_timer *timer)
 {
 	struct helper *helper = loop_container(timer, struct pairing, sweep)->helper;
+	struct roll roll = { .helper = helper, .then = withdraw_consider };
 	uint32_t count = slots_used(helper->slots);
 
 	if (count > SWEEP_SLOTS)
@@ -173,9 +222,9 @@ void retire_sweep_expired(struct loop_timer *timer)
 		struct slot *slot = slots_first(helper->slots);
 
 		slots_rotate(helper->slots);
-		retire_check(helper, slot);
-		withdraw_consider(helper, slot);
+		roll_add(&roll, slot);
 	}
+	roll_call(&roll);
 	if (slots_used(helper->slots)) /* else the loop sleeps until something happens */
 		retire_sweep_start(helper);
 }

@@ -26,7 +26,8 @@
 
 struct slots {
 	struct helper *helper;
-	struct slot *table;
+	struct sm_slot *shared;
+	struct slot *table; /* of untouched memory: a slot that was never in use costs nothing (slot_at()) */
 	uint32_t count, used;
 	uint32_t *free_ring;
 	uint32_t free_head, free_count;
@@ -60,6 +61,7 @@ struct slots *slots_new(struct helper *helper, struct sm_slot *shared, uint32_t 
 	if (!slots)
 		return NULL;
 	slots->helper = helper;
+	slots->shared = shared;
 	slots->count = count;
 	slots->table = calloc(count, sizeof(*slots->table));
 	slots->free_ring = calloc(count, sizeof(*slots->free_ring));
@@ -67,13 +69,10 @@ struct slots *slots_new(struct helper *helper, struct sm_slot *shared, uint32_t 
 		slots_free(slots);
 		return NULL;
 	}
-	for (uint32_t i = 0; i < count; i++) {
-		slots->table[i].index = i;
-		slots->table[i].shared = &shared[i];
-		/* What an earlier helper left in use is not offered until pairing has looked at it. */
+	/* What an earlier helper left in use is not offered until pairing has looked at it. */
+	for (uint32_t i = 0; i < count; i++)
 		if (shared[i].state == SM_SLOT_FREE)
 			slots->free_ring[slots->free_count++] = i;
-	}
 	return slots;
 }
 
@@ -99,7 +98,7 @@ struct slot *slot_take(struct slots *slots, uint32_t uid)
 
 	if (!slots->free_count || policy_take(slots->helper->policy, uid, POLICY_SLOTS))
 		return NULL;
-	slot = &slots->table[slots->free_ring[slots->free_head]];
+	slot = slot_at(slots, slots->free_ring[slots->free_head]);
 	slots->free_head = (slots->free_head + 1) % slots->count;
 	slots->free_count--;
 	slot->charged_uid = uid;
@@ -122,7 +121,7 @@ struct slot *slot_take(struct slots *slots, uint32_t uid)
 
 struct slot *slot_adopt(struct slots *slots, uint32_t index, uint32_t uid)
 {
-	struct slot *slot = &slots->table[index];
+	struct slot *slot = slot_at(slots, index);
 
 	slot->charged_uid = uid;
 	slot->charged = policy_take(slots->helper->policy, uid, POLICY_SLOTS) == 0; /* over the limit: it runs anyhow */
@@ -175,7 +174,18 @@ void slot_release(struct slots *slots, struct slot *slot)
 
 struct slot *slot_at(struct slots *slots, uint32_t index)
 {
-	return &slots->table[index];
+	struct slot *slot = &slots->table[index];
+
+	if (!slot->shared) {
+		slot->index = index;
+		slot->shared = &slots->shared[index];
+	}
+	return slot;
+}
+
+const struct sm_slot *slot_shared_at(const struct slots *slots, uint32_t index)
+{
+	return &slots->shared[index];
 }
 
 uint32_t slots_used(const struct slots *slots)

@@ -35,6 +35,7 @@ struct slot {
 	struct ledger *ledger;              /* NULL: none */
 	uint32_t ledger_cell;
 	int8_t octet[SM_SIDES];        /* proof_accounts() of each end, to be confirmed when there are two */
+	bool settled[SM_SIDES];        /* proof_is_held_once() of each end, asked after its insertion */
 	struct group *group[SM_SIDES]; /* whose accounts get what that side sends; NULL: none */
 	struct sm_direction group_base[SM_SIDES];
 	uint32_t trial, trial_arm; /* of the trial of that number; 0: none */
@@ -65,6 +66,7 @@ void slot_release(struct slots *slots, struct slot *slot);
 
 void slot_state_set(struct slot *slot, enum sm_slot_state state);
 const char *slot_state_name(unsigned state);
+const struct sm_slot *slot_shared_at(const struct slots *slots, uint32_t index); /* leaves an unused slot untouched */
 struct slot *slot_at(struct slots *slots, uint32_t index);
 uint32_t slots_used(const struct slots *slots);
 uint32_t slots_count(const struct slots *slots);

@@ -6,15 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../bpf/shared.h"
 #include "registry.h"
-#include "wire/reason.h"
-
-struct sockfacts {
-	bool is_tcp;
-	uint64_t cookie;
-	struct registry_key key; /* netns_cookie 0: this kernel does not tell */
-	uint16_t family;
-};
 
 /* Whether fd is a TCP socket. Asks by getsockopt alone, which never blocks, whatever the fd is (fstat on a FUSE file may). */
 bool sockfacts_is_tcp(int fd);
@@ -24,7 +17,7 @@ bool sockfacts_is_channel(int fd);
 uint64_t sockfacts_cookie(int fd);
 /* Whether close() of it can be trusted to the loop (reaper_close_socket()). */
 bool sockfacts_closes_quickly(int fd);
-/* Fills *facts for a connected TCP socket. REASON_NONE, or why it cannot join. (A ULP shows when it is staged.) */
-enum sm_reason sockfacts_read(int fd, struct sockfacts *facts);
+/* The name of a connected TCP socket that was looked at (datapath_look()). netns_cookie 0: this kernel does not tell. */
+struct registry_key sockfacts_name(const struct sm_look *look);
 
 #endif

@@ -58,7 +58,7 @@ void pairing_take_over(struct helper *helper)
 	uint32_t armed = 0, deleted = 0;
 
 	for (uint32_t i = 0; i < slots_count(helper->slots); i++) {
-		struct sm_slot *shared = slot_at(helper->slots, i)->shared;
+		const struct sm_slot *shared = slot_shared_at(helper->slots, i);
 		struct slot *slot;
 
 		if (shared->state == SM_SLOT_FREE)

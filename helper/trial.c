@@ -17,7 +17,6 @@
 #include "log.h"
 #include "pairing_internal.h"
 #include "stats_internal.h"
-#include "trial_guard.h"
 #include "trial_internal.h"
 
 #define COLLECT_NS LOOP_NS_PER_S
@@ -38,6 +37,7 @@ struct trials *trials_new(struct helper *helper)
 	trials->helper = helper;
 	loop_timer_add(helper->loop, &trials->timer, timer_expired);
 	latency_set_init(&trials->requests, helper->policy, 0);
+	latency_set_init(&trials->parts, helper->policy, 0);
 	latency_set_init(&trials->connections, helper->policy, 0);
 	latency_set_init(&trials->scratch, helper->policy, 0);
 	return trials;
@@ -46,6 +46,7 @@ struct trials *trials_new(struct helper *helper)
 static void clear_sets(struct trials *trials)
 {
 	latency_set_clear(&trials->requests);
+	latency_set_clear(&trials->parts);
 	latency_set_clear(&trials->connections);
 	latency_set_clear(&trials->scratch);
 }
@@ -55,6 +56,7 @@ void trials_free(struct trials *trials)
 	if (!trials)
 		return;
 	clear_sets(trials);
+	trial_window_close(&trials->window);
 	free(trials);
 }
 
@@ -65,13 +67,13 @@ uint32_t trial_recording(const struct helper *helper)
 	return trial_is_assigning(trials) ? RECORDING_TRIAL | trials->number << RECORDING_TRIAL_SHIFT : 0;
 }
 
-struct latency_set *trial_requests(struct helper *helper)
+void trial_sinks(struct helper *helper, struct latency_sinks *sinks)
 {
 	struct trials *trials = helper->trials;
+	bool keeps = trial_is_collecting(trials) && trials->state != TRIAL_STARTING;
 
-	if (!trial_is_collecting(trials))
-		return NULL;
-	return trials->state == TRIAL_STARTING ? &trials->scratch : &trials->requests;
+	sinks->trial = keeps ? &trials->requests : trial_is_collecting(trials) ? &trials->scratch : NULL;
+	sinks->parts = keeps ? &trials->parts : NULL;
 }
 
 /* ---- sessions ---- */
@@ -79,11 +81,12 @@ struct latency_set *trial_requests(struct helper *helper)
 static void collect(struct trials *trials, struct session *session, uint32_t *budget)
 {
 	struct latency_memory *memory = session_latency(session);
+	struct latency_sinks sinks = { .group = session->group ? group_latencies(session->group) : NULL };
 
 	if (!memory)
 		return;
-	latency_drain(session, session->group ? group_latencies(session->group) : NULL, trial_requests(trials->helper),
-		      budget);
+	trial_sinks(trials->helper, &sinks);
+	latency_drain(session, &sinks, budget);
 	for (unsigned reason = 0; reason < REASON_COUNT; reason++) {
 		uint64_t count = latency_take(&memory->unassigned[reason]);
 
@@ -211,40 +214,11 @@ static void trial_finish(struct trials *trials, enum trial_end end)
 	sweep_begin(trials);
 }
 
-void trial_sum(const struct latency_set *set, enum latency_role role, enum latency_arm arm, struct histogram *out)
-{
-	memset(out, 0, sizeof(*out));
-	for (uint32_t i = 0; i < set->count; i++)
-		if (latency_key_role(set->entries[i].key) == role && latency_key_arm(set->entries[i].key) == arm)
-			histogram_merge(out, set->entries[i].histogram);
-}
-
-enum latency_role trial_main_role(const struct trials *trials)
-{
-	for (uint32_t i = 0; i < trials->requests.count; i++)
-		if (latency_key_role(trials->requests.entries[i].key) == LATENCY_CLIENT)
-			return LATENCY_CLIENT;
-	return LATENCY_SERVER;
-}
-
-static bool guard_fires(const struct trials *trials)
-{
-	static struct histogram accelerated, plain; /* too large for the stack */
-	enum latency_role role = trial_main_role(trials);
-
-	if (!trials->settings.guard_ppm)
-		return false;
-	trial_sum(&trials->requests, role, LATENCY_ACCELERATED, &accelerated);
-	trial_sum(&trials->requests, role, LATENCY_PLAIN, &plain);
-	return trial_guard_is_worse(&accelerated, &plain, trials->settings.guard_ppm / 1e6,
-				    trials->settings.guard_permille / 10.0);
-}
-
 static void collected(struct trials *trials)
 {
 	uint64_t now_ns = loop_now_ns();
 
-	if (guard_fires(trials))
+	if (trial_watch(trials, now_ns))
 		trial_finish(trials, TRIAL_END_GUARD);
 	else if (trials->settings.duration_s &&
 		 now_ns - trials->started_ns >= trials->settings.duration_s * LOOP_NS_PER_S)
@@ -272,6 +246,7 @@ static void timer_expired(struct loop_timer *timer)
 	} else if (trials->state == TRIAL_RUNNING) {
 		collected(trials);
 	} else {
+		trial_window_close(&trials->window);
 		state_set(trials, TRIAL_ENDED);
 	}
 }
@@ -291,16 +266,20 @@ static int start(struct trials *trials, const struct wire_trial *settings)
 		return -EAGAIN;
 	if (trials->helper->switches->off)
 		return -ESHUTDOWN;
-	if (!settings->accelerated_permyriad || settings->accelerated_permyriad >= 10000 || settings->reserved ||
-	    settings->guard_ppm >= 1000000 || settings->guard_permille > 1000000)
+	if (!settings->accelerated_permyriad || settings->accelerated_permyriad >= 10000 ||
+	    (settings->window_s && settings->window_s < WINDOW_THIRDS) || settings->guard_ppm >= 1000000 ||
+	    settings->guard_permille > 1000000)
 		return -EINVAL;
 	if (getrandom(trials->key, sizeof(trials->key), 0) != sizeof(trials->key))
 		return -errno;
+	if (!trial_watch_begin(trials, settings))
+		return -ENOMEM;
 	clear_sets(trials);
 	memset(trials->arms, 0, sizeof(trials->arms));
 	memset(trials->unassigned, 0, sizeof(trials->unassigned));
 	trials->settings = *settings;
 	trials->settings.comm[sizeof(settings->comm) - 1] = '\0';
+	trials->settings.window_s = trial_window_s(settings);
 	trials->number = trials->number % NUMBER_MAX + 1;
 	trials->end = TRIAL_END_NOT_YET;
 	trials->off = trials->fired = false;

@@ -17,7 +17,7 @@
 #include "wire/reason.h"
 
 struct helper;
-struct latency_set;
+struct latency_sinks;
 struct registry_end;
 struct request;
 struct session;
@@ -35,8 +35,8 @@ int trial_handle_report(struct request *request);
 /* What session_memory.recording is to say, but for RECORDING_GROUP. */
 uint32_t trial_recording(const struct helper *helper);
 void trial_session_closed(struct helper *helper, struct session *session); /* its memory is still mapped */
-/* Where latencies of an arm go; NULL: nowhere. */
-struct latency_set *trial_requests(struct helper *helper);
+/* Where latencies of an arm go; NULL: nowhere. Leaves sinks->group alone. */
+void trial_sinks(struct helper *helper, struct latency_sinks *sinks);
 
 /* ---- pairs ---- */
 /* The ends have found each other (an offer's word is enough: what a liar can do is to spoil a trial that he is in).

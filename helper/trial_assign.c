@@ -114,9 +114,9 @@ void trial_add_connection(struct helper *helper, const struct registry_end *end,
 	key = atomic_load(&cell->latency_key);
 	count = atomic_load(&cell->latency_count);
 	sum_ns = atomic_load(&cell->latency_sum_ns);
-	if (!count || key != latency_key(latency_key_role(key), end->arm, latency_key_port(key)))
+	if (!count || key != latency_key(latency_key_role(key), end->arm, latency_key_part(key), latency_key_port(key)))
 		return;
-	histogram = latency_set_get(into, key);
+	histogram = latency_set_get(into, latency_key_of_all_parts(key));
 	if (histogram)
 		histogram_add(histogram, sum_ns / count, 1); /* capped: it is a claim */
 	else

@@ -9,6 +9,7 @@
 #include "latency.h"
 #include "loop.h"
 #include "trial.h"
+#include "trial_window.h"
 #include "wire/latency.h"
 #include "wire/protocol.h"
 
@@ -18,6 +19,9 @@
 enum trial_state { TRIAL_NONE, TRIAL_STARTING, TRIAL_RUNNING, TRIAL_ENDING, TRIAL_ENDED, TRIAL_STATE_COUNT };
 
 enum trial_end { TRIAL_END_NOT_YET, TRIAL_END_STOPPED, TRIAL_END_DURATION, TRIAL_END_GUARD, TRIAL_END_COUNT };
+
+/* What made the guard fire: all requests since the trial began, or those of its window. */
+enum trial_seen { GUARD_SAW_NOTHING, GUARD_SAW_ALL, GUARD_SAW_WINDOW, GUARD_SEEN_COUNT };
 
 struct trial_arm {
 	uint64_t assigned; /* pairs */
@@ -35,11 +39,14 @@ struct trials {
 	uint64_t key[2]; /* of the assignment; fresh for each */
 	bool off;        /* the guard has fired: what settings select is not accelerated until it is lifted */
 	bool fired;
+	enum trial_seen seen;
+	struct trial_window window;
 	struct timespec started, ended; /* CLOCK_REALTIME, for display */
 	uint64_t started_ns, ended_ns;
 	struct trial_arm arms[LATENCY_ARM_COUNT];
 	struct sm_direction live[LATENCY_ARM_COUNT]; /* what slots have counted so far, of the request being answered */
 	struct latency_set requests;                 /* by request */
+	struct latency_set parts;                    /* the same by part, all ports together */
 	struct latency_set connections;              /* of each connection its mean */
 	struct latency_set scratch;                  /* what earlier trials left in session memories */
 	uint64_t unassigned[REASON_COUNT]; /* ends closed meanwhile that were in no arm, by their last reason */
@@ -72,9 +79,12 @@ static inline bool trial_is_collecting(const struct trials *trials)
 {
 	return trial_is_assigning(trials) || trials->state == TRIAL_ENDING;
 }
-/* Moves to `out` what all series of that role and arm hold. out is zeroed first. */
-void trial_sum(const struct latency_set *set, enum latency_role role, enum latency_arm arm, struct histogram *out);
-/* What the guard compares: the clients' side if anything was recorded there, else the servers'. */
-enum latency_role trial_main_role(const struct trials *trials);
+
+/* ---- trial_watch.c: the guard, asked once a second ---- */
+/* Before a trial. False: no memory for what those settings need. */
+bool trial_watch_begin(struct trials *trials, const struct wire_trial *settings);
+/* Whether the trial must not go on; trials->seen says what has shown it. */
+bool trial_watch(struct trials *trials, uint64_t now_ns);
+uint16_t trial_window_s(const struct wire_trial *settings);
 
 #endif

@@ -35,6 +35,14 @@ static const char *end_name(enum trial_end end)
 	return names[end];
 }
 
+static const char *seen_name(enum trial_seen seen)
+{
+	static const char *const names[] = { "nothing", "all", "window" };
+
+	_Static_assert(sizeof(names) / sizeof(names[0]) == GUARD_SEEN_COUNT, "a name for each");
+	return names[seen];
+}
+
 static void write_text(const char *text, FILE *out)
 {
 	fputc('"', out);
@@ -58,8 +66,8 @@ static void write_settings(const struct trials *trials, FILE *out)
 	if (settings->uid != WIRE_TRIAL_ANY_UID)
 		fprintf(out, ",\"uid\":%" PRIu32, settings->uid);
 	if (settings->guard_ppm)
-		fprintf(out, ",\"guard\":{\"quantile\":%g,\"percent\":%g}", settings->guard_ppm / 1e6,
-			settings->guard_permille / 10.0);
+		fprintf(out, ",\"guard\":{\"quantile\":%g,\"percent\":%g,\"window_s\":%u}", settings->guard_ppm / 1e6,
+			settings->guard_permille / 10.0, settings->window_s);
 	fputc('}', out);
 }
 
@@ -129,16 +137,18 @@ static void write_report(struct trials *trials, FILE *out)
 	}
 	add_live(trials);
 	fprintf(out,
-		",\"ended_by\":\"%s\",\"guard_fired\":%s,\"selection_off\":%s,\"number\":%" PRIu32
+		",\"ended_by\":\"%s\",\"guard_fired\":%s,\"guard_saw\":\"%s\",\"selection_off\":%s,\"number\":%" PRIu32
 		",\"started\":%.3f,\"elapsed_s\":%.3f,",
-		end_name(trials->end), trials->fired ? "true" : "false", trials->off ? "true" : "false", trials->number,
-		seconds(&trials->started), (double)(until_ns - trials->started_ns) / 1e9);
+		end_name(trials->end), trials->fired ? "true" : "false", seen_name(trials->seen),
+		trials->off ? "true" : "false", trials->number, seconds(&trials->started),
+		(double)(until_ns - trials->started_ns) / 1e9);
 	write_settings(trials, out);
 	write_arms(trials, out);
 	write_unassigned(trials, out);
 	fprintf(out, ",\"stuck_pairs\":%" PRIu64 ",\"processes_ended\":%" PRIu64 ",\"latencies_lost\":%" PRIu64,
 		trials->stuck, trials->sessions_ended, trials->requests.lost + trials->connections.lost);
 	write_set("requests", &trials->requests, out);
+	write_set("parts", &trials->parts, out);
 	write_set("connections", &trials->connections, out);
 	fputc('}', out);
 }

@@ -9,8 +9,11 @@
  * (systemd) starts the next one; armed pairs run on and are taken over.
  *
  * Stuck means: SAMPLES times in a row, PAUSE_NS apart, the loop was in one and the same turn, and its thread asleep beyond the reach of
- * signals ("D"). A stopped process, or one that gets no CPU, is not stuck. While the loop has nothing to do the
- * thread sleeps as well: the first turn wakes it.
+ * signals ("D"). A stopped process, or one that gets no CPU, is not stuck. Nor is one whose lock is held by a thread that
+ * gets no CPU: where real-time threads or many others take it all, that lock comes free by itself. So canaries are sent out
+ * at the first suspicion, and as long as one of them has to wait for its CPU, so may the holder, and the loop
+ * is given time, up to SAMPLES_STARVED. While the loop has nothing to do the thread sleeps as well: the first request
+ * wakes it.
  */
 #include "watchdog.h"
 
@@ -25,6 +28,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "canary.h"
 #include "helper.h"
 #include "listener.h"
 #include "log.h"
@@ -33,7 +37,8 @@
 
 #define PAUSE_NS (250 * LOOP_NS_PER_MS)
 #define SAMPLES 4
-#define QUIET_SAMPLES 8 /* no turn for so long: sleep */
+#define SAMPLES_STARVED (20 * SAMPLES)
+#define QUIET_SAMPLES 8 /* no request for so long: sleep */
 
 static int stat_fd = -1; /* of the loop's thread in /proc; opened before such things are forbidden */
 
@@ -67,28 +72,43 @@ static void give_up(struct helper *helper)
 	kill(getpid(), SIGKILL);
 }
 
+/* One more sample. True when it has been so for long enough, with no other explanation. */
+static bool is_stuck(uint64_t turn, bool is_same_turn)
+{
+	static unsigned samples;
+
+	if (!is_same_turn || !loop_turn_is_busy(turn) || !sleeps_beyond_signals()) {
+		samples = 0;
+		canaries_recall();
+		return false;
+	}
+	if (!samples++)
+		canaries_send();
+	if (samples % SAMPLES)
+		return false;
+	return !canaries_starved() || samples >= SAMPLES_STARVED;
+}
+
 static void *watchdog_main(void *argument)
 {
 	struct helper *helper = argument;
 	const struct timespec pause = { .tv_nsec = PAUSE_NS };
-	unsigned stuck = 0, quiet = 0;
-	uint64_t turn, last_turn = 0;
+	uint64_t turn, last_turn = 0, requests, last_requests = 0;
+	unsigned quiet = 0;
 
 	for (;;) {
 		if (quiet >= QUIET_SAMPLES) {
-			loop_await_turn();
+			loop_await_request(last_requests);
 			quiet = 0;
 		}
 		nanosleep(&pause, NULL);
 		turn = loop_turn();
-		quiet = turn == last_turn && !loop_turn_is_busy(turn) ? quiet + 1 : 0;
-		if (turn == last_turn && loop_turn_is_busy(turn) && sleeps_beyond_signals())
-			stuck++;
-		else
-			stuck = 0;
-		if (stuck >= SAMPLES)
+		requests = loop_request_turns();
+		quiet = requests == last_requests && !loop_turn_is_busy(turn) ? quiet + 1 : 0;
+		if (is_stuck(turn, turn == last_turn))
 			give_up(helper);
 		last_turn = turn;
+		last_requests = requests;
 	}
 	return NULL;
 }
@@ -97,6 +117,7 @@ int watchdog_open(void)
 {
 	char path[64];
 
+	canaries_open();
 	snprintf(path, sizeof(path), "/proc/self/task/%ld/stat", syscall(SYS_gettid));
 	stat_fd = open(path, O_RDONLY | O_CLOEXEC);
 	return stat_fd < 0 ? -errno : 0;

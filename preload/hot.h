@@ -8,6 +8,7 @@
 #define SMACCEL_HOT_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -15,7 +16,9 @@ struct hot {
 	_Atomic uint32_t *_Atomic table;     /* conn.h */
 	_Atomic uint32_t *_Atomic recording; /* latency.h; never NULL */
 	_Atomic uint32_t recording_apart;    /* latency.c */
-	uint32_t padding;
+	_Atomic bool quiet;                  /* quiet.h */
+	bool direct;                         /* direct.h */
+	uint16_t padding;
 	const char *single_threaded; /* libc.h; NULL until the constructor has run */
 	/* Copies of what real.h holds. NULL until the constructor has run. */
 	ssize_t (*read)(int, void *, size_t);

@@ -10,12 +10,13 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 
+#include "direct.h"
 #include "intercept_message.h"
 #include "libc.h"
 #include "lifecycle.h"
 #include "queue.h"
 #include "readable.h"
-#include "transfer_brief.h"
+#include "transfer_short.h"
 
 /* Whether the call goes to the real function: it takes nothing from the stream, or urgent data, which only plain TCP
  * (or a pinned direction) has. */
@@ -38,6 +39,20 @@ static ssize_t perform_read(const struct receive_call *call)
 	return real_read(call->fd, (void *)call->arguments, call->bytes);
 }
 
+/* Goes on with a call that the short way began. */
+static __attribute__((noinline)) ssize_t rest_of_read(struct conn *conn, int fd, void *buffer, size_t count,
+						      struct transfer_short *way, ssize_t result)
+{
+	struct iovec vector = { .iov_base = buffer, .iov_len = count };
+	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
+
+	return transfer_short_receive_rest(
+		conn,
+		&(struct receive_call){
+			.fd = fd, .bytes = count, .message = &message, .perform = perform_read, .arguments = buffer },
+		way, result);
+}
+
 static __attribute__((noinline)) ssize_t long_read(struct conn *conn, int fd, void *buffer, size_t count)
 {
 	if (!conn || goes_past(count, 0))
@@ -50,10 +65,15 @@ static __attribute__((noinline)) ssize_t long_read(struct conn *conn, int fd, vo
 ssize_t wrap_read(int fd, void *buffer, size_t count)
 {
 	struct conn *conn = conn_get(fd);
-	struct transfer_brief brief;
+	struct transfer_short way;
 
-	if (__builtin_expect(conn != NULL, 1) && transfer_brief_begin(conn, fd, count, 0, &brief))
-		return transfer_brief_received(conn, &brief, hot.read(fd, buffer, count));
+	if (__builtin_expect(conn != NULL, 1) && transfer_short_receive(conn, fd, count, 0, &way)) {
+		ssize_t result = direct_read(fd, buffer, count);
+
+		if (transfer_short_received(conn, count, &way, result))
+			return result;
+		return rest_of_read(conn, fd, buffer, count, &way, result);
+	}
 	return long_read(conn, fd, buffer, count);
 }
 
@@ -115,6 +135,22 @@ static ssize_t receive_nothing(struct conn *conn, int fd, int flags)
 	return result > 0 ? 0 : result;
 }
 
+static __attribute__((noinline)) ssize_t rest_of_recv(struct conn *conn, int fd, void *buffer, size_t count, int flags,
+						      struct transfer_short *way, ssize_t result)
+{
+	struct iovec vector = { .iov_base = buffer, .iov_len = count };
+	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
+
+	return transfer_short_receive_rest(conn,
+					   &(struct receive_call){ .fd = fd,
+								   .flags = flags,
+								   .bytes = count,
+								   .message = &message,
+								   .perform = perform_recv,
+								   .arguments = buffer },
+					   way, result);
+}
+
 static __attribute__((noinline)) ssize_t long_recv(struct conn *conn, int fd, void *buffer, size_t count, int flags)
 {
 	if (conn && is_empty_receive(conn, count, flags))
@@ -129,10 +165,15 @@ static __attribute__((noinline)) ssize_t long_recv(struct conn *conn, int fd, vo
 ssize_t wrap_recv(int fd, void *buffer, size_t count, int flags)
 {
 	struct conn *conn = conn_get(fd);
-	struct transfer_brief brief;
+	struct transfer_short way;
 
-	if (__builtin_expect(conn != NULL, 1) && transfer_brief_begin(conn, fd, count, flags, &brief))
-		return transfer_brief_received(conn, &brief, hot.recv(fd, buffer, count, flags));
+	if (__builtin_expect(conn != NULL, 1) && transfer_short_receive(conn, fd, count, flags, &way)) {
+		ssize_t result = direct_recv(fd, buffer, count, flags);
+
+		if (transfer_short_received(conn, count, &way, result))
+			return result;
+		return rest_of_recv(conn, fd, buffer, count, flags, &way, result);
+	}
 	return long_recv(conn, fd, buffer, count, flags);
 }
 

@@ -6,11 +6,12 @@
 
 #include <errno.h>
 
+#include "direct.h"
 #include "intercept_message.h"
 #include "libc.h"
 #include "lifecycle.h"
 #include "readable.h"
-#include "transfer_brief.h"
+#include "transfer_short.h"
 
 #ifndef RWF_NOSIGNAL
 #define RWF_NOSIGNAL 0x00000100 /* Linux 6.18 */
@@ -80,10 +81,15 @@ static __attribute__((noinline)) ssize_t long_write(struct conn *conn, int fd, c
 ssize_t wrap_write(int fd, const void *buffer, size_t count)
 {
 	struct conn *conn = conn_get(fd);
-	struct transfer_brief brief;
+	struct transfer_short way;
 
-	if (__builtin_expect(conn != NULL, 1) && transfer_brief_begin(conn, fd, count, 0, &brief))
-		return transfer_brief_sent(conn, &brief, hot.write(fd, buffer, count));
+	if (__builtin_expect(conn != NULL, 1) && transfer_short_send(conn, fd, count, 0, &way)) {
+		ssize_t result = direct_write(fd, buffer, count);
+
+		if (transfer_short_sent(conn, count, &way, result))
+			return result;
+		return transfer_short_send_rest(conn, fd, count, &way, result);
+	}
 	return long_write(conn, fd, buffer, count);
 }
 
@@ -109,10 +115,15 @@ static __attribute__((noinline)) ssize_t long_send(struct conn *conn, int fd, co
 ssize_t wrap_send(int fd, const void *buffer, size_t count, int flags)
 {
 	struct conn *conn = conn_get(fd);
-	struct transfer_brief brief;
+	struct transfer_short way;
 
-	if (__builtin_expect(conn != NULL, 1) && transfer_brief_begin(conn, fd, count, flags, &brief))
-		return transfer_brief_sent(conn, &brief, hot.send(fd, buffer, count, flags));
+	if (__builtin_expect(conn != NULL, 1) && transfer_short_send(conn, fd, count, flags, &way)) {
+		ssize_t result = direct_send(fd, buffer, count, flags);
+
+		if (transfer_short_sent(conn, count, &way, result))
+			return result;
+		return transfer_short_send_rest(conn, fd, count, &way, result);
+	}
 	return long_send(conn, fd, buffer, count, flags);
 }
 

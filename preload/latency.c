@@ -151,14 +151,15 @@ static uint16_t listening_port_h(struct conn *conn, const struct memory_cell *ce
 	return conn->latency_port_h;
 }
 
-/* The series of that key: taken if it is new. NULL: none is free. */
+/* The series of that key: taken if it is new. NULL: none is free that it may take. */
 static struct latency_series *series_find(struct latency_memory *shared, struct conn *conn, uint32_t key)
 {
 	struct latency_series *series = &shared->series[conn->latency_series % LATENCY_SERIES];
 
 	if (__builtin_expect(atomic_load_explicit(&series->key, memory_order_relaxed) == key, 1))
 		return series;
-	for (uint32_t i = 0; i < LATENCY_SERIES; i++) {
+	uint32_t end = latency_key_part(key) ? LATENCY_SERIES - LATENCY_SERIES_WHOLE : LATENCY_SERIES;
+	for (uint32_t i = 0; i < end; i++) {
 		uint32_t found = atomic_load(&shared->series[i].key);
 
 		if (found == 0 && atomic_compare_exchange_strong(&shared->series[i].key, &found, key))
@@ -210,8 +211,11 @@ static void record(struct conn *conn, int fd, uint64_t value_ns)
 		value_ns = HISTOGRAM_VALUE_MAX;
 	if (!shared || (arm == LATENCY_ALL && !(recording & RECORDING_GROUP)))
 		return;
-	uint32_t key = latency_key(role, arm, listening_port_h(conn, cell, fd));
+	uint32_t part = arm == LATENCY_ALL ? 0 : latency_part(conn->cookie);
+	uint32_t key = latency_key(role, arm, part, listening_port_h(conn, cell, fd));
 	struct latency_series *series = series_find(shared, conn, key);
+	if (!series && part) /* a process of many ports: better in another part than not at all */
+		series = series_find(shared, conn, latency_key_of_all_parts(key));
 	if (!series) {
 		atomic_fetch_add_explicit(&shared->unrecorded, 1, memory_order_relaxed);
 		return;

@@ -57,6 +57,14 @@ static inline void ledger_note_cpu(_Atomic uint32_t *cpu)
 {
 	atomic_store_explicit(cpu, (uint32_t)sched_getcpu() + 1, memory_order_relaxed);
 }
+/* This side is about to send so many bytes at the most. */
+static inline void ledger_announce(const struct conn *conn, struct ledger_cell *cell, uint64_t bytes)
+{
+	struct ledger_half *own = ledger_own(conn, cell);
+
+	ledger_note_cpu(&own->send_cpu);
+	atomic_fetch_add_explicit(&own->sent, bytes, memory_order_release);
+}
 static inline bool ledger_cpu_is_own(_Atomic uint32_t *cpu)
 {
 	return atomic_load_explicit(cpu, memory_order_relaxed) == (uint32_t)sched_getcpu() + 1;

@@ -3,7 +3,7 @@
  *
  * Order:
  *	step                why here
- *	quiet_begun         nothing new is tracked, offered or joined from here on: a join looks at it after it has shown itself
+ *	hot.quiet           nothing new is tracked, offered or joined from here on: a join looks at it after it has shown itself
  *	                    as CONN_JOINING, so that it either sees this or is seen below
  *	each connection     back to plain TCP; what is in flight to the helper is taken back
  *	the channel closed  a sandbox must not keep a way to a privileged process
@@ -41,8 +41,6 @@
 #define OPEN_STATUS SYS_openat, AT_FDCWD, STATUS_PATH, O_RDONLY | O_CLOEXEC
 #endif
 
-_Atomic bool quiet_begun;
-
 static int64_t now_ms(void)
 {
 	struct timespec now;
@@ -73,7 +71,7 @@ void quiet_begin(void)
 	uint32_t high = conn_table() ? atomic_load(&conn_fd_high) : 0;
 	uint32_t stuck = 0;
 
-	atomic_store(&quiet_begun, true);
+	atomic_store(&hot.quiet, true);
 	if (!conn_table())
 		return;
 	fork_notice();

@@ -15,12 +15,12 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-extern _Atomic bool quiet_begun;
+#include "hot.h"
 
 /* True from the moment on that a filter is about to be installed. */
 static inline bool quiet_is_on(void)
 {
-	return __builtin_expect(atomic_load_explicit(&quiet_begun, memory_order_relaxed), 0);
+	return __builtin_expect(atomic_load_explicit(&hot.quiet, memory_order_relaxed), 0);
 }
 
 /* Takes leave. Before the filter goes in; not from a vfork child. Bounded: QUIET_BUDGET_MS and one time-out of the helper. Keeps

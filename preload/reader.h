@@ -22,7 +22,8 @@
 
 static inline uint32_t reader_self(void)
 {
-	int32_t tid = atomic_load_explicit(&thread_self->tid, memory_order_relaxed);
+	struct thread_slot *slot = thread_self ? thread_self : thread_register();
+	int32_t tid = atomic_load_explicit(&slot->tid, memory_order_relaxed);
 
 	return (uint32_t)(tid ? tid : thread_tid()); /* 0: one of those that share a slot */
 }

@@ -170,6 +170,20 @@ static void *look_up(const char *name)
 #include "intercept.def"
 #undef INTERCEPT
 
+/* Whether the four of hot.h are glibc's own: another preloaded library may want to see these calls, too. */
+static bool are_of_libc(void)
+{
+	void *libc = libc_is_musl() ? NULL : dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+	bool all;
+
+	if (!libc)
+		return false;
+	all = dlsym(libc, "read") == (void *)real_read && dlsym(libc, "recv") == (void *)real_recv &&
+	      dlsym(libc, "write") == (void *)real_write && dlsym(libc, "send") == (void *)real_send;
+	dlclose(libc);
+	return all;
+}
+
 void real_init(void)
 {
 	void *symbol;
@@ -183,5 +197,6 @@ void real_init(void)
 	hot.recv = real_recv;
 	hot.write = real_write;
 	hot.send = real_send;
+	hot.direct = are_of_libc();
 	hot.single_threaded = &__libc_single_threaded ? &__libc_single_threaded : "";
 }

@@ -11,6 +11,7 @@
 #include "lifecycle.h"
 #include "quiet.h"
 #include "real.h"
+#include "signals.h"
 #include "threads.h"
 #include "transfer.h"
 
@@ -54,17 +55,21 @@ static inline struct ledger_cell *transfer_ledger(struct conn *conn)
 	return atomic_load_explicit(&conn->ledger, memory_order_acquire);
 }
 
-/* Adds to an account of the connection. In a process of one thread without a locked operation: a signal handler in between can lose
- * a count, and then the end is taken for one with unseen traffic. */
+/* Adds to an account of the connection. In a process of one thread without a locked operation, but by one instruction, so that
+ * no signal handler comes in between. */
 static inline void transfer_add(_Atomic uint64_t *sum, uint64_t bytes)
 {
+#ifdef __x86_64__
 	if (libc_single_threaded()) {
-		atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + bytes,
-				      memory_order_relaxed);
+		__asm__ volatile("addq %1, %0" : "+m"(*sum) : "er"(bytes) : "cc");
 		return;
 	}
+#endif
 	atomic_fetch_add_explicit(sum, bytes, memory_order_relaxed);
 }
+
+/* A send that fits in one piece is sent whole or not at all: nothing to repair. */
+#define TRANSFER_CUT_SHORT_BYTES 2048
 
 /* What admission learns from a call. */
 static inline void transfer_count_received(struct conn *conn, size_t bytes)
@@ -88,7 +93,18 @@ static inline void transfer_count_sent(struct conn *conn, size_t bytes)
 size_t transfer_iov_window(const struct iovec *in, size_t count, size_t skip, size_t limit, struct iovec *out,
 			   size_t capacity);
 
+/* A blocking receive under way: when it began, and which handlers had run by then. */
+struct receive_wait {
+	int64_t started_ms;
+	struct signals_mark ran;
+	bool any_handler; /* one with SA_RESTART ends it too: there are bytes to return */
+};
+struct receive_wait receive_wait_begin(void);
+
 /* A receive on an end that is or was in the sockhash, with TCP's results (transfer_repair.c). */
 ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger);
+/* The rest of it, after the application's own call has been made and the claim to be the reader was given back. */
+ssize_t transfer_repair(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,
+			struct receive_wait *wait, uint32_t generation, ssize_t result);
 
 #endif

@@ -2,6 +2,7 @@
 /* Receiving on a tracked connection: life steps before, the call, the accounts after. */
 #include <errno.h>
 
+#include "transfer_short.h"
 #include "transfer_internal.h"
 
 size_t transfer_iov_window(const struct iovec *in, size_t count, size_t skip, size_t limit, struct iovec *out,
@@ -34,6 +35,26 @@ static void account(struct conn *conn, struct ledger_cell *ledger, size_t bytes)
 	transfer_count_received(conn, bytes);
 }
 
+/* The call's result, and the accounts. */
+static ssize_t finish(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,
+		      uint32_t generation, ssize_t result)
+{
+	/* What a send took from the socket comes when there are no more bytes, as TCP has it. */
+	int owed = __builtin_expect(result == 0, 0) ? transfer_take_owed_error(conn) : 0;
+
+	if (owed) {
+		errno = owed;
+		result = -1;
+	}
+	/* Another generation: the application closed it meanwhile, these bytes are no longer of this connection. */
+	if (result > 0 && !quiet_is_on() && !(call->flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB)) &&
+	    atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation) {
+		latency_received(conn, call->fd);
+		account(conn, ledger, (size_t)result);
+	}
+	return result;
+}
+
 ssize_t transfer_receive(struct conn *conn, const struct receive_call *call)
 {
 	uint32_t generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
@@ -52,18 +73,16 @@ ssize_t transfer_receive(struct conn *conn, const struct receive_call *call)
 	else
 		result = call->perform(call);
 
-	/* What a send took from the socket comes when there are no more bytes, as TCP has it. */
-	int owed = __builtin_expect(result == 0, 0) ? transfer_take_owed_error(conn) : 0;
-	if (owed) {
-		errno = owed;
-		result = -1;
-	}
-	/* Another generation: the application closed it meanwhile, these bytes are no longer of this connection. */
-	if (result > 0 && !quiet_is_on() && !(call->flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB)) &&
-	    atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation) {
-		latency_received(conn, call->fd);
-		account(conn, ledger, (size_t)result);
-	}
+	result = finish(conn, call, ledger, generation, result);
 	thread_leave(previous);
+	return result;
+}
+
+ssize_t transfer_short_receive_rest(struct conn *conn, const struct receive_call *call, struct transfer_short *way,
+				    ssize_t result)
+{
+	result = transfer_repair(conn, call, way->ledger, &way->wait, way->generation, result);
+	result = finish(conn, call, way->ledger, way->generation, result);
+	transfer_short_end(way);
 	return result;
 }

@@ -20,7 +20,6 @@
 #include "endpoint.h"
 #include "queue.h"
 #include "reader.h"
-#include "signals.h"
 #include "spin.h"
 #include "transfer_internal.h"
 
@@ -88,14 +87,7 @@ static int receive_timeout_ms(int fd)
 	return ms;
 }
 
-/* A blocking receive under way: when it began, and which handlers had run by then. */
-struct receive_wait {
-	int64_t started_ms;
-	struct signals_mark ran;
-	bool any_handler; /* one with SA_RESTART ends it too: there are bytes to return */
-};
-
-static struct receive_wait receive_wait_begin(void)
+struct receive_wait receive_wait_begin(void)
 {
 	return (struct receive_wait){ .started_ms = now_ms(), .ran = signals_ran };
 }
@@ -258,7 +250,29 @@ static int await_awake(struct conn *conn, const struct receive_call *call, struc
 	return transfer_fd_is(call->fd, conn, generation) ? 0 : EBADF; /* closed by another thread in the meantime */
 }
 
-/* The application's own call, asleep in recv if need be; on EAGAIN the polling receive takes over. The claim ends here. */
+/* After the application's own call: on EAGAIN the polling receive takes over. */
+static ssize_t receive_slept(struct conn *conn, const struct receive_call *call, struct receive_wait *wait,
+			     uint32_t generation, ssize_t result)
+{
+	if (result >= 0 || errno != EAGAIN || (call->flags & MSG_DONTWAIT))
+		return result;
+	if (quiet_is_on())
+		return call->perform(call);
+	if (transfer_fd_nonblocking(call->fd))
+		return result;
+	int timeout_ms = receive_timeout_ms(call->fd);
+	if (!same_connection(conn, generation, call->fd) || signals_interrupted(wait->ran, timeout_ms >= 0)) {
+		errno = EINTR;
+		return -1;
+	}
+	if (timeout_ms >= 0 && now_ms() + COARSE_STEP_MS >= wait->started_ms + timeout_ms) {
+		errno = EAGAIN;
+		return -1;
+	}
+	return receive_polling(conn, call, wait);
+}
+
+/* The application's own call, asleep in recv if need be. The claim ends here. */
 static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *call, struct memory_cell *cell,
 				struct ledger_cell *ledger)
 {
@@ -272,22 +286,7 @@ static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *ca
 		errno = error;
 		return -1;
 	}
-	if (result >= 0 || errno != EAGAIN || (call->flags & MSG_DONTWAIT))
-		return result;
-	if (quiet_is_on())
-		return call->perform(call);
-	if (transfer_fd_nonblocking(call->fd))
-		return result;
-	int timeout_ms = receive_timeout_ms(call->fd);
-	if (!same_connection(conn, generation, call->fd) || signals_interrupted(wait.ran, timeout_ms >= 0)) {
-		errno = EINTR;
-		return -1;
-	}
-	if (timeout_ms >= 0 && now_ms() + COARSE_STEP_MS >= wait.started_ms + timeout_ms) {
-		errno = EAGAIN;
-		return -1;
-	}
-	return receive_polling(conn, call, &wait);
+	return receive_slept(conn, call, &wait, generation, result);
 }
 
 /* Passed bytes may wait behind the redirected ones of a short read (fact 2). The ledger spares a look when it says that
@@ -378,6 +377,15 @@ ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *
 		result = receive_polling(conn, call, &wait);
 	}
 	if (result > 0 && (size_t)result < call->bytes && !(call->flags & MSG_PEEK))
+		result = top_up(conn, call, ledger, (size_t)result);
+	return result;
+}
+
+ssize_t transfer_repair(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,
+			struct receive_wait *wait, uint32_t generation, ssize_t result)
+{
+	result = receive_slept(conn, call, wait, generation, result);
+	if (result > 0 && (size_t)result < call->bytes)
 		result = top_up(conn, call, ledger, (size_t)result);
 	return result;
 }

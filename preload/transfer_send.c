@@ -14,10 +14,9 @@
 
 #include "queue.h"
 #include "raw_syscall.h"
+#include "transfer_short.h"
 #include "transfer_internal.h"
 
-/* A send that fits in one piece is sent whole or not at all: nothing to repair. */
-#define CUT_SHORT_BYTES_MIN 2048
 /* Longer calls are cut to this by the kernel, but a vector of that length is refused. */
 #define CUT_SHORT_BYTES_MAX 0x7ffff000
 
@@ -34,11 +33,6 @@ static void account(struct conn *conn, struct ledger_cell *ledger, size_t announ
 		transfer_add(&conn->sent, sent);
 	}
 	transfer_count_sent(conn, sent);
-}
-
-static inline void announce(struct conn *conn, struct ledger_cell *ledger, size_t bytes)
-{
-	atomic_fetch_add_explicit(&ledger_own(conn, ledger)->sent, bytes, memory_order_release);
 }
 
 /* As the kernel sends it: to this thread, from this process. */
@@ -130,7 +124,7 @@ static void take_reported_error(int fd)
 
 static ssize_t perform(struct conn *conn, const struct send_call *call)
 {
-	if (__builtin_expect(call->bytes >= CUT_SHORT_BYTES_MIN, 0) && call->bytes <= CUT_SHORT_BYTES_MAX &&
+	if (__builtin_expect(call->bytes >= TRANSFER_CUT_SHORT_BYTES, 0) && call->bytes <= CUT_SHORT_BYTES_MAX &&
 	    call->perform_quietly && conn_is_joined(conn))
 		return send_cut_short_later(conn, call);
 	return call->perform(call);
@@ -149,10 +143,19 @@ static ssize_t send_with_ledger(struct conn *conn, const struct send_call *call,
 			return -1;
 		}
 	}
-	ledger_note_cpu(&ledger_own(conn, ledger)->send_cpu);
-	announce(conn, ledger, call->bytes);
+	ledger_announce(conn, ledger, call->bytes);
 	ssize_t result = perform(conn, call);
 	account(conn, ledger, call->bytes, result);
+	return result;
+}
+
+/* A joined end says 0, or ENOSPC of a very large send, where TCP says EFAULT: nothing could be copied from the buffer. */
+static ssize_t with_bad_address(const struct conn *conn, ssize_t result)
+{
+	if ((result == 0 || (result < 0 && errno == ENOSPC)) && conn_is_joined(conn)) {
+		errno = EFAULT;
+		return -1;
+	}
 	return result;
 }
 
@@ -185,11 +188,15 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 	if (result < 0 && !owed && conn_is_joined(conn) && transfer_fd_is(call->fd, conn, generation))
 		take_reported_error(call->fd);
 	thread_leave(previous);
-	/* A joined end says 0, or ENOSPC of a very large one, where TCP says EFAULT: nothing could be copied from the buffer. */
-	if ((result == 0 || (result < 0 && errno == ENOSPC)) && call->bytes > 0 && call->message &&
-	    conn_is_joined(conn)) {
-		errno = EFAULT;
-		return -1;
-	}
-	return result;
+	return call->message && call->bytes > 0 ? with_bad_address(conn, result) : result;
+}
+
+ssize_t transfer_short_send_rest(struct conn *conn, int fd, size_t bytes, struct transfer_short *way, ssize_t result)
+{
+	if (way->ledger || transfer_short_is_same(conn, way))
+		account(conn, way->ledger, bytes, result);
+	if (result < 0 && conn_is_joined(conn) && transfer_fd_is(fd, conn, way->generation))
+		take_reported_error(fd);
+	transfer_short_end(way);
+	return with_bad_address(conn, result);
 }

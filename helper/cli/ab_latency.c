@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "../wire/histogram.h"
+#include "buckets.h"
 #include "fields.h"
+#include "values.h"
 
 static const char *const role_names[AB_ROLES] = { "client", "server" }; /* as the helper calls them */
 static const char *const families[AB_ROLES] = { "response time", "service time" };
@@ -17,35 +19,20 @@ const char *ab_latency_name(enum ab_role role)
 	return families[role];
 }
 
-static void add_row(struct histogram *histogram, const json_t *row)
-{
-	const json_t *pair;
-	size_t i;
-
-	json_array_foreach (json_object_get(row, "buckets"), i, pair) {
-		json_int_t index = json_integer_value(json_array_get(pair, 0));
-		json_int_t count = json_integer_value(json_array_get(pair, 1));
-
-		if (index >= 0 && index < (json_int_t)HISTOGRAM_BUCKETS && count > 0)
-			histogram_add_counts(histogram, (uint32_t)index, (uint64_t)count);
-	}
-	histogram_add_sum(histogram, fields_number(row, "sum_ns"), fields_number(row, "max_ns"));
-}
-
 /* Percentiles that the run has enough values for: beyond them there is only the maximum. */
 static void put_metrics(struct ab_trial *trial, struct ab_run *run, const char *family,
 			const struct histogram *histogram)
 {
 	static const double quantiles[] = { 0.5, 0.9, 0.99, 0.999, 1 };
 	struct ab_metric metric = { .unit = "us", .origin = AB_FROM_SHIM };
-	char name[AB_QUANTILE_BYTES];
+	char name[QUANTILE_BYTES];
 
 	snprintf(metric.family, sizeof(metric.family), "%s", family);
 	for (size_t i = 0; i < sizeof(quantiles) / sizeof(quantiles[0]); i++) {
 		metric.quantile = quantiles[i];
 		if (metric.quantile < 1 && (double)histogram->count * (1 - metric.quantile) < 1)
 			continue;
-		snprintf(metric.name, sizeof(metric.name), "%.40s %s", family, ab_quantile_name(name, quantiles[i]));
+		snprintf(metric.name, sizeof(metric.name), "%.40s %s", family, value_quantile_name(name, quantiles[i]));
 		ab_metrics_set(&trial->metrics, &run->values, &metric,
 			       (double)histogram_percentile(histogram, quantiles[i]) / 1000);
 	}
@@ -63,7 +50,7 @@ void ab_latency_take(struct ab_trial *trial, struct ab_run *run, const json_t *r
 		memset(&histogram, 0, sizeof(histogram));
 		json_array_foreach (rows, i, row) {
 			if (!strcmp(fields_text(row, "role"), role_names[role]))
-				add_row(&histogram, row);
+				buckets_add(&histogram, row);
 		}
 		if (!histogram.count)
 			continue;
@@ -77,37 +64,8 @@ void ab_latency_take(struct ab_trial *trial, struct ab_run *run, const json_t *r
 	}
 }
 
-void ab_latency_bins(const struct histogram *histogram, double low_ns, double high_ns, double *bins, size_t count)
+void ab_latency_of_role(const struct ab_trial *trial, enum ab_role role, const struct histogram *arms[ARMS])
 {
-	double width = log(high_ns / low_ns) / (double)count;
-
-	for (size_t i = 0; i < count; i++)
-		bins[i] = 0;
-	for (uint32_t index = 0; index < HISTOGRAM_BUCKETS; index++) {
-		double middle, place;
-
-		if (!histogram->counts[index])
-			continue;
-		middle = ((double)histogram_lowest(index) + (double)histogram_highest(index)) / 2;
-		place = log(fmax(middle, 1) / low_ns) / width;
-		if (place >= 0 && place < (double)count)
-			bins[(size_t)place] += (double)histogram->counts[index] / (double)histogram->count;
-	}
-}
-
-bool ab_latency_range(const struct ab_trial *trial, enum ab_role role, double *low_ns, double *high_ns)
-{
-	*low_ns = INFINITY;
-	*high_ns = 0;
-	for (int arm = 0; arm < ARMS; arm++) {
-		const struct histogram *histogram = trial->latency[arm][role];
-
-		if (!histogram)
-			continue;
-		*low_ns = fmin(*low_ns, fmax((double)histogram_percentile(histogram, 0.001), 1));
-		*high_ns = fmax(*high_ns, (double)histogram_percentile(histogram, 0.999));
-	}
-	*low_ns /= 1.02;
-	*high_ns *= 1.02;
-	return isfinite(*low_ns) && *high_ns > *low_ns;
+	for (int arm = 0; arm < ARMS; arm++)
+		arms[arm] = trial->latency[arm][role];
 }

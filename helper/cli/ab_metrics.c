@@ -37,13 +37,3 @@ void ab_metrics_set(struct ab_metrics *metrics, struct ab_values *values, const 
 	if (index < AB_METRICS_MAX)
 		values->value[index] = value;
 }
-
-const char *ab_quantile_name(char buffer[AB_QUANTILE_BYTES], double quantile)
-{
-	if (quantile >= 1)
-		return strcpy(buffer, "max");
-	if (quantile <= 0)
-		return strcpy(buffer, "min");
-	snprintf(buffer, AB_QUANTILE_BYTES, "p%.6g", quantile * 100);
-	return buffer;
-}

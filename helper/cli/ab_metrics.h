@@ -46,8 +46,4 @@ void ab_metrics_set(struct ab_metrics *metrics, struct ab_values *values, const 
 /* AB_METRICS_MAX: there is none of that name. */
 size_t ab_metrics_find(const struct ab_metrics *metrics, const char *name);
 
-/* "p50", "p99.9", "max" for 0.5, 0.999, 1. Returns `buffer`. */
-#define AB_QUANTILE_BYTES 16
-const char *ab_quantile_name(char buffer[AB_QUANTILE_BYTES], double quantile);
-
 #endif

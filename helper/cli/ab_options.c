@@ -164,7 +164,7 @@ static bool parse(struct ab_options *options, struct raw *raw, int argc, const c
 		{ "server", 0, POPT_ARG_STRING, &raw->server, 0, "started before each run, ended after it", "CMD" },
 		{ "ready", 0, POPT_ARG_STRING, &raw->ready, 0,
 		  "the server is ready when it listens there, or prints that (it listens on any port)", "PORT|REGEX" },
-		{ "rounds", 0, POPT_ARG_INT, &raw->rounds, 0, "rounds of 4 runs (10)", "N" },
+		{ "rounds", 0, POPT_ARG_INT, &raw->rounds, 0, "rounds of 4 runs (12)", "N" },
 		{ "seconds", 0, POPT_ARG_DOUBLE, &raw->seconds, 0, "begin no round after that", "S" },
 		{ "warmup", 0, POPT_ARG_INT, &raw->warmup, 0, "runs of each arm that do not count (1)", "N" },
 		{ "timeout", 0, POPT_ARG_DOUBLE, &raw->timeout_s, 0, "of one run, and of the server's start (600)",

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "values.h"
+
 static const struct ab_reader readers[] = {
 	{ "ab", ab_reader_lines },
 	{ "fio", ab_reader_fio },
@@ -45,9 +47,9 @@ const char *ab_reader_names(void)
 void ab_sink_quantile(const struct ab_sink *sink, const char *family, double quantile, double value_us)
 {
 	struct ab_metric metric = { .unit = "us", .quantile = quantile, .origin = AB_FROM_READER };
-	char name[AB_QUANTILE_BYTES];
+	char name[QUANTILE_BYTES];
 
-	ab_quantile_name(name, quantile);
+	value_quantile_name(name, quantile);
 	snprintf(metric.family, sizeof(metric.family), "%.40s", family);
 	snprintf(metric.name, sizeof(metric.name), "%.40s %s", metric.family, name);
 	ab_metrics_set(sink->metrics, sink->values, &metric, value_us);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "ab_analysis.h"
+#include "values.h"
 
 void ab_report_text(FILE *out, const struct ab_trial *trial, const struct ab_analysis *analysis);
 /* The caller owns a reference; NULL without memory. */
@@ -24,10 +25,6 @@ const char *ab_words_proof(char buffer[AB_WORDS_BYTES], const struct ab_trial *t
 			   const struct ab_analysis *analysis, enum ab_arm arm);
 /* CMD with its arguments, as one could type it. */
 const char *ab_words_command(char buffer[AB_WORDS_BYTES], const char *const *argv);
-/* A value with its unit: "12,345/s", "1.24 ms". */
-#define AB_VALUE_BYTES 40
-const char *ab_words_value(char buffer[AB_VALUE_BYTES], double value, const char *unit);
-const char *ab_words_p(char buffer[AB_VALUE_BYTES], double p);
 
 /* ---- ab_bars.c ---- */
 /* `counts` as one line of bars, the highest being `most`. UTF-8 where the locale has it. */

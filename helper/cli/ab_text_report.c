@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ab_latency.h"
+#include "bins.h"
 #include "ab_report.h"
 #include "table.h"
 
@@ -44,8 +45,8 @@ static void print_bad(FILE *out, const struct ab_trial *trial)
 static void add_row(struct table *table, const struct ab_trial *trial, const struct ab_result *result, bool decides)
 {
 	const struct ab_metric *metric = &trial->metrics.list[result->metric];
-	char name[AB_NAME_BYTES + 4], plain[AB_VALUE_BYTES], treated[AB_VALUE_BYTES], ratio[AB_VALUE_BYTES];
-	char interval[AB_VALUE_BYTES], p[AB_VALUE_BYTES];
+	char name[AB_NAME_BYTES + 4], plain[VALUE_BYTES], treated[VALUE_BYTES], ratio[VALUE_BYTES];
+	char interval[VALUE_BYTES], p[VALUE_BYTES];
 	const char *verdict = result->verdict == VERDICT_NO_DIFFERENCE     ? "no difference"
 			      : result->verdict == VERDICT_NOT_ENOUGH_DATA ? "not enough data"
 									   : statistics_verdict_text(result->verdict);
@@ -54,15 +55,15 @@ static void add_row(struct table *table, const struct ab_trial *trial, const str
 	snprintf(ratio, sizeof(ratio), isfinite(result->ratio.value) ? "%.3f" : "-", result->ratio.value);
 	snprintf(interval, sizeof(interval), result->ratio.is_interval ? "%.3f..%.3f" : "-", result->ratio.low,
 		 result->ratio.high);
-	table_add(table, (const char *const[]){ name, ab_words_value(plain, result->median[ARM_A], metric->unit),
-						ab_words_value(treated, result->median[ARM_B], metric->unit), ratio,
-						interval, result->blocks ? ab_words_p(p, result->p) : "-",
+	table_add(table, (const char *const[]){ name, value_text(plain, result->median[ARM_A], metric->unit),
+						value_text(treated, result->median[ARM_B], metric->unit), ratio,
+						interval, result->blocks ? value_text_p(p, result->p) : "-",
 						result->blocks ? verdict : "-" });
 }
 
 static void print_table(FILE *out, const struct ab_trial *trial, const struct ab_analysis *analysis)
 {
-	char interval[AB_VALUE_BYTES];
+	char interval[VALUE_BYTES];
 	const struct table_column columns[] = {
 		{ "METRIC", TABLE_LEFT },  { "A", TABLE_RIGHT },      { "B", TABLE_RIGHT },   { "B/A", TABLE_RIGHT },
 		{ interval, TABLE_RIGHT }, { "RANK P", TABLE_RIGHT }, { "B IS", TABLE_LEFT },
@@ -87,7 +88,7 @@ static void print_bars(FILE *out, const struct ab_trial *trial, const struct ab_
 	const struct ab_metric *metric = &trial->metrics.list[result->metric];
 	unsigned counts[ARMS][BINS] = { 0 }, most = 0;
 	double least = INFINITY, greatest = -INFINITY;
-	char from[AB_VALUE_BYTES], to[AB_VALUE_BYTES];
+	char from[VALUE_BYTES], to[VALUE_BYTES];
 
 	for (size_t i = 0; i < trial->run_count; i++) {
 		double value = trial->runs[i]->values.value[result->metric];
@@ -111,8 +112,8 @@ static void print_bars(FILE *out, const struct ab_trial *trial, const struct ab_
 		if (counts[trial->runs[i]->arm][bin] > most)
 			most = counts[trial->runs[i]->arm][bin];
 	}
-	fprintf(out, "\nThe runs by %s, from %s to %s:\n", metric->name, ab_words_value(from, least, metric->unit),
-		ab_words_value(to, greatest, metric->unit));
+	fprintf(out, "\nThe runs by %s, from %s to %s:\n", metric->name, value_text(from, least, metric->unit),
+		value_text(to, greatest, metric->unit));
 	for (int arm = 0; arm < ARMS; arm++) {
 		fprintf(out, "  %c |", ARM_LETTER(arm));
 		ab_bars_print(out, counts[arm], BINS, most);
@@ -124,18 +125,20 @@ static void print_bars(FILE *out, const struct ab_trial *trial, const struct ab_
 static void print_distribution(FILE *out, const struct ab_trial *trial, enum ab_role role)
 {
 	double bins[ARMS][BINS] = { 0 }, low_ns, high_ns, most = 0;
-	char from[AB_VALUE_BYTES], to[AB_VALUE_BYTES];
+	const struct histogram *arms[ARMS];
+	char from[VALUE_BYTES], to[VALUE_BYTES];
 
-	if (!ab_latency_range(trial, role, &low_ns, &high_ns))
+	ab_latency_of_role(trial, role, arms);
+	if (!bins_range(arms, &low_ns, &high_ns))
 		return;
 	for (int arm = 0; arm < ARMS; arm++) {
-		if (trial->latency[arm][role])
-			ab_latency_bins(trial->latency[arm][role], low_ns, high_ns, bins[arm], BINS);
+		if (arms[arm])
+			bins_fill(arms[arm], low_ns, high_ns, bins[arm], BINS);
 		for (size_t i = 0; i < BINS; i++)
 			most = fmax(most, bins[arm][i]);
 	}
 	fprintf(out, "\nThe requests by %s, from %s to %s, logarithmic:\n", ab_latency_name(role),
-		ab_words_value(from, low_ns / 1000, "us"), ab_words_value(to, high_ns / 1000, "us"));
+		value_text(from, low_ns / 1000, "us"), value_text(to, high_ns / 1000, "us"));
 	for (int arm = 0; arm < ARMS; arm++) {
 		unsigned counts[BINS];
 

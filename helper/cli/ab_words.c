@@ -17,69 +17,11 @@ __attribute__((format(printf, 3, 4))) static void add(char *buffer, size_t bytes
 	va_end(arguments);
 }
 
-/* Three digits that mean something. */
-static void add_number(char *buffer, size_t bytes, double value)
-{
-	char count[TABLE_NUMBER_BYTES];
-	double size = fabs(value);
-
-	if (size >= 1000 && size < 1e18)
-		add(buffer, bytes, "%s%s", value < 0 ? "-" : "", table_format_count(count, (uint64_t)(size + 0.5)));
-	else
-		add(buffer, bytes,
-		    size >= 100 || size == 0 ? "%.0f"
-		    : size >= 10             ? "%.1f"
-		    : size >= 0.1            ? "%.2f"
-					     : "%.3g",
-		    value);
-}
-
-const char *ab_words_value(char buffer[AB_VALUE_BYTES], double value, const char *unit)
-{
-	static const struct {
-		const char *unit, *shown;
-		double least, factor;
-	} scales[] = {
-		{ "us", "s", 1e6, 1e-6 },
-		{ "us", "ms", 1e3, 1e-3 },
-		{ "us", "us", 0, 1 },
-		{ "s", "s", 1, 1 },
-		{ "s", "ms", 1e-3, 1e3 },
-		{ "s", "us", 0, 1e6 },
-		{ "bit/s", "Gbit/s", 1e9, 1e-9 },
-		{ "bit/s", "Mbit/s", 0, 1e-6 },
-		{ "B/s", "MB/s", 0, 1e-6 },
-		{ "1/s", "/s", 0, 1 },
-	};
-
-	buffer[0] = '\0';
-	if (!isfinite(value)) {
-		add(buffer, AB_VALUE_BYTES, "-");
-		return buffer;
-	}
-	for (size_t i = 0; i < sizeof(scales) / sizeof(scales[0]); i++) {
-		if (strcmp(unit, scales[i].unit) != 0 || fabs(value) < scales[i].least)
-			continue;
-		add_number(buffer, AB_VALUE_BYTES, value * scales[i].factor);
-		add(buffer, AB_VALUE_BYTES, "%s%s", *scales[i].shown == '/' ? "" : " ", scales[i].shown);
-		return buffer;
-	}
-	add_number(buffer, AB_VALUE_BYTES, value);
-	add(buffer, AB_VALUE_BYTES, "%s%.16s", *unit ? " " : "", unit);
-	return buffer;
-}
-
-const char *ab_words_p(char buffer[AB_VALUE_BYTES], double p)
-{
-	snprintf(buffer, AB_VALUE_BYTES, p < 0.0005 ? "<0.001" : "%.3f", p);
-	return buffer;
-}
-
 static void add_primary(char *buffer, const struct ab_trial *trial, const struct ab_result *result)
 {
 	const struct statistics_interval *ratio = &result->ratio;
 	const struct ab_metric *metric = &trial->metrics.list[result->metric];
-	char p[AB_VALUE_BYTES];
+	char p[VALUE_BYTES];
 
 	if (!isfinite(ratio->value)) {
 		add(buffer, AB_WORDS_BYTES, "%s has no ratio", metric->name);
@@ -88,7 +30,7 @@ static void add_primary(char *buffer, const struct ab_trial *trial, const struct
 	add(buffer, AB_WORDS_BYTES, "%s, B/A %.3f (", metric->name, ratio->value);
 	if (ratio->is_interval)
 		add(buffer, AB_WORDS_BYTES, "%.3f .. %.3f at %g %%, rank test p %s%s)", ratio->low, ratio->high,
-		    trial->options->confidence * 100, result->p < 0.0005 ? "" : "= ", ab_words_p(p, result->p));
+		    trial->options->confidence * 100, result->p < 0.0005 ? "" : "= ", value_text_p(p, result->p));
 	else
 		add(buffer, AB_WORDS_BYTES, "%u round%s: too few for an interval)", result->blocks,
 		    result->blocks == 1 ? "" : "s");

@@ -35,12 +35,14 @@ int cli_trial_main(int argc, const char **argv);
 
 struct cli_options {
 	const char *socket_path; /* never NULL after parsing; lives as long as the process */
+	const char *html_path;   /* NULL: not given; lives as long as the process */
 	bool json;
 };
 
 enum cli_accepts {
 	CLI_ACCEPTS_SOCKET = 1 << 0,
 	CLI_ACCEPTS_JSON = 1 << 1,
+	CLI_ACCEPTS_HTML = 1 << 2,
 };
 
 /* Parses the options of a command that takes no other arguments. `accepts`: bits of enum cli_accepts. True, or false

@@ -15,9 +15,9 @@ const char *cli_socket_path(const char *option)
 
 bool cli_options_parse(struct cli_options *options, int argc, const char **argv, unsigned accepts, const char *about)
 {
-	char *socket_path = NULL;
+	static char *socket_path, *html_path; /* live as long as the process */
 	int json = 0;
-	struct poptOption table[4] = { 0 };
+	struct poptOption table[5] = { 0 };
 	int entries = 0, outcome;
 	poptContext context;
 	bool good = true;
@@ -29,6 +29,10 @@ bool cli_options_parse(struct cli_options *options, int argc, const char **argv,
 	if (accepts & CLI_ACCEPTS_JSON)
 		table[entries++] =
 			(struct poptOption){ "json", 0, POPT_ARG_NONE, &json, 0, "print JSON, for programs", NULL };
+	if (accepts & CLI_ACCEPTS_HTML)
+		table[entries++] = (struct poptOption){ "html",     0, POPT_ARG_STRING,
+							&html_path, 0, "a page with plots, complete in itself",
+							"FILE" };
 	table[entries++] =
 		(struct poptOption){ NULL, 0, POPT_ARG_INCLUDE_TABLE, poptHelpOptions, 0, "Help options:", NULL };
 
@@ -44,7 +48,8 @@ bool cli_options_parse(struct cli_options *options, int argc, const char **argv,
 			argv[0]);
 		good = false;
 	}
-	options->socket_path = cli_socket_path(socket_path); /* kept to the end of the process */
+	options->socket_path = cli_socket_path(socket_path);
+	options->html_path = html_path; /* likewise */
 	options->json = json;
 	poptFreeContext(context);
 	return good;

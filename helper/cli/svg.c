@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "ab_report.h"
+#include "values.h"
 
 #define TICKS_WANTED 5
 #define TICKS_MAX 40
@@ -131,7 +131,7 @@ static size_t ticks_of(const struct svg_axis *axis, double ticks[TICKS_MAX])
 }
 
 /* "10 ms" of "10.0 ms", "0" of "0 us". */
-static const char *shorten(char label[AB_VALUE_BYTES], double value)
+static const char *shorten(char label[VALUE_BYTES], double value)
 {
 	char *point = strchr(label, '.');
 	char *end = point;
@@ -155,12 +155,12 @@ static void draw_ticks(const struct svg_plot *plot, bool is_x)
 	const struct svg_axis *axis = is_x ? &plot->x : &plot->y;
 	double ticks[TICKS_MAX];
 	size_t count = ticks_of(axis, ticks);
-	char label[AB_VALUE_BYTES];
+	char label[VALUE_BYTES];
 
 	for (size_t i = 0; i < count; i++) {
 		double at = is_x ? svg_x(plot, ticks[i]) : svg_y(plot, ticks[i]);
 
-		ab_words_value(label, ticks[i], axis->unit);
+		value_text(label, ticks[i], axis->unit);
 		if (is_x)
 			fprintf(plot->out,
 				"<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>"

@@ -13,7 +13,7 @@ void svg_text(FILE *out, const char *text);
 struct svg_axis {
 	double low, high; /* of the data; svg_begin() widens a range of nothing */
 	bool logarithmic; /* low > 0 */
-	const char *unit; /* of the labels, as ab_words_value() takes it */
+	const char *unit; /* of the labels, as value_text() takes it */
 	const char *title;
 	/* Positions and labels of one's own, instead of round numbers; NULL: round numbers. */
 	const double *ticks;

@@ -19,8 +19,8 @@
 
 static const char usage[] =
 	"Usage: smaccel trial start [--percent=50] [--port=P] [--comm=NAME] [--uid=U] [--duration=T] "
-	"[--stop-if=GUARD]\n"
-	"       smaccel trial status | report | stop   [--json] [--socket=PATH]\n"
+	"[--stop-if=GUARD [--window=T]]\n"
+	"       smaccel trial status | report | stop   [--json] [--socket=PATH]   report: [--html=FILE]\n"
 	"Accelerates some connections of a running service, at random, and compares their latencies with the others'.\n"
 	"Takes part: connections between processes that run under smaccel and whose traffic qualifies. One trial at a\n"
 	"time; it ends with the helper. GUARD, such as 'p99 worse by 20%', ends it and turns acceleration off for "
@@ -29,7 +29,7 @@ static const char usage[] =
 	"  smaccel trial COMMAND --help    its options\n";
 
 struct start_words {
-	char *socket_path, *percent, *port, *comm, *uid, *duration, *guard;
+	char *socket_path, *percent, *port, *comm, *uid, *duration, *guard, *window;
 };
 
 static bool complain(const char *title, const char *option, const char *value, const char *wanted)
@@ -53,6 +53,10 @@ static bool understand(const char *title, const struct start_words *words, struc
 		return complain(title, "duration", words->duration, "a time, such as 90s, 5m or 2h");
 	if (words->guard && !trial_parse_guard(words->guard, out))
 		return complain(title, "stop-if", words->guard, "a guard, such as 'p99 worse by 20%'");
+	if (words->window && !words->guard)
+		return complain(title, "window", words->window, "of any use without --stop-if");
+	if (words->window && !trial_parse_window(words->window, &out->window_s))
+		return complain(title, "window", words->window, "a time from 3s to 18h");
 	if (words->comm && (!*words->comm || strlen(words->comm) >= sizeof(out->comm)))
 		return complain(title, "comm", words->comm, "a program's name of 1 to 15 characters");
 	if (words->comm)
@@ -72,6 +76,8 @@ static bool parse_start(struct start_words *w, int argc, const char **argv)
 		{ "duration", 0, POPT_ARG_STRING, &w->duration, 0, "when it ends by itself: 90s, 5m, 2h (never)", "T" },
 		{ "stop-if", 0, POPT_ARG_STRING, &w->guard, 0,
 		  "ends it, and turns acceleration off for what it selects: 'p99 worse by 20%'", "GUARD" },
+		{ "window", 0, POPT_ARG_STRING, &w->window, 0,
+		  "the guard also looks at the last so much time by itself (60s)", "T" },
 		{ "socket", 0, POPT_ARG_STRING, &w->socket_path, 0, "the helper's socket (also: SMACCEL_SOCKET)",
 		  "PATH" },
 		POPT_AUTOHELP POPT_TABLEEND
@@ -98,6 +104,7 @@ static void words_free(struct start_words *words)
 	free(words->uid);
 	free(words->duration);
 	free(words->guard);
+	free(words->window);
 	free(words->socket_path);
 }
 
@@ -165,32 +172,29 @@ static int stop_main(int argc, const char **argv)
 }
 
 /* Parses the options and asks for the report. *status is what to return if that is NULL. */
-static json_t *ask(int argc, const char **argv, bool *json, int *status)
+static json_t *ask(struct cli_options *options, int argc, const char **argv, unsigned accepts, int *status)
 {
 	struct wire_request message = { 0 };
-	struct cli_options options;
-	json_t *report;
 
 	*status = CLI_USAGE;
-	if (!cli_options_parse(&options, argc, argv, CLI_ACCEPTS_SOCKET | CLI_ACCEPTS_JSON, "[--json] [--socket=PATH]"))
+	if (!cli_options_parse(options, argc, argv, CLI_ACCEPTS_SOCKET | CLI_ACCEPTS_JSON | accepts, "[OPTION...]"))
 		return NULL;
 	*status = CLI_FAILURE;
-	*json = options.json;
 	wire_header_init(&message.header, WIRE_TRIAL_REPORT, sizeof(message), 0, 0);
-	report = client_ask_long(argv[0], options.socket_path, &message, sizeof(message));
-	return report;
+	return client_ask_long(argv[0], options->socket_path, &message, sizeof(message));
 }
 
 static int status_main(int argc, const char **argv)
 {
-	bool json = false;
+	struct cli_options options;
 	int status;
-	json_t *report = ask(argc, argv, &json, &status);
+	json_t *report = ask(&options, argc, argv, 0, &status);
 
 	if (!report)
 		return status;
-	if (json) {
+	if (options.json) {
 		json_object_del(report, "requests");
+		json_object_del(report, "parts");
 		json_object_del(report, "connections");
 		json_dumpf(report, stdout, JSON_COMPACT);
 		putchar('\n');
@@ -201,17 +205,48 @@ static int status_main(int argc, const char **argv)
 	return CLI_OK;
 }
 
+static bool write_page(const char *title, const char *path, const json_t *report,
+		       const struct trial_statistics *statistics)
+{
+	FILE *file = fopen(path, "we");
+	bool good = file != NULL;
+
+	if (file) {
+		trial_report_html(file, report, statistics);
+		good = !ferror(file);
+		good = !fclose(file) && good;
+	}
+	if (!good)
+		fprintf(stderr, "%s: %s: %s\n", title, path, strerror(errno));
+	return good;
+}
+
+static int show_report(const struct cli_options *options, const char *title, json_t *report,
+		       const struct trial_statistics *statistics)
+{
+	if (options->html_path && !write_page(title, options->html_path, report, statistics))
+		return CLI_FAILURE;
+	if (options->json) {
+		trial_add_statistics(report, statistics);
+		json_dumpf(report, stdout, JSON_COMPACT);
+		putchar('\n');
+	} else {
+		trial_print_report(report, statistics);
+	}
+	return trial_invalid_why(report) ? TRIAL_INVALID : CLI_OK;
+}
+
 static int report_main(int argc, const char **argv)
 {
-	struct trial_statistics *statistics = NULL;
-	bool json = false;
+	struct trial_statistics *statistics;
+	struct cli_options options;
 	int status;
-	json_t *report = ask(argc, argv, &json, &status);
+	json_t *report = ask(&options, argc, argv, CLI_ACCEPTS_HTML, &status);
 
 	if (!report)
 		return status;
 	if (!strcmp(fields_text(report, "state"), "none")) {
-		if (json)
+		if (options.json)
 			puts("{\"state\":\"none\"}");
 		else
 			trial_print_summary(report);
@@ -219,17 +254,10 @@ static int report_main(int argc, const char **argv)
 		return CLI_FAILURE;
 	}
 	statistics = malloc(sizeof(*statistics));
-	if (!statistics || !trial_statistics_make(statistics, report)) {
+	if (!statistics || !trial_statistics_make(statistics, report))
 		fprintf(stderr, "%s: out of memory\n", argv[0]);
-	} else if (json) {
-		trial_add_statistics(report, statistics);
-		json_dumpf(report, stdout, JSON_COMPACT);
-		putchar('\n');
-		status = trial_invalid_why(report) ? TRIAL_INVALID : CLI_OK;
-	} else {
-		trial_print_report(report, statistics);
-		status = trial_invalid_why(report) ? TRIAL_INVALID : CLI_OK;
-	}
+	else
+		status = show_report(&options, argv[0], report, statistics);
 	free(statistics);
 	json_decref(report);
 	return status;

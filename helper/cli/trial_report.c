@@ -20,21 +20,13 @@ static double real(const json_t *object, const char *key)
 
 static void print_settings(const json_t *report)
 {
-	const json_t *settings = json_object_get(report, "settings"), *guard = json_object_get(settings, "guard");
+	const json_t *guard = json_object_get(json_object_get(report, "settings"), "guard");
+	char words[TRIAL_WORDS_BYTES];
 
-	printf("selection   %g %% accelerated", real(settings, "percent"));
-	if (fields_number(settings, "port"))
-		printf(", port %" PRIu64, fields_number(settings, "port"));
-	if (strcmp(fields_text(settings, "comm"), "-"))
-		printf(", programs named %s", fields_text(settings, "comm"));
-	if (json_object_get(settings, "uid"))
-		printf(", uid %" PRIu64, fields_number(settings, "uid"));
-	if (fields_number(settings, "duration_s"))
-		printf(", for %" PRIu64 " s", fields_number(settings, "duration_s"));
-	putchar('\n');
+	printf("selection   %s\n", trial_words_selection(words, report));
 	if (guard)
-		printf("guard       stops if p%g is worse by %g %%\n", real(guard, "quantile") * 100,
-		       real(guard, "percent"));
+		printf("guard       stops if p%g is worse by %g %%, of all requests or of those of %g s\n",
+		       real(guard, "quantile") * 100, real(guard, "percent"), real(guard, "window_s"));
 }
 
 static void print_state(const json_t *report)
@@ -46,7 +38,8 @@ static void print_state(const json_t *report)
 	if (!strcmp(fields_text(report, "state"), "running") || !strcmp(fields_text(report, "state"), "starting"))
 		printf("trial       running for %s\n", elapsed);
 	else if (!strcmp(end, "guard"))
-		printf("trial       ended by its guard after %s\n", elapsed);
+		printf("trial       ended by its guard after %s, for what it saw of %s\n", elapsed,
+		       !strcmp(fields_text(report, "guard_saw"), "window") ? "the last requests" : "all requests");
 	else
 		printf("trial       ended after %s (%s)\n", elapsed, strcmp(end, "-") ? end : "the end is not known");
 	if (json_is_true(json_object_get(report, "selection_off")))
@@ -119,6 +112,17 @@ static const char *format_ns(char buffer[TABLE_NUMBER_BYTES], double ns)
 	return buffer;
 }
 
+#define INTERVAL_BYTES 64
+
+static const char *format_interval(char buffer[INTERVAL_BYTES], const struct statistics_interval *log_ratio)
+{
+	if (log_ratio->is_interval)
+		snprintf(buffer, INTERVAL_BYTES, "%.3f to %.3f", exp(log_ratio->low), exp(log_ratio->high));
+	else
+		strcpy(buffer, "-");
+	return buffer;
+}
+
 static void print_requests(const struct trial_statistics *statistics)
 {
 	const struct histogram *plain = &statistics->requests[TRIAL_PLAIN];
@@ -128,32 +132,25 @@ static void print_requests(const struct trial_statistics *statistics)
 	       statistics->is_client
 		       ? "from the last send of a request to the first byte of the response"
 		       : "in the server, from the receive of a request to the first send of the response");
-	printf("            %12s %12s %12s %8s\n", "", "accelerated", "plain", "ratio");
+	printf("            %12s %12s %12s %8s   %s\n", "", "accelerated", "plain", "ratio", "95 % interval");
 	printf("            %12s %12" PRIu64 " %12" PRIu64 "\n", "requests", accelerated->count, plain->count);
 	for (unsigned metric = 0; metric < TRIAL_METRICS; metric++) {
 		double a = trial_metric(plain, metric), b = trial_metric(accelerated, metric);
-		char text_a[TABLE_NUMBER_BYTES], text_b[TABLE_NUMBER_BYTES];
+		char text_a[TABLE_NUMBER_BYTES], text_b[TABLE_NUMBER_BYTES], text[INTERVAL_BYTES];
 
 		if (a > 0 && b > 0)
-			printf("            %12s %12s %12s %8.3f\n", trial_metric_name(metric), format_ns(text_b, b),
-			       format_ns(text_a, a), b / a);
+			printf("            %12s %12s %12s %8.3f   %s\n", trial_metric_name(metric),
+			       format_ns(text_b, b), format_ns(text_a, a), b / a,
+			       format_interval(text, &statistics->request_ratio[metric]));
 	}
 }
 
 static void print_connections(const struct trial_statistics *statistics)
 {
-	const struct statistics_interval *ratio = &statistics->log_ratio;
+	char words[TRIAL_WORDS_BYTES];
 
-	printf("\nby connection (each with the mean of its latencies)\n");
-	printf("            %" PRIu64 " accelerated, %" PRIu64 " plain",
-	       statistics->connections_seen[TRIAL_ACCELERATED], statistics->connections_seen[TRIAL_PLAIN]);
-	if (ratio->is_interval)
-		printf("; ratio of the medians %.3f, 95 %% interval %.3f to %.3f, p = %.2g", exp(ratio->value),
-		       exp(ratio->low), exp(ratio->high), statistics->p);
-	printf("\n            verdict: acceleration is %s\n",
-	       statistics->verdict == VERDICT_NO_DIFFERENCE     ? "no difference worth having (within 2 %)"
-	       : statistics->verdict == VERDICT_NOT_ENOUGH_DATA ? "not decided: not enough data"
-								: statistics_verdict_text(statistics->verdict));
+	printf("\nby connection (each with the mean of its latencies)\n            %s\n            verdict: %s\n",
+	       trial_words_connections(words, statistics), trial_words_verdict(statistics));
 }
 
 void trial_print_report(const json_t *report, const struct trial_statistics *statistics)
@@ -180,6 +177,22 @@ static json_t *requests_json(const struct trial_statistics *statistics, int arm)
 	return object;
 }
 
+/* {name: {"ratio", "low", "high"}}, of those that have an interval. */
+static json_t *ratios_json(const struct trial_statistics *statistics)
+{
+	json_t *object = json_object();
+
+	for (unsigned metric = 0; metric < TRIAL_METRICS; metric++) {
+		const struct statistics_interval *ratio = &statistics->request_ratio[metric];
+
+		if (ratio->is_interval)
+			json_object_set_new(object, trial_metric_name(metric),
+					    json_pack("{sf sf sf}", "ratio", exp(ratio->value), "low", exp(ratio->low),
+						      "high", exp(ratio->high)));
+	}
+	return object;
+}
+
 static json_t *connections_json(const struct trial_statistics *statistics)
 {
 	const struct statistics_interval *ratio = &statistics->log_ratio;
@@ -197,10 +210,11 @@ static json_t *connections_json(const struct trial_statistics *statistics)
 void trial_add_statistics(json_t *report, const struct trial_statistics *statistics)
 {
 	const char *invalid = trial_invalid_why(report);
-	json_t *object = json_pack("{ss so so so sb}", "role", statistics->is_client ? "client" : "server",
-				   "requests_accelerated", requests_json(statistics, TRIAL_ACCELERATED),
-				   "requests_plain", requests_json(statistics, TRIAL_PLAIN), "connections",
-				   connections_json(statistics), "valid", invalid == NULL);
+	json_t *object =
+		json_pack("{ss so so so so sb}", "role", statistics->is_client ? "client" : "server",
+			  "requests_accelerated", requests_json(statistics, TRIAL_ACCELERATED), "requests_plain",
+			  requests_json(statistics, TRIAL_PLAIN), "requests_ratio", ratios_json(statistics),
+			  "connections", connections_json(statistics), "valid", invalid == NULL);
 
 	if (invalid)
 		json_object_set_new(object, "invalid_because", json_string(invalid));

@@ -46,6 +46,16 @@ bool trial_parse_duration(const char *text, uint32_t *seconds)
 	return false;
 }
 
+bool trial_parse_window(const char *text, uint16_t *seconds)
+{
+	uint32_t number;
+
+	if (!trial_parse_duration(text, &number) || number < 3 || number > UINT16_MAX)
+		return false;
+	*seconds = (uint16_t)number;
+	return true;
+}
+
 bool trial_parse_guard(const char *text, struct wire_trial *settings)
 {
 	const char *at = text;

@@ -2,47 +2,32 @@
 /* What the figures of a trial say.
  *
  * The arms ran at the same time, on connections assigned at random: the unit that was assigned is the connection, so that is the
- * unit of inference. Requests of one connection are not independent; their distribution is described, and no interval is
- * made from it. A connection counts with the mean of its latencies. The interval is a bootstrap of the ratio of the two
+ * unit of inference. Requests of one connection are not independent: trial_parts.c makes the intervals of their figures. By
+ * connection, each counts with the mean of its latencies. The interval is a bootstrap of the ratio of the two
  * arms' medians over connections, the test is Mann and Whitney's.
  */
 #include <math.h>
 #include <string.h>
 
+#include "buckets.h"
 #include "fields.h"
 #include "trial.h"
 
 #define RESAMPLES 2000u
 #define CONFIDENCE 0.95
-#define MARGIN 0.02
 #define CONNECTIONS_MIN 8u /* an arm; fewer decide nothing */
 #define SEED 20261124u
 
-static int arm_index(const json_t *row)
+int trial_row_arm(const json_t *row)
 {
 	const char *arm = fields_text(row, "arm");
 
 	return !strcmp(arm, "accelerated") ? TRIAL_ACCELERATED : !strcmp(arm, "plain") ? TRIAL_PLAIN : -1;
 }
 
-static bool is_of_role(const json_t *row, bool is_client)
+bool trial_row_has_role(const json_t *row, bool is_client)
 {
 	return !strcmp(fields_text(row, "role"), "client") == is_client;
-}
-
-static void add_row(struct histogram *histogram, const json_t *row)
-{
-	const json_t *bucket;
-	size_t i;
-
-	json_array_foreach (json_object_get(row, "buckets"), i, bucket) {
-		json_int_t index = json_integer_value(json_array_get(bucket, 0));
-		json_int_t count = json_integer_value(json_array_get(bucket, 1));
-
-		if (index >= 0 && index < (json_int_t)HISTOGRAM_BUCKETS && count > 0)
-			histogram_add_counts(histogram, (uint32_t)index, (uint64_t)count);
-	}
-	histogram_add_sum(histogram, fields_number(row, "sum_ns"), fields_number(row, "max_ns"));
 }
 
 static void add_rows(struct histogram histograms[TRIAL_ARMS], const json_t *rows, bool is_client)
@@ -51,10 +36,10 @@ static void add_rows(struct histogram histograms[TRIAL_ARMS], const json_t *rows
 	size_t i;
 
 	json_array_foreach (rows, i, row) {
-		int arm = arm_index(row);
+		int arm = trial_row_arm(row);
 
-		if (arm >= 0 && is_of_role(row, is_client))
-			add_row(&histograms[arm], row);
+		if (arm >= 0 && trial_row_has_role(row, is_client))
+			buckets_add(&histograms[arm], row);
 	}
 }
 
@@ -64,7 +49,7 @@ static bool has_client(const json_t *rows)
 	size_t i;
 
 	json_array_foreach (rows, i, row) {
-		if (arm_index(row) >= 0 && is_of_role(row, true))
+		if (trial_row_arm(row) >= 0 && trial_row_has_role(row, true))
 			return true;
 	}
 	return false;
@@ -96,7 +81,7 @@ static void compare(struct trial_statistics *out)
 {
 	const struct trial_connections *plain = &out->connections[TRIAL_PLAIN];
 	const struct trial_connections *accelerated = &out->connections[TRIAL_ACCELERATED];
-	const struct statistics_rule rule = { .confidence = CONFIDENCE, .margin = MARGIN };
+	const struct statistics_rule rule = { .confidence = CONFIDENCE, .margin = TRIAL_MARGIN };
 	double ratios[RESAMPLES], sum = 0, squares = 0;
 	uint64_t random = SEED;
 
@@ -132,6 +117,7 @@ bool trial_statistics_make(struct trial_statistics *out, const json_t *report)
 	out->is_client = has_client(json_object_get(report, "requests"));
 	add_rows(out->requests, json_object_get(report, "requests"), out->is_client);
 	add_rows(connections, json_object_get(report, "connections"), out->is_client);
+	trial_parts_read(out, report);
 	for (int arm = 0; arm < TRIAL_ARMS; arm++) {
 		out->connections_seen[arm] = connections[arm].count;
 		take_connections(&out->connections[arm], &connections[arm]);
@@ -148,15 +134,20 @@ const char *trial_metric_name(unsigned metric)
 	return names[metric];
 }
 
-double trial_metric(const struct histogram *requests, unsigned metric)
+double trial_metric_part(unsigned metric)
 {
 	static const double parts[TRIAL_METRICS] = { 0, 0.5, 0.9, 0.99, 0.999, 1 };
 
+	return parts[metric];
+}
+
+double trial_metric(const struct histogram *requests, unsigned metric)
+{
 	if (!requests->count)
 		return 0;
 	if (metric == 0)
 		return (double)requests->sum_ns / (double)requests->count;
-	return (double)histogram_percentile(requests, parts[metric]);
+	return (double)histogram_percentile(requests, trial_metric_part(metric));
 }
 
 const char *trial_invalid_why(const json_t *report)

@@ -15,7 +15,10 @@
 #include "histogram.h"
 #include "memory.h"
 
-#define LATENCY_SERIES 64u
+#define LATENCY_SERIES 128u
+/* Series at the end that parts of arms other than the first may not take: a process of many ports shall have a series for each of
+ * them, if not for each of their parts. */
+#define LATENCY_SERIES_WHOLE 32u
 #define LATENCY_REASONS 64u
 
 enum latency_role {
@@ -31,11 +34,34 @@ enum latency_arm {
 	LATENCY_ARM_COUNT
 };
 
-/* The name of a series; 0 is none. */
-#define LATENCY_KEY_USED 0x80000000u
-static inline uint32_t latency_key(enum latency_role role, enum latency_arm arm, uint16_t port_h)
+/* The connections of an arm are divided into so many parts, by a hash of the end's cookie: requests of one connection are not
+ * independent, but those of different parts are, and how much the parts differ says how sure a figure of all requests is. */
+#define LATENCY_PARTS 8u
+static inline uint32_t latency_part(uint64_t cookie)
 {
-	return LATENCY_KEY_USED | (uint32_t)arm << 17 | (uint32_t)role << 16 | port_h;
+	return (uint32_t)(cookie * UINT64_C(0x9e3779b97f4a7c15) >> 61);
+}
+_Static_assert(LATENCY_PARTS == 1u << 3, "what latency_part() leaves of 64 bits");
+
+/* The name of a series; 0 is none. The part is 0 but in the arms of a trial. */
+#define LATENCY_KEY_USED 0x80000000u
+#define LATENCY_KEY_UNUSED_BITS 0x7fc00000u
+static inline uint32_t latency_key(enum latency_role role, enum latency_arm arm, uint32_t part, uint16_t port_h)
+{
+	return LATENCY_KEY_USED | part << 19 | (uint32_t)arm << 17 | (uint32_t)role << 16 | port_h;
+}
+static inline uint32_t latency_key_part(uint32_t key)
+{
+	return key >> 19 & (LATENCY_PARTS - 1);
+}
+/* The same with all parts together; of one part with all ports together. */
+static inline uint32_t latency_key_of_all_parts(uint32_t key)
+{
+	return key & ~((LATENCY_PARTS - 1) << 19);
+}
+static inline uint32_t latency_key_of_all_ports(uint32_t key)
+{
+	return key & ~(uint32_t)UINT16_MAX;
 }
 static inline enum latency_role latency_key_role(uint32_t key)
 {
@@ -68,10 +94,10 @@ struct latency_memory {
 	_Atomic uint64_t
 		unassigned[LATENCY_REASONS]; /* the same, during a trial, of those that were in none of its arms */
 	struct latency_series series[LATENCY_SERIES];
-	uint8_t to_page[8192 - 64 - 2 * LATENCY_REASONS * 8 - LATENCY_SERIES * 64];
+	uint8_t to_page[12288 - 64 - 2 * LATENCY_REASONS * 8 - LATENCY_SERIES * 64];
 	_Atomic uint64_t counts[LATENCY_SERIES][HISTOGRAM_BUCKETS];
 };
-_Static_assert(__builtin_offsetof(struct latency_memory, counts) == 8192, "counts begin on a page");
+_Static_assert(__builtin_offsetof(struct latency_memory, counts) == 12288, "counts begin on a page");
 _Static_assert(HISTOGRAM_BUCKETS * 8 % 4096 == 0, "each series has pages of its own");
 
 #define LATENCY_OFFSET ((MEMORY_BYTES + 4095) / 4096 * 4096)

@@ -25,7 +25,8 @@
 
 #include <stdint.h>
 
-#define WIRE_VERSION 2    /* 2: groups in HELLO, latencies behind the cells of the session memory */
+/* 2: groups in HELLO, latencies behind the cells of the session memory. 3: parts in the keys of latencies; a window for trials. */
+#define WIRE_VERSION 3
 #define WIRE_MAGIC 0x6d73 /* "sm" */
 #define WIRE_MESSAGE_MAX 256
 #define WIRE_SOCKET_DEFAULT "/run/smaccel/smaccel.sock"
@@ -167,8 +168,8 @@ struct wire_trial {
 	uint32_t guard_permille;        /* by how much it may be worse */
 	uint32_t uid;                   /* WIRE_TRIAL_ANY_UID: of any */
 	uint16_t port_h;                /* of either end; 0: any */
-	uint16_t reserved;
-	char comm[16]; /* empty: any */
+	uint16_t window_s;              /* of the guard, from 3; 0: 60 */
+	char comm[16];                  /* empty: any */
 };
 #define WIRE_TRIAL_ANY_UID UINT32_MAX
 

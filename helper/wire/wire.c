@@ -136,10 +136,14 @@ int wire_send(int socket, const void *message, size_t bytes, int fd)
 
 /* Takes fds and credentials out of the control block. An fd beyond WIRE_FDS_MAX cannot occur: there is no room. A pidfd
  * comes last in fds: the sender of a session's far end may set SO_PASSPIDFD on it, and each message then brings one. */
-static void control_parse(struct msghdr *header, int fds[WIRE_FDS_MAX], size_t *fd_count, struct ucred *creds)
+void wire_control_parse(struct msghdr *header, int fds[WIRE_FDS_MAX], size_t *fd_count, struct ucred *creds)
 {
 	struct cmsghdr *cmsg;
 	int pidfd = -1;
+
+	*fd_count = 0;
+	if (creds) /* never taken for root's when the kernel attached none */
+		*creds = (struct ucred){ .pid = 0, .uid = (uid_t)-1, .gid = (gid_t)-1 };
 
 	for (cmsg = CMSG_FIRSTHDR(header); cmsg; cmsg = CMSG_NXTHDR(header, cmsg)) {
 		size_t bytes = cmsg->cmsg_len > CMSG_LEN(0) ? cmsg->cmsg_len - CMSG_LEN(0) : 0;
@@ -166,11 +170,7 @@ static void control_parse(struct msghdr *header, int fds[WIRE_FDS_MAX], size_t *
 ssize_t wire_receive_fds(int socket, void *message, size_t bytes, int fds[WIRE_FDS_MAX], size_t *fd_count,
 			 struct ucred *creds)
 {
-	/* Without credentials the kernel may fill all of it with fds: WIRE_FDS_MAX must cover that. */
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
-	} control;
+	struct wire_control control;
 	struct iovec iov = { .iov_base = message, .iov_len = bytes };
 	struct msghdr header = {
 		.msg_iov = &iov,
@@ -181,13 +181,12 @@ ssize_t wire_receive_fds(int socket, void *message, size_t bytes, int fds[WIRE_F
 	ssize_t received;
 
 	_Static_assert(sizeof(control) <= CMSG_LEN(0) + WIRE_FDS_MAX * sizeof(int), "every fd that fits must be seen");
+	_Static_assert(sizeof(control) >= CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct ucred)), "room for both");
 	*fd_count = 0;
-	if (creds) /* never taken for root's when the kernel attached none */
-		*creds = (struct ucred){ .pid = 0, .uid = (uid_t)-1, .gid = (gid_t)-1 };
 	received = WIRE_RECVMSG(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (received < 0)
 		return -errno;
-	control_parse(&header, fds, fd_count, creds);
+	wire_control_parse(&header, fds, fd_count, creds);
 	if (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
 		return -EMSGSIZE;
 	return received;

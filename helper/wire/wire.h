@@ -37,4 +37,13 @@ ssize_t wire_receive(int socket, void *message, size_t bytes, int *fd_out, struc
 ssize_t wire_receive_fds(int socket, void *message, size_t bytes, int fds[WIRE_FDS_MAX], size_t *fd_count,
 			 struct ucred *creds);
 
+/* Room for all the control data that a message of ours may bring: an fd and credentials. Without credentials the kernel may
+ * fill all of it with fds, and WIRE_FDS_MAX covers that. */
+struct wire_control {
+	_Alignas(struct cmsghdr) char space[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(3 * sizeof(int) /* struct ucred */)];
+};
+/* Takes fds and credentials out of a message that was received with such room. Every fd is in fds[0 .. *fd_count) and the
+ * caller's; *creds (may be NULL) as with wire_receive(). */
+void wire_control_parse(struct msghdr *header, int fds[WIRE_FDS_MAX], size_t *fd_count, struct ucred *creds);
+
 #endif

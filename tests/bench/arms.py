@@ -167,7 +167,7 @@ class Treatment:
         """with treatment.proved(arm, redirects) as seen: one run; fails if the counters deny the treatment.
 
         redirects: the arms that redirect must do so (True), must not (False), may (None). seen has afterwards
-        "redirected_bytes", "pairs_armed" and "helper_cpu_ns", the CPU time that the helper took."""
+        "redirected_bytes", "pairs_armed", "joins" and "helper_cpu_ns", the CPU time that the helper took."""
         before, seen = self.helper.totals(), {}
         bypassed = self.bypass.redirected_bytes() if arm.bypass else 0
         cpu_before = cpu_time_ns(self.helper.pid)
@@ -179,6 +179,7 @@ class Treatment:
             redirected = self.bypass.redirected_bytes() - bypassed
         seen["redirected_bytes"] = redirected
         seen["pairs_armed"] = after["pairs_armed_total"] - before["pairs_armed_total"]
+        seen["joins"] = after["sockets_joined"] - before["sockets_joined"]
         if (arm.admit or arm.bypass) and redirects and redirected <= 0:
             raise Failed(f"{arm.name} redirected nothing")
         if redirected and (redirects is False or not (arm.admit or arm.bypass)):

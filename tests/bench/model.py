@@ -10,7 +10,8 @@ class Goal:
     bound: str              # "<= 0.62", ">= 1.3"; for a difference "+20": at most so much more, in the measure's unit
     arm: str = "auto"
     base: str = "plain"
-    kind: str = "ratio"     # of the arms' values; "difference" of them; "value": of the arm's alone; "tail": ratio of tails
+    kind: str = "ratio"     # of the arms' values; "difference" of them; "value": of the arm's alone; "tail": ratio of tails;
+                            # "helper us a join": of the arm's alone
 
     def met(self, number):
         if self.bound.startswith("+"):
@@ -21,6 +22,8 @@ class Goal:
     def __str__(self):
         if self.kind == "value":
             return f"{self.arm} {self.bound}"
+        if self.kind == "helper us a join":
+            return f"{self.arm} {self.kind} {self.bound}"
         what = {"tail": "p99 ", "difference": "", "ratio": ""}[self.kind]
         return f"{what}{self.arm}/{self.base} {self.bound}" if self.kind != "difference" else f"{self.arm} {self.bound}"
 

@@ -91,12 +91,17 @@ def losses(whole):
                        ratio_text(arm.get("cpu_ratio")), str(summary["foreign_threads"]), "yes" if sure else "no: the interval reaches 0.97"]
 
 
+def helper_text(arm):
+    each = f", {arm['helper_us_a_join']:.1f} us a join" if "helper_us_a_join" in arm else ""
+    return f"{arm['helper_cpu_ns'] / 1e6:.1f} ms{each}"
+
+
 def detail_rows(summary):
     for name, arm in summary["arms"].items():
         times = [value_text(arm[key], "us") if key in arm else "-" for key in ("p99_ns", "p999_ns", "max_ns", "cpu_ns")]
         yield [name, value_text(arm["value"], summary["unit"]), ratio_text(arm.get("ratio")),
                ratio_text(arm.get("ratio"), True), *times, ratio_text(arm.get("cpu_ratio")),
-               f"{arm['redirected_bytes'] / 2**20:.1f} MiB", f"{arm['helper_cpu_ns'] / 1e6:.1f} ms"]
+               f"{arm['redirected_bytes'] / 2**20:.1f} MiB", helper_text(arm)]
 
 
 def markdown(whole):

@@ -22,7 +22,9 @@ def of_arm(workload, rounds, name):
     runs = [run for each in rounds for run in each[name]]
     arm = {"value": statistics.median([run[workload.measure] for run in runs]),
            "redirected_bytes": sum(run["redirected_bytes"] for run in runs),
-           "helper_cpu_ns": sum(run["helper_cpu_ns"] for run in runs)}
+           "helper_cpu_ns": sum(run["helper_cpu_ns"] for run in runs), "joins": sum(run.get("joins", 0) for run in runs)}
+    if arm["joins"]:
+        arm["helper_us_a_join"] = arm["helper_cpu_ns"] / arm["joins"] / 1e3
     for key in (*TAILS, "cpu_ns"):
         values = [run[key] for run in runs if key in run]
         if values:
@@ -40,6 +42,8 @@ def judged(workload, rounds, arms, goal):
     number = None
     if goal.kind == "value" and goal.arm in arms:
         number = arms[goal.arm]["value"]
+    elif goal.kind == "helper us a join":
+        number = arms.get(goal.arm, {}).get("helper_us_a_join")
     elif goal.arm in arms and goal.base in arms:
         if goal.kind == "difference":
             blocks = blocks_of(rounds, goal.base, goal.arm, workload.measure)

@@ -78,6 +78,13 @@ def short_ones():
                            cpus=CORES[cores], more=True, tail="p99_ns", redirects=None, arms=ALL, goals=(Goal(">= 0.98"),))
 
 
+def joins():
+    """What bounds them is the helper: one thread, so 50 us of its CPU time are 20,000 joins a second."""
+    yield Workload("joins, 4 processes a side", "joins", "1/s", "ends_per_second", programs.Program("joins", processes=4), cpus=(-1, -1),
+                   more=True, tail="p99_ns", arms=("plain", "eager"), seconds=5,
+                   goals=(Goal(">= 20000", arm="eager", kind="value"), Goal("<= 25", arm="eager", kind="helper us a join")))
+
+
 def unshimmed_peers():
     for side in ("client", "server"):
         for cores in ("one core", "two cores"):
@@ -99,7 +106,7 @@ def other_costs():
                    redirects=False, arms=("plain", "watched", "again"), goals=(Goal("<= 1.01", arm="watched"),))
 
 
-WORKLOADS = [*ping_pongs(), *streams(), *request_responses(), *short_ones(), *unshimmed_peers(), *other_costs(),
+WORKLOADS = [*ping_pongs(), *streams(), *request_responses(), *short_ones(), *joins(), *unshimmed_peers(), *other_costs(),
              *applications.workloads(CORES)]
 assert len({w.name for w in WORKLOADS}) == len(WORKLOADS)
 assert QUICK <= {w.name for w in WORKLOADS}

@@ -39,7 +39,7 @@ static inline void pins_name(void)
 /* Joins and arms a fresh loopback pair in `slot`, without the helper's proofs: the pair is our own. */
 static inline void pair_arm(struct datapath *datapath, struct pair *pair, uint32_t slot)
 {
-	struct sm_facts facts;
+	struct sm_look look;
 
 	require(loopback_pair_open(pair->ends) == 0);
 	pair->slot = datapath_slots(datapath, NULL) + slot;
@@ -50,11 +50,10 @@ static inline void pair_arm(struct datapath *datapath, struct pair *pair, uint32
 		const struct sm_endref ref = { .slot = slot, .side = side, .generation = pair->slot->generation };
 
 		pair->cookie[side] = loopback_cookie(pair->ends[side]);
-		require(datapath_stage(datapath, pair->ends[side], &facts) == 0);
+		require(datapath_look(datapath, pair->ends[side], &look) == 0 && look.is_tcp);
 		require(datapath_insert(datapath, pair->ends[side], pair->cookie[side], &ref) == 0);
-		datapath_unstage(datapath);
 		pair->slot->end[side].cookie = pair->cookie[side];
-		pair->slot->end[side].sk = facts.sk;
+		pair->slot->end[side].sk = look.facts.sk;
 	}
 	__atomic_store_n(&pair->slot->state, SM_SLOT_ARMED, __ATOMIC_RELEASE);
 }

@@ -10,15 +10,15 @@
 
 static struct datapath *datapath;
 
-/* Facts of an end through the staging map; it stays staged. */
-static struct sm_facts staged(int fd)
+/* Facts of an end by its fd. */
+static struct sm_facts looked(int fd)
 {
-	struct sm_facts facts;
-	int error = datapath_stage(datapath, fd, &facts);
+	struct sm_look look;
+	int error = datapath_look(datapath, fd, &look);
 
 	errno = -error;
-	require(error == 0);
-	return facts;
+	require(error == 0 && look.is_tcp);
+	return look.facts;
 }
 
 static struct sm_facts inspected(const struct sm_facts *known)
@@ -35,16 +35,12 @@ static void test_fact_19a(struct rig *rig)
 	struct sleeper reader;
 
 	rig_connect(rig);
-	facts = staged(rig->ends[1]);
-	check(facts.psock_refs == 1, "fact-19a", "staged-alone-is-one-reference", "%u", facts.psock_refs);
-	known = facts;
-	datapath_unstage(datapath);
-	facts = inspected(&known);
-	check(facts.psock_refs == 0, "fact-19a", "unstaged-has-no-psock", "%u", facts.psock_refs);
+	known = looked(rig->ends[1]);
+	check(known.psock_refs == 0, "fact-19a", "a-plain-socket-has-no-psock", "%u", known.psock_refs);
 
 	require(rig_join(rig, 0) == 0 && rig_join(rig, 1) == 0);
-	facts = staged(rig->ends[1]);
-	check(facts.psock_refs == 2 && !facts.psock_queued, "fact-19a", "idle-and-staged-is-two", "%u",
+	facts = looked(rig->ends[1]);
+	check(facts.psock_refs == 1 && !facts.psock_queued, "fact-19a", "joined-and-idle-is-one", "%u",
 	      facts.psock_refs);
 	rig_redirect(rig, "q");
 	facts = inspected(&known);
@@ -53,13 +49,12 @@ static void test_fact_19a(struct rig *rig)
 	check(!inspected(&known).psock_queued, "fact-19a", "and-that-it-was-read", "-");
 	sleeper_start(&reader, rig->ends[1], 1, 0);
 	facts = inspected(&known);
-	check(facts.psock_refs == 3 && facts.blocked_threads == 1, "fact-19a", "a-thread-in-recv-holds-one-more", "%u",
+	check(facts.psock_refs == 2 && facts.blocked_threads == 1, "fact-19a", "a-thread-in-recv-holds-one-more", "%u",
 	      facts.psock_refs);
 	rig_redirect(rig, "w");
 	sleeper_join(&reader);
 	facts = inspected(&known);
-	check(facts.psock_refs == 2, "fact-19a", "and-gives-it-back", "%u", facts.psock_refs);
-	datapath_unstage(datapath);
+	check(facts.psock_refs == 1, "fact-19a", "and-gives-it-back", "%u", facts.psock_refs);
 	rig_close(rig);
 }
 
@@ -72,14 +67,13 @@ static void test_stranded_holds_no_reference(struct rig *rig)
 	rig_connect(rig);
 	sleeper_start(&reader, rig->ends[1], 1, 0);
 	require(rig_join(rig, 0) == 0 && rig_join(rig, 1) == 0);
-	facts = staged(rig->ends[1]);
-	check(facts.blocked_threads == 1 && facts.psock_refs == 2, "fact-3",
+	facts = looked(rig->ends[1]);
+	check(facts.blocked_threads == 1 && facts.psock_refs == 1, "fact-3",
 	      "a-stranded-reader-holds-no-psock-reference", "%u blocked, %u references", facts.blocked_threads,
 	      facts.psock_refs);
 	rig->control->mode = KERNEL_TEST_PASS;
 	require(sent(rig->ends[0], "x"));
 	sleeper_join(&reader);
-	datapath_unstage(datapath);
 	rig_close(rig);
 }
 
@@ -91,7 +85,7 @@ static void test_fact_19b_pollers(struct rig *rig)
 	pid_t poller;
 
 	rig_connect(rig);
-	known = staged(rig->ends[1]);
+	known = looked(rig->ends[1]);
 	require(epoll_ctl(epoll, EPOLL_CTL_ADD, rig->ends[1], &event) == 0);
 	poller = fork();
 	require(poller >= 0);
@@ -109,7 +103,6 @@ static void test_fact_19b_pollers(struct rig *rig)
 	check(known.blocked_threads == 0, "fact-19b", "poll-and-epoll-do-not-count", "%u", known.blocked_threads);
 	require(sent(rig->ends[0], "x"));
 	require(waitpid(poller, NULL, 0) == poller);
-	datapath_unstage(datapath);
 	rig_close(rig);
 	close(epoll);
 }
@@ -154,8 +147,7 @@ static void test_fact_19b_blocked(struct rig *rig)
 		bool seen;
 
 		rig_connect(rig);
-		known = staged(rig->ends[1]);
-		datapath_unstage(datapath); /* as before a join: a plain socket */
+		known = looked(rig->ends[1]);
 		child = start_blocked(rig->ends[1], (enum blocked_in)how);
 		seen = wait_until(inspected(&known).blocked_threads == 1, 2000);
 		check(seen, "fact-19b", names[how], "%u", inspected(&known).blocked_threads);
@@ -176,10 +168,8 @@ static void test_pair_proof(struct rig *rig)
 	require(received(rig->ends[1], "12345"));
 	require(sent(rig->ends[1], "abc") && received(rig->ends[0], "abc"));
 	require(wait_until(tcp_bytes_received(rig->ends[0]) == 3, 1000));
-	client = staged(rig->ends[0]);
-	datapath_unstage(datapath);
-	server = staged(rig->ends[1]);
-	datapath_unstage(datapath);
+	client = looked(rig->ends[0]);
+	server = looked(rig->ends[1]);
 	client_sent = (uint32_t)(client.snd_una - client.bytes_acked);
 	server_sent = (uint32_t)(server.snd_una - server.bytes_acked);
 	check((uint32_t)(server.rcv_nxt - server.bytes_received) - client_sent == 1 &&

@@ -17,7 +17,7 @@ RULES = [
     ("helper/wire/wire.c",           ("helper/wire/*",),                               LIBBPF + ("stdio.h",)),
     ("helper/wire/*",                ("helper/wire/*",),                               LIBBPF + INPUT_OUTPUT),
     ("helper/policy.*",              ("helper/policy*.h", "helper/hash.h", "helper/wire/*"),            LIBBPF + INPUT_OUTPUT),
-    ("helper/registry*",             ("helper/registry*.h", "helper/hash.h", "helper/wire/*", "bpf/shared.h", "helper/policy.h"),
+    ("helper/registry*",             ("helper/registry*.h", "helper/hash.h", "helper/siphash.h", "helper/wire/*", "bpf/shared.h", "helper/policy.h"),
                                                                                        LIBBPF + INPUT_OUTPUT),
     ("helper/cli/statistics*",       ("helper/cli/statistics.h",),                     LIBBPF + INPUT_OUTPUT),
     ("helper/cli/probe.c",           ("helper/cli/*", "helper/wire/*", "helper/selftest.h"), LIBBPF),

@@ -2,7 +2,9 @@
 """`smaccel ab` under test: run, its JSON parsed, and what it must not leave behind."""
 import json
 import os
+import re
 import subprocess
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 BUILD = Path(os.environ.get("SMACCEL_BUILD", Path(__file__).resolve().parent.parent.parent / "build"))
@@ -46,6 +48,14 @@ def run_json(*arguments, helper=None, timeout=60, status=0):
 
 def metric(report, name):
     return next(m for m in report["metrics"] if m["name"] == name)
+
+
+def check_page(text, plots=2):
+    """Well-formed, with its plots, and without anything that a browser would fetch."""
+    root = ElementTree.fromstring(text.removeprefix("<!DOCTYPE html>").lstrip())
+    assert len(root.findall(".//{*}svg") + root.findall(".//svg")) >= plots
+    assert not re.search(r"(src|href)=|url\(|@import|<script|\bnan\b|\binf\b", text)
+    return root
 
 
 def commands_with(text):

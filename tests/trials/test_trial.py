@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""smaccel trial on a running service (trial_load.c): who is assigned to what, what is proved, what a guard does, and what is
-left when processes or the helper die."""
-import json
+"""smaccel trial on a running service (trial_load.c): who is assigned to what, what is proved, and what is left when processes or
+the helper die. test_trial_guard.py has its guard."""
 import math
 import mmap
 import os
@@ -11,85 +10,15 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
+import ab
 import pytest
+from service import INVALID, Load, arms_of, load, report, rows_of, settled, start, trial, trial_state  # noqa: F401: a fixture
 from support import group
-from support.apps import NOBODY, Commanded, ss_rows, wait_until
+from support.apps import NOBODY, wait_until
 from support.helper import Helper
-from support.program import BUILD, EAGER, Arm, auto, built
+from support.program import BUILD, EAGER, Arm, auto
 
-TRIAL = [str(BUILD / "smaccel"), "trial"]
 RECORDING_AT = 28  # of session_memory
-INVALID = 3
-
-
-class Load(Commanded):
-    """trial_load under the shim."""
-
-    def __init__(self, helper, arm=auto(2), pause_us=10000):
-        super().__init__([built("trials/trial_load"), "--pause-us", pause_us], arm, helper.socket)
-        first = self.answer(10)
-        self.port, self.server = first["port"], first["server"]
-
-    def answered(self):
-        return self.ask("stats")["answered"]
-
-
-@pytest.fixture
-def load(request, helper):
-    with Load(helper, *getattr(request, "param", ())) as running:
-        yield running
-    trial(helper, "stop", expect=None)
-    wait_until(lambda: trial_state(helper) in ("none", "ended"), 10)
-
-
-def trial(helper, *words, expect=0, prefix=()):
-    environment = dict(os.environ, SMACCEL_SOCKET=str(helper.socket))
-    done = subprocess.run([*prefix, *TRIAL, *words], env=environment, timeout=20, capture_output=True, text=True)
-    assert expect is None or done.returncode == expect, f"trial {words}: {done.returncode}\n{done.stdout}{done.stderr}"
-    return done
-
-
-def start(helper, *words):
-    """Every process has been told when it returns."""
-    trial(helper, "start", *words)
-    wait_until(lambda: trial_state(helper) != "starting", 10)
-
-
-def report(helper, expect=(0, INVALID)):
-    done = trial(helper, "report", "--json", expect=None)
-    assert done.returncode in expect, f"report: {done.returncode}\n{done.stdout[-2000:]}{done.stderr}"
-    return json.loads(done.stdout)
-
-
-def trial_state(helper):
-    return json.loads(trial(helper, "status", "--json").stdout)["state"]
-
-
-def rows_of(helper, load):
-    """Client port -> the two rows of `ss`."""
-    rows = {}
-    for row in ss_rows(helper):
-        local, remote = (int(row[side].rsplit(":", 1)[1]) for side in ("local", "remote"))
-        if load.port in (local, remote):
-            rows.setdefault(remote if local == load.port else local, []).append(row)
-    return rows
-
-
-def arms_of(helper, load):
-    """Client port -> "armed", "plain" or what else it is, when both ends say so."""
-    arms = {}
-    for port, rows in rows_of(helper, load).items():
-        states = {"plain" if row["reason"] == "trial-plain" else row["state"] for row in rows}
-        arms[port] = states.pop() if len(states) == 1 and len(rows) == 2 else "differs"
-    return arms
-
-
-def settled(helper, load, count, kinds=("armed", "plain")):
-    """Waits until each of `count` connections is in one of these."""
-    def fact():
-        arms = arms_of(helper, load)
-        return arms if len(arms) == count and set(arms.values()) <= set(kinds) else None
-    return wait_until(fact, 20, lambda: f"{Counter(arms_of(helper, load).values())}\n{helper.explain()}")
 
 
 def within_binomial(count, of, part):
@@ -99,6 +28,21 @@ def within_binomial(count, of, part):
 
 def arm_count(answer, kind, arm, role="client"):
     return sum(row["count"] for row in answer[kind] if row["arm"] == arm and row["role"] == role)
+
+
+def check_parts(answer):
+    """Together they are all requests, bucket by bucket, and connections are spread over them."""
+    for role in "client", "server":
+        for arm in "accelerated", "plain":
+            sums = []
+            for kind in "requests", "parts":
+                buckets = Counter()
+                for row in answer[kind]:
+                    if (row["role"], row["arm"]) == (role, arm):
+                        buckets.update(dict(row["buckets"]))
+                sums.append(buckets)
+            assert sums[0] == sums[1] != {}, (role, arm)
+            assert len({row["part"] for row in answer["parts"] if (row["role"], row["arm"]) == (role, arm)}) > 1
 
 
 @pytest.mark.parametrize("load, percent", [((auto(2),), 50), ((auto(2),), 20), ((EAGER,), 50)], indirect=["load"],
@@ -126,6 +70,10 @@ def test_connections_are_assigned_at_random_and_both_ends_agree(helper, load, pe
         assert arm_count(answer, "connections", "accelerated", role) == accelerated
         assert arm_count(answer, "connections", "plain", role) == count - accelerated
         assert min(arm_count(answer, "requests", arm, role) for arm in ("accelerated", "plain")) > 0
+    check_parts(answer)
+    if percent == 50:
+        ratio = answer["statistics"]["requests_ratio"]["mean"]
+        assert ratio["low"] < ratio["ratio"] < ratio["high"]
     # No request is recorded twice, and none that was asked for before its connection was assigned.
     requests = sum(arm_count(answer, "requests", arm) for arm in ("accelerated", "plain"))
     assert requests <= load.answered()
@@ -175,6 +123,27 @@ def test_trials_come_and_go_under_traffic(helper, load):
     wait_until(lambda: load.answered() > before + 1000, 20, load.describe)
     assert grown["leaves"] > 12 and grown["pairs_armed_total"] > 12, grown
     load.ask("close", 20)
+
+
+def test_the_report_as_a_page(helper, load, tmp_path):
+    page = tmp_path / "page.html"
+    start(helper, "--port", str(load.port))
+    load.ask("open 60")
+    settled(helper, load, 60)
+    before = load.answered()
+    wait_until(lambda: load.answered() > before + 3000, 20, load.describe)
+    trial(helper, "stop")
+    wait_until(lambda: trial_state(helper) == "ended", 10)
+    text = trial(helper, "report", "--html", str(page)).stdout
+    answer = report(helper)
+    root = ab.check_page(page.read_text(), 3)
+    said = " ".join(root.itertext())
+    ratio = answer["statistics"]["requests_ratio"]["p50"]
+    assert f"port {load.port}" in said and f"{ratio['low']:.3f} .. {ratio['high']:.3f}" in said
+    assert f"{ratio['low']:.3f} to {ratio['high']:.3f}" in text
+    assert f"{answer['arms']['plain']['pairs']} connections, 0 of them armed" in said
+    done = trial(helper, "report", "--html", "/nonexistent/page", expect=1)
+    assert "/nonexistent/page: No such file" in done.stderr
 
 
 def test_recording_ends_with_the_trial(helper, load):
@@ -232,43 +201,6 @@ def test_selection(helper, load, option, value, takes_part):
     assert pairs == (10 if takes_part else 0)
     if not takes_part:
         assert set(arms_of(helper, load).values()) == {"armed"}
-
-
-def test_the_guard_ends_it_and_turns_acceleration_off(helper, load):
-    """The service answers late on the connections that `ss` shows as armed: a difference that was planted there."""
-    count = 40
-    start(helper, "--port", str(load.port), "--stop-if", "median worse by 100%")
-    load.ask(f"open {count}")
-    arms = settled(helper, load, count)
-    armed = [str(port) for port, arm in arms.items() if arm == "armed"]
-    load.ask(f"slow 4000 {' '.join(armed)}")
-    wait_until(lambda: trial_state(helper) == "ended", 30, lambda: trial(helper, "report", expect=None).stdout)
-    answer = report(helper)
-    assert answer["ended_by"] == "guard" and answer["guard_fired"] and answer["selection_off"]
-    connections = answer["statistics"]["connections"]
-    assert connections["verdict"] == "slower" and connections["low"] > 1, connections
-    assert "ended by its guard" in trial(helper, "report", expect=None).stdout
-    wait_until(lambda: set(arms_of(helper, load).values()) <= {"offered", "plain"}, 20,
-               lambda: str(Counter(arms_of(helper, load).values())))
-    load.ask("open 5")  # nor is anything new accelerated
-    before, armed_before = load.answered(), helper.totals()["pairs_armed_total"]
-    wait_until(lambda: load.answered() > before + 20 * count, 20, load.describe)
-    assert helper.totals()["pairs_armed_total"] == armed_before and helper.totals()["pairs_armed"] == 0
-    assert "trial-stopped" in {row["reason"] for rows in rows_of(helper, load).values() for row in rows}
-    start(helper, "--port", str(load.port))  # another one may begin at once, with what was kept out
-    settled(helper, load, count + 5)
-    trial(helper, "stop")  # takes it back
-    settled(helper, load, count + 5, ("armed",))
-
-
-def test_the_guard_leaves_equal_arms_alone(helper, load):
-    start(helper, "--port", str(load.port), "--stop-if", "median worse by 50%", "--duration", "3s")
-    load.ask("open 20")
-    settled(helper, load, 20)
-    wait_until(lambda: trial_state(helper) == "ended", 15)
-    answer = report(helper)
-    assert answer["ended_by"] == "duration" and not answer["guard_fired"] and not answer["selection_off"]
-    settled(helper, load, 20, ("armed",))
 
 
 def test_processes_killed_in_mid_trial(helper):
@@ -337,6 +269,7 @@ def test_command_line(helper, load):
     for words in (("start", "--percent", "0"), ("start", "--percent", "100"), ("start", "--percent", "x"),
                   ("start", "--port", "70000"), ("start", "--duration", "1y"), ("start", "--uid", "no-such-user"),
                   ("start", "--stop-if", "p99 better by 20%"), ("start", "--stop-if", "p100 worse by 1%"),
+                  ("start", "--window", "60s"), ("start", "--stop-if", "p99 worse by 1%", "--window", "2s"),
                   ("start", "--comm", "a-name-that-is-too-long"), ("start", "word"), ("start", "--nonsense"),
                   ("nonsense",), ()):
         done = trial(helper, *words, expect=2)

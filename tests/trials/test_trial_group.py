@@ -21,7 +21,7 @@ NOBODY = 65534
 NEVER = Arm("never", "never")
 CELLS_BYTES = 128 + 65536 * 128
 LATENCY_OFFSET = (CELLS_BYTES + 4095) // 4096 * 4096
-LATENCY_BYTES = 8192 + 64 * 28672 * 8
+LATENCY_BYTES = 12288 + 128 * 28672 * 8
 
 
 def pingpong(arm, number, helper, seconds=0.3, prefix=()):

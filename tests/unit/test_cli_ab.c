@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The parts of `smaccel ab` that need no process: readers, patterns, splitting, the order of runs, from runs to results. */
+/* The parts of `smaccel ab` that need no process: readers, patterns, splitting, words. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +10,6 @@
 
 #include <cmocka.h>
 
-#include "../../helper/cli/ab_analysis.h"
 #include "../../helper/cli/ab_report.h"
 
 static struct ab_metrics metrics;
@@ -246,15 +245,15 @@ static void test_split(void **state)
 
 static void test_words(void **state)
 {
-	char value[AB_VALUE_BYTES], command[AB_WORDS_BYTES], long_word[1000];
+	char value[VALUE_BYTES], command[AB_WORDS_BYTES], long_word[1000];
 
 	(void)state;
-	assert_string_equal(ab_words_value(value, 12345.6, "1/s"), "12,346/s");
-	assert_string_equal(ab_words_value(value, 1234, "us"), "1.23 ms");
-	assert_string_equal(ab_words_value(value, 0.00042, "s"), "420 us");
-	assert_string_equal(ab_words_value(value, 5.5e9, "bit/s"), "5.50 Gbit/s");
-	assert_string_equal(ab_words_value(value, 0, ""), "0");
-	assert_string_equal(ab_words_value(value, NAN, "s"), "-");
+	assert_string_equal(value_text(value, 12345.6, "1/s"), "12,346/s");
+	assert_string_equal(value_text(value, 1234, "us"), "1.23 ms");
+	assert_string_equal(value_text(value, 0.00042, "s"), "420 us");
+	assert_string_equal(value_text(value, 5.5e9, "bit/s"), "5.50 Gbit/s");
+	assert_string_equal(value_text(value, 0, ""), "0");
+	assert_string_equal(value_text(value, NAN, "s"), "-");
 	assert_string_equal(ab_words_command(command, (const char *[]){ "a", "", "b c", "it's", NULL }),
 			    "a '' 'b c' 'it'\\''s'");
 	memset(long_word, 'x', sizeof(long_word) - 1);
@@ -288,81 +287,6 @@ static void test_cpus(void **state)
 		     ab_cpus_parse("1,,2", &cpus) || ab_cpus_parse("-1", &cpus) || ab_cpus_parse("99999", &cpus));
 }
 
-/* ---- from runs to results ---- */
-static void test_order_is_balanced(void **state)
-{
-	char order[3 * ROUND_RUNS + 1] = "";
-
-	(void)state;
-	for (unsigned i = 0; i < 3 * ROUND_RUNS; i++)
-		order[i] = ARM_LETTER(ab_trial_arm(i / ROUND_RUNS, i % ROUND_RUNS));
-	assert_string_equal(order, "ABBABAABABBA");
-}
-
-#define ROUNDS 8u
-
-/* A trial of ROUNDS rounds; arm B's value of the metric is `factor` times A's, with a wobble. */
-static void fill(struct ab_trial *trial, struct ab_run runs[ROUNDS * ROUND_RUNS],
-		 struct ab_run *list[ROUNDS * ROUND_RUNS], double factor, double wobble)
-{
-	struct ab_metric metric = { .name = "latency", .unit = "us", .quantile = -1, .origin = AB_FROM_USER };
-
-	trial->runs = list;
-	trial->run_count = ROUNDS * ROUND_RUNS;
-	for (unsigned i = 0; i < ROUNDS * ROUND_RUNS; i++) {
-		struct ab_run *run = &runs[i];
-
-		*run = (struct ab_run){ .round = (int)(i / ROUND_RUNS), .good = true };
-		run->arm = ab_trial_arm(i / ROUND_RUNS, i % ROUND_RUNS);
-		ab_values_clear(&run->values);
-		ab_metrics_set(&trial->metrics, &run->values, &metric,
-			       (100 + wobble * (double)(i * 7 % 5)) * (run->arm == ARM_B ? factor : 1));
-		list[i] = run;
-	}
-}
-
-static void test_analysis(void **state)
-{
-	static struct ab_run runs[ROUNDS * ROUND_RUNS];
-	static struct ab_run *list[ROUNDS * ROUND_RUNS];
-	static struct ab_analysis analysis;
-	static struct ab_options options = { .margin = 0.02, .confidence = 0.95, .seed = 1 };
-	struct ab_trial trial = { .options = &options };
-
-	(void)state;
-	fill(&trial, runs, list, 0.8, 0.1);
-	runs[5].good = false; /* its whole round goes */
-	ab_analyze(&trial, &analysis);
-	assert_int_equal(analysis.rounds_good, ROUNDS - 1);
-	assert_int_equal(analysis.primary, 0);
-	assert_int_equal(analysis.results[0].blocks, ROUNDS - 1);
-	assert_int_equal(analysis.results[0].verdict, VERDICT_FASTER);
-	assert_true(fabs(analysis.results[0].ratio.value - 0.8) < 0.005);
-	assert_false(ab_run_counts(&trial, &runs[4]));
-	assert_true(ab_run_counts(&trial, &runs[8]));
-
-	trial.metrics.count = 0;
-	fill(&trial, runs, list, 1, 0.1);
-	ab_analyze(&trial, &analysis);
-	assert_int_equal(analysis.results[0].verdict, VERDICT_NO_DIFFERENCE);
-
-	/* Equal to the digit, but in steps of 5 %: that is no proof of being equal within 2 %. */
-	trial.metrics.count = 0;
-	fill(&trial, runs, list, 1, 0);
-	for (unsigned i = 0; i < 2; i++)
-		runs[i].values.value[0] = 105;
-	ab_analyze(&trial, &analysis);
-	assert_true(analysis.results[0].is_coarse);
-	assert_int_equal(analysis.results[0].verdict, VERDICT_NOT_ENOUGH_DATA);
-
-	trial.run_count = 3; /* ended in the first round */
-	ab_analyze(&trial, &analysis);
-	assert_int_equal(analysis.primary, AB_METRICS_MAX);
-	trial.run_count = 0;
-	ab_analyze(&trial, &analysis);
-	assert_int_equal(analysis.count, 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -378,8 +302,6 @@ int main(void)
 		cmocka_unit_test(test_words),
 		cmocka_unit_test(test_text_keeps_the_end),
 		cmocka_unit_test(test_cpus),
-		cmocka_unit_test(test_order_is_balanced),
-		cmocka_unit_test(test_analysis),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

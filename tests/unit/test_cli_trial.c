@@ -27,6 +27,18 @@ static void test_durations(void **state)
 		assert_false(trial_parse_duration(bad[i], &seconds));
 }
 
+static void test_windows(void **state)
+{
+	uint16_t seconds = 0;
+
+	(void)state;
+	assert_true(trial_parse_window("3", &seconds) && seconds == 3);
+	assert_true(trial_parse_window("5m", &seconds) && seconds == 300);
+	assert_true(trial_parse_window("18h", &seconds) && seconds == 64800);
+	assert_false(trial_parse_window("2", &seconds) || trial_parse_window("1d", &seconds) ||
+		     trial_parse_window("x", &seconds));
+}
+
 static void test_guards(void **state)
 {
 	static const char *const bad[] = { "",
@@ -185,6 +197,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_durations),
+		cmocka_unit_test(test_windows),
 		cmocka_unit_test(test_guards),
 		cmocka_unit_test(test_other_words),
 		cmocka_unit_test(test_statistics_of_a_clear_case),

@@ -146,12 +146,16 @@ static void test_latency_key_keeps_its_parts(void **state)
 	(void)state;
 	for (int role = 0; role < 2; role++)
 		for (int arm = 0; arm < LATENCY_ARM_COUNT; arm++) {
-			uint32_t key = latency_key(role, arm, 65535);
+			uint32_t key = latency_key(role, arm, LATENCY_PARTS - 1, 65535);
 
 			assert_true(key & LATENCY_KEY_USED);
 			assert_int_equal(latency_key_role(key), role);
 			assert_int_equal(latency_key_arm(key), arm);
 			assert_int_equal(latency_key_port(key), 65535);
+			assert_int_equal(latency_key_part(key), LATENCY_PARTS - 1);
+			assert_false(key & LATENCY_KEY_UNUSED_BITS);
+			assert_int_equal(latency_key_of_all_parts(key), latency_key(role, arm, 0, 65535));
+			assert_int_equal(latency_key_of_all_ports(key), latency_key(role, arm, LATENCY_PARTS - 1, 0));
 		}
 }
 

@@ -105,21 +105,24 @@ static void test_proof_octet_tells_a_syn_from_a_byte(void **state)
 
 static void test_proof_stranded(void **state)
 {
-	struct sm_facts facts = { .psock_refs = 2 };
+	struct sm_facts facts = { .psock_refs = 1 };
 
 	(void)state;
-	assert_false(proof_may_be_stranded(&facts, PROOF_REFS_STAGED_JOINED));
+	assert_false(proof_may_be_stranded(&facts, PROOF_REFS_JOINED));
 	facts.blocked_threads = 1; /* asleep without a reference: outside */
-	assert_true(proof_may_be_stranded(&facts, PROOF_REFS_STAGED_JOINED));
-	facts.psock_refs = 3; /* asleep inside */
-	assert_false(proof_may_be_stranded(&facts, PROOF_REFS_STAGED_JOINED));
+	assert_true(proof_may_be_stranded(&facts, PROOF_REFS_JOINED));
+	facts.psock_refs = 2; /* asleep inside */
+	assert_false(proof_may_be_stranded(&facts, PROOF_REFS_JOINED));
 	facts.blocked_threads = 2;
-	assert_true(proof_may_be_stranded(&facts, PROOF_REFS_STAGED_JOINED));
+	assert_true(proof_may_be_stranded(&facts, PROOF_REFS_JOINED));
 	facts.blocked_threads = PROOF_BLOCKED_UNKNOWN;
 	facts.psock_refs = 100;
-	assert_true(proof_may_be_stranded(&facts, PROOF_REFS_STAGED_JOINED));
+	assert_true(proof_may_be_stranded(&facts, PROOF_REFS_JOINED));
 	facts = (struct sm_facts){ 0 }; /* no psock any more */
 	assert_false(proof_may_be_stranded(&facts, PROOF_REFS_JOINED));
+	assert_false(proof_may_be_stranded(&facts, PROOF_REFS_OUTSIDE));
+	facts.blocked_threads = 1; /* in a plain receive, before the join */
+	assert_true(proof_may_be_stranded(&facts, PROOF_REFS_OUTSIDE));
 }
 
 static void test_proof_inside(void **state)

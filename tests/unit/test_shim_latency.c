@@ -52,7 +52,7 @@ static uint64_t recorded(enum latency_role role, enum latency_arm arm)
 	uint64_t count = 0;
 
 	for (uint32_t i = 0; i < LATENCY_SERIES; i++)
-		if (shared->series[i].key == latency_key(role, arm, PORT))
+		if (latency_key_of_all_parts(shared->series[i].key) == latency_key(role, arm, 0, PORT))
 			for (uint32_t index = 0; index < HISTOGRAM_BUCKETS; index++)
 				count += shared->counts[i][index];
 	return count;
@@ -163,6 +163,27 @@ static void test_no_room_is_counted(void **state)
 	assert_int_equal(shared->unrecorded, 6);
 }
 
+/* Connections of many ports in a trial: none is lost, and those of the first ports are in parts. */
+static void test_parts_make_room_for_ports(void **state)
+{
+	uint32_t keys_with_parts = 0;
+
+	(void)state;
+	begin(false, RECORDING_TRIAL);
+	memory->cells[1].status = cell_word(1, CELL_TRIAL_PLAIN);
+	for (uint32_t i = 0; i < LATENCY_SERIES_WHOLE * 100; i++) {
+		conn.latency_port_h = (uint16_t)(i / 100 + 1);
+		conn.cookie = i + 1;
+		send_bytes(10);
+		latency_received(&conn, NO_FD);
+	}
+	conn.cookie = 0;
+	for (uint32_t i = 0; i < LATENCY_SERIES; i++)
+		keys_with_parts += latency_key_part(shared->series[i].key) != 0;
+	assert_int_equal(shared->unrecorded, 0);
+	assert_in_range(keys_with_parts, LATENCY_SERIES / 2, LATENCY_SERIES - LATENCY_SERIES_WHOLE);
+}
+
 static void test_struct_that_was_reused_is_left_alone(void **state)
 {
 	struct latency_send send;
@@ -267,6 +288,7 @@ int main(void)
 		cmocka_unit_test(test_off_records_nothing),
 		cmocka_unit_test(test_trial_records_assigned_connections_only),
 		cmocka_unit_test(test_no_room_is_counted),
+		cmocka_unit_test(test_parts_make_room_for_ports),
 		cmocka_unit_test(test_struct_that_was_reused_is_left_alone),
 		cmocka_unit_test(test_cost_of_a_message),
 	};

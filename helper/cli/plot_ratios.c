@@ -2,11 +2,8 @@
 /* The ratios of all metrics on one logarithmic axis, best to be read from the line at 1. */
 #include <math.h>
 
-#include "ab_plots.h"
-#include "ab_report.h"
-#include "svg.h"
+#include "plots.h"
 
-#define WIDTH 760.0
 #define ROW 22.0
 #define NAMES 210.0
 #define NUMBERS 165.0
@@ -26,9 +23,9 @@ static double at(const struct frame *frame, double ratio)
 	return frame->left + part * (frame->right - frame->left);
 }
 
-static bool is_drawn(const struct ab_result *result)
+static bool is_drawn(const struct plot_ratio *row)
 {
-	return isfinite(result->ratio.value);
+	return isfinite(row->ratio.value);
 }
 
 static const char *class_of(enum statistics_verdict verdict)
@@ -38,7 +35,7 @@ static const char *class_of(enum statistics_verdict verdict)
 	return classes[verdict];
 }
 
-static void draw_axis(FILE *out, const struct frame *frame)
+static void draw_axis(FILE *out, const struct frame *frame, const char *title)
 {
 	static const double ticks[] = { 0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 1, 1.02, 1.05, 1.1, 1.25, 2, 5, 10 };
 	double last = -100;
@@ -56,22 +53,19 @@ static void draw_axis(FILE *out, const struct frame *frame)
 			"<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%g</text>\n",
 			ticks[i] == 1 ? "one" : "grid", x, x, TOP, frame->bottom, x, frame->bottom + 16, ticks[i]);
 	}
-	fprintf(out, "<text class=\"title\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">B/A</text>\n", at(frame, 1),
-		frame->bottom + 34);
+	fprintf(out, "<text class=\"title\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>\n", at(frame, 1),
+		frame->bottom + 34, title);
 }
 
-static void draw_row(FILE *out, const struct ab_trial *trial, const struct ab_result *result, const struct frame *frame,
-		     double y, bool decides)
+static void draw_row(FILE *out, const struct plot_ratio *row, const struct frame *frame, double y)
 {
-	const struct ab_metric *metric = &trial->metrics.list[result->metric];
-	const struct statistics_interval *ratio = &result->ratio;
-	const char *class = class_of(result->verdict);
+	const struct statistics_interval *ratio = &row->ratio;
+	const char *class = class_of(row->verdict);
 
-	fprintf(out, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">", decides ? "strong" : "",
+	fprintf(out, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">", row->decides ? "strong" : "",
 		NAMES - 8, y + 4);
-	svg_text(out, metric->name);
-	fprintf(out, "<tspan class=\"direction\">%s</tspan></text>\n",
-		metric->higher_is_better ? " &#8593;" : " &#8595;");
+	svg_text(out, row->name);
+	fprintf(out, "<tspan class=\"direction\">%s</tspan></text>\n", row->higher_is_better ? " &#8593;" : " &#8595;");
 	if (ratio->is_interval)
 		fprintf(out, "<line class=\"interval %s\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", class,
 			at(frame, ratio->low), at(frame, ratio->high), y, y);
@@ -83,33 +77,31 @@ static void draw_row(FILE *out, const struct ab_trial *trial, const struct ab_re
 	fputs("</text>\n", out);
 }
 
-bool ab_plot_ratios(FILE *out, const struct ab_trial *trial, const struct ab_analysis *analysis)
+bool plot_ratios(FILE *out, const struct plot_ratio *rows, size_t count, double margin, const char *title)
 {
-	struct frame frame = { .reach = 1.1, .left = NAMES, .right = WIDTH - NUMBERS };
-	double margin = 1 + trial->options->margin, y = TOP + ROW / 2;
-	size_t rows = 0;
+	struct frame frame = { .reach = 1.1, .left = NAMES, .right = PLOT_WIDTH - NUMBERS };
+	double y = TOP + ROW / 2;
+	size_t drawn = 0;
 
-	for (size_t i = 0; i < analysis->count; i++) {
-		const struct ab_result *result = &analysis->results[i];
-
-		if (!is_drawn(result))
+	for (size_t i = 0; i < count; i++) {
+		if (!is_drawn(&rows[i]))
 			continue;
-		rows++;
-		frame.reach = fmax(frame.reach, fmax(result->ratio.high, 1 / result->ratio.low) * 1.05);
+		drawn++;
+		frame.reach = fmax(frame.reach, fmax(rows[i].ratio.high, 1 / rows[i].ratio.low) * 1.05);
 	}
-	if (!rows)
+	if (!drawn)
 		return false;
 	frame.reach = fmin(fmax(frame.reach, margin * 1.5), RATIO_MAX);
-	frame.bottom = TOP + (double)rows * ROW;
-	fprintf(out, "<svg viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"ratios\">\n", WIDTH,
+	frame.bottom = TOP + (double)drawn * ROW;
+	fprintf(out, "<svg viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"ratios\">\n", PLOT_WIDTH,
 		frame.bottom + FOOT);
 	fprintf(out, "<rect class=\"margin\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>\n",
 		at(&frame, 1 / margin), TOP, at(&frame, margin) - at(&frame, 1 / margin), frame.bottom - TOP);
-	draw_axis(out, &frame);
-	for (size_t i = 0; i < analysis->count; i++) {
-		if (!is_drawn(&analysis->results[i]))
+	draw_axis(out, &frame, title);
+	for (size_t i = 0; i < count; i++) {
+		if (!is_drawn(&rows[i]))
 			continue;
-		draw_row(out, trial, &analysis->results[i], &frame, y, i == analysis->primary);
+		draw_row(out, &rows[i], &frame, y);
 		y += ROW;
 	}
 	fputs("</svg>\n", out);

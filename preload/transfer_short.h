@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The short way of a call: what transfer_receive() and transfer_send() do for a connection with which nothing is unusual, before
+ * the call and after it, in the wrapper. Where something is unusual before it, the wrapper takes the long way, through
+ * them; where something was after it, they take over in the middle. Each function less that the call returns through is
+ * worth it: direct.h.
+ */
+#ifndef SMACCEL_TRANSFER_SHORT_H
+#define SMACCEL_TRANSFER_SHORT_H
+
+#include "config.h"
+#include "reader.h"
+#include "transfer_internal.h"
+
+/* Flags of recv and send that change nothing about how a call is counted. */
+#define TRANSFER_SHORT_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL)
+
+struct transfer_short {
+	struct thread_slot *slot; /* NULL: not marked */
+	uint32_t generation;
+	struct ledger_cell *ledger; /* NULL: not armed */
+	struct memory_cell *cell;   /* of an end that is or was in the sockhash: this thread is its reader */
+	struct receive_wait wait;   /* likewise */
+};
+
+static inline bool transfer_short_is_same(const struct conn *conn, const struct transfer_short *way)
+{
+	return atomic_load_explicit(&((struct conn *)conn)->generation, memory_order_relaxed) == way->generation;
+}
+
+/* Marks the thread as inside. Not one without a slot, nor a signal handler that interrupted another call: so there is nothing
+ * to put back. */
+static inline bool transfer_short_mark(struct conn *conn, int fd, uint32_t state, struct transfer_short *way)
+{
+	struct thread_slot *slot = thread_self;
+
+	if (!slot || atomic_load_explicit(&slot->inside, memory_order_relaxed) != 0)
+		return false;
+	thread_mark(slot, conn->index);
+	/* Only now: a join that began before has not seen the mark. */
+	if (__builtin_expect(conn_state(conn) == state && conn_get(fd) == conn, 1)) {
+		way->slot = slot;
+		return true;
+	}
+	thread_mark_end(slot, 0);
+	return false;
+}
+
+static inline void transfer_short_end(const struct transfer_short *way)
+{
+	if (__builtin_expect(way->slot != NULL, 0))
+		thread_mark_end(way->slot, 0);
+}
+
+/* False: something is to be done first, or the state is one of those that need care. The only thread of a process needs no mark:
+ * nobody looks for it. */
+static inline bool transfer_short_enter(struct conn *conn, int fd, size_t bytes, int flags, struct transfer_short *way)
+{
+	uint32_t state = conn_state(conn);
+
+	if (lifecycle_due(conn) || bytes == 0 || (flags & ~TRANSFER_SHORT_FLAGS) != 0 || latency_is_on())
+		return false;
+	way->slot = NULL;
+	way->ledger = NULL;
+	way->generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
+	if (__builtin_expect(state != CONN_WATCHING, 0)) {
+		if (state == CONN_ARMED)
+			way->ledger = atomic_load_explicit(&conn->ledger, memory_order_acquire);
+		if (state != CONN_OFFERED && state != CONN_LEFT && !way->ledger)
+			return false;
+	}
+	return libc_single_threaded() || transfer_short_mark(conn, fd, state, way);
+}
+
+/* Makes the thread the reader of an end that is or was in the sockhash. */
+static inline bool transfer_short_claim(struct conn *conn, struct transfer_short *way)
+{
+	struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
+
+	if (!cell || config.spin_ns)
+		return false;
+	/* Bytes that are on their way from another CPU are waited for awake (spin.h). */
+	if (way->ledger && ledger_cpu_is_other(&ledger_peer(conn, way->ledger)->send_cpu) &&
+	    ledger_is_owed(conn, way->ledger))
+		return false;
+	if (!reader_claim(cell))
+		return false;
+	way->cell = cell;
+	way->wait = receive_wait_begin();
+	return true;
+}
+
+/* True: the caller makes the call itself (direct.h); then transfer_short_received(). */
+static inline __attribute__((always_inline)) bool transfer_short_receive(struct conn *conn, int fd, size_t bytes,
+									 int flags, struct transfer_short *way)
+{
+	if (!transfer_short_enter(conn, fd, bytes, flags, way))
+		return false;
+	way->cell = NULL;
+	if (__builtin_expect(!conn_is_joined(conn), 1) || transfer_short_claim(conn, way))
+		return true;
+	transfer_short_end(way);
+	return false;
+}
+
+/* False: transfer_short_receive_rest() goes on. */
+static inline bool transfer_short_received(struct conn *conn, size_t bytes, const struct transfer_short *way,
+					   ssize_t result)
+{
+	bool has_bytes = result > 0 && transfer_short_is_same(conn, way);
+
+	if (__builtin_expect(way->cell != NULL, 0)) {
+		reader_release(way->cell);
+		if (!has_bytes || quiet_is_on())
+			return false;
+	}
+	if (way->ledger) {
+		if ((size_t)result < bytes && ledger_unread_in(conn, way->ledger) != result)
+			return false;
+		ledger_consumed(conn, way->ledger, (uint64_t)result);
+	} else if (has_bytes) {
+		transfer_add(&conn->received, (size_t)result);
+	}
+	if (has_bytes)
+		transfer_count_received(conn, (size_t)result);
+	transfer_short_end(way);
+	return true;
+}
+
+ssize_t transfer_short_receive_rest(struct conn *conn, const struct receive_call *call, struct transfer_short *way,
+				    ssize_t result);
+
+/* True: the caller makes the call itself (direct.h); then transfer_short_sent(). */
+static inline __attribute__((always_inline)) bool transfer_short_send(struct conn *conn, int fd, size_t bytes,
+								      int flags, struct transfer_short *way)
+{
+	if (!transfer_short_enter(conn, fd, bytes, flags, way))
+		return false;
+	if (__builtin_expect(!conn_is_joined(conn), 1))
+		return true;
+	if (bytes >= TRANSFER_CUT_SHORT_BYTES || atomic_load_explicit(&conn->owed_error, memory_order_relaxed) ||
+	    (way->ledger && !(flags & MSG_DONTWAIT) && ledger_should_pace(conn, way->ledger, bytes))) {
+		transfer_short_end(way);
+		return false;
+	}
+	if (way->ledger)
+		ledger_announce(conn, way->ledger, bytes);
+	return true;
+}
+
+/* False: transfer_short_send_rest() goes on. */
+static inline bool transfer_short_sent(struct conn *conn, size_t bytes, const struct transfer_short *way,
+				       ssize_t result)
+{
+	if (__builtin_expect(result != (ssize_t)bytes, 0))
+		return false;
+	if (way->ledger) {
+		transfer_count_sent(conn, bytes);
+	} else if (transfer_short_is_same(conn, way)) {
+		transfer_add(&conn->sent, bytes);
+		transfer_count_sent(conn, bytes);
+	}
+	transfer_short_end(way);
+	return true;
+}
+
+ssize_t transfer_short_send_rest(struct conn *conn, int fd, size_t bytes, struct transfer_short *way, ssize_t result);
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A socket that stays locked while the helper wants to join it: a send() from memory that nobody provides (userfaultfd)
+ * holds the lock, and the join waits for it beyond the reach of signals.
+ *   locked_socket SOCKET held SECONDS      until the helper hangs up, at most SECONDS. Prints the ms that it took, or -1
+ *   locked_socket SOCKET starved SECONDS   while a real-time thread takes one CPU for SECONDS. Prints the answer to the join
+ *   locked_socket SOCKET overrun SECONDS   the same with every CPU
+ * One line of JSON. Exit status 77: this kernel or user has no userfaultfd. */
+#define _GNU_SOURCE
+#include "hostile.h"
+
+#include <linux/userfaultfd.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+
+#include "../support/watchdog.h"
+
+#define CELL 1
+#define GENERATION 1
+#define PAGE 4096
+#define CPUS_MAX 64
+#define EXIT_SKIP 77
+#define LIMIT_S 40
+
+struct locked {
+	int uffd, ends[2];
+	char *page;
+	pthread_t sender;
+};
+
+static void *send_page(void *argument)
+{
+	const struct locked *locked = argument;
+
+	send(locked->ends[0], locked->page, PAGE, MSG_NOSIGNAL);
+	return NULL;
+}
+
+/* Memory that is not there until somebody says so. */
+static void page_withhold(struct locked *locked)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range = { .range.len = PAGE, .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	locked->uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	if (locked->uffd < 0 || ioctl(locked->uffd, UFFDIO_API, &api) < 0) {
+		printf("no userfaultfd: %s\n", strerror(errno));
+		exit(EXIT_SKIP);
+	}
+	locked->page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	range.range.start = (uintptr_t)locked->page;
+	if (locked->page == MAP_FAILED || ioctl(locked->uffd, UFFDIO_REGISTER, &range) < 0)
+		die("UFFDIO_REGISTER");
+}
+
+static void lock(struct locked *locked)
+{
+	struct pollfd fault;
+
+	page_withhold(locked);
+	hostile_pair(locked->ends);
+	if (pthread_create(&locked->sender, NULL, send_page, locked))
+		die("pthread_create");
+	fault = (struct pollfd){ .fd = locked->uffd, .events = POLLIN };
+	if (poll(&fault, 1, ANSWER_MS) != 1)
+		die("the send does not wait for its page");
+}
+
+static void unlock(struct locked *locked)
+{
+	struct uffdio_zeropage zero = { .range = { .start = (uintptr_t)locked->page, .len = PAGE } };
+
+	if (ioctl(locked->uffd, UFFDIO_ZEROPAGE, &zero) < 0)
+		die("UFFDIO_ZEROPAGE");
+	pthread_join(locked->sender, NULL);
+}
+
+static void *take_cpu(void *argument)
+{
+	uint64_t end_us = *(const uint64_t *)argument;
+
+	while (now_us() < end_us)
+		;
+	return NULL;
+}
+
+static void take_cpus(double seconds, int most)
+{
+	const struct sched_param priority = { .sched_priority = 1 };
+	uint64_t end_us = now_us() + (uint64_t)(seconds * 1e6);
+	pthread_t threads[CPUS_MAX];
+	pthread_attr_t attributes;
+	cpu_set_t cpus, one;
+	int count = 0;
+
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
+		die("sched_getaffinity");
+	for (int cpu = 0; cpu < CPU_SETSIZE && count < most; cpu++) {
+		if (!CPU_ISSET(cpu, &cpus))
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		pthread_attr_init(&attributes);
+		pthread_attr_setaffinity_np(&attributes, sizeof(one), &one);
+		pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED);
+		pthread_attr_setschedpolicy(&attributes, SCHED_RR);
+		pthread_attr_setschedparam(&attributes, &priority);
+		if (pthread_create(&threads[count++], &attributes, take_cpu, &end_us))
+			die("a real-time thread");
+	}
+	while (count)
+		pthread_join(threads[--count], NULL);
+}
+
+int main(int argc, char **argv)
+{
+	struct locked locked;
+	struct hostile client;
+	double seconds;
+
+	if (argc < 4)
+		return EXIT_USAGE;
+	hostile_path = argv[1];
+	seconds = strtod(argv[3], NULL);
+	watchdog_start(LIMIT_S, NULL);
+	if (!hostile_open(&client))
+		die("no session");
+	lock(&locked);
+	if (hostile_join(&client, locked.ends[0], CELL, GENERATION, cell_word(GENERATION, CELL_PENDING)))
+		die("JOIN");
+	if (strcmp(argv[2], "held") != 0) {
+		take_cpus(seconds, strcmp(argv[2], "overrun") ? 1 : CPUS_MAX);
+		unlock(&locked);
+		printf("{\"answer\": %u}\n", hostile_answer(&client, CELL, GENERATION));
+	} else {
+		struct pollfd hang_up = { .fd = client.near, .events = POLLIN };
+		uint64_t begun_us = now_us();
+		bool hung_up = poll(&hang_up, 1, (int)(seconds * 1000)) == 1;
+
+		printf("{\"hung_up_ms\": %lld}\n", hung_up ? (long long)(now_us() - begun_us) / 1000 : -1);
+		fflush(stdout);
+		unlock(&locked);
+	}
+	return 0;
+}

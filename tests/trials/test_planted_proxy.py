@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Planted differences over real connections (planted.py), in short: `make check-planted` runs 100 seeds of each.
+
+The bounds are those that hold on a busy machine: a difference of 5 % or 20 % is hardly ever missed, a wrong sign is never right, and two
+false alarms in five trials would come by chance in one of 45 runs of this test, were it not for the margin, which makes them rare.
+"""
+import os
+
+import planted
+import pytest
+
+CPU = max(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("percent, rounds, requests, trials, found", [(2, 12, 60, 3, 2), (5, 6, 60, 10, 9), (20, 6, 20, 10, 9)])
+def test_a_delay_of_a_real_proxy_is_found(percent, rounds, requests, trials, found):
+    summary = planted.summarize(percent, [planted.trial(percent, seed, CPU, rounds, requests) for seed in range(1, trials + 1)])
+    assert summary["slower"] >= found and summary["faster"] == 0, planted.line(summary)
+
+
+def test_a_proxy_without_a_delay_is_no_difference():
+    summary = planted.summarize(0, [planted.trial(0, seed, CPU) for seed in range(1, 6)])
+    assert summary["slower"] + summary["faster"] <= 1, planted.line(summary)
