@@ -56,7 +56,7 @@ def test_nginx_files(helper, arm, sendfile):
         log = (server.directory / "error.log").read_text()
         assert not re.search(r"\[(alert|crit|emerg)\]", log), log
     if arm.accelerated:
-        assert grown["redirected_bytes"] > 0.5 * seen["bytes"], f"{seen} {grown}\n{helper.explain()}"
+        assert grown["redirected_bytes"] > 0.25 * seen["bytes"], f"{seen} {grown}\n{helper.explain()}"
 
 
 @pytest.mark.parametrize("name", ["1k", "1m"])
@@ -71,4 +71,4 @@ def test_nginx_wrk(helper, arm, name):
         assert "Non-2xx" not in wrk.out and "Socket errors" not in wrk.out, wrk.describe()
     if arm.accelerated:
         assert grown["redirected_msgs"] > requests, f"{requests} requests, {grown}\n{helper.explain()}"
-        assert grown["redirected_bytes"] > 0.5 * requests * SIZES[name], f"{requests} requests, {grown}\n{helper.explain()}"
+        assert grown["redirected_bytes"] > 0.25 * requests * SIZES[name], f"{requests} requests, {grown}\n{helper.explain()}"
