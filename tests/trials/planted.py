@@ -60,8 +60,8 @@ def slow_service(seed, cpu):
 
 def trial(percent, seed, cpu, rounds=ROUNDS, requests=REQUESTS):
     """One trial: its report."""
-    port = free_port()
     with slow_service(seed, cpu) as behind:
+        port = free_port()  # only now: it could be the service's otherwise
         process = ab.start(
             "--json", "--quiet", "--aa", "--warmup", 0, "--rounds", rounds, "--margin", MARGIN_PERCENT, "--seed", seed, "--pin", cpu,
             "--timeout", 20, "--a-env", "DELAY_PERCENT=00", "--b-env", f"DELAY_PERCENT={percent:02}",

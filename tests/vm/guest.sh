@@ -210,8 +210,10 @@ part_process() {
 # ---- kTLS, which these kernels have as a module ------------------------------------------------------------------------
 
 # ARM: keys are set on both ends of a connection that is armed (or in plain TCP): TLS bytes are right, and the reason is shown.
+# $2: how many more attempts there are. Under emulation a process can miss the 50 ms bound at that very moment; it has
+# given its helper up then, and nobody shows its connections.
 ktls_arm() {
-	local name=ktls/$1 tries=0 before
+	local name=ktls/$1 tries=0 before status=0
 	before=$(total redirected_bytes)
 	rm -f "$work/go"
 	if [ "$1" = plain ]; then
@@ -226,8 +228,12 @@ ktls_arm() {
 	done
 	SMACCEL_SOCKET=$socket timeout 10 "$build/smaccel" ss --json >"$work/ss"
 	touch "$work/go"
-	wait $ktls_pid
-	expect_success "$name-bytes" "$work/out" $? || return
+	wait $ktls_pid || status=$?
+	if [ "$1" != plain ] && [ "$2" -gt 0 ] && ! grep -q '"reason"' "$work/ss"; then
+		ktls_arm "$1" $(($2 - 1))
+		return
+	fi
+	expect_success "$name-bytes" "$work/out" $status || return
 	[ "$1" != plain ] || return 0
 	[ "$(total redirected_bytes)" -gt "$before" ] && ok "$name-was-armed" || not_ok "$name-was-armed" "no byte was redirected before"
 	[ "$(grep -o '"reason": *"ulp"' "$work/ss" | wc -l)" = 2 ] && ok "$name-reason" || { cat "$work/ss"; not_ok "$name-reason" "not both ends say ulp"; }
@@ -237,7 +243,7 @@ part_ktls() {
 	local arm
 	helper_start || { not_ok ktls "the helper does not start"; return; }
 	for arm in plain eager 1; do
-		ktls_arm $arm
+		ktls_arm $arm 2
 	done
 }
 
