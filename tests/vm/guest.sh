@@ -38,6 +38,7 @@ helper_start() {
 	[ -z "$helper_pid" ] || [ "$*" != "$helper_options" ] || return 0
 	helper_stop
 	helper_options=$*
+	: >"$work/helper" # at once: the last one's log says "ready", too
 	"$build/smacceld" --socket "$socket" --pin-dir "$pins" --verbose "$@" >"$work/helper" 2>&1 &
 	helper_pid=$!
 	renice -n -15 -p $helper_pid 2>/dev/null
