@@ -71,7 +71,9 @@ static ssize_t perform_write(const struct send_call *call)
 
 static __attribute__((noinline)) ssize_t long_write(struct conn *conn, int fd, const void *buffer, size_t count)
 {
-	if (!conn || goes_past(conn, fd, count, 0))
+	if (!conn)
+		return REAL(write)(fd, buffer, count); /* nothing after it: direct.h */
+	if (goes_past(conn, fd, count, 0))
 		return went_past(conn, fd, count, 0, REAL(write)(fd, buffer, count));
 	return send_buffer(
 		conn, &(struct send_call){ .fd = fd, .bytes = count, .perform = perform_write, .arguments = buffer },
@@ -101,9 +103,11 @@ static ssize_t perform_send(const struct send_call *call)
 static __attribute__((noinline)) ssize_t long_send(struct conn *conn, int fd, const void *buffer, size_t count,
 						   int flags)
 {
-	if (conn && urgent_is_refused(conn, fd, flags))
+	if (!conn)
+		return REAL(send)(fd, buffer, count, flags);
+	if (urgent_is_refused(conn, fd, flags))
 		return -1;
-	if (!conn || goes_past(conn, fd, count, flags))
+	if (goes_past(conn, fd, count, flags))
 		return went_past(conn, fd, count, flags, REAL(send)(fd, buffer, count, flags));
 	return send_buffer(
 		conn,
