@@ -25,7 +25,8 @@ struct spin_history {
 	uint32_t hit_ns; /* about how long it took when it brought something */
 	uint8_t misses;  /* in a row */
 	uint8_t skip;    /* occasions that are still to be left out */
-	uint16_t padding;
+	uint8_t sleeps;  /* the fd was a blocking one when it was last asked (`announced` only) ... */
+	uint8_t trusted; /* ... and for so many occasions that is taken for true */
 };
 
 /* What every call looks at comes first, in one line: a connection that is only watched touches no other. */

@@ -138,9 +138,14 @@ void ledger_consumed(const struct conn *conn, struct ledger_cell *cell, uint64_t
 	}
 }
 
-static int64_t pace_limit(const struct conn *conn, struct ledger_cell *cell)
+static int64_t pace_limit(const struct conn *conn, struct ledger_cell *cell, size_t bytes)
 {
-	return ledger_cpu_is_other(&ledger_peer(conn, cell)->read_cpu) ? LEDGER_PACE_APART_BYTES : LEDGER_PACE_BYTES;
+	size_t limit =
+		ledger_cpu_is_other(&ledger_peer(conn, cell)->read_cpu) ? LEDGER_PACE_APART_BYTES : LEDGER_PACE_BYTES;
+
+	if (bytes > limit / 2)
+		limit = bytes < LEDGER_PACE_MAX_BYTES / 2 ? 2 * bytes : LEDGER_PACE_MAX_BYTES;
+	return (int64_t)limit;
 }
 
 bool ledger_should_pace(struct conn *conn, struct ledger_cell *cell, size_t bytes)
@@ -152,14 +157,14 @@ bool ledger_should_pace(struct conn *conn, struct ledger_cell *cell, size_t byte
 		return false;
 	}
 	return !conn->pacing_off && unread + (int64_t)bytes > (int64_t)LEDGER_PACE_APART_BYTES &&
-	       unread + (int64_t)bytes > pace_limit(conn, cell);
+	       unread + (int64_t)bytes > pace_limit(conn, cell, bytes);
 }
 
 void ledger_pace(struct conn *conn, struct ledger_cell *cell, size_t bytes)
 {
 	struct ledger_half *own = ledger_own(conn, cell);
 	struct timespec step = { .tv_nsec = LEDGER_PACE_STEP_MS * 1000000L };
-	uint32_t wanted = (uint32_t)(pace_limit(conn, cell) / 2);
+	uint32_t wanted = (uint32_t)(pace_limit(conn, cell, bytes) / 2);
 	int saved = errno, timed_out = 0;
 
 	if (spin_for_room(conn, cell, bytes))

@@ -20,6 +20,7 @@
 /* Nobody looks that seldom of his own will: the thread had no CPU. */
 #define GAP_NS 300000
 #define THREAD_WAITS 16
+#define SLEEPS_TRUSTED 64 /* occasions */
 
 __thread struct spin_thread spin_thread __attribute__((tls_model("initial-exec")));
 
@@ -121,11 +122,22 @@ static int look_for_announced(void *context)
 	return ledger_is_owed(awaited->conn, awaited->ledger) ? 0 : -1; /* the send came to nothing */
 }
 
+static bool would_sleep(struct spin_history *history, int fd)
+{
+	if (history->trusted) {
+		history->trusted--;
+	} else {
+		history->trusted = SLEEPS_TRUSTED;
+		history->sleeps = !transfer_fd_nonblocking(fd);
+	}
+	return history->sleeps;
+}
+
 bool spin_for_announced(struct conn *conn, struct ledger_cell *ledger, int fd)
 {
 	struct awaited awaited = { .conn = conn, .ledger = ledger, .fd = fd };
 
-	if (!ledger_cpu_is_other(&ledger_peer(conn, ledger)->send_cpu))
+	if (!ledger_cpu_is_other(&ledger_peer(conn, ledger)->send_cpu) || !would_sleep(&conn->announced, fd))
 		return false;
 	if (is_readable(fd))
 		return true;

@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/socket.h>
 
 #include "conn.h"
 
@@ -22,6 +23,20 @@ typedef int (*spin_look)(void *context);
 
 /* Looks until that says something, for `limit_ns` at the most. The answer of the last look, 0 also if it did not look at all. */
 int spin_until(struct spin_history *history, int64_t limit_ns, spin_look look, void *context);
+
+/* Whether a receive, for which bytes are announced from another CPU, is worth spin_for_announced(): it is when it would sleep. What
+ * the fd said is believed for a while; a receive of a non-blocking fd would pay poll(2) and fcntl(2) each time for nothing. */
+static inline bool spin_may_help(struct conn *conn, int flags)
+{
+	struct spin_history *history = &conn->announced;
+
+	if (flags & MSG_DONTWAIT)
+		return false;
+	if (history->trusted == 0 || history->sleeps)
+		return true;
+	history->trusted--;
+	return false;
+}
 
 /* The peer's wrapper is inside a send whose bytes are not here yet. True: the fd is readable now. */
 bool spin_for_announced(struct conn *conn, struct ledger_cell *ledger, int fd);

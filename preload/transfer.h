@@ -30,6 +30,7 @@ struct send_call {
 	int fd;
 	int flags; /* of send; 0 for write() */
 	size_t bytes;
+	bool waits; /* MSG_DONTWAIT is not the application's: who made the call waits for room, as a blocking send would */
 	const struct msghdr *message; /* NULL if the call cannot be expressed so (sendfile, splice) */
 	ssize_t (*perform)(const struct send_call *call);
 	ssize_t (*perform_quietly)(const struct send_call *call); /* without SIGPIPE; NULL: there is no such way */

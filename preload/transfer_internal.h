@@ -93,6 +93,22 @@ static inline void transfer_count_sent(struct conn *conn, size_t bytes)
 size_t transfer_iov_window(const struct iovec *in, size_t count, size_t skip, size_t limit, struct iovec *out,
 			   size_t capacity);
 
+/* The coarse clock, in ms: it advances in steps of up to 10 ms (CONFIG_HZ=100). */
+#define TRANSFER_NOW_STEP_MS 10
+int64_t transfer_now_ms(void);
+/* SO_RCVTIMEO or SO_SNDTIMEO in ms; -1: none. */
+int transfer_timeout_ms(int fd, int option);
+
+/* A sender that may sleep pauses while much is unread (ledger_pace). False: the fd names another file now. */
+bool transfer_pause(struct conn *conn, int fd, struct ledger_cell *ledger, size_t bytes, uint32_t generation);
+/* One system call of a send, and its accounts; ledger NULL: none. */
+ssize_t transfer_send_once(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
+			   uint32_t generation);
+/* After a send that failed with errno: takes the error from the socket if it is still there. */
+void transfer_take_reported_error(int fd);
+/* After a send on a joined end that was cut short: it took the error of a reset from the socket, which is the next call's. */
+bool transfer_took_reset(int fd);
+
 /* A blocking receive under way: when it began, and which handlers had run by then. */
 struct receive_wait {
 	int64_t started_ms;

@@ -12,10 +12,7 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/time.h>
-#include <time.h>
 
-#include "clock.h"
 #include "config.h"
 #include "endpoint.h"
 #include "queue.h"
@@ -28,16 +25,6 @@
 #define READERS_BEFORE_US_MAX 64
 #define SCRATCH_BYTES_MAX ((size_t)8 << 20)
 #define PEEK_STEP_MS 1
-/* CLOCK_MONOTONIC_COARSE advances in steps of up to 10 ms (CONFIG_HZ=100). */
-#define COARSE_STEP_MS 10
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_read(CLOCK_MONOTONIC_COARSE, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* One receive that does not wait, of what is left after `done` bytes. */
 static ssize_t receive_now(const struct receive_call *call, size_t done)
@@ -72,24 +59,9 @@ static bool must_end(int fd)
 	       ((poller.revents & POLLPRI) && real_ioctl(fd, SIOCATMARK, &mark) == 0 && mark);
 }
 
-/* SO_RCVTIMEO in ms; -1: none. */
-static int receive_timeout_ms(int fd)
-{
-	struct timeval timeout = { 0 };
-	socklen_t length = sizeof(timeout);
-
-	if (real_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, &length) != 0 ||
-	    (timeout.tv_sec == 0 && timeout.tv_usec == 0))
-		return -1;
-	if (timeout.tv_sec > 2000000)
-		return -1;
-	int ms = (int)(timeout.tv_sec * 1000 + (timeout.tv_usec + 999) / 1000);
-	return ms;
-}
-
 struct receive_wait receive_wait_begin(void)
 {
-	return (struct receive_wait){ .started_ms = now_ms(), .ran = signals_ran };
+	return (struct receive_wait){ .started_ms = transfer_now_ms(), .ran = signals_ran };
 }
 
 enum wait_result { WAIT_AGAIN, WAIT_TIMED_OUT, WAIT_INTERRUPTED };
@@ -97,13 +69,14 @@ enum wait_result { WAIT_AGAIN, WAIT_TIMED_OUT, WAIT_INTERRUPTED };
 /* poll(2) ends with EINTR after any handler, TCP's recv only after some. */
 static enum wait_result wait_readable(int fd, const struct receive_wait *wait)
 {
-	int timeout_ms = receive_timeout_ms(fd), left_ms = -1;
+	int timeout_ms = transfer_timeout_ms(fd, SO_RCVTIMEO), left_ms = -1;
 	struct pollfd poller = { .fd = fd, .events = POLLIN };
 
 	if (signals_interrupted(wait->ran, wait->any_handler || timeout_ms >= 0))
 		return WAIT_INTERRUPTED;
 	if (timeout_ms >= 0) {
-		int64_t left = wait->started_ms + timeout_ms + COARSE_STEP_MS - now_ms(); /* never too early */
+		int64_t left =
+			wait->started_ms + timeout_ms + TRANSFER_NOW_STEP_MS - transfer_now_ms(); /* never too early */
 		if (left <= 0)
 			return WAIT_TIMED_OUT;
 		left_ms = (int)left;
@@ -121,12 +94,12 @@ static enum wait_result wait_readable(int fd, const struct receive_wait *wait)
 static bool wait_for_more(const struct receive_call *call, const struct receive_wait *wait)
 {
 	struct pollfd poller = { .fd = call->fd, .events = POLLRDHUP };
-	int timeout_ms = receive_timeout_ms(call->fd);
+	int timeout_ms = transfer_timeout_ms(call->fd, SO_RCVTIMEO);
 
 	if (queue_begins_redirected(call->fd) && queue_tcp_bytes(call->fd) > 0)
 		return false;
 	return real_poll(&poller, 1, PEEK_STEP_MS) == 0 && !signals_interrupted(wait->ran, true) &&
-	       (timeout_ms < 0 || now_ms() < wait->started_ms + timeout_ms);
+	       (timeout_ms < 0 || transfer_now_ms() < wait->started_ms + timeout_ms);
 }
 
 /* An end whose fd came in a message, on which nothing waits, is in no sockhash: plain TCP from now on. */
@@ -260,12 +233,12 @@ static ssize_t receive_slept(struct conn *conn, const struct receive_call *call,
 		return call->perform(call);
 	if (transfer_fd_nonblocking(call->fd))
 		return result;
-	int timeout_ms = receive_timeout_ms(call->fd);
+	int timeout_ms = transfer_timeout_ms(call->fd, SO_RCVTIMEO);
 	if (!same_connection(conn, generation, call->fd) || signals_interrupted(wait->ran, timeout_ms >= 0)) {
 		errno = EINTR;
 		return -1;
 	}
-	if (timeout_ms >= 0 && now_ms() + COARSE_STEP_MS >= wait->started_ms + timeout_ms) {
+	if (timeout_ms >= 0 && transfer_now_ms() + TRANSFER_NOW_STEP_MS >= wait->started_ms + timeout_ms) {
 		errno = EAGAIN;
 		return -1;
 	}

@@ -16,16 +16,21 @@
 #include "raw_syscall.h"
 #include "transfer_short.h"
 #include "transfer_internal.h"
+#include "transfer_long.h"
 
 /* Longer calls are cut to this by the kernel, but a vector of that length is refused. */
 #define CUT_SHORT_BYTES_MAX 0x7ffff000
+
+static void note_spill(struct conn *conn, ssize_t result, bool waits)
+{
+	if (__builtin_expect(result < 0, 0) && errno == EAGAIN && !waits)
+		lifecycle_spilled(conn);
+}
 
 static void account(struct conn *conn, struct ledger_cell *ledger, size_t announced, ssize_t result)
 {
 	size_t sent = result > 0 ? (size_t)result : 0;
 
-	if (__builtin_expect(result < 0, 0) && errno == EAGAIN)
-		lifecycle_spilled(conn);
 	if (ledger) {
 		if (sent != announced)
 			atomic_fetch_sub(&ledger_own(conn, ledger)->sent, announced - sent);
@@ -65,6 +70,11 @@ static uint8_t tcp_state(int fd)
 	return real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &information, &length) == 0 ? information.tcpi_state : 0;
 }
 
+bool transfer_took_reset(int fd)
+{
+	return tcp_state(fd) == TCP_CLOSE && !queue_has_error(fd);
+}
+
 /* tcp_bpf_sendmsg that ends early takes the socket's error, and raises SIGPIPE, although it has a count to return; TCP leaves
  * both to the next call. A connection that is closed with no error on it had one: of a reset. */
 static ssize_t send_cut_short_later(struct conn *conn, const struct send_call *call)
@@ -75,7 +85,7 @@ static ssize_t send_cut_short_later(struct conn *conn, const struct send_call *c
 	if (result < 0 && errno == EPIPE)
 		return broken_pipe(call->flags);
 	if (result > 0 && (size_t)result < call->bytes && !(call->flags & MSG_DONTWAIT) &&
-	    tcp_state(call->fd) == TCP_CLOSE && !queue_has_error(call->fd))
+	    transfer_took_reset(call->fd))
 		atomic_store(&conn->owed_error, ECONNRESET);
 	errno = saved;
 	return result;
@@ -111,7 +121,7 @@ ssize_t transfer_send_nothing(int fd, int flags)
 }
 
 /* tcp_bpf_sendmsg returns the error that waits on the socket and leaves it there; TCP reports it once. */
-static void take_reported_error(int fd)
+void transfer_take_reported_error(int fd)
 {
 	int error = errno, taken;
 	socklen_t length = sizeof(taken);
@@ -130,23 +140,38 @@ static ssize_t perform(struct conn *conn, const struct send_call *call)
 	return call->perform(call);
 }
 
-static ssize_t send_with_ledger(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
-				uint32_t generation)
+bool transfer_pause(struct conn *conn, int fd, struct ledger_cell *ledger, size_t bytes, uint32_t generation)
 {
-	/* message NULL: sendfile, splice; `bytes` is then only an upper limit, and the file may be much shorter. The call
-	 * itself is never cut in pieces: between two system calls the number can become another file's. */
-	if (call->message && !(call->flags & (MSG_DONTWAIT | MSG_OOB)) &&
-	    ledger_should_pace(conn, ledger, call->bytes) && !transfer_fd_nonblocking(call->fd)) {
-		ledger_pace(conn, ledger, call->bytes);
-		if (!transfer_fd_is(call->fd, conn, generation)) {
-			errno = EBADF;
-			return -1;
-		}
-	}
-	ledger_announce(conn, ledger, call->bytes);
+	if (!ledger_should_pace(conn, ledger, bytes))
+		return true;
+	ledger_pace(conn, ledger, bytes);
+	return transfer_fd_is(fd, conn, generation);
+}
+
+ssize_t transfer_send_once(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
+			   uint32_t generation)
+{
+	if (ledger)
+		ledger_announce(conn, ledger, call->bytes);
 	ssize_t result = perform(conn, call);
-	account(conn, ledger, call->bytes, result);
+	if (ledger || atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation) {
+		note_spill(conn, result, call->waits);
+		account(conn, ledger, call->bytes, result);
+	}
 	return result;
+}
+
+static ssize_t send_whole(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
+			  uint32_t generation)
+{
+	/* message NULL: sendfile, splice; `bytes` is then only an upper limit, and the file may be much shorter. */
+	if (ledger && call->message && !(call->flags & (MSG_DONTWAIT | MSG_OOB)) &&
+	    ledger_should_pace(conn, ledger, call->bytes) && !transfer_fd_nonblocking(call->fd) &&
+	    !transfer_pause(conn, call->fd, ledger, call->bytes, generation)) {
+		errno = EBADF;
+		return -1;
+	}
+	return transfer_send_once(conn, call, ledger, generation);
 }
 
 /* A joined end says 0, or ENOSPC of a very large send, where TCP says EFAULT: nothing could be copied from the buffer. */
@@ -177,26 +202,24 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 		errno = EBADF; /* closed by another thread in the meantime */
 	} else if ((owed = transfer_take_owed_error(conn)) != 0) {
 		errno = owed;
-	} else if (ledger) {
-		result = send_with_ledger(conn, call, ledger, generation);
-	} else {
-		result = perform(conn, call);
-		if (atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)
-			account(conn, NULL, 0, result);
+	} else if (!transfer_send_long(conn, call, ledger, generation, &result)) {
+		result = send_whole(conn, call, ledger, generation);
 	}
 	latency_send_end(conn, call->fd, &latency, result);
 	if (result < 0 && !owed && conn_is_joined(conn) && transfer_fd_is(call->fd, conn, generation))
-		take_reported_error(call->fd);
+		transfer_take_reported_error(call->fd);
 	thread_leave(previous);
 	return call->message && call->bytes > 0 ? with_bad_address(conn, result) : result;
 }
 
 ssize_t transfer_short_send_rest(struct conn *conn, int fd, size_t bytes, struct transfer_short *way, ssize_t result)
 {
-	if (way->ledger || transfer_short_is_same(conn, way))
+	if (way->ledger || transfer_short_is_same(conn, way)) {
+		note_spill(conn, result, false);
 		account(conn, way->ledger, bytes, result);
+	}
 	if (result < 0 && conn_is_joined(conn) && transfer_fd_is(fd, conn, way->generation))
-		take_reported_error(fd);
+		transfer_take_reported_error(fd);
 	transfer_short_end(way);
 	return with_bad_address(conn, result);
 }

@@ -9,6 +9,7 @@
 
 #include "config.h"
 #include "reader.h"
+#include "spin.h"
 #include "transfer_internal.h"
 
 /* Flags of recv and send that change nothing about how a call is counted. */
@@ -72,7 +73,7 @@ static inline bool transfer_short_enter(struct conn *conn, int fd, size_t bytes,
 }
 
 /* Makes the thread the reader of an end that is or was in the sockhash. */
-static inline bool transfer_short_claim(struct conn *conn, struct transfer_short *way)
+static inline bool transfer_short_claim(struct conn *conn, int flags, struct transfer_short *way)
 {
 	struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
 
@@ -80,7 +81,7 @@ static inline bool transfer_short_claim(struct conn *conn, struct transfer_short
 		return false;
 	/* Bytes that are on their way from another CPU are waited for awake (spin.h). */
 	if (way->ledger && ledger_cpu_is_other(&ledger_peer(conn, way->ledger)->send_cpu) &&
-	    ledger_is_owed(conn, way->ledger))
+	    ledger_is_owed(conn, way->ledger) && spin_may_help(conn, flags))
 		return false;
 	if (!reader_claim(cell))
 		return false;
@@ -96,7 +97,7 @@ static inline __attribute__((always_inline)) bool transfer_short_receive(struct 
 	if (!transfer_short_enter(conn, fd, bytes, flags, way))
 		return false;
 	way->cell = NULL;
-	if (__builtin_expect(!conn_is_joined(conn), 1) || transfer_short_claim(conn, way))
+	if (__builtin_expect(!conn_is_joined(conn), 1) || transfer_short_claim(conn, flags, way))
 		return true;
 	transfer_short_end(way);
 	return false;

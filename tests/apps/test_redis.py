@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """redis-server, redis-benchmark and a client that checks every answer, all unmodified."""
+import os
 import sys
 from pathlib import Path
 
 import pytest
-from support.apps import ARMS, Server
-from support.program import Program, run
+from support.apps import ARMS, Server, strace_counts
+from support.program import AUTO, Program, run
 
 CHECK = Path(__file__).with_name("redis_check.py")
 
@@ -39,3 +40,26 @@ def test_redis_benchmark(helper, arm, pipeline):
         assert "rror" not in benchmark.out + benchmark.err.replace("WARNING", ""), benchmark.describe()
     if arm.accelerated:
         assert grown["redirected_msgs"] > 0.8 * 2 * tests * requests / pipeline, f"{grown}\n{helper.explain()}"
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU")
+def test_receive_that_cannot_sleep_is_not_preceded_by_a_poll(helper, tmp_path):
+    """Bytes that are coming from another CPU are waited for awake; a non-blocking fd that epoll found readable needs none of that."""
+    first, second = sorted(os.sched_getaffinity(0))[:2]
+    requests = 20000
+
+    def pinned_server(port, directory):
+        return ["taskset", "-c", first, *redis_server()(port, directory)]
+
+    with Server(pinned_server, AUTO, helper.socket) as server, helper.counting() as grown:
+        run_traced(["taskset", "-c", second, "redis-benchmark", "-p", server.port, "-n", requests, "-c", 50, "-t", "get", "--csv"],
+                   tmp_path / "counts", helper)
+    counts = strace_counts(tmp_path / "counts")
+    assert grown["redirected_msgs"] > requests, f"{grown}\n{helper.explain()}"
+    assert counts.get("read", 0) + counts.get("recvfrom", 0) > requests / 2, counts
+    assert counts.get("poll", 0) + counts.get("fcntl", 0) < requests / 10, counts
+
+
+def run_traced(command, file, helper):
+    with Program(["strace", "-f", "-c", "-o", file, *command], AUTO, helper.socket) as program:
+        assert program.wait(60) == 0, program.describe()

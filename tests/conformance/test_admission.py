@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from support.apps import Commanded, ss_rows, wait_until
+from support.apps import Commanded, ss_rows, strace_counts, wait_until
 from support.helper import Helper
 from support.program import AUTO, EAGER, PLAIN, Program, auto, built, run
 
@@ -36,12 +36,6 @@ def test_phases_leave_and_return(arm):
 
 # What moves the application's bytes and waits for them differs from run to run; the rest is what a connection costs.
 TRANSFERS = {"sendto", "recvfrom", "poll", "futex", "total", "clock_nanosleep", "restart_syscall"}
-
-
-def strace_counts(path):
-    """The calls that a strace -c counted, by name."""
-    rows = [line.split() for line in path.read_text().splitlines()]
-    return {row[-1]: int(row[3]) for row in rows if len(row) >= 5 and row[3].isdigit() and row[-1] != "total"}
 
 
 def calls_per_connection(folder, arm, server_arm, helper, turns):

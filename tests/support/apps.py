@@ -37,6 +37,12 @@ def fd_count(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def strace_counts(path):
+    """The calls that a strace -c counted, by name."""
+    rows = [line.split() for line in path.read_text().splitlines()]
+    return {row[-1]: int(row[3]) for row in rows if len(row) >= 5 and row[3].isdigit() and row[-1] != "total"}
+
+
 def ss_rows(helper):
     """The rows of `smaccel ss --json`."""
     answer = helper.ask("ss")

@@ -71,6 +71,7 @@ struct family {
 	X(processes)                                                                                                   \
 	X(stdios)                                                                                                      \
 	X(sends)                                                                                                       \
+	X(pieces)                                                                                                      \
 	X(threads)                                                                                                     \
 	X(escapes)                                                                                                     \
 	X(passing)                                                                                                     \

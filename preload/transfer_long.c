@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Long blocking sends on a joined end, made of several system calls.
+ *
+ * With SO_SNDTIMEO, because tcp_bpf_sendmsg hands each page to TCP by itself, and each time the whole time-out anew: while the
+ * reader makes room now and then, such a call never ends. Here its time runs over the whole call: sends that do not wait,
+ * and poll(2) in between.
+ *
+ * Of several MB, in pieces that are paced one by one (ledger.h). In one call the kernel would redirect up to the gate's bound,
+ * 5 MiB, and spill the rest: neither stays in the caches, and the spilled bytes go by TCP (writes of 8 MiB: 0.77 x TCP on one
+ * core; in pieces 2.9 x). Not in a process with several threads: their sends would come between the pieces, where the
+ * socket's lock keeps them out of TCP's for as long as that need not sleep.
+ *
+ * TCP may end such a call early and say how much it took, and where it does so is where a signal, an error or a bad address finds
+ * it. So a bad address or an error ends the call, and so does a handler that ran; what a later part was told, TCP would tell the
+ * next call.
+ */
+#include "transfer_long.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+
+#include "queue.h"
+#include "raw_syscall.h"
+
+#define WHOLE_BYTES_MAX ((size_t)1 << 20)
+#define PIECE_BYTES ((size_t)256 << 10)
+#define WINDOW_IOVECS 64
+#define PARTS_MAX 1000000
+#define SIGNAL_MASK_BYTES 8
+
+/* While no handler can run: it could put another file in the fd's place, between the look at it and the send. */
+struct signals_held {
+	unsigned long mask[SIGNAL_MASK_BYTES / sizeof(unsigned long)];
+};
+
+static void hold_signals(struct signals_held *held)
+{
+	const struct signals_held all = { .mask = { ~0UL } };
+
+	raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, held, SIGNAL_MASK_BYTES);
+}
+
+static void let_signals(const struct signals_held *held)
+{
+	raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, held, NULL, SIGNAL_MASK_BYTES);
+}
+
+struct parts {
+	struct conn *conn;
+	const struct send_call *call;
+	struct ledger_cell *ledger;
+	uint32_t generation;
+	int timeout_ms; /* -1: none */
+	int64_t started_ms;
+	struct signals_mark ran;
+	size_t bytes_max; /* of a part */
+	size_t done;
+};
+
+static ssize_t perform_part(const struct send_call *call)
+{
+	return real_sendmsg(call->fd, call->message, call->flags);
+}
+
+static ssize_t perform_part_quietly(const struct send_call *call)
+{
+	return real_sendmsg(call->fd, call->message, call->flags | MSG_NOSIGNAL);
+}
+
+static ssize_t send_part(const struct parts *parts, size_t *bytes_out)
+{
+	const struct send_call *call = parts->call;
+	struct iovec window[WINDOW_IOVECS];
+	size_t bytes = 0, count = transfer_iov_window(call->message->msg_iov, call->message->msg_iovlen, parts->done,
+						      parts->bytes_max, window, WINDOW_IOVECS);
+	struct msghdr message = { .msg_iov = window, .msg_iovlen = count };
+	int flags = call->flags;
+
+	for (size_t i = 0; i < count; i++)
+		bytes += window[i].iov_len;
+	*bytes_out = bytes;
+	if (parts->done || parts->timeout_ms >= 0)
+		flags |= MSG_DONTWAIT; /* asleep in it with nothing sent, it would be restarted after a handler */
+	if (parts->done)
+		flags |= MSG_NOSIGNAL; /* there is a count to return */
+	return transfer_send_once(parts->conn,
+				  &(struct send_call){ .fd = call->fd,
+						       .flags = flags,
+						       .waits = true,
+						       .bytes = bytes,
+						       .message = &message,
+						       .perform = perform_part,
+						       .perform_quietly = perform_part_quietly },
+				  parts->ledger, parts->generation);
+}
+
+/* Nothing has happened since the call began that TCP's would have ended at. */
+static bool goes_on(const struct parts *parts)
+{
+	return !signals_interrupted(parts->ran, true) && !quiet_is_on() &&
+	       transfer_fd_is(parts->call->fd, parts->conn, parts->generation) && !queue_has_error(parts->call->fd);
+}
+
+/* A part after the first. False: the call ends here. */
+static bool send_further_part(const struct parts *parts, size_t *bytes_out, ssize_t *result_out)
+{
+	struct signals_held held;
+	bool goes = goes_on(parts); /* also before the system call below */
+
+	if (!goes || !libc_single_threaded()) {
+		*result_out = goes ? send_part(parts, bytes_out) : 0;
+		return goes;
+	}
+	hold_signals(&held);
+	goes = goes_on(parts);
+	if (goes)
+		*result_out = send_part(parts, bytes_out);
+	let_signals(&held);
+	return goes;
+}
+
+/* What a part was told although the call has a count to return: the next call's. EPIPE stays with the socket. */
+static void leave_error(struct conn *conn, int fd)
+{
+	transfer_take_reported_error(fd);
+	if (errno == ECONNRESET || errno == ETIMEDOUT || errno == EHOSTUNREACH || errno == ENETUNREACH ||
+	    errno == ECONNABORTED)
+		atomic_store(&conn->owed_error, errno);
+}
+
+/* Sleeps until there is room, or an error. 0, or why the call ends: EAGAIN, EINTR. */
+static int await_room(const struct parts *parts)
+{
+	struct pollfd poller = { .fd = parts->call->fd, .events = POLLOUT };
+	int left_ms = -1;
+
+	if (signals_interrupted(parts->ran, true))
+		return EINTR;
+	if (parts->timeout_ms >= 0) {
+		int64_t left = parts->started_ms + parts->timeout_ms + TRANSFER_NOW_STEP_MS -
+			       transfer_now_ms(); /* never too early */
+		if (left <= 0)
+			return EAGAIN;
+		left_ms = (int)left;
+	}
+	int ready = real_poll(&poller, 1, left_ms);
+	if (ready < 0 && errno == EINTR)
+		return EINTR;
+	return ready == 0 ? EAGAIN : 0;
+}
+
+/* After a part that did not go out whole. True: it is to be waited for room for the rest of it, and there is some. */
+static bool goes_on_later(const struct parts *parts, bool waited, ssize_t result)
+{
+	int fd = parts->call->fd;
+
+	if (waited || result == 0 || (result < 0 && errno != EAGAIN)) /* 0: a bad address, see transfer_send.c */
+		return false;
+	if (result > 0 && transfer_took_reset(fd)) {
+		atomic_store(&parts->conn->owed_error, ECONNRESET);
+		return false;
+	}
+	int error = await_room(parts);
+	if (!error && transfer_fd_is(fd, parts->conn, parts->generation))
+		return true;
+	errno = error ? error : EBADF;
+	return false;
+}
+
+static ssize_t send_parts(struct parts *parts)
+{
+	const struct send_call *call = parts->call;
+	int saved = errno;
+
+	for (int i = 0; i < PARTS_MAX && parts->done < call->bytes; i++) {
+		size_t left = call->bytes - parts->done, bytes = 0;
+		bool waited = parts->done == 0 && parts->timeout_ms < 0; /* in the system call itself */
+		ssize_t result;
+
+		if (parts->ledger &&
+		    !transfer_pause(parts->conn, call->fd, parts->ledger,
+				    left < parts->bytes_max ? left : parts->bytes_max, parts->generation)) {
+			errno = EBADF;
+			return parts->done ? (ssize_t)parts->done : -1;
+		}
+		if (parts->done == 0)
+			result = send_part(parts, &bytes);
+		else if (!send_further_part(parts, &bytes, &result))
+			break;
+		if (result > 0)
+			parts->done += (size_t)result;
+		if ((result >= 0 && (size_t)result == bytes) || goes_on_later(parts, waited, result))
+			continue;
+		if (!parts->done)
+			return result;
+		if (result < 0)
+			leave_error(parts->conn, call->fd);
+		break;
+	}
+	errno = saved;
+	return (ssize_t)parts->done;
+}
+
+bool transfer_send_parts(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
+			 uint32_t generation, ssize_t *result_out)
+{
+	bool may_cut = ledger && libc_single_threaded();
+	struct parts parts = { .conn = conn,
+			       .call = call,
+			       .ledger = ledger,
+			       .generation = generation,
+			       .ran = signals_ran,
+			       .bytes_max = may_cut ? PIECE_BYTES : SIZE_MAX };
+
+	if (!call->message || call->message->msg_controllen || call->message->msg_name || (call->flags & ~MSG_NOSIGNAL))
+		return false;
+	parts.timeout_ms = transfer_timeout_ms(call->fd, SO_SNDTIMEO);
+	if ((parts.timeout_ms < 0 && !(may_cut && call->bytes > WHOLE_BYTES_MAX)) || transfer_fd_nonblocking(call->fd))
+		return false;
+	parts.started_ms = transfer_now_ms();
+	*result_out = send_parts(&parts);
+	return true;
+}
