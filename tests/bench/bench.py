@@ -64,6 +64,8 @@ def chosen_workloads(options):
         sys.exit("no workload is meant by that (--list names them)")
     return found
 
+QUICK_TIMES_MAX = 4     # of the seconds asked for
+
 
 def chosen_arms(options, workload):
     """Of the arms asked for, those that the workload has; an arm that is asked for by name need not be in its list."""
@@ -87,10 +89,11 @@ def measure(workload, arms, options, treatment):
     """All rounds; each is {arm: its two runs}."""
     rounds = []
     count = min(options.rounds, workload.rounds or options.rounds)
+    times = min(workload.seconds, QUICK_TIMES_MAX) if options.quick else workload.seconds
     with workload.load.session(treatment, workload, arms) as session:
         for number in range(count):
             turned = arms[number % len(arms):] + arms[:number % len(arms)]
-            runs = session.round(turned + turned[::-1], options.seconds * workload.seconds)
+            runs = session.round(turned + turned[::-1], options.seconds * times)
             rounds.append({name: [run for run in runs if run["arm"] == name] for name in arms})
     return rounds
 
