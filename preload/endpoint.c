@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -103,4 +104,17 @@ uint64_t endpoint_cookie(int fd)
 uint64_t endpoint_netns_cookie(int fd)
 {
 	return query_u64(fd, SO_NETNS_COOKIE);
+}
+
+uint8_t endpoint_tcp_state(int fd)
+{
+	struct tcp_info information = { 0 };
+	socklen_t length = sizeof(information);
+	int saved = errno;
+	uint8_t state = 0;
+
+	if (real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &information, &length) == 0)
+		state = information.tcpi_state;
+	errno = saved;
+	return state;
 }

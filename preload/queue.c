@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include "endpoint.h"
 #include "real.h"
 
 #ifndef TCP_ZEROCOPY_RECEIVE
@@ -81,15 +82,12 @@ int64_t queue_redirected_bytes(int fd, int64_t limit, bool sure)
 	return result > 0 ? result : 0;
 }
 
+/* Of a connection that is closed it is not known whether that was by the other side's FIN or by a reset. */
 static bool has_fin(int fd)
 {
-	struct tcp_info information;
-	socklen_t length = sizeof(information);
+	uint8_t state = endpoint_tcp_state(fd);
 
-	if (real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &information, &length) != 0)
-		return false;
-	return information.tcpi_state == TCP_CLOSE_WAIT || information.tcpi_state == TCP_LAST_ACK ||
-	       information.tcpi_state == TCP_CLOSING || information.tcpi_state == TCP_TIME_WAIT;
+	return state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK || state == TCP_CLOSING || state == TCP_TIME_WAIT;
 }
 
 /* TCP_ZEROCOPY_RECEIVE of less than a page takes nothing and says what waits; a page or more is told only to who has a

@@ -117,6 +117,8 @@ struct receive_wait {
 };
 struct receive_wait receive_wait_begin(void);
 
+/* A receive that has got bytes may not go on for more. */
+bool transfer_must_end(int fd);
 /* A receive on an end that is or was in the sockhash, with TCP's results (transfer_repair.c). */
 ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger);
 /* The rest of it, after the application's own call has been made and the claim to be the reader was given back. */

@@ -3,15 +3,18 @@
  * bytes (facts 6 and 8). */
 #include <errno.h>
 #include <limits.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "channel.h"
+#include "endpoint.h"
 #include "queue.h"
 #include "transfer_internal.h"
 
-#define SPLICE_PIECE_BYTES 65536
+#define SPLICE_BYTES_MAX 65536
+#define SPLICE_PIECES_MAX 64
 
 struct plain_receive {
 	void *buffer;
@@ -54,10 +57,29 @@ static ssize_t pipe_room(int pipe_fd)
 }
 
 /* Peek, write what the pipe takes, then consume exactly that: nothing is lost when the pipe is full. */
+static ssize_t splice_piece(struct conn *conn, int fd, int pipe_fd, size_t bytes, int flags)
+{
+	char buffer[SPLICE_BYTES_MAX];
+	ssize_t room = pipe_room(pipe_fd);
+	size_t want = bytes < sizeof(buffer) ? bytes : sizeof(buffer);
+
+	if (want > (size_t)room)
+		want = room > 0 ? (size_t)room : PIPE_BUF;
+	ssize_t peeked = receive(conn, fd, buffer, want, MSG_PEEK | flags);
+	if (peeked <= 0)
+		return peeked;
+	ssize_t written = real_write(pipe_fd, buffer, (size_t)peeked);
+	if (written <= 0)
+		return written;
+	return receive(conn, fd, buffer, (size_t)written, MSG_DONTWAIT);
+}
+
+/* A peek sees no further than the redirected bytes (fact 2): what is behind them comes piece by piece. */
 ssize_t transfer_splice_out(struct conn *conn, int fd, int pipe_fd, size_t bytes, unsigned flags)
 {
-	char buffer[SPLICE_PIECE_BYTES];
-	ssize_t room = pipe_room(pipe_fd);
+	ssize_t room = pipe_room(pipe_fd), result = 0;
+	size_t done = 0, most = bytes < SPLICE_BYTES_MAX ? bytes : SPLICE_BYTES_MAX;
+	int saved = errno;
 
 	if (flags & ~(unsigned)(SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT))
 		room = -EINVAL;
@@ -65,16 +87,19 @@ ssize_t transfer_splice_out(struct conn *conn, int fd, int pipe_fd, size_t bytes
 		errno = room < 0 ? EINVAL : EAGAIN;
 		return -1;
 	}
-	size_t want = bytes < sizeof(buffer) ? bytes : sizeof(buffer);
-	if (want > (size_t)room)
-		want = room ? (size_t)room : PIPE_BUF;
-	ssize_t peeked = receive(conn, fd, buffer, want, MSG_PEEK); /* SPLICE_F_NONBLOCK is about the pipe only */
-	if (peeked <= 0)
-		return peeked;
-	ssize_t written = real_write(pipe_fd, buffer, (size_t)peeked);
-	if (written <= 0)
-		return written;
-	return receive(conn, fd, buffer, (size_t)written, MSG_DONTWAIT);
+	for (int i = 0; i < SPLICE_PIECES_MAX && done < most; i++) {
+		if (done && (pipe_room(pipe_fd) <= 0 || transfer_must_end(fd)))
+			break;
+		/* SPLICE_F_NONBLOCK is about the pipe only. */
+		result = splice_piece(conn, fd, pipe_fd, most - done, done ? MSG_DONTWAIT : 0);
+		if (result <= 0)
+			break;
+		done += (size_t)result;
+	}
+	if (!done)
+		return result;
+	errno = saved;
+	return (ssize_t)done;
 }
 
 /* The bytes in both queues. What the kernel says to FIONREAD lacks one of them on some kernels (fact 6); a ledger that agrees
@@ -102,13 +127,24 @@ static int64_t unread_bytes(struct conn *conn, int fd, int64_t kernel_bytes)
 	return queue_tcp_bytes(fd) + queue_redirected_bytes(fd, INT_MAX, sure);
 }
 
+/* Whether a closed connection's last number is a FIN only the peer's sums tell. */
+static int64_t without_fin(struct conn *conn, int fd, int64_t unread)
+{
+	uint32_t previous = transfer_enter(conn);
+	struct ledger_cell *ledger = atomic_load_explicit(&conn->ledger, memory_order_acquire);
+	int64_t told = ledger && unread > 0 ? ledger_unread_hint(conn, ledger) : unread;
+
+	thread_leave(previous);
+	return told == unread - 1 && endpoint_tcp_state(fd) == TCP_CLOSE ? told : unread;
+}
+
 int transfer_unread(struct conn *conn, int fd, int *bytes_out)
 {
 	int saved = errno;
 
 	if (real_ioctl(fd, FIONREAD, bytes_out) != 0) /* EFAULT too is the kernel's to say */
 		return -1;
-	int64_t unread = unread_bytes(conn, fd, *bytes_out);
+	int64_t unread = without_fin(conn, fd, unread_bytes(conn, fd, *bytes_out));
 	*bytes_out = unread > INT_MAX ? INT_MAX : (int)unread;
 	errno = saved;
 	return 0;

@@ -46,16 +46,16 @@ static bool same_connection(struct conn *conn, uint32_t generation, int fd)
 	return transfer_fd_is(fd, conn, generation) && (conn->cookie == 0 || endpoint_cookie(fd) == conn->cookie);
 }
 
-/* An error waits on the socket: it is the next call's, a further receive of this one would take it away. Or what comes next
- * is behind the urgent mark, at which TCP ends a receive. */
-static bool must_end(int fd)
+/* An error waits on the socket, and no bytes before it: it is the next call's, a further receive of this one would take it away. Or
+ * what comes next is behind the urgent mark, at which TCP ends a receive. */
+bool transfer_must_end(int fd)
 {
 	struct pollfd poller = { .fd = fd, .events = POLLPRI };
 	int mark = 0;
 
 	if (real_poll(&poller, 1, 0) != 1)
 		return false;
-	return (poller.revents & POLLERR) ||
+	return ((poller.revents & POLLERR) && queue_tcp_bytes(fd) <= 0) ||
 	       ((poller.revents & POLLPRI) && real_ioctl(fd, SIOCATMARK, &mark) == 0 && mark);
 }
 
@@ -107,7 +107,8 @@ static void let_go(struct conn *conn, int fd)
 {
 	int saved = errno;
 
-	if (atomic_load_explicit(&conn->adopted, memory_order_relaxed) && !must_end(fd) && !queue_may_be_joined(fd)) {
+	if (atomic_load_explicit(&conn->adopted, memory_order_relaxed) && !transfer_must_end(fd) &&
+	    !queue_may_be_joined(fd)) {
 		atomic_store(&conn->touched, 0);
 		conn_state_set(conn, CONN_REFUSED, REASON_PASSED_FD);
 	}
@@ -172,7 +173,7 @@ static ssize_t receive_polling(struct conn *conn, const struct receive_call *cal
 		if (result > 0) {
 			done += (size_t)result;
 			wait->any_handler = true;
-			if (!all || done >= call->bytes || must_end(call->fd) ||
+			if (!all || done >= call->bytes || transfer_must_end(call->fd) ||
 			    !transfer_fd_is(call->fd, conn, generation))
 				return (ssize_t)done;
 			continue;
@@ -189,7 +190,7 @@ static ssize_t receive_polling(struct conn *conn, const struct receive_call *cal
 		if (quiet_is_on())
 			return done ? (ssize_t)done : call->perform(call);
 		if (waited == WAIT_AGAIN && same_connection(conn, generation, call->fd) &&
-		    !(done && must_end(call->fd)))
+		    !(done && transfer_must_end(call->fd)))
 			continue;
 		errno = waited == WAIT_TIMED_OUT ? EAGAIN : EINTR;
 		return done ? (ssize_t)done : -1;
@@ -274,7 +275,7 @@ static ssize_t top_up(struct conn *conn, const struct receive_call *call, struct
 	for (int i = 0; i < TOP_UPS_MAX && done < call->bytes && !quiet_is_on(); i++) {
 		if (ledger && ledger_unread_in(conn, ledger) == (int64_t)done)
 			break;
-		if (must_end(call->fd) || !transfer_fd_is(call->fd, conn, generation))
+		if (transfer_must_end(call->fd) || !transfer_fd_is(call->fd, conn, generation))
 			break;
 		struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
 		if (cell && !reader_claim(cell))
@@ -314,7 +315,7 @@ static ssize_t receive_truncated(struct conn *conn, const struct receive_call *c
 	size_t bytes = call->bytes < SCRATCH_BYTES_MAX ? call->bytes : SCRATCH_BYTES_MAX;
 	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	struct iovec iov = { memory, bytes };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct msghdr message = *call->message;
 	struct receive_call scratch = { .fd = call->fd,
 					.flags = call->flags & ~MSG_TRUNC,
 					.bytes = bytes,
@@ -323,10 +324,15 @@ static ssize_t receive_truncated(struct conn *conn, const struct receive_call *c
 
 	if (memory == MAP_FAILED)
 		return -1; /* ENOMEM */
+	message.msg_iov = &iov;
+	message.msg_iovlen = 1;
 	ssize_t result = whole_length(call, transfer_receive_repaired(conn, &scratch, ledger));
 	int saved = errno;
 	munmap(memory, bytes);
 	errno = saved;
+	call->message->msg_namelen = message.msg_namelen;
+	call->message->msg_controllen = message.msg_controllen;
+	call->message->msg_flags = message.msg_flags;
 	return result;
 }
 

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "endpoint.h"
 #include "queue.h"
 #include "raw_syscall.h"
 #include "transfer_short.h"
@@ -62,17 +63,9 @@ static ssize_t broken_pipe(int flags)
 	return -1;
 }
 
-static uint8_t tcp_state(int fd)
-{
-	struct tcp_info information = { 0 };
-	socklen_t length = sizeof(information);
-
-	return real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &information, &length) == 0 ? information.tcpi_state : 0;
-}
-
 bool transfer_took_reset(int fd)
 {
-	return tcp_state(fd) == TCP_CLOSE && !queue_has_error(fd);
+	return endpoint_tcp_state(fd) == TCP_CLOSE && !queue_has_error(fd);
 }
 
 /* tcp_bpf_sendmsg that ends early takes the socket's error, and raises SIGPIPE, although it has a count to return; TCP leaves
@@ -107,7 +100,7 @@ ssize_t transfer_send_nothing(int fd, int flags)
 		errno = error;
 		return -1;
 	}
-	switch (tcp_state(fd)) {
+	switch (endpoint_tcp_state(fd)) {
 	case TCP_FIN_WAIT1:
 	case TCP_FIN_WAIT2:
 	case TCP_CLOSING:

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Random walks (walk.c): every call returns the same on plain TCP and accelerated, whichever calls came before.
+
+A walk that differs is made again, alone and several times, in both arms: what a busy machine delivers late differs once.
+
+  python3 tests/conformance/test_walk.py [FIRST COUNT [VARIANT...]]     prints the differences of that many walks
+"""
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from support.helper import Helper  # noqa: E402
+from support.program import EAGER, PLAIN, Program, auto, built  # noqa: E402
+
+WALKS = 120
+REPEATS = 4
+# name: arm, the helper's options, the program's
+VARIANTS = {"eager": (EAGER, [], ["split=0"]), "eager-split": (EAGER, [], ["split=1"]), "auto-split": (auto(1), [], ["split=1"]),
+            "auto": (auto(1), [], ["split=0"]), "mixed": (EAGER, ["--test-bound", 8], ["split=0"]),
+            "mixed-split": (EAGER, ["--test-bound", 3000], ["split=1"])}
+
+
+def walks(first, count, options, arm=PLAIN, socket=None):
+    """{seed: [lines]}"""
+    found = {seed: [] for seed in range(first, first + count)}
+    with Program([built("conformance/walk"), f"first={first}", f"count={count}", *options], arm, socket) as program:
+        status = program.wait(60)
+        for line in program.out.splitlines():
+            seed, rest = line.split(" ", 1)
+            found[int(seed)].append(rest)
+        if status:
+            for lines in found.values():
+                lines.append(f"ended with {status}: {program.err[-200:]}")
+    return found
+
+
+def first_difference(plain, here):
+    at = next((i for i, pair in enumerate(zip(plain, here)) if pair[0] != pair[1]), min(len(plain), len(here)))
+    before = "".join(f"    {line}\n" for line in plain[max(0, at - 12):at])
+    return f"{before}  - {(plain[at:] or ['(the end)'])[0]}\n  + {(here[at:] or ['(the end)'])[0]}"
+
+
+def always_differs(seed, options, arm, socket):
+    """What differs in each of several runs, from all that plain TCP has said; or None."""
+    plain = [walks(seed, 1, options)[seed] for _ in range(REPEATS)]
+    here = [walks(seed, 1, options, arm, socket)[seed] for _ in range(REPEATS)]
+    if any(lines in plain for lines in here):
+        return None
+    return f"walk {seed}:\n{first_difference(plain[0], here[0])}"
+
+
+def differences(name, first, count):
+    """(what differs, counters)"""
+    arm, helper_options, options = VARIANTS[name]
+    plain = walks(first, count, options)
+    with Helper(*helper_options) as helper:
+        with helper.counting() as grown:
+            here = walks(first, count, options, arm, helper.socket)
+        found = [always_differs(seed, options, arm, helper.socket) for seed in plain if plain[seed] != here[seed]]
+    return [text for text in found if text], grown
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_walks_are_the_same(name):
+    found, grown = differences(name, 1, WALKS)
+    assert not found, f"{len(found)} of {WALKS} walks\n" + "\n".join(found[:5])
+    assert grown["pairs_armed_total"] > 0.7 * WALKS, grown
+    assert grown["redirected_msgs"] > WALKS, grown
+
+
+def main(arguments):
+    first, count = (int(word) for word in (arguments[:2] or ("1", str(WALKS))))
+    for name in arguments[2:] or VARIANTS:
+        found, grown = differences(name, first, count)
+        print(f"== {name}: {len(found)} of {count} walks; {grown['pairs_armed_total']} armed, {grown['redirected_bytes']} B redirected")
+        print("\n".join(found[:6]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* walk.c's calls: how each is made from a description, and told as a line. */
+#ifndef SMACCEL_CONFORMANCE_WALK_CALLS_H
+#define SMACCEL_CONFORMANCE_WALK_CALLS_H
+
+#include <limits.h>
+#include <stdarg.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+#include "../support/loopback.h"
+#include "../support/random.h"
+
+#define SIZE_MAX_BYTES 20000
+#define LINE_BYTES 240
+
+struct call {
+	unsigned kind, end; /* 0: the connecting one */
+	size_t bytes;
+	int flags;
+	uint64_t random;
+	bool forked;
+	int wait_ms;       /* of poll and epoll_wait */
+	uint64_t delay_us; /* before the call */
+};
+
+struct answer {
+	ssize_t result;
+	char line[LINE_BYTES];
+};
+
+/* What a process knows of its ends. */
+static int fds[2] = { -1, -1 }, epolls[2] = { -1, -1 }, pipe_fds[2], file_fd;
+static char *buffer;
+
+static uint64_t hash(const void *data, size_t bytes)
+{
+	uint64_t sum = UINT64_C(14695981039346656037);
+
+	for (size_t i = 0; i < bytes; i++)
+		sum = (sum ^ ((const unsigned char *)data)[i]) * UINT64_C(1099511628211);
+	return sum;
+}
+
+static size_t describe(struct answer *answer, size_t used, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+static size_t describe(struct answer *answer, size_t used, const char *format, ...)
+{
+	va_list list;
+
+	va_start(list, format);
+	int more = vsnprintf(answer->line + used, LINE_BYTES - used, format, list);
+	va_end(list);
+	return used + (size_t)more < LINE_BYTES ? used + (size_t)more : LINE_BYTES - 1;
+}
+
+static void conclude(struct answer *answer, const char *name, const struct call *call, ssize_t result, bool has_data)
+{
+	int error = errno;
+	size_t used = describe(answer, 0, "%s %zu %x%s -> %zd", name, call->bytes, (unsigned)call->flags,
+			       call->forked ? " forked" : "", result);
+
+	answer->result = result;
+	if (result < 0)
+		used = describe(answer, used, " %s", strerrorname_np(error));
+	else if (has_data)
+		used = describe(answer, used, " #%llx", (unsigned long long)hash(buffer, (size_t)result));
+}
+
+/* Vectors of many lengths, none among them. */
+static int cut(const struct call *call, struct iovec *vector, int most)
+{
+	struct rng rng = rng_make(call->random, 3);
+	size_t done = 0;
+	int n = 0;
+
+	for (; n < most - 1 && done < call->bytes; n++) {
+		size_t bytes = rng_below(&rng, call->bytes - done + 1) / (1 + rng_below(&rng, 3));
+
+		vector[n] = (struct iovec){ buffer + done, bytes };
+		done += bytes;
+	}
+	vector[n] = (struct iovec){ buffer + done, call->bytes - done };
+	return n + 1;
+}
+
+static void fill(const struct call *call)
+{
+	struct rng rng = rng_make(call->random, 1);
+
+	for (size_t i = 0; i < call->bytes; i += 8) {
+		uint64_t word = rng_next(&rng);
+
+		memcpy(buffer + i, &word, 8);
+	}
+}
+
+static void do_send(const struct call *call, struct answer *answer)
+{
+	int fd = fds[call->end];
+	struct iovec vector[20];
+	struct msghdr message = { .msg_iov = vector };
+	struct mmsghdr messages[2] = { { .msg_hdr = { .msg_iov = vector, .msg_iovlen = 1 } },
+				       { .msg_hdr = { .msg_iov = vector + 1, .msg_iovlen = 1 } } };
+	off_t offset = lseek(file_fd, (off_t)call->bytes, SEEK_CUR) -
+		       (off_t)call->bytes; /* never the same: pages are not copied */
+
+	fill(call);
+	int pieces = cut(call, vector, call->random % 7 == 4 ? 2 : 20);
+	message.msg_iovlen = (size_t)pieces;
+	errno = 0;
+	switch (call->random % 7) {
+	case 0:
+		return conclude(answer, "send", call, send(fd, buffer, call->bytes, call->flags), false);
+	case 1:
+		return conclude(answer, "write", call, write(fd, buffer, call->bytes), false);
+	case 2:
+		return conclude(answer, "writev", call, writev(fd, vector, pieces), false);
+	case 3:
+		return conclude(answer, "sendmsg", call, sendmsg(fd, &message, call->flags), false);
+	case 4:
+		if (pieces < 2)
+			vector[1] = (struct iovec){ buffer, 0 };
+		conclude(answer, "sendmmsg", call, sendmmsg(fd, messages, 2, call->flags), false);
+		answer->result = (ssize_t)(messages[0].msg_len + messages[1].msg_len);
+		describe(answer, strlen(answer->line), " %u %u", messages[0].msg_len, messages[1].msg_len);
+		return;
+	case 5:
+		if (pwrite(file_fd, buffer, call->bytes, offset) != (ssize_t)call->bytes)
+			die("pwrite");
+		errno = 0;
+		return conclude(answer, "sendfile", call, sendfile(fd, file_fd, &offset, call->bytes), false);
+	default:
+		return conclude(answer, "sendto", call, sendto(fd, buffer, call->bytes, call->flags, NULL, 0), false);
+	}
+}
+
+static void do_receive(const struct call *call, struct answer *answer)
+{
+	int fd = fds[call->end];
+	struct iovec vector[20];
+	char control[64];
+	struct sockaddr_storage address;
+	socklen_t length = sizeof(address);
+	struct msghdr message = { .msg_iov = vector, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct mmsghdr messages[2] = { { .msg_hdr = { .msg_iov = vector, .msg_iovlen = 1 } },
+				       { .msg_hdr = { .msg_iov = vector + 1, .msg_iovlen = 1 } } };
+	unsigned how = call->random % 6;
+	int pieces = cut(call, vector, how == 4 ? 2 : 20);
+
+	message.msg_iovlen = (size_t)pieces;
+	if ((how == 1 || how == 2) && call->flags)
+		how = 0; /* these have none */
+	errno = 0;
+	switch (how) {
+	case 0:
+		return conclude(answer, "recv", call, recv(fd, buffer, call->bytes, call->flags),
+				!(call->flags & MSG_TRUNC));
+	case 1:
+		return conclude(answer, "read", call, read(fd, buffer, call->bytes), true);
+	case 2:
+		return conclude(answer, "readv", call, readv(fd, vector, pieces), true);
+	case 3:
+		conclude(answer, "recvmsg", call, recvmsg(fd, &message, call->flags), !(call->flags & MSG_TRUNC));
+		describe(answer, strlen(answer->line), " %x %zu", (unsigned)message.msg_flags,
+			 (size_t)message.msg_controllen);
+		return;
+	case 4:
+		if (pieces < 2)
+			vector[1] = (struct iovec){ buffer, 0 };
+		conclude(answer, "recvmmsg", call, recvmmsg(fd, messages, 2, call->flags | MSG_DONTWAIT, NULL), false);
+		answer->result = (ssize_t)(messages[0].msg_len + messages[1].msg_len);
+		describe(answer, strlen(answer->line), " %u %u", messages[0].msg_len, messages[1].msg_len);
+		return;
+	default:
+		conclude(answer, "recvfrom", call,
+			 recvfrom(fd, buffer, call->bytes, call->flags, (void *)&address, &length),
+			 !(call->flags & MSG_TRUNC));
+		describe(answer, strlen(answer->line), " %u", answer->result > 0 ? length : 0);
+	}
+}
+
+static void do_ask(const struct call *call, struct answer *answer)
+{
+	struct pollfd poller = { .fd = fds[call->end],
+				 .events = POLLIN | (call->wait_ms ? 0 : POLLOUT) | POLLPRI | POLLRDHUP };
+	struct epoll_event event = { 0 };
+	int value = 0;
+	socklen_t length = sizeof(value);
+
+	errno = 0;
+	switch (call->random % 5) {
+	case 0:
+		conclude(answer, "unread", call, ioctl(fds[call->end], FIONREAD, &value), false);
+		describe(answer, strlen(answer->line), " %d", value);
+		break;
+	case 1:
+		conclude(answer, "poll", call, poll(&poller, 1, call->wait_ms), false);
+		describe(answer, strlen(answer->line), " %x", (unsigned)poller.revents);
+		break;
+	case 2:
+		conclude(answer, "edge", call, epoll_wait(epolls[call->end], &event, 1, call->wait_ms), false);
+		describe(answer, strlen(answer->line), " %x", event.events);
+		break;
+	case 3:
+		conclude(answer, "error", call, getsockopt(fds[call->end], SOL_SOCKET, SO_ERROR, &value, &length),
+			 false);
+		describe(answer, strlen(answer->line), " %d", value);
+		break;
+	default:
+		conclude(answer, "mark", call, sockatmark(fds[call->end]), false);
+	}
+	answer->result = 0;
+}
+
+static void watch(unsigned end)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET };
+
+	if (epolls[end] >= 0)
+		close(epolls[end]);
+	epolls[end] = epoll_create1(EPOLL_CLOEXEC);
+	if (epolls[end] < 0 || epoll_ctl(epolls[end], EPOLL_CTL_ADD, fds[end], &event) < 0)
+		die("epoll");
+}
+
+static void do_change(const struct call *call, struct answer *answer)
+{
+	static const int options[][2] = { { SOL_SOCKET, SO_KEEPALIVE },
+					  { IPPROTO_TCP, TCP_NODELAY },
+					  { IPPROTO_TCP, TCP_QUICKACK },
+					  { SOL_SOCKET, SO_PRIORITY },
+					  { IPPROTO_TCP, TCP_KEEPCNT } };
+	const int *option = options[call->bytes % 5];
+	int fd = fds[call->end], value = 1 + (int)(call->bytes % 3), flags, copy;
+
+	errno = 0;
+	switch (call->random % 4) {
+	case 0:
+		conclude(answer, "option", call, setsockopt(fd, option[0], option[1], &value, sizeof(value)), false);
+		break;
+	case 1:
+		flags = fcntl(fd, F_GETFL);
+		conclude(answer, "nonblock", call, fcntl(fd, F_SETFL, flags ^ O_NONBLOCK), false);
+		break;
+	case 2: /* another number, and the old one gone */
+		copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		close(fd);
+		fds[call->end] = copy;
+		conclude(answer, "dup", call, copy < 0, false);
+		watch(call->end);
+		break;
+	default:
+		copy = dup(fd);
+		conclude(answer, "dup2", call, dup2(copy, fd) == fd, false);
+		close(copy);
+		watch(call->end);
+	}
+	answer->result = 0;
+}
+
+static void do_splice(const struct call *call, struct answer *answer)
+{
+	ssize_t moved, got = 0;
+
+	errno = 0;
+	moved = splice(fds[call->end], NULL, pipe_fds[1], NULL, call->bytes, SPLICE_F_NONBLOCK);
+	if (moved > 0) {
+		got = read(pipe_fds[0], buffer, (size_t)moved);
+		if (got != moved)
+			die("a pipe lost bytes");
+	}
+	conclude(answer, "splice", call, moved, true);
+}
+
+static void do_end(const struct call *call, struct answer *answer)
+{
+	struct linger linger = { .l_onoff = 1 };
+	int fd = fds[call->end];
+
+	errno = 0;
+	if (call->random % 8 < 5) {
+		conclude(answer, "shutdown", call, shutdown(fd, (int)(call->random % 8 % 3)), false);
+		describe(answer, strlen(answer->line), " %d", (int)(call->random % 8 % 3));
+	} else {
+		if (call->random % 8 == 7)
+			setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+		conclude(answer, call->random % 8 == 7 ? "reset" : "close", call, close(fd), false);
+		fds[call->end] = -1;
+	}
+	answer->result = 0;
+}
+
+static const struct {
+	unsigned weight;
+	void (*make)(const struct call *call, struct answer *answer);
+	bool can_fork;
+} kinds[] = { { 36, do_send, true },   { 44, do_receive, true }, { 24, do_ask, true },
+	      { 5, do_change, false }, { 3, do_splice, true },   { 1, do_end, false } };
+enum { SEND, RECEIVE, ASK, CHANGE, SPLICE, END, KINDS };
+
+static void make_call(const struct call *call, struct answer *answer)
+{
+	int answers[2];
+
+	memset(answer, 0, sizeof(*answer));
+	pause_us(call->delay_us);
+	if (!call->forked)
+		return kinds[call->kind].make(call, answer);
+	if (pipe2(answers, O_CLOEXEC) < 0)
+		die("pipe");
+	pid_t child = fork();
+	if (child == 0) {
+		kinds[call->kind].make(call, answer);
+		_exit(write(answers[1], answer, sizeof(*answer)) != sizeof(*answer));
+	}
+	close(answers[1]);
+	if (read(answers[0], answer, sizeof(*answer)) != sizeof(*answer) || waitpid(child, NULL, 0) != child)
+		die("the child");
+	close(answers[0]);
+}
+
+#endif
