@@ -6,7 +6,7 @@
  *
  * split=1: the accepted end is in a process of its own, which makes its calls when it is told to; one end may then sleep in a call
  * that the other's next call ends. Some calls are made by a child
- * that is forked for it. large=0: sends stay small.
+ * that is forked for it, in every third walk some by a thread. large=0: sends stay small.
  */
 #include "walk_calls.h"
 
@@ -26,6 +26,7 @@ struct walk {
 	bool closed[2], ended[2], nonblocking[2];
 	int peer; /* the socket to the other process, or -1 */
 	pid_t process;
+	bool threads;
 };
 
 static struct call choose(struct walk *walk)
@@ -38,6 +39,7 @@ static struct call choose(struct walk *walk)
 		at -= kinds[call.kind++].weight;
 	call.bytes = rng_size(&walk->rng, large ? SIZE_MAX_BYTES : 2000);
 	call.forked = kinds[call.kind].can_fork && rng_below(&walk->rng, 24) == 0;
+	call.threaded = !call.forked && walk->threads && rng_below(&walk->rng, 3) == 0;
 	if (call.kind == SEND)
 		call.flags = MSG_NOSIGNAL | (rng_below(&walk->rng, 4) ? 0 : MSG_DONTWAIT);
 	if (call.kind == RECEIVE) {
@@ -166,7 +168,7 @@ static void make_calls(struct walk *walk, const struct call *call, int number, u
 
 static void one_walk(uint64_t seed)
 {
-	struct walk walk = { .rng = rng_make(seed, 0) };
+	struct walk walk = { .rng = rng_make(seed, 0), .threads = seed % 3 == 0 };
 
 	alarm(WALK_SECONDS);
 	begin(&walk);

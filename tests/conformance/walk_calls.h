@@ -4,6 +4,7 @@
 #define SMACCEL_CONFORMANCE_WALK_CALLS_H
 
 #include <limits.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -24,9 +25,9 @@ struct call {
 	size_t bytes;
 	int flags;
 	uint64_t random;
-	bool forked;
-	int wait_ms;       /* of poll and epoll_wait */
-	uint64_t delay_us; /* before the call */
+	bool forked, threaded; /* made by a child, by a thread */
+	int wait_ms;           /* of poll and epoll_wait */
+	uint64_t delay_us;     /* before the call */
 };
 
 struct answer {
@@ -231,12 +232,11 @@ static void watch(unsigned end)
 
 static void do_change(const struct call *call, struct answer *answer)
 {
-	static const int options[][2] = { { SOL_SOCKET, SO_KEEPALIVE },
-					  { IPPROTO_TCP, TCP_NODELAY },
-					  { IPPROTO_TCP, TCP_QUICKACK },
-					  { SOL_SOCKET, SO_PRIORITY },
-					  { IPPROTO_TCP, TCP_KEEPCNT } };
-	const int *option = options[call->bytes % 5];
+	static const int options[][2] = {
+		{ SOL_SOCKET, SO_KEEPALIVE }, { IPPROTO_TCP, TCP_NODELAY }, { IPPROTO_TCP, TCP_QUICKACK },
+		{ SOL_SOCKET, SO_PRIORITY },  { IPPROTO_TCP, TCP_KEEPCNT }, { SOL_SOCKET, SO_OOBINLINE }
+	}; /* joined ends leave for it */
+	const int *option = options[call->bytes % 6];
 	int fd = fds[call->end], value = 1 + (int)(call->bytes % 3), flags, copy;
 
 	errno = 0;
@@ -304,12 +304,36 @@ static const struct {
 	      { 5, do_change, false }, { 3, do_splice, true },   { 1, do_end, false } };
 enum { SEND, RECEIVE, ASK, CHANGE, SPLICE, END, KINDS };
 
+struct task {
+	const struct call *call;
+	struct answer *answer;
+};
+
+static void *run_task(void *argument)
+{
+	const struct task *task = argument;
+
+	kinds[task->call->kind].make(task->call, task->answer);
+	return NULL;
+}
+
+static void make_in_thread(const struct call *call, struct answer *answer)
+{
+	struct task task = { call, answer };
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, run_task, &task) || pthread_join(thread, NULL))
+		die("a thread");
+}
+
 static void make_call(const struct call *call, struct answer *answer)
 {
 	int answers[2];
 
 	memset(answer, 0, sizeof(*answer));
 	pause_us(call->delay_us);
+	if (call->threaded)
+		return make_in_thread(call, answer);
 	if (!call->forked)
 		return kinds[call->kind].make(call, answer);
 	if (pipe2(answers, O_CLOEXEC) < 0)
