@@ -93,6 +93,9 @@ static int64_t unread_bytes(struct conn *conn, int fd, int64_t kernel_bytes)
 	thread_leave(previous);
 	if ((counts_tcp && counts_psock) || (kernel_bytes > 0 && unread == kernel_bytes))
 		return kernel_bytes;
+	/* An end that has left the sockhash, here or in another process: TCP's own answer. */
+	if (counts_psock && kernel_bytes > 0 && !queue_begins_redirected(fd))
+		return kernel_bytes;
 	if (counts_psock)
 		return kernel_bytes + queue_tcp_bytes(fd);
 	if (counts_tcp) {
