@@ -81,13 +81,16 @@ int64_t queue_redirected_bytes(int fd, int64_t limit, bool sure)
 	return result > 0 ? result : 0;
 }
 
-static bool has_fin(int fd)
+/* A connection of which nothing is left had a FIN too, or a reset, of which the error waits until somebody takes it. */
+bool queue_has_end(int fd)
 {
 	struct tcp_info information;
 	socklen_t length = sizeof(information);
 
 	if (real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &information, &length) != 0)
 		return false;
+	if (information.tcpi_state == TCP_CLOSE)
+		return !queue_has_error(fd);
 	return information.tcpi_state == TCP_CLOSE_WAIT || information.tcpi_state == TCP_LAST_ACK ||
 	       information.tcpi_state == TCP_CLOSING || information.tcpi_state == TCP_TIME_WAIT;
 }
@@ -110,7 +113,7 @@ int64_t queue_tcp_bytes(int fd)
 		length = QUESTION_BYTES;
 		if (map != MAP_FAILED) {
 			if (real_getsockopt(fd, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &question, &length) == 0)
-				result = (int64_t)question.waiting - has_fin(fd);
+				result = (int64_t)question.waiting - queue_has_end(fd);
 			munmap(map, MAP_BYTES);
 		}
 	}

@@ -93,6 +93,9 @@ static inline void transfer_count_sent(struct conn *conn, size_t bytes)
 size_t transfer_iov_window(const struct iovec *in, size_t count, size_t skip, size_t limit, struct iovec *out,
 			   size_t capacity);
 
+/* The results in a message, of a receive that brought nothing but bytes and was made with another message: 0, or -1 and EFAULT. */
+int transfer_clear_results(int fd, struct msghdr *message);
+
 /* A blocking receive under way: when it began, and which handlers had run by then. */
 struct receive_wait {
 	int64_t started_ms;

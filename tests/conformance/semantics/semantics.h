@@ -66,6 +66,7 @@ struct family {
 	X(exits)                                                                                                       \
 	X(options)                                                                                                     \
 	X(errqueue)                                                                                                    \
+	X(inqs)                                                                                                        \
 	X(files)                                                                                                       \
 	X(connects)                                                                                                    \
 	X(processes)                                                                                                   \
