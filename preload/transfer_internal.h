@@ -68,7 +68,7 @@ static inline void transfer_add(_Atomic uint64_t *sum, uint64_t bytes)
 	atomic_fetch_add_explicit(sum, bytes, memory_order_relaxed);
 }
 
-/* A send that fits in one piece is sent whole or not at all: nothing to repair. */
+/* A send that fits in one piece is sent whole or not at all. */
 #define TRANSFER_CUT_SHORT_BYTES 2048
 
 /* What admission learns from a call. */

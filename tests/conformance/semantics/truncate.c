@@ -191,7 +191,7 @@ static const struct semantics_case cases[] = {
 	{ "trunc-waitall", discard_waitall, 0, 0 },
 	{ "trunc-large", discard_large, 0, 0 },
 	{ "trunc-recvmsg", discard_message, 4, 0 },
-	{ "empty-recvmsg", discard_message, 0, 0 },
+	{ "empty-recvmsg-results", discard_message, 0, 0 },
 	{ "peek-trunc-length", peek_length, 6, 0 },
 	{ "peek-trunc-length-large", peek_length, 40000, 0 },
 	{ "empty-recv", empty_receive, 0, 0 },
