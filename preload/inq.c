@@ -19,7 +19,7 @@ bool inq_is_wanted(struct conn *conn, int fd)
 	int value = 0, saved = errno;
 	socklen_t length = sizeof(value);
 
-	if (!conn_is_joined(conn) || conn_state(conn) == CONN_REFUSED)
+	if (!conn_is_joined(conn))
 		return false;
 	/* Or another process may have set it. */
 	if (__builtin_expect(!atomic_load_explicit(&conn->tells_inq, memory_order_relaxed) &&

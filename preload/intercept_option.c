@@ -47,7 +47,7 @@ enum fallback {
 	REFUSE, /* ENOPROTOOPT, the answer of a kernel without the feature: it would act on redirected bytes wrongly */
 	PASS,   /* what TCP carries from now on is served right */
 	FILTER, /* the same, but not while the helper does not answer and nothing is pinned */
-	TELL,   /* the wrappers do what TCP would, until it has left (inq.h) */
+	TELL,   /* the wrappers do what TCP would (inq.h) */
 };
 
 struct option_rule {
@@ -114,10 +114,10 @@ static const struct option_rule *find_rule(int level, int name)
 /* An end that has to leave for the rule's sake. False: the answer is ENOPROTOOPT. */
 static bool make_way(struct conn *conn, int fd, const struct option_rule *rule)
 {
-	if (lifecycle_make_plain(conn, fd, rule->reason))
-		return true;
 	if (rule->fallback == TELL)
 		atomic_store(&conn->tells_inq, 1);
+	if (lifecycle_make_plain(conn, fd, rule->reason))
+		return true;
 	return !(rule->fallback == REFUSE || (rule->fallback == FILTER && atomic_load(&conn->not_pinned)));
 }
 

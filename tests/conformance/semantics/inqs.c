@@ -259,7 +259,8 @@ static void many_messages(struct pair *pair, int unused)
 	}
 }
 
-/* The last control message, behind those of the socket. What waited when time-stamping was turned on has no stamp. */
+/* The last control message, behind those of the socket. What waited when time-stamping was turned on has a stamp if another socket
+ * of the machine had turned it on. */
 static void with_timestamps(struct pair *pair, int unused)
 {
 	(void)unused;
@@ -268,7 +269,7 @@ static void with_timestamps(struct pair *pair, int unused)
 	set_inq(pair->b, 1);
 	TRY("timestamp", set_int(pair->b, SOL_SOCKET, SO_TIMESTAMP, 1));
 	pause_ms(150); /* the kernel turns time-stamping on in the background */
-	receive("before", pair->b, 64, 0);
+	get("before", pair->b, 64, 0);
 	put(pair->a, "ghi");
 	settle();
 	receive("after", pair->b, 2, 0);
