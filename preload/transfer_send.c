@@ -88,7 +88,7 @@ static ssize_t (*quiet_way(const struct send_call *call))(const struct send_call
 
 /* EPIPE of a joined end. If the peer has closed between the verdict and the enqueue the kernel says so too (fact 13), where TCP takes
  * the send and lets the peer answer with a reset: in these two states it never says EPIPE. The peer is in no sockhash by now, so
- * that the same send goes through TCP. `quiet`: SIGPIPE is still to be raised, if it is to be. */
+ * that the same send goes through TCP. An error that waits, of a reset, comes before EPIPE. `quiet`: SIGPIPE is still to be raised, if it is to be. */
 static ssize_t after_broken_pipe(struct conn *conn, const struct send_call *call, uint32_t generation, bool quiet)
 {
 	ssize_t (*way)(const struct send_call *) = quiet ? quiet_way(call) : NULL;
@@ -96,7 +96,7 @@ static ssize_t after_broken_pipe(struct conn *conn, const struct send_call *call
 	for (int i = 0; i < BROKEN_TRIES && transfer_fd_is(call->fd, conn, generation); i++) {
 		uint8_t state = tcp_state(call->fd);
 
-		if (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT)
+		if (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT && !queue_has_error(call->fd))
 			break;
 		ssize_t result = way ? way(call) : call->perform(call);
 		if (result >= 0 || errno != EPIPE)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The closing peer: a send that meets the peer's close.
  *
- *   closing_peer write|send|writev|sendmsg|sendmmsg|sendfile [seed=N] [iterations=N] [bytes=N] [deadline=S]
+ *   closing_peer write|send|writev|sendmsg|sendmmsg|sendfile [seed=N] [iterations=N] [bytes=N] [resets=1] [deadline=S]
  *
  * Each iteration makes a connection, warms it up with turns (so that it arms) and lets one thread close one end while another
  * sends on the other, at about the same time. TCP takes that send: if the peer is gone it answers with a reset, and only the
- * next send fails. SIGPIPE, which ends most programs, comes with that one. One line of JSON: what became of the first
+ * next send fails. SIGPIPE, which ends most programs, comes with that one. With resets=1 the peer closes by a reset (SO_LINGER 0):
+ * a send that comes after it fails with ECONNRESET, and the next one with EPIPE. One line of JSON: what became of the first
  * send, of the second after it, and of the others until one failed.
  */
 #define _GNU_SOURCE
@@ -32,7 +33,7 @@ enum outcome { TAKEN, CUT_SHORT, BROKEN_PIPE, RESET, OTHER, OUTCOMES };
 static const char *const outcomes[] = { "taken", "short", "EPIPE", "ECONNRESET", "other" };
 
 static enum call call;
-static unsigned iterations = 3000, bytes = 100, deadline_s = 60;
+static unsigned iterations = 3000, bytes = 100, deadline_s = 60, resets;
 static char *buffer;
 static int file_fd = -1;
 static volatile sig_atomic_t signals;
@@ -133,6 +134,8 @@ struct tally {
 	unsigned first_signals, second_signals, later_taken_max;
 };
 
+static const struct linger abortive = { .l_onoff = 1 };
+
 static void one_round(struct tally *tally, unsigned round, struct rng *rng, int listener)
 {
 	int a = loopback_connect("127.0.0.1", loopback_port(listener)), b = accept(listener, NULL, NULL), on = 1;
@@ -148,6 +151,8 @@ static void one_round(struct tally *tally, unsigned round, struct rng *rng, int 
 	uint32_t own_delay_ns = (uint32_t)rng_below(rng, DELAY_NS_MAX);
 	round_now = round;
 	spin_ns(own_delay_ns);
+	if (resets)
+		setsockopt(b, SOL_SOCKET, SO_LINGER, &abortive, sizeof(abortive));
 	close(b);
 	await(&round_sent, round);
 	tally->first[outcome_of(first_result, first_errno)]++;
@@ -200,6 +205,7 @@ int main(int argc, char **argv)
 		sscanf(argv[i], "iterations=%u", &iterations);
 		sscanf(argv[i], "bytes=%u", &bytes);
 		sscanf(argv[i], "deadline=%u", &deadline_s);
+		sscanf(argv[i], "resets=%u", &resets);
 	}
 	watchdog_start(deadline_s, NULL);
 	sigaction(SIGPIPE, &action, NULL);

@@ -12,15 +12,32 @@ CALLS = ("write", "send", "writev", "sendmsg", "sendmmsg", "sendfile")
 NOT_QUIET = {"sendfile"}
 
 
+def meet(helper, arm, call, size, *options):
+    with helper.counting() as grown:
+        result = run([built("conformance/closing_peer"), call, f"iterations={ITERATIONS}", f"bytes={size}", "deadline=90", *options],
+                     arm, helper.socket, timeout=100)
+    return result, grown
+
+
 @pytest.mark.parametrize("size", [100, 30000])
 @pytest.mark.parametrize(("call", "arm"), [(call, arm) for arm in (PLAIN, EAGER) for call in CALLS] + [("write", auto(1))], ids=str)
 def test_send_meets_close(helper, arm, call, size):
-    with helper.counting() as grown:
-        result = run([built("conformance/closing_peer"), call, f"iterations={ITERATIONS}", f"bytes={size}", "deadline=90"], arm,
-                     helper.socket, timeout=100)
+    result, grown = meet(helper, arm, call, size)
     assert result["first"]["taken"] == ITERATIONS, result
     assert result["first_signals"] == 0 or (arm.accelerated and call in NOT_QUIET), result
     assert result["second"]["EPIPE"] == result["second_signals"], result
     # Bytes that are redirected after a close has looked for some do not make it a reset: then the second send is taken, too.
     assert result["end"]["EPIPE"] + result["end"]["ECONNRESET"] == ITERATIONS, result
+    assert grown["pairs_armed_total"] >= (ITERATIONS // 2 if arm.accelerated else 0), grown
+
+
+@pytest.mark.parametrize("size", [100, 30000])
+@pytest.mark.parametrize("call", ["write", "sendmsg"])
+@pytest.mark.parametrize("arm", [PLAIN, EAGER], ids=str)
+def test_send_meets_reset(helper, arm, call, size):
+    """First ECONNRESET, then EPIPE."""
+    result, grown = meet(helper, arm, call, size, "resets=1")
+    assert result["first"]["taken"] + result["first"]["ECONNRESET"] == ITERATIONS and result["first_signals"] == 0, result
+    assert result["second"]["EPIPE"] == result["first"]["ECONNRESET"] == result["second_signals"], result
+    assert result["second"]["ECONNRESET"] == result["first"]["taken"], result
     assert grown["pairs_armed_total"] >= (ITERATIONS // 2 if arm.accelerated else 0), grown
