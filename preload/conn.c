@@ -100,6 +100,7 @@ struct conn *conn_open(int fd, bool accepted)
 	conn->owed_error = 0;
 	conn->admission = (struct admission){ 0 };
 	conn->not_pinned = 0;
+	conn->tells_inq = 0;
 	conn->exec_resets = 0;
 	atomic_store(&conn->fds, 1);
 

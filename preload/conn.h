@@ -62,6 +62,7 @@ struct conn {
 	_Atomic uint8_t adopted; /* its fd came in a message: it may be in the sockhash, or not */
 	_Atomic uint8_t exec_resets;        /* closing.c has set SO_LINGER for an exec */
 	_Atomic uint8_t not_pinned;         /* CONN_PINNED, but the helper has not said that it did it */
+	_Atomic uint8_t tells_inq;          /* TCP_INQ was once set (inq.h) */
 	uint16_t latency_port_h;            /* of the listening end; 0: not asked for yet */
 	uint8_t latency_series;             /* where the last latency went (latency.h) */
 	_Atomic uint64_t latency_moment_ns; /* when a request was sent, or has come; 0: none is open */

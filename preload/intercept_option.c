@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "inq.h"
 #include "lifecycle.h"
 #include "option.h"
 #include "queue.h"
@@ -22,9 +23,6 @@
 #include "transfer.h"
 
 /* Younger than the headers of some systems that we build on. */
-#ifndef TCP_INQ
-#define TCP_INQ 36
-#endif
 #ifndef TCP_ZEROCOPY_RECEIVE
 #define TCP_ZEROCOPY_RECEIVE 35
 #endif
@@ -49,6 +47,7 @@ enum fallback {
 	REFUSE, /* ENOPROTOOPT, the answer of a kernel without the feature: it would act on redirected bytes wrongly */
 	PASS,   /* what TCP carries from now on is served right */
 	FILTER, /* the same, but not while the helper does not answer and nothing is pinned */
+	TELL,   /* the wrappers do what TCP would (inq.h) */
 };
 
 struct option_rule {
@@ -77,7 +76,7 @@ static const struct option_rule rules[] = {
 	{ SOL_SOCKET, SO_BUSY_POLL, NOT_ZERO, REASON_OPTION, PASS, false },
 	{ IPPROTO_TCP, TCP_ULP, ANY_VALUE, REASON_ULP, REFUSE, false },
 	{ IPPROTO_TCP, TCP_REPAIR, NOT_ZERO, REASON_OPTION, REFUSE, true },
-	{ IPPROTO_TCP, TCP_INQ, NOT_ZERO, REASON_OPTION, REFUSE, true },
+	{ IPPROTO_TCP, TCP_INQ, NOT_ZERO, REASON_OPTION, TELL, true },
 	{ IPPROTO_TCP, TCP_MD5SIG, ANY_VALUE, REASON_OPTION, PASS, false },
 	{ IPPROTO_TCP, TCP_MD5SIG_EXT, ANY_VALUE, REASON_OPTION, PASS, false },
 	{ IPPROTO_TCP, OPTION_TCP_AO_ADD_KEY, ANY_VALUE, REASON_OPTION, PASS, false },
@@ -112,6 +111,16 @@ static const struct option_rule *find_rule(int level, int name)
 	return NULL;
 }
 
+/* An end that has to leave for the rule's sake. False: the answer is ENOPROTOOPT. */
+static bool make_way(struct conn *conn, int fd, const struct option_rule *rule)
+{
+	if (rule->fallback == TELL)
+		atomic_store(&conn->tells_inq, 1);
+	if (lifecycle_make_plain(conn, fd, rule->reason))
+		return true;
+	return !(rule->fallback == REFUSE || (rule->fallback == FILTER && atomic_load(&conn->not_pinned)));
+}
+
 int wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t length)
 {
 	struct conn *conn = conn_get(fd);
@@ -122,8 +131,7 @@ int wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t le
 		return REAL(setsockopt)(fd, level, name, value, length);
 	if (length >= sizeof(number) && readable_bytes(value, sizeof(number)))
 		memcpy(&number, value, sizeof(number));
-	if (condition_holds(rule->condition, number) && !lifecycle_make_plain(conn, fd, rule->reason) &&
-	    (rule->fallback == REFUSE || (rule->fallback == FILTER && atomic_load(&conn->not_pinned)))) {
+	if (condition_holds(rule->condition, number) && !make_way(conn, fd, rule)) {
 		errno = ENOPROTOOPT;
 		return -1;
 	}

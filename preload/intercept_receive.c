@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 
 #include "direct.h"
+#include "inq.h"
 #include "intercept_message.h"
 #include "libc.h"
 #include "lifecycle.h"
@@ -334,14 +335,13 @@ static ssize_t perform_recvmsg(const struct receive_call *call)
 	return real_recvmsg(call->fd, call->message, call->flags);
 }
 
-ssize_t intercept_receive_message(struct conn *conn, int fd, struct msghdr *message, int flags)
+static ssize_t receive_message(struct conn *conn, int fd, struct msghdr *message, size_t bytes, int flags)
 {
-	size_t bytes;
+	if (is_empty_receive(conn, bytes, flags)) {
+		ssize_t result = receive_nothing(conn, fd, flags);
 
-	if (!readable_message(message, &bytes))
-		return real_recvmsg(fd, message, flags);
-	if (is_empty_receive(conn, bytes, flags))
-		return receive_nothing(conn, fd, flags);
+		return result == 0 ? transfer_clear_results(fd, message) : result;
+	}
 	if (urgent_is_hidden(conn, fd, flags))
 		return -1;
 	if (goes_past(bytes, flags))
@@ -350,6 +350,22 @@ ssize_t intercept_receive_message(struct conn *conn, int fd, struct msghdr *mess
 		conn,
 		&(struct receive_call){
 			.fd = fd, .flags = flags, .bytes = bytes, .message = message, .perform = perform_recvmsg });
+}
+
+ssize_t intercept_receive_message(struct conn *conn, int fd, struct msghdr *message, int flags)
+{
+	size_t bytes;
+
+	if (!readable_message(message, &bytes))
+		return real_recvmsg(fd, message, flags);
+	size_t room = message->msg_controllen;
+	bool tells = inq_is_wanted(conn, fd);
+	ssize_t result = receive_message(conn, fd, message, bytes, flags);
+	/* The end of the stream is TCP's own: it tells. */
+	bool told = result == 0 && bytes > 0 && !(flags & MSG_TRUNC);
+	if (__builtin_expect(tells, 0) && result >= 0 && !told && !(flags & (MSG_OOB | MSG_ERRQUEUE)))
+		inq_tell(conn, fd, message, room);
+	return result;
 }
 
 ssize_t wrap_recvmsg(int fd, struct msghdr *message, int flags)

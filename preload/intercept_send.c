@@ -48,8 +48,16 @@ static ssize_t went_past(struct conn *conn, int fd, size_t bytes, int flags, ssi
 	return result;
 }
 
-/* The same call without SIGPIPE. */
-static ssize_t perform_quietly(const struct send_call *call)
+/* The same call without SIGPIPE: of those that have the flag, and of those that have no flags. */
+static ssize_t perform_flagged(const struct send_call *call)
+{
+	struct send_call quiet = *call;
+
+	quiet.flags |= MSG_NOSIGNAL;
+	return call->perform(&quiet);
+}
+
+static ssize_t perform_as_message(const struct send_call *call)
 {
 	return real_sendmsg(call->fd, call->message, call->flags | MSG_NOSIGNAL);
 }
@@ -60,7 +68,6 @@ static ssize_t send_buffer(struct conn *conn, struct send_call *call, const void
 	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
 
 	call->message = &message;
-	call->perform_quietly = perform_quietly;
 	return transfer_send(conn, call);
 }
 
@@ -69,15 +76,37 @@ static ssize_t perform_write(const struct send_call *call)
 	return real_write(call->fd, call->arguments, call->bytes);
 }
 
+static ssize_t perform_write_quietly(const struct send_call *call)
+{
+	return real_send(call->fd, call->arguments, call->bytes, MSG_NOSIGNAL);
+}
+
+static inline struct send_call describe_write(int fd, const void *buffer, size_t count)
+{
+	return (struct send_call){ .fd = fd,
+				   .bytes = count,
+				   .perform = perform_write,
+				   .perform_quietly = perform_write_quietly,
+				   .arguments = buffer };
+}
+
+/* Goes on with a call that the short way began. */
+static __attribute__((noinline)) ssize_t rest_of_write(struct conn *conn, int fd, const void *buffer, size_t count,
+						       struct transfer_short *way, ssize_t result)
+{
+	struct send_call call = describe_write(fd, buffer, count);
+
+	return transfer_short_send_rest(conn, &call, way, result);
+}
+
 static __attribute__((noinline)) ssize_t long_write(struct conn *conn, int fd, const void *buffer, size_t count)
 {
 	if (!conn)
 		return REAL(write)(fd, buffer, count); /* nothing after it: direct.h */
 	if (goes_past(conn, fd, count, 0))
 		return went_past(conn, fd, count, 0, REAL(write)(fd, buffer, count));
-	return send_buffer(
-		conn, &(struct send_call){ .fd = fd, .bytes = count, .perform = perform_write, .arguments = buffer },
-		buffer);
+	struct send_call call = describe_write(fd, buffer, count);
+	return send_buffer(conn, &call, buffer);
 }
 
 ssize_t wrap_write(int fd, const void *buffer, size_t count)
@@ -86,11 +115,12 @@ ssize_t wrap_write(int fd, const void *buffer, size_t count)
 	struct transfer_short way;
 
 	if (__builtin_expect(conn != NULL, 1) && transfer_short_send(conn, fd, count, 0, &way)) {
-		ssize_t result = direct_write(fd, buffer, count);
+		ssize_t result =
+			way.no_signal ? direct_send(fd, buffer, count, way.no_signal) : direct_write(fd, buffer, count);
 
 		if (transfer_short_sent(conn, count, &way, result))
 			return result;
-		return transfer_short_send_rest(conn, fd, count, &way, result);
+		return rest_of_write(conn, fd, buffer, count, &way, result);
 	}
 	return long_write(conn, fd, buffer, count);
 }
@@ -98,6 +128,24 @@ ssize_t wrap_write(int fd, const void *buffer, size_t count)
 static ssize_t perform_send(const struct send_call *call)
 {
 	return real_send(call->fd, call->arguments, call->bytes, call->flags);
+}
+
+static inline struct send_call describe_send(int fd, const void *buffer, size_t count, int flags)
+{
+	return (struct send_call){ .fd = fd,
+				   .flags = flags,
+				   .bytes = count,
+				   .perform = perform_send,
+				   .perform_quietly = perform_flagged,
+				   .arguments = buffer };
+}
+
+static __attribute__((noinline)) ssize_t rest_of_send(struct conn *conn, int fd, const void *buffer, size_t count,
+						      int flags, struct transfer_short *way, ssize_t result)
+{
+	struct send_call call = describe_send(fd, buffer, count, flags);
+
+	return transfer_short_send_rest(conn, &call, way, result);
 }
 
 static __attribute__((noinline)) ssize_t long_send(struct conn *conn, int fd, const void *buffer, size_t count,
@@ -109,11 +157,8 @@ static __attribute__((noinline)) ssize_t long_send(struct conn *conn, int fd, co
 		return -1;
 	if (goes_past(conn, fd, count, flags))
 		return went_past(conn, fd, count, flags, REAL(send)(fd, buffer, count, flags));
-	return send_buffer(
-		conn,
-		&(struct send_call){
-			.fd = fd, .flags = flags, .bytes = count, .perform = perform_send, .arguments = buffer },
-		buffer);
+	struct send_call call = describe_send(fd, buffer, count, flags);
+	return send_buffer(conn, &call, buffer);
 }
 
 ssize_t wrap_send(int fd, const void *buffer, size_t count, int flags)
@@ -122,11 +167,11 @@ ssize_t wrap_send(int fd, const void *buffer, size_t count, int flags)
 	struct transfer_short way;
 
 	if (__builtin_expect(conn != NULL, 1) && transfer_short_send(conn, fd, count, flags, &way)) {
-		ssize_t result = direct_send(fd, buffer, count, flags);
+		ssize_t result = direct_send(fd, buffer, count, flags | way.no_signal);
 
 		if (transfer_short_sent(conn, count, &way, result))
 			return result;
-		return transfer_short_send_rest(conn, fd, count, &way, result);
+		return rest_of_send(conn, fd, buffer, count, flags, &way, result);
 	}
 	return long_send(conn, fd, buffer, count, flags);
 }
@@ -157,6 +202,7 @@ ssize_t wrap_sendto(int fd, const void *buffer, size_t count, int flags, const s
 						.flags = flags,
 						.bytes = count,
 						.perform = perform_sendto,
+						.perform_quietly = perform_flagged,
 						.arguments = &(struct sendto_arguments){ buffer, address, length } },
 			   buffer);
 }
@@ -187,7 +233,7 @@ ssize_t wrap_writev(int fd, const struct iovec *vector, int count)
 	return send_vector(
 		conn,
 		&(struct send_call){
-			.fd = fd, .bytes = bytes, .perform = perform_writev, .perform_quietly = perform_quietly },
+			.fd = fd, .bytes = bytes, .perform = perform_writev, .perform_quietly = perform_as_message },
 		vector, count);
 }
 
@@ -211,6 +257,7 @@ static ssize_t send_pwritev2(struct conn *conn, int fd, const struct iovec *vect
 							 (flags & RWF_NOSIGNAL ? MSG_NOSIGNAL : 0),
 						.bytes = bytes,
 						.perform = perform_pwritev2,
+						.perform_quietly = flags & ~RWF_NOWAIT ? NULL : perform_as_message,
 						.arguments = &flags },
 			   vector, count);
 }
@@ -251,9 +298,12 @@ ssize_t intercept_send_message(struct conn *conn, int fd, const struct msghdr *m
 	/* The kernel does not look at control data of a message that it redirects. */
 	if (message->msg_controllen > 0 && conn_is_joined(conn))
 		(void)lifecycle_make_plain(conn, fd, REASON_OPTION);
-	return transfer_send(
-		conn, &(struct send_call){
-			      .fd = fd, .flags = flags, .bytes = bytes, .message = message, .perform = perform });
+	return transfer_send(conn, &(struct send_call){ .fd = fd,
+							.flags = flags,
+							.bytes = bytes,
+							.message = message,
+							.perform = perform,
+							.perform_quietly = perform_flagged });
 }
 
 ssize_t wrap_sendmsg(int fd, const struct msghdr *message, int flags)

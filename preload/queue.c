@@ -82,12 +82,18 @@ int64_t queue_redirected_bytes(int fd, int64_t limit, bool sure)
 	return result > 0 ? result : 0;
 }
 
-/* Of a connection that is closed it is not known whether that was by the other side's FIN or by a reset. */
-static bool has_fin(int fd)
+/* Of a connection that is closed both ways it is not known here whether that was by FINs or by a reset: no. */
+static bool has_fin(uint8_t state)
+{
+	return state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK || state == TCP_CLOSING || state == TCP_TIME_WAIT;
+}
+
+/* A connection of which nothing is left had a FIN too, or a reset, of which the error waits until somebody takes it. */
+bool queue_has_end(int fd)
 {
 	uint8_t state = endpoint_tcp_state(fd);
 
-	return state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK || state == TCP_CLOSING || state == TCP_TIME_WAIT;
+	return state == TCP_CLOSE ? !queue_has_error(fd) : has_fin(state);
 }
 
 /* TCP_ZEROCOPY_RECEIVE of less than a page takes nothing and says what waits; a page or more is told only to who has a
@@ -108,7 +114,7 @@ int64_t queue_tcp_bytes(int fd)
 		length = QUESTION_BYTES;
 		if (map != MAP_FAILED) {
 			if (real_getsockopt(fd, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &question, &length) == 0)
-				result = (int64_t)question.waiting - has_fin(fd);
+				result = (int64_t)question.waiting - has_fin(endpoint_tcp_state(fd));
 			munmap(map, MAP_BYTES);
 		}
 	}

@@ -18,6 +18,8 @@ bool queue_begins_redirected(int fd);
 int64_t queue_redirected_bytes(int fd, int64_t limit, bool sure);
 /* How many bytes TCP's queue has, also behind redirected ones. Up to five system calls; mostly one. */
 int64_t queue_tcp_bytes(int fd);
+/* The peer's FIN has arrived, whatever waits before it. */
+bool queue_has_end(int fd);
 /* False if the socket is certainly in no sockhash. No error may be waiting on it: it would be taken. */
 bool queue_may_be_joined(int fd);
 

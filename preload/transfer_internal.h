@@ -68,7 +68,7 @@ static inline void transfer_add(_Atomic uint64_t *sum, uint64_t bytes)
 	atomic_fetch_add_explicit(sum, bytes, memory_order_relaxed);
 }
 
-/* A send that fits in one piece is sent whole or not at all: nothing to repair. */
+/* A send that fits in one piece is sent whole or not at all. */
 #define TRANSFER_CUT_SHORT_BYTES 2048
 
 /* What admission learns from a call. */
@@ -108,6 +108,8 @@ ssize_t transfer_send_once(struct conn *conn, const struct send_call *call, stru
 void transfer_take_reported_error(int fd);
 /* After a send on a joined end that was cut short: it took the error of a reset from the socket, which is the next call's. */
 bool transfer_took_reset(int fd);
+/* The results in a message, of a receive that brought nothing but bytes and was made with another message: 0, or -1 and EFAULT. */
+int transfer_clear_results(int fd, struct msghdr *message);
 
 /* A blocking receive under way: when it began, and which handlers had run by then. */
 struct receive_wait {

@@ -118,6 +118,9 @@ static int64_t unread_bytes(struct conn *conn, int fd, int64_t kernel_bytes)
 	thread_leave(previous);
 	if ((counts_tcp && counts_psock) || (kernel_bytes > 0 && unread == kernel_bytes))
 		return kernel_bytes;
+	/* An end that has left the sockhash, here or in another process: TCP's own answer. */
+	if (counts_psock && kernel_bytes > 0 && !queue_begins_redirected(fd))
+		return kernel_bytes;
 	if (counts_psock)
 		return kernel_bytes + queue_tcp_bytes(fd);
 	if (counts_tcp) {
@@ -127,7 +130,7 @@ static int64_t unread_bytes(struct conn *conn, int fd, int64_t kernel_bytes)
 	return queue_tcp_bytes(fd) + queue_redirected_bytes(fd, INT_MAX, sure);
 }
 
-/* Whether a closed connection's last number is a FIN only the peer's sums tell. */
+/* Whether the last number of a connection that is closed both ways was a FIN only the peer's sums tell. */
 static int64_t without_fin(struct conn *conn, int fd, int64_t unread)
 {
 	uint32_t previous = transfer_enter(conn);

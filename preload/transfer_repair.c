@@ -327,6 +327,8 @@ static ssize_t receive_truncated(struct conn *conn, const struct receive_call *c
 	message.msg_iov = &iov;
 	message.msg_iovlen = 1;
 	ssize_t result = whole_length(call, transfer_receive_repaired(conn, &scratch, ledger));
+	if (result >= 0 && transfer_clear_results(call->fd, call->message) != 0)
+		result = -1; /* EFAULT */
 	int saved = errno;
 	munmap(memory, bytes);
 	errno = saved;

@@ -21,6 +21,7 @@
 
 /* Longer calls are cut to this by the kernel, but a vector of that length is refused. */
 #define CUT_SHORT_BYTES_MAX 0x7ffff000
+#define BROKEN_TRIES 3
 
 static void note_spill(struct conn *conn, ssize_t result, bool waits)
 {
@@ -70,18 +71,42 @@ bool transfer_took_reset(int fd)
 
 /* tcp_bpf_sendmsg that ends early takes the socket's error, and raises SIGPIPE, although it has a count to return; TCP leaves
  * both to the next call. A connection that is closed with no error on it had one: of a reset. */
-static ssize_t send_cut_short_later(struct conn *conn, const struct send_call *call)
+static void owe_error(struct conn *conn, const struct send_call *call, ssize_t result)
 {
-	ssize_t result = call->perform_quietly(call);
 	int saved = errno;
 
-	if (result < 0 && errno == EPIPE)
-		return broken_pipe(call->flags);
 	if (result > 0 && (size_t)result < call->bytes && !(call->flags & MSG_DONTWAIT) &&
 	    transfer_took_reset(call->fd))
 		atomic_store(&conn->owed_error, ECONNRESET);
 	errno = saved;
-	return result;
+}
+
+/* How a call is made without SIGPIPE; NULL: it cannot. */
+static ssize_t (*quiet_way(const struct send_call *call))(const struct send_call *)
+{
+	if (call->flags & MSG_NOSIGNAL)
+		return call->perform;
+	return call->bytes <= CUT_SHORT_BYTES_MAX ? call->perform_quietly : NULL;
+}
+
+/* EPIPE of a joined end. If the peer has closed between the verdict and the enqueue the kernel says so too (fact 13), where TCP takes
+ * the send and lets the peer answer with a reset: in these two states it never says EPIPE. The peer is in no sockhash by now, so
+ * that the same send goes through TCP. An error that waits, of a reset, comes before EPIPE. `quiet`: SIGPIPE is still to be raised, if it is to be. */
+static ssize_t after_broken_pipe(struct conn *conn, const struct send_call *call, uint32_t generation, bool quiet)
+{
+	ssize_t (*way)(const struct send_call *) = quiet ? quiet_way(call) : NULL;
+
+	for (int i = 0; i < BROKEN_TRIES && transfer_fd_is(call->fd, conn, generation); i++) {
+		uint8_t state = endpoint_tcp_state(call->fd);
+
+		if (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT && !queue_has_error(call->fd))
+			break;
+		ssize_t result = way ? way(call) : call->perform(call);
+		if (result >= 0 || errno != EPIPE)
+			return result;
+	}
+	errno = EPIPE;
+	return quiet ? broken_pipe(call->flags) : -1;
 }
 
 int transfer_take_owed_error(struct conn *conn)
@@ -125,12 +150,17 @@ void transfer_take_reported_error(int fd)
 	errno = error;
 }
 
-static ssize_t perform(struct conn *conn, const struct send_call *call)
+static ssize_t perform(struct conn *conn, const struct send_call *call, uint32_t generation)
 {
-	if (__builtin_expect(call->bytes >= TRANSFER_CUT_SHORT_BYTES, 0) && call->bytes <= CUT_SHORT_BYTES_MAX &&
-	    call->perform_quietly && conn_is_joined(conn))
-		return send_cut_short_later(conn, call);
-	return call->perform(call);
+	if (__builtin_expect(!conn_is_joined(conn), 1))
+		return call->perform(call);
+	ssize_t (*quietly)(const struct send_call *) = quiet_way(call);
+	ssize_t result = quietly ? quietly(call) : call->perform(call);
+	if (__builtin_expect(result < 0, 0) && errno == EPIPE)
+		result = after_broken_pipe(conn, call, generation, quietly != NULL);
+	if (call->bytes >= TRANSFER_CUT_SHORT_BYTES && quietly)
+		owe_error(conn, call, result);
+	return result;
 }
 
 bool transfer_pause(struct conn *conn, int fd, struct ledger_cell *ledger, size_t bytes, uint32_t generation)
@@ -146,7 +176,7 @@ ssize_t transfer_send_once(struct conn *conn, const struct send_call *call, stru
 {
 	if (ledger)
 		ledger_announce(conn, ledger, call->bytes);
-	ssize_t result = perform(conn, call);
+	ssize_t result = perform(conn, call, generation);
 	if (ledger || atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation) {
 		note_spill(conn, result, call->waits);
 		account(conn, ledger, call->bytes, result);
@@ -205,14 +235,17 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 	return call->message && call->bytes > 0 ? with_bad_address(conn, result) : result;
 }
 
-ssize_t transfer_short_send_rest(struct conn *conn, int fd, size_t bytes, struct transfer_short *way, ssize_t result)
+ssize_t transfer_short_send_rest(struct conn *conn, const struct send_call *call, struct transfer_short *way,
+				 ssize_t result)
 {
+	if (result < 0 && errno == EPIPE && way->no_signal)
+		result = after_broken_pipe(conn, call, way->generation, true);
 	if (way->ledger || transfer_short_is_same(conn, way)) {
 		note_spill(conn, result, false);
-		account(conn, way->ledger, bytes, result);
+		account(conn, way->ledger, call->bytes, result);
 	}
-	if (result < 0 && conn_is_joined(conn) && transfer_fd_is(fd, conn, way->generation))
-		transfer_take_reported_error(fd);
+	if (result < 0 && conn_is_joined(conn) && transfer_fd_is(call->fd, conn, way->generation))
+		transfer_take_reported_error(call->fd);
 	transfer_short_end(way);
 	return with_bad_address(conn, result);
 }

@@ -20,7 +20,8 @@ struct transfer_short {
 	uint32_t generation;
 	struct ledger_cell *ledger; /* NULL: not armed */
 	struct memory_cell *cell;   /* of an end that is or was in the sockhash: this thread is its reader */
-	struct receive_wait wait;   /* likewise */
+	int no_signal; /* of a send on such an end: MSG_NOSIGNAL, for SIGPIPE is raised here (transfer_send.c); or 0 */
+	struct receive_wait wait; /* likewise */
 };
 
 static inline bool transfer_short_is_same(const struct conn *conn, const struct transfer_short *way)
@@ -130,14 +131,16 @@ static inline bool transfer_short_received(struct conn *conn, size_t bytes, cons
 ssize_t transfer_short_receive_rest(struct conn *conn, const struct receive_call *call, struct transfer_short *way,
 				    ssize_t result);
 
-/* True: the caller makes the call itself (direct.h); then transfer_short_sent(). */
+/* True: the caller makes the call itself (direct.h), with `no_signal` among the flags; then transfer_short_sent(). */
 static inline __attribute__((always_inline)) bool transfer_short_send(struct conn *conn, int fd, size_t bytes,
 								      int flags, struct transfer_short *way)
 {
 	if (!transfer_short_enter(conn, fd, bytes, flags, way))
 		return false;
+	way->no_signal = 0;
 	if (__builtin_expect(!conn_is_joined(conn), 1))
 		return true;
+	way->no_signal = MSG_NOSIGNAL;
 	if (bytes >= TRANSFER_CUT_SHORT_BYTES || atomic_load_explicit(&conn->owed_error, memory_order_relaxed) ||
 	    (way->ledger && !(flags & MSG_DONTWAIT) && ledger_should_pace(conn, way->ledger, bytes))) {
 		transfer_short_end(way);
@@ -164,6 +167,7 @@ static inline bool transfer_short_sent(struct conn *conn, size_t bytes, const st
 	return true;
 }
 
-ssize_t transfer_short_send_rest(struct conn *conn, int fd, size_t bytes, struct transfer_short *way, ssize_t result);
+ssize_t transfer_short_send_rest(struct conn *conn, const struct send_call *call, struct transfer_short *way,
+				 ssize_t result);
 
 #endif

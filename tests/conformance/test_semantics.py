@@ -46,6 +46,7 @@ def parse(text):
 
 
 def run_cases(arm, socket=None, cases=("--all",)):
+    """cases: of the program's arguments, also "--leave"."""
     with Program([built("conformance/semantics"), *cases, "--jobs", JOBS, "--pids"], arm, socket) as program:
         assert program.wait(120) == 0, program.describe()
         return parse(program.out)
@@ -125,6 +126,16 @@ def test_no_difference_from_plain_tcp(plain, name):
     assert sum(armed) >= FEWEST_ARMED * len(armed), f"only {sum(armed)} of {len(armed)} cases were accelerated"
     lines = contradictions(run.notes, run.log)
     assert not lines, "not what `smaccel semantics` says:\n" + "\n".join(lines)
+
+
+def test_no_difference_of_ends_that_have_left():
+    """The cases get pairs that were joined and have gone back to plain TCP: the wrappers must not be wiser than the kernel then."""
+    cases = ("--all", "--leave")
+    run = run_arm("eager", cases)
+    rows = [row for row in compare(run_cases(PLAIN, None, cases), run.notes) if not is_listed(row[0], row[1], read_differences())]
+    assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
+    armed = [fields["armed"] == ["yes"] for fields in run.notes.values() if "armed" in fields]
+    assert run.grown["leaves"] >= 0.9 * sum(armed) > 100, run.grown
 
 
 def main(arguments):

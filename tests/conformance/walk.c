@@ -10,7 +10,7 @@
  */
 #include "walk_calls.h"
 
-#define UNREAD_MAX 30000 /* all of it fits the first window: no send need wait, none is held back */
+#define UNREAD_MAX 20000 /* all of it fits the first window: no send need wait, none is held back */
 #define WALK_SECONDS 20
 #define WARM_UP_TURNS 40
 #define WAIT_MS 60

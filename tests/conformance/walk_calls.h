@@ -17,7 +17,7 @@
 #include "../support/loopback.h"
 #include "../support/random.h"
 
-#define SIZE_MAX_BYTES 20000
+#define SIZE_MAX_BYTES 14000
 #define LINE_BYTES 240
 
 struct call {

@@ -196,29 +196,30 @@ static void on_pipe(int number, siginfo_t *information, void *context)
 	pipe_own = information->si_pid == getpid() && information->si_uid == getuid();
 }
 
-/* SIGPIPE of a large send, by each call; and what the handler is told. */
-static void large_send_to_closed(struct pair *pair, int unused)
+/* SIGPIPE of a send, by each call; and what the handler is told. */
+static void sends_to_closed(struct pair *pair, int size)
 {
 	static char buffer[30000];
-	struct iovec vector = { buffer, sizeof(buffer) };
+	size_t bytes = (size_t)size;
+	struct iovec vector = { buffer, bytes };
 	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
 	struct mmsghdr many = { .msg_hdr = message };
 	struct sigaction action = { .sa_sigaction = on_pipe, .sa_flags = SA_SIGINFO };
 
-	(void)unused;
 	handle(SIGPIPE, 0);
 	shutdown(pair->a, SHUT_WR);
-	TRY("write", write(pair->a, buffer, sizeof(buffer)));
-	TRY("send", send(pair->a, buffer, sizeof(buffer), 0));
-	TRY("sendto", sendto(pair->a, buffer, sizeof(buffer), 0, NULL, 0));
+	TRY("write", write(pair->a, buffer, bytes));
+	TRY("send", send(pair->a, buffer, bytes, 0));
+	TRY("sendto", sendto(pair->a, buffer, bytes, 0, NULL, 0));
 	TRY("writev", writev(pair->a, &vector, 1));
 	TRY("sendmsg", sendmsg(pair->a, &message, 0));
 	TRY("sendmmsg", sendmmsg(pair->a, &many, 1, 0));
+	TRY("pwritev2", pwritev2(pair->a, &vector, 1, -1, 0));
 	note("signals", "%d", handled);
-	TRY("quiet", send(pair->a, buffer, sizeof(buffer), MSG_NOSIGNAL));
+	TRY("quiet", send(pair->a, buffer, bytes, MSG_NOSIGNAL));
 	note("signals-quiet", "%d", handled);
 	sigaction(SIGPIPE, &action, NULL);
-	TRY("told", write(pair->a, buffer, sizeof(buffer)));
+	TRY("told", write(pair->a, buffer, bytes));
 	note("code", "%d own %d", pipe_code, pipe_own);
 	TRY("empty", write(pair->a, buffer, 0));
 	TRY("empty-send", send(pair->a, buffer, 0, MSG_NOSIGNAL));
@@ -238,6 +239,7 @@ static const struct semantics_case cases[] = {
 	{ "jump-send", jumped, SEND, 0 },
 	{ "handler-receives-blocking", handler_calls, 0, 0 },
 	{ "handler-uses-other", handler_calls, 1, 0 },
-	{ "large-send-to-closed", large_send_to_closed, 0, 0 },
+	{ "large-send-to-closed", sends_to_closed, 30000, 0 },
+	{ "small-send-to-closed", sends_to_closed, 100, 0 },
 };
 FAMILY(escapes);

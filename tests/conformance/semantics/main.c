@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* semantics --all | --list | CASE...    [--jobs N] [--deadline MS] [--pids]
+/* semantics --all | --list | CASE...    [--jobs N] [--deadline MS] [--pids] [--leave]
  *
  * Each case is a process with a pipe for its notes. They come out in the order of the table, each line after the name of
  * its case: "CASE FIELD VALUE". Two fields are about the run itself: "armed" (yes, no) and "END", the last one: "done",
@@ -169,6 +169,7 @@ int main(int argc, char **argv)
 		all |= !strcmp(argv[i], "--all");
 		list |= !strcmp(argv[i], "--list");
 		with_pids |= !strcmp(argv[i], "--pids");
+		pair_leaves |= !strcmp(argv[i], "--leave");
 		if (!strcmp(argv[i], "--jobs") && i + 1 < argc)
 			jobs = strtoul(argv[i + 1], NULL, 10);
 		if (!strcmp(argv[i], "--deadline") && i + 1 < argc)

@@ -11,6 +11,8 @@
 #define FULL_TRIES 8
 #define CHUNK_BYTES 65536
 
+bool pair_leaves;
+
 static void fail(const char *what)
 {
 	note("FAILED", "%s: %s", what, errno_text(errno));
@@ -61,6 +63,12 @@ bool pair_make(struct pair *pair, bool nodelay)
 		set_int(pair->b, IPPROTO_TCP, TCP_NODELAY, 1);
 	}
 	bool armed = pair_warm_up(pair);
+	if (pair_leaves) { /* for an option, which is then taken back */
+		set_int(pair->a, SOL_SOCKET, SO_TIMESTAMP, 1);
+		set_int(pair->a, SOL_SOCKET, SO_TIMESTAMP, 0);
+		set_int(pair->b, SOL_SOCKET, SO_TIMESTAMP, 1);
+		set_int(pair->b, SOL_SOCKET, SO_TIMESTAMP, 0);
+	}
 	pause_ms(50); /* the last acknowledgement may be delayed by 40 ms: none is on its way in any arm */
 	return armed;
 }

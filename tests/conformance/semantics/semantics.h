@@ -66,6 +66,7 @@ struct family {
 	X(exits)                                                                                                       \
 	X(options)                                                                                                     \
 	X(errqueue)                                                                                                    \
+	X(inqs)                                                                                                        \
 	X(files)                                                                                                       \
 	X(connects)                                                                                                    \
 	X(processes)                                                                                                   \
@@ -114,6 +115,8 @@ void note_poll(const char *field, int fd, short events, int timeout_ms);
 /* ---- the pair and its traffic (pair.c) ---- */
 
 bool pair_make(struct pair *pair, bool nodelay);
+/* Pairs go back to plain TCP before a case gets them. */
+extern bool pair_leaves;
 /* One-byte turns in both directions until both are redirected, or enough were made. True if they are. */
 bool pair_warm_up(const struct pair *pair);
 int listen_any(uint16_t *port_h);

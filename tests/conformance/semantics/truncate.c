@@ -63,17 +63,26 @@ static void discard_large(struct pair *pair, int unused)
 	note("total", "%zu", total);
 }
 
-static void discard_message(struct pair *pair, int unused)
+/* A message's results are the kernel's to write, in receives that copy nothing too. */
+static void discard_message(struct pair *pair, int bytes)
 {
-	char buffer[8] = "same";
-	struct iovec vector = { buffer, 4 };
-	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
+	char buffer[8] = "same", control[64];
+	struct sockaddr_storage name;
+	struct iovec vector = { buffer, (size_t)bytes };
+	struct msghdr message = { .msg_name = &name,
+				  .msg_namelen = 77,
+				  .msg_iov = &vector,
+				  .msg_iovlen = 1,
+				  .msg_control = control,
+				  .msg_controllen = sizeof(control),
+				  .msg_flags = 0x55 };
 
-	(void)unused;
+	TRY("nothing-there", recvmsg(pair->b, &message, MSG_TRUNC | MSG_DONTWAIT));
+	note("untouched", "%u %zu %x", message.msg_namelen, message.msg_controllen, message.msg_flags);
 	put(pair->a, "abcdef");
 	settle();
 	TRY("discard", recvmsg(pair->b, &message, MSG_TRUNC));
-	note("flags", "%x", message.msg_flags);
+	note("results", "%u %zu %x", message.msg_namelen, message.msg_controllen, message.msg_flags);
 	note("buffer", "%s", buffer);
 	get("rest", pair->b, 64, MSG_DONTWAIT);
 }
@@ -181,7 +190,8 @@ static const struct semantics_case cases[] = {
 	{ "trunc-blocks", discard_blocks, 0, 0 },
 	{ "trunc-waitall", discard_waitall, 0, 0 },
 	{ "trunc-large", discard_large, 0, 0 },
-	{ "trunc-recvmsg", discard_message, 0, 0 },
+	{ "trunc-recvmsg", discard_message, 4, 0 },
+	{ "empty-recvmsg-results", discard_message, 0, 0 },
 	{ "peek-trunc-length", peek_length, 6, 0 },
 	{ "peek-trunc-length-large", peek_length, 40000, 0 },
 	{ "empty-recv", empty_receive, 0, 0 },

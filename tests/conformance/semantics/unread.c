@@ -205,6 +205,24 @@ static void raw_mixture(struct pair *pair, int large)
 	free(buffer);
 }
 
+/* An end that has gone back to plain TCP, nothing unread then: what waits is counted once. */
+static void after_leaving(struct pair *pair, int bytes)
+{
+	TRY("leave", set_int(pair->b, SOL_SOCKET, SO_TIMESTAMP, 1));
+	for (int i = 0; i < 2; i++) {
+		put_bytes(pair->a, (size_t)bytes, 3);
+		settle();
+		note_unread("unread", pair->b);
+		drain("part", pair->b, 3);
+		note_unread("less", pair->b);
+		drain("rest", pair->b, (size_t)bytes - 3);
+		note_unread("none", pair->b);
+	}
+	put_bytes(pair->b, (size_t)bytes, 3);
+	settle();
+	note_unread("other-end", pair->a);
+}
+
 /* A peek that wants more than there is, behind a few bytes. */
 static void peek_all(struct pair *pair, int unused)
 {
@@ -232,6 +250,8 @@ static const struct semantics_case cases[] = {
 	{ "fionread-loop", read_what_is_there, 0, 0 },
 	{ "fionread-raw-1000", raw_mixture, 1000, 0 },
 	{ "fionread-raw-30000", raw_mixture, 30000, 0 },
+	{ "fionread-left-10", after_leaving, 10, 0 },
+	{ "fionread-left-30000", after_leaving, 30000, 0 },
 	{ "peek-waitall-behind", peek_all, 0, 0 },
 	{ "outq", outgoing, SIOCOUTQ, 0 },
 	{ "outqnsd", outgoing, SIOCOUTQNSD, 0 },

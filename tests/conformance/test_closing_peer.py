@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A send that meets the peer's close is taken, as TCP takes it: EPIPE and SIGPIPE come with a later one.
+
+The kernel says EPIPE to a send whose peer closes between the verdict and the enqueue (fact 13): 1 to 4 of 1000 here.
+"""
+import pytest
+from support.program import EAGER, PLAIN, auto, built, run
+
+ITERATIONS = 2000
+CALLS = ("write", "send", "writev", "sendmsg", "sendmmsg", "sendfile")
+# It has no flags, so that the kernel raises SIGPIPE, though the call is made again and succeeds.
+NOT_QUIET = {"sendfile"}
+
+
+def meet(helper, arm, call, size, *options):
+    with helper.counting() as grown:
+        result = run([built("conformance/closing_peer"), call, f"iterations={ITERATIONS}", f"bytes={size}", "deadline=90", *options],
+                     arm, helper.socket, timeout=100)
+    return result, grown
+
+
+@pytest.mark.parametrize("size", [100, 30000])
+@pytest.mark.parametrize(("call", "arm"), [(call, arm) for arm in (PLAIN, EAGER) for call in CALLS] + [("write", auto(1))], ids=str)
+def test_send_meets_close(helper, arm, call, size):
+    result, grown = meet(helper, arm, call, size)
+    assert result["first"]["taken"] == ITERATIONS, result
+    assert result["first_signals"] == 0 or (arm.accelerated and call in NOT_QUIET), result
+    assert result["second"]["EPIPE"] == result["second_signals"], result
+    # Bytes that are redirected after a close has looked for some do not make it a reset: then the second send is taken, too.
+    assert result["end"]["EPIPE"] + result["end"]["ECONNRESET"] == ITERATIONS, result
+    assert grown["pairs_armed_total"] >= (ITERATIONS // 2 if arm.accelerated else 0), grown
+
+
+@pytest.mark.parametrize("size", [100, 30000])
+@pytest.mark.parametrize("call", ["write", "sendmsg"])
+@pytest.mark.parametrize("arm", [PLAIN, EAGER], ids=str)
+def test_send_meets_reset(helper, arm, call, size):
+    """First ECONNRESET, then EPIPE."""
+    result, grown = meet(helper, arm, call, size, "resets=1")
+    assert result["first"]["taken"] + result["first"]["ECONNRESET"] == ITERATIONS and result["first_signals"] == 0, result
+    assert result["second"]["EPIPE"] == result["first"]["ECONNRESET"] == result["second_signals"], result
+    assert result["second"]["ECONNRESET"] == result["first"]["taken"], result
+    assert grown["pairs_armed_total"] >= (ITERATIONS // 2 if arm.accelerated else 0), grown
