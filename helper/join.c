@@ -97,6 +97,8 @@ static enum sm_reason check_socket(struct join *join)
 		return REASON_NETNS;
 	if (look->has_ulp)
 		return REASON_ULP;
+	if (look->options)
+		return sockfacts_reason_of_options(look->options);
 	join->cookie = look->facts.cookie;
 	join->key = sockfacts_name(look);
 	if (registry_key_is_own_mirror(&join->key))

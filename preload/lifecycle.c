@@ -193,7 +193,7 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 	struct memory_cell *cell = atomic_load(&conn->cell);
 	uint32_t generation = conn->generation;
 	uint8_t touched = atomic_load(&conn->touched);
-	enum sm_reason reason = option_check(fd);
+	enum sm_reason reason = channel_features() & WIRE_FEATURE_OPTIONS ? REASON_NONE : option_check(fd);
 
 	if (reason != REASON_NONE) {
 		lifecycle_retire(conn);
@@ -228,7 +228,10 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 		lifecycle_joining_end(conn, generation, CONN_JOINED, REASON_JOINED);
 		break;
 	case CELL_REFUSED:
-		join_failed(conn, generation, before, cell ? cell->reason : REASON_INTERNAL);
+		reason = cell ? cell->reason : REASON_INTERNAL;
+		if (option_is_reason(reason)) /* and receives are TCP's own, as the option wants it */
+			atomic_store(&conn->touched, touched);
+		join_failed(conn, generation, before, reason);
 		break;
 	default:
 		join_failed(conn, generation, before, REASON_TIMEOUT);

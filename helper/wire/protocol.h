@@ -93,6 +93,7 @@ enum wire_feature {
 	 * be accelerated, so ends offer whose peer's address is none of their own namespace's. */
 	WIRE_FEATURE_PEERS = 1 << 3,
 	WIRE_FEATURE_HOLDERS = 1 << 4, /* of the helper, not of the kernel: it knows WIRE_HOLDERS */
+	WIRE_FEATURE_OPTIONS = 1 << 5, /* the helper looks at a socket's options itself before it lets an end join */
 };
 
 struct wire_endpoint {
