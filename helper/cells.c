@@ -63,7 +63,10 @@ void session_status_change(struct session *session, uint32_t index, uint32_t gen
 	/* The shim only ever lowers bits it has seen. A client that does more than that must not hold us up. */
 	status = atomic_load(&cell->status);
 	for (int i = 0; i < STATUS_TRIES; i++) {
-		changed = cell_word_generation(status) == generation ? status : cell_word(generation, 0);
+		/* The cell of another connection by now: this one was closed, and we have not been told yet. */
+		if (status && cell_word_generation(status) != generation)
+			return;
+		changed = status ? status : cell_word(generation, 0);
 		changed = (changed & ~clear) | set;
 		if (atomic_compare_exchange_strong(&cell->status, &status, changed))
 			return;
