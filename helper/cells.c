@@ -96,17 +96,12 @@ bool session_word_settle(struct memory_cell *cell, uint32_t generation, uint32_t
 	return atomic_compare_exchange_strong(&cell->word, &pending, cell_word(generation, state));
 }
 
-void session_word_wake(struct memory_cell *cell)
-{
-	session_wake(&cell->word);
-}
-
 bool session_word_answer(struct memory_cell *cell, uint32_t generation, uint32_t state, enum sm_reason reason)
 {
 	bool won = session_word_settle(cell, generation, state, reason);
 
 	if (won)
-		session_word_wake(cell);
+		session_wake(&cell->word);
 	return won;
 }
 
@@ -115,7 +110,7 @@ void session_word_clear(struct memory_cell *cell, uint32_t generation)
 	uint32_t abandoned = cell_word(generation, CELL_ABANDONED);
 
 	if (atomic_compare_exchange_strong(&cell->word, &abandoned, cell_word(generation, CELL_IDLE)))
-		session_word_wake(cell);
+		session_wake(&cell->word);
 }
 
 void session_fd_closed(struct sessions *sessions, const struct reaper_tag *tag)
