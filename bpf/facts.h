@@ -207,6 +207,34 @@ static __always_inline void map_v4(__u8 out[16], __be32 address_n)
 	__builtin_memcpy(out + 12, &address_n, sizeof(address_n));
 }
 
+#define HAS_FLAG(flags, name) ((flags) >> bpf_core_enum_value(enum sock_flags, name) & 1)
+
+/* As getsockopt() tells of them, but by one program for all. */
+static __always_inline __u32 read_options(const struct sock *sk)
+{
+	const struct tcp_sock *tcp = (const void *)sk;
+	const unsigned long flags = BPF_CORE_READ(sk, __sk_common.skc_flags);
+	__u32 options = 0;
+
+	if (HAS_FLAG(flags, SOCK_ZEROCOPY))
+		options |= SM_OPTION_ZEROCOPY;
+	if (HAS_FLAG(flags, SOCK_URGINLINE))
+		options |= SM_OPTION_OOB_INLINE;
+	if (HAS_FLAG(flags, SOCK_RCVTSTAMP) || BPF_CORE_READ_BITFIELD_PROBED(sk, sk_tsflags))
+		options |= SM_OPTION_TIMESTAMP;
+	if (BPF_CORE_READ(sk, sk_rcvlowat) > 1)
+		options |= SM_OPTION_LOWAT;
+	if (BPF_CORE_READ(sk, sk_peek_off) >= 0)
+		options |= SM_OPTION_PEEK_OFF;
+	if (BPF_CORE_READ(sk, sk_filter))
+		options |= SM_OPTION_FILTER;
+	if (BPF_CORE_READ_BITFIELD_PROBED(tcp, repair))
+		options |= SM_OPTION_REPAIR;
+	if (BPF_CORE_READ_BITFIELD_PROBED(tcp, recvmsg_inq))
+		options |= SM_OPTION_INQ;
+	return options;
+}
+
 /* What it is, and the two addresses as getsockname() and getpeername() tell them of a connected socket (but for what
  * cgroup programs make of their answers). */
 static __always_inline void read_name(struct sm_look *look, const struct sock *sk)

@@ -67,6 +67,13 @@ struct in6_addr {
 	u8 bytes[16]; /* of the kernel's: one union of that size */
 };
 
+/* The kernels' numbers differ: bpf_core_enum_value(). */
+enum sock_flags {
+	SOCK_URGINLINE,
+	SOCK_RCVTSTAMP,
+	SOCK_ZEROCOPY,
+};
+
 struct sock_common {
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
@@ -74,6 +81,7 @@ struct sock_common {
 	u16 skc_num; /* the local port, in the host's order */
 	u16 skc_family;
 	volatile unsigned char skc_state;
+	unsigned long skc_flags;      /* bits: enum sock_flags */
 	struct in6_addr skc_v6_daddr; /* only with CONFIG_IPV6, as the next */
 	struct in6_addr skc_v6_rcv_saddr;
 	struct proto *skc_prot;
@@ -94,6 +102,10 @@ struct sock {
 	u8 sk_shutdown;
 	u16 sk_type;
 	u16 sk_protocol; /* of a whole MPTCP connection 262 */
+	int sk_rcvlowat;
+	int sk_peek_off;       /* negative: not set */
+	u32 sk_tsflags;        /* u16 before 6.6: read with BPF_CORE_READ_BITFIELD_PROBED */
+	const void *sk_filter; /* NULL: none */
 	void *sk_user_data;
 };
 
@@ -120,6 +132,8 @@ struct tcp_sock {
 	u64 bytes_acked;
 	u64 bytes_received;
 	u8 scaling_ratio; /* since 6.6 */
+	u8 repair : 1;
+	u8 recvmsg_inq : 1;
 };
 
 struct sk_psock {

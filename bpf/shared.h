@@ -112,6 +112,18 @@ struct sm_facts {
 };
 _Static_assert(sizeof(struct sm_facts) == 88, "no padding: all of it is written to user space");
 
+/* Socket options that a joined end cannot honour, as they are set. */
+enum sm_options {
+	SM_OPTION_ZEROCOPY = 1 << 0,
+	SM_OPTION_LOWAT = 1 << 1, /* SO_RCVLOWAT above 1 */
+	SM_OPTION_OOB_INLINE = 1 << 2,
+	SM_OPTION_PEEK_OFF = 1 << 3,
+	SM_OPTION_TIMESTAMP = 1 << 4, /* SO_TIMESTAMP and SO_TIMESTAMPNS, old and new, and SO_TIMESTAMPING */
+	SM_OPTION_REPAIR = 1 << 5,
+	SM_OPTION_INQ = 1 << 6,
+	SM_OPTION_FILTER = 1 << 7, /* SO_ATTACH_FILTER or SO_ATTACH_BPF */
+};
+
 /* Context of the syscall program smaccel_look: the socket that the caller has under an fd. */
 struct sm_look {
 	__s32 fd;           /* in */
@@ -122,7 +134,7 @@ struct sm_look {
 	__u16 remote_port_n;
 	__u8 local[16]; /* network order; IPv4 as ::ffff:a.b.c.d */
 	__u8 remote[16];
-	__u32 reserved;
+	__u32 options; /* enum sm_options */
 	struct sm_facts facts;
 };
 

@@ -221,6 +221,7 @@ int smaccel_look(struct sm_look *ctx)
 	if (sk) {
 		look.is_tcp = true;
 		read_name(&look, (const struct sock *)sk);
+		look.options = read_options((const struct sock *)sk);
 		read_facts(&look.facts, sk, 0, 0);
 	}
 	*ctx = look;

@@ -63,7 +63,10 @@ void session_status_change(struct session *session, uint32_t index, uint32_t gen
 	/* The shim only ever lowers bits it has seen. A client that does more than that must not hold us up. */
 	status = atomic_load(&cell->status);
 	for (int i = 0; i < STATUS_TRIES; i++) {
-		changed = cell_word_generation(status) == generation ? status : cell_word(generation, 0);
+		/* The cell of another connection by now: this one was closed, and we have not been told yet. */
+		if (status && cell_word_generation(status) != generation)
+			return;
+		changed = status ? status : cell_word(generation, 0);
 		changed = (changed & ~clear) | set;
 		if (atomic_compare_exchange_strong(&cell->status, &status, changed))
 			return;
@@ -93,17 +96,12 @@ bool session_word_settle(struct memory_cell *cell, uint32_t generation, uint32_t
 	return atomic_compare_exchange_strong(&cell->word, &pending, cell_word(generation, state));
 }
 
-void session_word_wake(struct memory_cell *cell)
-{
-	session_wake(&cell->word);
-}
-
 bool session_word_answer(struct memory_cell *cell, uint32_t generation, uint32_t state, enum sm_reason reason)
 {
 	bool won = session_word_settle(cell, generation, state, reason);
 
 	if (won)
-		session_word_wake(cell);
+		session_wake(&cell->word);
 	return won;
 }
 
@@ -112,7 +110,7 @@ void session_word_clear(struct memory_cell *cell, uint32_t generation)
 	uint32_t abandoned = cell_word(generation, CELL_ABANDONED);
 
 	if (atomic_compare_exchange_strong(&cell->word, &abandoned, cell_word(generation, CELL_IDLE)))
-		session_word_wake(cell);
+		session_wake(&cell->word);
 }
 
 void session_fd_closed(struct sessions *sessions, const struct reaper_tag *tag)

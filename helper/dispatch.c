@@ -136,6 +136,8 @@ void dispatch_ready(struct loop_source *source, uint32_t events)
 	int result = 0, count = INBOX_MAX;
 
 	(void)events; /* a hang-up shows as end of file, behind what was sent before it */
+	if (channel->state == CHANNEL_SESSION)
+		pairing_look_for_closed(channel->helper, session_of(channel));
 	for (int i = 0; i < TURNS_OF_INBOX && count == INBOX_MAX && !result && channel_is_open(channel); i++) {
 		count = inbox_receive(source->fd, messages, INBOX_MAX);
 		if (count < 0 && count != -EAGAIN && count != -EINTR)

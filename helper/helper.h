@@ -22,6 +22,7 @@ struct sessions;
 struct slots;
 struct stats;
 struct trials;
+struct wakes;
 
 struct helper {
 	struct options options;
@@ -39,6 +40,7 @@ struct helper {
 	struct listener *listener;
 	struct stats *stats;
 	struct trials *trials;
+	struct wakes *wakes;
 	int pins_lock_fd;  /* -1: none */
 	uint32_t features; /* enum wire_feature */
 	uint64_t started_ns;

@@ -18,6 +18,7 @@
 #include "proof.h"
 #include "sockfacts.h"
 #include "trial.h"
+#include "wakes.h"
 
 /* A sample that does not add up may be torn: so often is it taken anew. */
 #define SAMPLES 3
@@ -97,6 +98,8 @@ static enum sm_reason check_socket(struct join *join)
 		return REASON_NETNS;
 	if (look->has_ulp)
 		return REASON_ULP;
+	if (look->options)
+		return sockfacts_reason_of_options(look->options);
 	join->cookie = look->facts.cookie;
 	join->key = sockfacts_name(look);
 	if (registry_key_is_own_mirror(&join->key))
@@ -370,8 +373,8 @@ int pairing_handle_join(struct request *request)
 		join.cell->side = join.side;
 		if (session_word_settle(join.cell, header->generation, CELL_DONE, REASON_NONE)) {
 			joined(&join);
-			session_word_wake(
-				join.cell); /* only now: who slept finds the pair armed already, if it can be */
+			/* Only now: who slept finds the pair armed already, if it can be. */
+			wakes_add(join.helper->wakes, &join.cell->word);
 			return 0;
 		}
 		reason = REASON_ABANDONED;

@@ -28,7 +28,7 @@ struct loop {
 	struct loop_timer *timers;
 	uint64_t clock_due_ns; /* what the timerfd is set to; 0: not set */
 	struct loop_corpse *corpses;
-	struct loop_chore *chores;
+	struct loop_chore *chores, *turn_chores;
 	bool stop;
 };
 
@@ -160,12 +160,12 @@ static void turn_begin(bool timers_only)
 	}
 }
 
-static void chores_do(struct loop *loop)
+static void chores_do(struct loop_chore **chores)
 {
-	while (loop->chores) {
-		struct loop_chore *chore = loop->chores;
+	while (*chores) {
+		struct loop_chore *chore = *chores;
 
-		loop->chores = chore->next;
+		*chores = chore->next;
 		chore->wanted = false;
 		chore->run(chore);
 	}
@@ -181,7 +181,7 @@ int loop_run(struct loop *loop)
 		if (count < 0 && errno != EINTR)
 			return -errno;
 		if (count == 0) {
-			chores_do(loop);
+			chores_do(&loop->chores);
 			continue;
 		}
 		turn_begin(count == 1 && events[0].data.ptr == &loop->clock);
@@ -191,6 +191,7 @@ int loop_run(struct loop *loop)
 			if (source->ready)
 				source->ready(source, events[i].events);
 		}
+		chores_do(&loop->turn_chores);
 		corpses_release(loop);
 		atomic_fetch_add(&turn_number, 1);
 	}
@@ -202,13 +203,23 @@ void loop_stop(struct loop *loop)
 	loop->stop = true;
 }
 
-void loop_before_sleep(struct loop *loop, struct loop_chore *chore)
+static void chore_add(struct loop_chore **chores, struct loop_chore *chore)
 {
 	if (chore->wanted)
 		return;
 	chore->wanted = true;
-	chore->next = loop->chores;
-	loop->chores = chore;
+	chore->next = *chores;
+	*chores = chore;
+}
+
+void loop_before_sleep(struct loop *loop, struct loop_chore *chore)
+{
+	chore_add(&loop->chores, chore);
+}
+
+void loop_after_turn(struct loop *loop, struct loop_chore *chore)
+{
+	chore_add(&loop->turn_chores, chore);
 }
 
 int loop_add(struct loop *loop, struct loop_source *source, uint32_t events)

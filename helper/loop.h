@@ -30,7 +30,7 @@ struct loop_corpse {
 	struct loop_corpse *next;
 };
 
-/* What can wait until there is nothing else to do, but must be done before the loop sleeps. */
+/* What can wait: until the turn is over, or until there is nothing else to do. */
 struct loop_chore {
 	void (*run)(struct loop_chore *chore);
 	bool wanted;
@@ -56,6 +56,8 @@ void loop_await_request(uint64_t turns);
 
 /* Has it run once, when there is nothing more to do and before the loop sleeps. One that is wanted already stays so. */
 void loop_before_sleep(struct loop *loop, struct loop_chore *chore);
+/* The same for the end of this turn. Memory that is buried in it is still there. */
+void loop_after_turn(struct loop *loop, struct loop_chore *chore);
 
 int loop_add(struct loop *loop, struct loop_source *source, uint32_t events);
 void loop_pause(struct loop *loop, struct loop_source *source, uint32_t events); /* changes what is waited for */

@@ -38,6 +38,7 @@
 #include "slots.h"
 #include "stats.h"
 #include "trial.h"
+#include "wakes.h"
 #include "watchdog.h"
 
 struct signals {
@@ -163,8 +164,9 @@ static int open_state(struct helper *helper)
 	helper->trials = trials_new(helper);
 	helper->sessions = sessions_new(helper);
 	helper->slots = slots_new(helper, shared, count);
+	helper->wakes = wakes_new(helper->loop);
 	if (!helper->policy || !helper->registry || !helper->ledgers || !helper->groups || !helper->trials ||
-	    !helper->sessions || !helper->slots)
+	    !helper->sessions || !helper->slots || !helper->wakes)
 		return -ENOMEM;
 	return 0;
 }
@@ -238,6 +240,7 @@ static void stop(struct helper *helper, struct signals *signals)
 	sessions_free(helper->sessions);
 	pairing_free(helper);
 	stats_close(helper);
+	wakes_free(helper->wakes);
 	loop_close(helper->loop); /* frees what was buried */
 	reaper_free(helper->reaper);
 	slots_free(helper->slots);

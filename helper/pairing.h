@@ -26,6 +26,10 @@ void pairing_take_over(struct helper *helper);
 /* Takes up to `count` ends from a session that was closed. True if none is left. */
 bool pairing_session_closed(struct helper *helper, struct session *session, uint32_t count);
 
+/* Takes notice of the ends that a process says, in its session's memory, to have closed; and of those of all processes. */
+void pairing_look_for_closed(struct helper *helper, struct session *session);
+void pairing_look_for_all_closed(struct helper *helper);
+
 int pairing_handle_offer(struct request *request);
 int pairing_handle_join(struct request *request);
 int pairing_handle_pin(struct request *request);

@@ -15,6 +15,7 @@ struct leave;
 struct pairing {
 	struct helper *helper;
 	struct loop_timer lonely, arm, check, sweep, leave; /* each serves the queue of its name */
+	uint64_t looked_for_closed_ns;                      /* in the memory of all sessions */
 	struct leave *leaves;
 	uint32_t leave_count;
 };

@@ -2,10 +2,10 @@
 /* Retiring: closed sockets, ends that wait alone, and the sweep.
  *
  * The kernel takes a socket out of the sockhash by itself when it is closed or reset. Nobody tells the helper, so it asks
- * (datapath_present()): some milliseconds after a RETIRE or the end of a session, and in a slow sweep over the used slots
- * for what slips through (a child that held the socket longer). A slot is freed when neither of its sockets is
- * there any more. One that was armed and has lost one end stays ARMED: the other may have redirected bytes to read, and a helper
- * that starts takes out only what is not armed.
+ * (datapath_present()): some milliseconds after it has learned that an end was closed (by a RETIRE, by a note in the session's
+ * memory, or because the session ended), and in a slow sweep over the used slots for what slips through (a child that held the
+ * socket longer). A slot is freed when neither of its sockets is there any more. One that was armed and has lost one end stays
+ * ARMED: the other may have redirected bytes to read, and a helper that starts takes out only what is not armed.
  */
 #include <errno.h>
 
@@ -18,6 +18,7 @@
 #define CHECK_TRIES 6 /* 2, 4, 8 ... 64 ms; then the sweep finds it */
 #define CHECKS_PER_TURN 512
 #define CHECKS_IN_NEED 16
+#define LOOK_IN_NEED_NS (10 * LOOP_NS_PER_MS) /* there may be many processes */
 #define SWEEP_NS LOOP_NS_PER_S
 #define SWEEP_SLOTS 256
 
@@ -195,6 +196,8 @@ bool retire_check_closing(struct helper *helper)
 	struct slot *slot, *next;
 	int looked_at = 0;
 
+	if (loop_now_ns() - helper->pairing->looked_for_closed_ns > LOOK_IN_NEED_NS)
+		pairing_look_for_all_closed(helper);
 	for (slot = slot_queue_first(helper->slots, SLOT_QUEUE_CHECK); slot && looked_at < CHECKS_IN_NEED;
 	     slot = next) {
 		next = slot->queued[SLOT_QUEUE_CHECK].next;
@@ -214,8 +217,10 @@ void retire_sweep_expired(struct loop_timer *timer)
 {
 	struct helper *helper = loop_container(timer, struct pairing, sweep)->helper;
 	struct roll roll = { .helper = helper, .then = withdraw_consider };
-	uint32_t count = slots_used(helper->slots);
+	uint32_t count;
 
+	pairing_look_for_all_closed(helper);
+	count = slots_used(helper->slots);
 	if (count > SWEEP_SLOTS)
 		count = SWEEP_SLOTS;
 	for (; count && slots_first(helper->slots); count--) {
@@ -230,6 +235,30 @@ void retire_sweep_expired(struct loop_timer *timer)
 }
 
 /* ---- RETIRE ---- */
+
+void pairing_look_for_closed(struct helper *helper, struct session *session)
+{
+	for (unsigned i = 0; i < MEMORY_RETIRED; i++) {
+		_Atomic uint32_t *place = &session->memory->retired[i];
+		uint32_t entry = atomic_load_explicit(place, memory_order_relaxed) ? atomic_exchange(place, 0) : 0;
+		const struct registry_owner owner = { .session_id = session->id, .cell = entry >> 16 };
+		struct registry_end *end = entry ? registry_find_owner(helper->registry, owner) : NULL;
+
+		if (end && memory_retired(owner.cell, end->generation) == entry)
+			pairing_forget_owner(helper, session, owner.cell);
+	}
+}
+
+static void closed_visit(struct session *session, void *context)
+{
+	pairing_look_for_closed(context, session);
+}
+
+void pairing_look_for_all_closed(struct helper *helper)
+{
+	helper->pairing->looked_for_closed_ns = loop_now_ns();
+	sessions_each(helper->sessions, closed_visit, helper);
+}
 
 int pairing_handle_retire(struct request *request)
 {

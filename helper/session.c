@@ -213,7 +213,8 @@ static int send_welcome(struct session *session, struct helper *helper)
 {
 	struct wire_welcome welcome = {
 		.helper_generation = helper->switches->helper_generation,
-		.features = helper->features | WIRE_FEATURE_WITHDRAW | WIRE_FEATURE_HOLDERS,
+		.features = helper->features | WIRE_FEATURE_WITHDRAW | WIRE_FEATURE_HOLDERS | WIRE_FEATURE_OPTIONS |
+			    WIRE_FEATURE_RETIRED,
 		.cell_count = MEMORY_CELLS,
 		.memory_bytes = SESSION_BYTES,
 	};

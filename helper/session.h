@@ -72,9 +72,8 @@ void session_status_change(struct session *session, uint32_t cell, uint32_t gene
 void session_status_wake(struct session *session, uint32_t cell);
 /* Whether the word waits for an answer. */
 bool session_word_pending(const struct memory_cell *cell, uint32_t generation);
-/* Answers: PENDING -> CELL_DONE or CELL_REFUSED. False: it was abandoned. The waiter sleeps on until session_word_wake(). */
+/* Answers: PENDING -> CELL_DONE or CELL_REFUSED. False: it was abandoned. The waiter sleeps on until it is woken. */
 bool session_word_settle(struct memory_cell *cell, uint32_t generation, uint32_t state, enum sm_reason reason);
-void session_word_wake(struct memory_cell *cell);
 void session_wake(_Atomic uint32_t *word); /* who sleeps on that word of a session memory */
 /* Both. */
 bool session_word_answer(struct memory_cell *cell, uint32_t generation, uint32_t state, enum sm_reason reason);

@@ -52,3 +52,14 @@ struct registry_key sockfacts_name(const struct sm_look *look)
 	memcpy(key.remote.address, look->remote, sizeof(look->remote));
 	return key;
 }
+
+enum sm_reason sockfacts_reason_of_options(uint32_t options)
+{
+	if (options & SM_OPTION_ZEROCOPY)
+		return REASON_ZEROCOPY;
+	if (options & SM_OPTION_LOWAT)
+		return REASON_LOWAT;
+	if (options & SM_OPTION_OOB_INLINE)
+		return REASON_OOB;
+	return options ? REASON_OPTION : REASON_NONE;
+}

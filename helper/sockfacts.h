@@ -8,6 +8,7 @@
 
 #include "../bpf/shared.h"
 #include "registry.h"
+#include "wire/reason.h"
 
 /* Whether fd is a TCP socket. Asks by getsockopt alone, which never blocks, whatever the fd is (fstat on a FUSE file may). */
 bool sockfacts_is_tcp(int fd);
@@ -19,5 +20,8 @@ uint64_t sockfacts_cookie(int fd);
 bool sockfacts_closes_quickly(int fd);
 /* The name of a connected TCP socket that was looked at (datapath_look()). netns_cookie 0: this kernel does not tell. */
 struct registry_key sockfacts_name(const struct sm_look *look);
+/* Of enum sm_options: why the socket must not join, or REASON_NONE. The application may have set them before the shim tracked
+ * the socket, or past its wrappers. */
+enum sm_reason sockfacts_reason_of_options(uint32_t options);
 
 #endif

@@ -22,6 +22,7 @@
 #include "dispatch.h"
 #include "helper.h"
 #include "log.h"
+#include "pairing.h"
 #include "session.h"
 #include "slots.h"
 #include "stats_internal.h"
@@ -187,6 +188,7 @@ void stats_reply_json(int door, json_t *json)
 
 int stats_handle_status(struct request *request)
 {
+	pairing_look_for_all_closed(request->helper);
 	stats_reply_json(request->channel->source.fd, stats_status(request->helper));
 	return 0;
 }
@@ -236,6 +238,7 @@ static char *make_connections(const struct request *request)
 
 int stats_handle_connections(struct request *request)
 {
+	pairing_look_for_all_closed(request->helper);
 	stats_reply_by_child(request, make_connections);
 	return 0;
 }

@@ -153,6 +153,25 @@ static void reset_now(int fd)
 	real_connect(fd, &nothing, sizeof(nothing));
 }
 
+/* An armed end that is closed is in no hurry: the helper finds it here when it is awake anyhow. Not while latencies are recorded
+ * in the cell, which is the next connection's when it looks. */
+static bool note_retired(struct conn *conn, struct memory_cell *cell)
+{
+	struct session_memory *memory = session_of_cell(cell, conn->index);
+
+	if (conn_state(conn) != CONN_ARMED || !(channel_features() & WIRE_FEATURE_RETIRED) ||
+	    conn->session_epoch != channel_epoch() || atomic_load(&memory->recording))
+		return false;
+	for (uint32_t i = 0; i < MEMORY_RETIRED; i++) {
+		_Atomic uint32_t *place = &memory->retired[(conn->index + i) % MEMORY_RETIRED];
+		uint32_t nobody = 0;
+
+		if (atomic_compare_exchange_strong(place, &nobody, memory_retired(conn->index, conn->generation)))
+			return true;
+	}
+	return false;
+}
+
 bool lifecycle_closing(struct conn *conn, int fd)
 {
 	struct memory_cell *cell = atomic_load(&conn->cell);
@@ -171,7 +190,9 @@ bool lifecycle_closing(struct conn *conn, int fd)
 		atomic_store(&conn->lent, 1);
 	bool resets = !parent_holds(conn) && loses_bytes_alone(conn, fd, 1) && set_reset(fd, true);
 	ledger_detach(conn);
-	lifecycle_retire(conn);
+	cell = atomic_load(&conn->cell);
+	if (!cell || !note_retired(conn, cell))
+		lifecycle_retire(conn);
 	/* Only while nobody else can be using the connection: shutdown() would reach them too. */
 	cell = atomic_load(&conn->cell);
 	bool must_shut_down = alone_by_forks(conn) && atomic_load(&conn->lent) && cell &&

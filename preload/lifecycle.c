@@ -37,6 +37,10 @@
 #define ATTACH_RETRY_CALLS 64u
 #define SETTLE_NS 10000000 /* a join takes some 0.1 ms when the helper has a CPU */
 
+/* Threads in lifecycle_settle(). Raised before the kernel looks at the state, and looked at after that was swapped: who finds 0
+ * has nobody to wake. A fork or a jump out of a handler may leave it too high, which costs a system call a join. */
+static _Atomic uint32_t settling;
+
 struct lifecycle_quiet lifecycle_quiet_begin(void)
 {
 	struct lifecycle_quiet quiet = { .saved_errno = errno };
@@ -69,7 +73,8 @@ void lifecycle_joining_end(struct conn *conn, uint32_t generation, enum conn_sta
 	if (conn->generation != generation || !state_swap(conn, CONN_JOINING, state))
 		return;
 	conn_state_set(conn, state, reason);
-	raw_syscall(SYS_futex, &conn->state, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+	if (atomic_load(&settling))
+		raw_syscall(SYS_futex, &conn->state, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
 void lifecycle_settle(struct conn *conn)
@@ -79,7 +84,9 @@ void lifecycle_settle(struct conn *conn)
 	if (conn_state(conn) != CONN_JOINING || atomic_load(&conn->joiner) == thread_tid())
 		return;
 	int saved = errno;
+	atomic_fetch_add(&settling, 1);
 	raw_syscall(SYS_futex, &conn->state, FUTEX_WAIT_PRIVATE, CONN_JOINING, &moment, NULL, 0);
+	atomic_fetch_sub(&settling, 1);
 	errno = saved;
 }
 
@@ -193,7 +200,7 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 	struct memory_cell *cell = atomic_load(&conn->cell);
 	uint32_t generation = conn->generation;
 	uint8_t touched = atomic_load(&conn->touched);
-	enum sm_reason reason = option_check(fd);
+	enum sm_reason reason = channel_features() & WIRE_FEATURE_OPTIONS ? REASON_NONE : option_check(fd);
 
 	if (reason != REASON_NONE) {
 		lifecycle_retire(conn);
@@ -228,7 +235,10 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 		lifecycle_joining_end(conn, generation, CONN_JOINED, REASON_JOINED);
 		break;
 	case CELL_REFUSED:
-		join_failed(conn, generation, before, cell ? cell->reason : REASON_INTERNAL);
+		reason = cell ? cell->reason : REASON_INTERNAL;
+		if (option_is_reason(reason)) /* and receives are TCP's own, as the option wants it */
+			atomic_store(&conn->touched, touched);
+		join_failed(conn, generation, before, reason);
 		break;
 	default:
 		join_failed(conn, generation, before, REASON_TIMEOUT);

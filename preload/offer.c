@@ -2,7 +2,7 @@
 /* Offers: a connection whose traffic pays tells the helper its name; no fd, no wait.
  *
  * An offer is made for many a connection that is never matched, so it is cheap: the addresses, two cookies and the message are
- * six system calls. What would forbid the join (option_check()) is asked when both ends have offered.
+ * six system calls. What would forbid the join is asked when both ends have offered.
  */
 #include "../helper/wire/wire.h"
 #include "config.h"

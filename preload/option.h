@@ -3,10 +3,20 @@
 #ifndef SMACCEL_OPTION_H
 #define SMACCEL_OPTION_H
 
+#include <stdbool.h>
+
 #include "../helper/wire/reason.h"
 
 /* Asks the kernel for the options that the application may have set before the socket was tracked, or past the wrappers.
- * REASON_NONE, or why the socket must not join. Some 15 getsockopt calls: once, before joining. Keeps errno. */
+ * REASON_NONE, or why the socket must not join. Some 15 getsockopt calls: for a helper that does not look by itself
+ * (WIRE_FEATURE_OPTIONS). Keeps errno. */
 enum sm_reason option_check(int fd);
+
+/* Whether it is one of these that a helper refused the join for. Then the socket was never in the sockhash. */
+static inline bool option_is_reason(enum sm_reason reason)
+{
+	return reason == REASON_ZEROCOPY || reason == REASON_LOWAT || reason == REASON_OOB || reason == REASON_OPTION ||
+	       reason == REASON_ULP;
+}
 
 #endif

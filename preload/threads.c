@@ -20,9 +20,16 @@ static bool exit_key_valid;
 
 __thread struct thread_slot *thread_self __attribute__((tls_model("initial-exec")));
 
-int32_t thread_tid(void)
+static int32_t ask_tid(void)
 {
 	return (int32_t)raw_syscall(SYS_gettid);
+}
+
+int32_t thread_tid(void)
+{
+	int32_t tid = thread_self ? atomic_load_explicit(&thread_self->tid, memory_order_relaxed) : 0;
+
+	return tid ? tid : ask_tid(); /* the shared slot is nobody's */
 }
 
 static void thread_exited(void *value)
@@ -42,7 +49,7 @@ void threads_init(void)
 
 struct thread_slot *thread_register(void)
 {
-	int32_t tid = thread_tid();
+	int32_t tid = ask_tid();
 
 	for (uint32_t i = 0; i < SLOTS && exit_key_valid; i++) {
 		int32_t expected = 0;
@@ -68,7 +75,7 @@ void threads_forked(void)
 
 	for (uint32_t i = 0; i < used; i++) {
 		if (&slots[i] == thread_self) {
-			atomic_store(&slots[i].tid, thread_tid());
+			atomic_store(&slots[i].tid, ask_tid());
 			continue;
 		}
 		atomic_store(&slots[i].inside, 0);
@@ -78,10 +85,21 @@ void threads_forked(void)
 		atomic_store(&slots_overflowed, false);
 }
 
+/* No other thread has ever made a call on a connection. One that makes its first just now registers before it marks itself,
+ * by a locked operation on slots_used: if that is not seen here, the thread sees what the caller has made of the state. */
+static bool is_only_thread(void)
+{
+	uint32_t used = atomic_load(&slots_used);
+
+	return used == 0 || (used == 1 && thread_self == &slots[0]);
+}
+
 bool threads_others_inside(uint32_t conn_index)
 {
 	if (atomic_load(&slots_overflowed))
 		return true;
+	if (is_only_thread())
+		return false;
 	if (raw_syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0) {
 		/* Not registered (a fork through a raw clone), or filtered: without it nothing can be shown. */
 		if (raw_syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0 ||

@@ -8,12 +8,14 @@
 #define SMACCEL_WIRE_MEMORY_H
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "protocol.h"
 
 #define MEMORY_MAGIC 0x736d6d31u /* "smm1" */
 #define MEMORY_CELLS 65536u      /* sparse: only touched pages exist */
+#define MEMORY_RETIRED 16u
 #define LEDGER_CELLS 1024u
 
 /* ---- the commit-or-abandon word -------------------------------------------------------------------------------
@@ -116,10 +118,21 @@ struct session_memory {
 	_Atomic uint64_t spin_hits;
 	_Atomic uint32_t
 		child_closes_ms; /* shim only: when CELL_CHILD_CLOSES was last set, in ms of the monotonic clock */
-	uint32_t padding[17];
+	uint32_t padding;
+	/* shim -> helper: armed ends that were closed, in the place of WIRE_RETIRE, which would wake the helper for each. It looks
+	 * here at each message of the session, and once a second. memory_retired(); 0: a free place. */
+	_Atomic uint32_t retired[MEMORY_RETIRED];
 	struct memory_cell cells[]; /* cell 0 is never used */
 };
 _Static_assert(sizeof(struct session_memory) == 128, "cells start on a line");
+_Static_assert(offsetof(struct session_memory, retired) == 64, "a line of its own");
+
+/* An end in `retired`: its cell, and what tells its generation from those before and after it. */
+static inline uint32_t memory_retired(uint32_t cell, uint32_t generation)
+{
+	return cell << 16 | (generation & 0xffffu);
+}
+_Static_assert(MEMORY_CELLS <= 1u << 16, "16 bits are a cell");
 
 /* ---- the ledger (the design's pair page) ----------------------------------------------------------------------
  * One per pair of processes, a cell per connection between them. Each side writes its own half; what the peer says is

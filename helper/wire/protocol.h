@@ -93,6 +93,8 @@ enum wire_feature {
 	 * be accelerated, so ends offer whose peer's address is none of their own namespace's. */
 	WIRE_FEATURE_PEERS = 1 << 3,
 	WIRE_FEATURE_HOLDERS = 1 << 4, /* of the helper, not of the kernel: it knows WIRE_HOLDERS */
+	WIRE_FEATURE_OPTIONS = 1 << 5, /* the helper looks at a socket's options itself before it lets an end join */
+	WIRE_FEATURE_RETIRED = 1 << 6, /* of the helper: it looks at `retired` in the session memory (memory.h) */
 };
 
 struct wire_endpoint {

@@ -21,6 +21,16 @@ def wake_ups(pid):
     return counts
 
 
+def loop_wake_ups(pid):
+    return wake_ups(pid)[str(pid)]
+
+
+def await_sweep(pid):
+    """There is a second until the next one."""
+    before = loop_wake_ups(pid)
+    wait_until(lambda: loop_wake_ups(pid) > before, 5, "no sweep")
+
+
 def in_window(pid):
     before = wake_ups(pid)
     time.sleep(WINDOW_S)
@@ -39,3 +49,20 @@ def test_with_armed_pairs_only_the_sweep_wakes_it():
         wait_until(lambda: traffic.ask("turns 20") and helper.totals()["pairs_armed"] == 4, 10, helper.explain)
         wait_until(lambda: in_window(helper.pid) <= WINDOW_S + 1, PATIENCE_S, helper.explain)
         assert helper.totals()["pairs_armed"] == 4
+
+
+def test_armed_ends_that_are_closed_do_not_wake_it():
+    """Each of two processes closes four: that is eight messages saved. The next sweep finds all of them and frees the slots,
+    and has no reason to come again then."""
+    with Helper() as helper, Commanded([built("chaos/traffic")], EAGER, helper.socket) as traffic:
+        traffic.answer(5)
+        traffic.ask("open 4")
+        wait_until(lambda: traffic.ask("turns 20") and helper.totals()["pairs_armed"] == 4, 10, helper.explain)
+        await_sweep(helper.pid)
+        before, begun = loop_wake_ups(helper.pid), time.monotonic()
+        traffic.ask("close")
+        time.sleep(0.3)
+        woken = loop_wake_ups(helper.pid) - before
+        assert woken == 0 or time.monotonic() - begun > 0.8     # a machine so busy that a sweep was due
+        wait_until(lambda: in_window(helper.pid) == 0, PATIENCE_S, helper.explain)
+        assert helper.totals()["pairs_armed"] == 0

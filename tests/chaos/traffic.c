@@ -7,6 +7,7 @@
  *   open N    opens N connections that stay: {"us": [connect + first exchange, ...]}
  *   probe N   opens N one after the other, an exchange each, and closes them: {"us": [...]}
  *   go, halt  traffic on all that stay; halt returns when all are quiet
+ *   close     closes all that stay, while halted
  *   turns N   N turns on every connection that stays, while halted
  *   stat      {"bytes": there and back, "turns": N}
  *   quit
@@ -202,6 +203,14 @@ static void command_halt(void)
 	printf("{}\n");
 }
 
+/* The threads that drive them stay, and have nothing to do any more. */
+static void command_close(void)
+{
+	for (size_t i = 0; i < connection_count; i++)
+		close(connections[i].fd);
+	printf("{\"closed\": %zu}\n", connection_count);
+}
+
 static void command_loop(void)
 {
 	char line[64], word[16];
@@ -221,6 +230,8 @@ static void command_loop(void)
 			command_go();
 		else if (!strcmp(word, "halt"))
 			command_halt();
+		else if (!strcmp(word, "close"))
+			command_close();
 		else if (!strcmp(word, "stat"))
 			printf("{\"bytes\": %llu, \"turns\": %llu}\n", (unsigned long long)total_bytes,
 			       (unsigned long long)total_turns);

@@ -5,6 +5,8 @@
 #include "kernel_test.h"
 
 #include <limits.h>
+#include <linux/filter.h>
+#include <linux/net_tstamp.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -21,6 +23,12 @@
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
 #endif
+#ifndef TCP_INQ
+#define TCP_INQ 36
+#endif
+#define OPTION_SO_TIMESTAMP_NEW 63
+#define OPTION_SO_TIMESTAMPNS_NEW 64
+#define OPTION_SO_TIMESTAMPING_NEW 65
 
 static struct datapath *datapath;
 
@@ -114,6 +122,59 @@ static void test_facts(void)
 	close(listener);
 }
 
+static const struct setting {
+	const char *name;
+	int level, number, value;
+	uint32_t shows;
+} settings[] = {
+	{ "zerocopy", SOL_SOCKET, SO_ZEROCOPY, 1, SM_OPTION_ZEROCOPY },
+	{ "rcvlowat", SOL_SOCKET, SO_RCVLOWAT, 2, SM_OPTION_LOWAT },
+	{ "oobinline", SOL_SOCKET, SO_OOBINLINE, 1, SM_OPTION_OOB_INLINE },
+	{ "peek-off", SOL_SOCKET, SO_PEEK_OFF, 0, SM_OPTION_PEEK_OFF }, /* of TCP not on 6.1 */
+	{ "timestamp", SOL_SOCKET, SO_TIMESTAMP, 1, SM_OPTION_TIMESTAMP },
+	{ "timestampns", SOL_SOCKET, SO_TIMESTAMPNS, 1, SM_OPTION_TIMESTAMP },
+	{ "timestamp-new", SOL_SOCKET, OPTION_SO_TIMESTAMP_NEW, 1, SM_OPTION_TIMESTAMP },
+	{ "timestampns-new", SOL_SOCKET, OPTION_SO_TIMESTAMPNS_NEW, 1, SM_OPTION_TIMESTAMP },
+	{ "timestamping", SOL_SOCKET, SO_TIMESTAMPING, SOF_TIMESTAMPING_SOFTWARE, SM_OPTION_TIMESTAMP },
+	{ "timestamping-new", SOL_SOCKET, OPTION_SO_TIMESTAMPING_NEW, SOF_TIMESTAMPING_SOFTWARE, SM_OPTION_TIMESTAMP },
+	{ "repair", IPPROTO_TCP, TCP_REPAIR, 1, SM_OPTION_REPAIR },
+	{ "inq", IPPROTO_TCP, TCP_INQ, 1, SM_OPTION_INQ },
+	{ "nodelay", IPPROTO_TCP, TCP_NODELAY, 1, 0 },
+	{ "keepalive", SOL_SOCKET, SO_KEEPALIVE, 1, 0 },
+	{ "busy-poll", SOL_SOCKET, SO_BUSY_POLL, 50, 0 },
+	{ "rcvbuf", SOL_SOCKET, SO_RCVBUF, 65536, 0 },
+};
+
+static void test_setting(const struct setting *setting)
+{
+	int listener = loopback_listen("127.0.0.1", 0, 1, 0);
+	int client = loopback_connect("127.0.0.1", loopback_port(listener));
+	uint32_t before = looked(client).options;
+
+	/* What this kernel does not know is not set either. */
+	bool known = setsockopt(client, setting->level, setting->number, &setting->value, sizeof(setting->value)) == 0;
+
+	check(!before && looked(client).options == (known ? setting->shows : 0), "options", setting->name, "%#x, %#x",
+	      before, looked(client).options);
+	close(client);
+	close(listener);
+}
+
+static void test_filter(void)
+{
+	struct sock_filter accept_all = { BPF_RET | BPF_K, 0, 0, UINT32_MAX };
+	struct sock_fprog program = { 1, &accept_all };
+	int listener = loopback_listen("127.0.0.1", 0, 1, 0);
+	int client = loopback_connect("127.0.0.1", loopback_port(listener));
+
+	require(setsockopt(client, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) == 0);
+	check(looked(client).options == SM_OPTION_FILTER, "options", "filter", "%#x", looked(client).options);
+	require(setsockopt(client, SOL_SOCKET, SO_DETACH_FILTER, &program, sizeof(program)) == 0);
+	check(!looked(client).options, "options", "filter-taken-away", "%#x", looked(client).options);
+	close(client);
+	close(listener);
+}
+
 static int socket_node(void)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -173,6 +234,9 @@ int main(void)
 		test_names("::", "127.0.0.1", "names-of-ipv4-at-a-dual-stack-listener");
 		test_names("::", "::ffff:127.0.0.1", "names-of-mapped-ipv4");
 		test_facts();
+		for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+			test_setting(&settings[i]);
+		test_filter();
 		test_other_fds();
 		datapath_close(datapath);
 	}

@@ -116,6 +116,8 @@ static void attack_foreign(void)
 	retire.cookie = hostile_cookie(ends[0]);
 	for (uint32_t cell = 1; cell < 4; cell++) {
 		wire_header_init(&retire.header, WIRE_RETIRE, sizeof(retire), cell, 1);
+		for (uint32_t i = 0; i < MEMORY_RETIRED; i++)
+			atomic_store(&thief.memory->retired[i], memory_retired(i < 4 ? i : UINT32_MAX - i, 1));
 		wire_send(thief.near, &retire, sizeof(retire), -1);
 		hostile_pin(&thief, WIRE_LEAVE, other[0], cell, hostile_cookie(ends[0]));
 		expect(hostile_answer(&thief, cell, 1) != CELL_DONE);
