@@ -5,6 +5,7 @@ A walk that differs is made again, alone and several times, in both arms: what a
 
   python3 tests/conformance/test_walk.py [FIRST COUNT [VARIANT...]]     prints the differences of that many walks
 """
+import re
 import sys
 from pathlib import Path
 
@@ -37,8 +38,29 @@ def walks(first, count, options, arm=PLAIN, socket=None):
     return found
 
 
+def one_more(plain, here):
+    """How much waits behind redirected bytes is rcv_nxt - copied_seq; of a connection that is closed both ways the kernel does not
+    say whether the last of these numbers was a FIN."""
+    numbers = [re.findall(r"-> (?:0 )?(\d+)(?: |$)", text) for text in (plain, here)]
+    asks = re.match(r"\d+ \w (unread|\w+ \d+ [0-9a-f]*[26]2 )", plain)   # MSG_PEEK | MSG_TRUNC
+    return asks and all(numbers) and int(numbers[1][0]) == int(numbers[0][0]) + 1
+
+
+def is_same(plain, here):
+    """An edge-triggered epoll may tell of something that it has told before, as it does of an end that leaves."""
+    if plain == here:
+        return True
+    if plain.split("->")[0] != here.split("->")[0]:
+        return False
+    return (" edge " in plain and "-> 0 0" in plain) or one_more(plain, here)
+
+
+def are_same(plain, here):
+    return len(plain) == len(here) and all(map(is_same, plain, here))
+
+
 def first_difference(plain, here):
-    at = next((i for i, pair in enumerate(zip(plain, here)) if pair[0] != pair[1]), min(len(plain), len(here)))
+    at = next((i for i, pair in enumerate(zip(plain, here)) if not is_same(*pair)), min(len(plain), len(here)))
     before = "".join(f"    {line}\n" for line in plain[max(0, at - 12):at])
     return f"{before}  - {(plain[at:] or ['(the end)'])[0]}\n  + {(here[at:] or ['(the end)'])[0]}"
 
@@ -47,7 +69,7 @@ def always_differs(seed, options, arm, socket):
     """What differs in each of several runs, from all that plain TCP has said; or None."""
     plain = [walks(seed, 1, options)[seed] for _ in range(REPEATS)]
     here = [walks(seed, 1, options, arm, socket)[seed] for _ in range(REPEATS)]
-    if any(lines in plain for lines in here):
+    if any(are_same(lines, other) for lines in plain for other in here):
         return None
     return f"walk {seed}:\n{first_difference(plain[0], here[0])}"
 
@@ -59,7 +81,7 @@ def differences(name, first, count):
     with Helper(*helper_options) as helper:
         with helper.counting() as grown:
             here = walks(first, count, options, arm, helper.socket)
-        found = [always_differs(seed, options, arm, helper.socket) for seed in plain if plain[seed] != here[seed]]
+        found = [always_differs(seed, options, arm, helper.socket) for seed in plain if not are_same(plain[seed], here[seed])]
     return [text for text in found if text], grown
 
 

@@ -4,6 +4,7 @@
 #define SMACCEL_CONFORMANCE_WALK_CALLS_H
 
 #include <limits.h>
+#include <linux/sockios.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <signal.h>
@@ -19,6 +20,7 @@
 
 #define SIZE_MAX_BYTES 14000
 #define LINE_BYTES 240
+#define FLUSH_TRIES 300
 
 struct call {
 	unsigned kind, end; /* 0: the connecting one */
@@ -101,7 +103,16 @@ static void fill(const struct call *call)
 	}
 }
 
-static void do_send(const struct call *call, struct answer *answer)
+/* Until TCP has let go of all of it: what its congestion window holds back the other end does not see yet. */
+static void flush(int fd)
+{
+	int unsent = 0;
+
+	for (int i = 0; i < FLUSH_TRIES && ioctl(fd, SIOCOUTQNSD, &unsent) == 0 && unsent > 0; i++)
+		pause_us(1000);
+}
+
+static void send_one(const struct call *call, struct answer *answer)
 {
 	int fd = fds[call->end];
 	struct iovec vector[20];
@@ -139,6 +150,13 @@ static void do_send(const struct call *call, struct answer *answer)
 	default:
 		return conclude(answer, "sendto", call, sendto(fd, buffer, call->bytes, call->flags, NULL, 0), false);
 	}
+}
+
+static void do_send(const struct call *call, struct answer *answer)
+{
+	send_one(call, answer);
+	if (answer->result > 0)
+		flush(fds[call->end]);
 }
 
 static void do_receive(const struct call *call, struct answer *answer)
