@@ -89,7 +89,7 @@ def differences(name, first, count):
 def test_walks_are_the_same(name):
     found, grown = differences(name, 1, WALKS)
     assert not found, f"{len(found)} of {WALKS} walks\n" + "\n".join(found[:5])
-    assert grown["pairs_armed_total"] > 0.7 * WALKS, grown
+    assert grown["pairs_armed_total"] > 0.4 * WALKS, grown
     assert grown["redirected_msgs"] > WALKS, grown
 
 
