@@ -221,5 +221,5 @@ bool transfer_send_parts(struct conn *conn, const struct send_call *call, struct
 		return false;
 	parts.started_ms = transfer_now_ms();
 	*result_out = send_parts(&parts);
-	return true;
+	return *result_out >= 0 || errno != ENOTSOCK; /* another file's number by now: see transfer_send.c */
 }

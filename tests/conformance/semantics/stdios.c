@@ -2,6 +2,7 @@
 /* Bytes that go past the wrappers on an armed connection: stdio, dprintf, raw system calls. */
 #include "semantics.h"
 
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
 static void note_line(const char *field, char *line)
@@ -162,6 +163,29 @@ static void raw_close(struct pair *pair, int unused)
 	get("own-end", next.b, 64, MSG_DONTWAIT);
 }
 
+/* The number becomes a file's, and no wrapper sees that. */
+static void raw_file(struct pair *pair, int unused)
+{
+	static char buffer[3 << 20], back[64];
+	struct iovec vector[2] = { { buffer, 3000 }, { buffer, 10 } };
+	int file = memfd_create("file", MFD_CLOEXEC);
+
+	(void)unused;
+	TRY("dup2", syscall(SYS_dup2, file, pair->a) == pair->a);
+	TRY("write", write(pair->a, "abc", 3));
+	TRY("write-3000", write(pair->a, buffer, 3000));
+	TRY("write-200k", write(pair->a, buffer, 200000));
+	TRY("write-3m", write(pair->a, buffer, sizeof(buffer)));
+	TRY("writev", writev(pair->a, vector, 2));
+	TRY("send", send(pair->a, "abc", 3, 0));
+	TRY("send-3m", send(pair->a, buffer, sizeof(buffer), 0));
+	TRY("seek", lseek(pair->a, 0, SEEK_SET));
+	GET("read", back, read(pair->a, back, 3));
+	TRY("readv", readv(pair->a, vector, 2));
+	TRY("recv", recv(pair->a, back, sizeof(back), 0));
+	TRY("length", lseek(file, 0, SEEK_END));
+}
+
 static void raw_signal(struct pair *pair, int flags)
 {
 	char text[64];
@@ -187,6 +211,7 @@ static const struct semantics_case cases[] = {
 	{ "raw-writer", raw_writer, 0, 0 },
 	{ "raw-then-counts", raw_then_counts, 0, 0 },
 	{ "raw-close", raw_close, 0, 0 },
+	{ "raw-file", raw_file, 0, 0 },
 	{ "raw-signal-interrupts", raw_signal, 0, 0 },
 	{ "raw-signal-restart", raw_signal, SA_RESTART, 0 },
 };
