@@ -4,11 +4,19 @@
 #include "kernel_rig.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/sendfile.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
 
 #define BUFFER_BYTES (64 * 1024)          /* SO_SNDBUF and SO_RCVBUF of fact 11 */
 #define PLAIN_MOST (1024 * 1024)          /* plain TCP stops well below this with such buffers */
 #define REDIRECT_WANTED (8 * 1024 * 1024) /* and redirection has not stopped here */
+
+#define FAR_TOO_MUCH (64 * 1024 * 1024)
+#define TIMEOUT_MS 100 /* SO_SNDTIMEO */
+#define SLOW_READS 150 /* of BUFFER_BYTES, one in 10 ms */
 
 static uint64_t fill(int fd, uint64_t most)
 {
@@ -98,6 +106,46 @@ static void test_failed_pass_sticks(struct rig *rig)
 	runs = rig->control->runs;
 	check(sent(rig->ends[0], "2") && received(rig->ends[1], "2") && rig->control->runs == runs + 1, "sticky-pass",
 	      "and-the-one-after-it-has-a-verdict-again", "%llu runs", (unsigned long long)(rig->control->runs - runs));
+	rig_close(rig);
+}
+
+/* How long a send of far too much takes with SO_SNDTIMEO, while a slow reader makes room now and then, in ms. */
+static int64_t timed_send(const struct rig *rig)
+{
+	const struct timeval timeout = { .tv_usec = TIMEOUT_MS * 1000 };
+	struct timespec start, end;
+	char *block = calloc(1, FAR_TOO_MUCH);
+	pid_t reader = fork();
+
+	if (reader == 0) {
+		for (int i = 0; i < SLOW_READS && recv(rig->ends[1], block, BUFFER_BYTES, 0) > 0; i++)
+			usleep(10 * 1000);
+		_exit(0);
+	}
+	require(block && reader > 0);
+	require(setsockopt(rig->ends[0], SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) == 0);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	require(send(rig->ends[0], block, FAR_TOO_MUCH, MSG_NOSIGNAL) > 0);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	require(kill(reader, SIGKILL) == 0 && waitpid(reader, NULL, 0) == reader);
+	free(block);
+	return (end.tv_sec - start.tv_sec) * 1000 + (end.tv_nsec - start.tv_nsec) / 1000000;
+}
+
+/* tcp_bpf_push() hands each page to TCP by a call of its own, and each of them may wait that long. */
+static void test_send_timeout(struct rig *rig)
+{
+	int64_t ms;
+
+	rig_connect(rig);
+	ms = timed_send(rig);
+	check(ms < 5 * TIMEOUT_MS, "send-timeout", "plain-tcp-waits-so-long-in-all", "%lld ms", (long long)ms);
+	rig_close(rig);
+
+	rig_connect_joined(rig);
+	rig->control->mode = KERNEL_TEST_PASS;
+	ms = timed_send(rig);
+	check(ms > 6 * TIMEOUT_MS, "send-timeout", "a-joined-socket-so-long-for-each-page", "%lld ms", (long long)ms);
 	rig_close(rig);
 }
 
@@ -202,6 +250,7 @@ int main(void)
 	test_fact_11(&rig);
 	test_fact_13(&rig);
 	test_failed_pass_sticks(&rig);
+	test_send_timeout(&rig);
 	test_fact_14(&rig);
 	test_fact_15_oob(&rig);
 	test_fact_15_zerocopy(&rig);
