@@ -25,7 +25,7 @@ JOBS = 6
 MIXED_BOUND = 8  # bytes: a word is redirected, what follows it is not
 PLAIN_RUNS = 2
 HELPER_NICE = -15
-RELEASED_S = 10  # until the helper has noticed the end of the last pair
+RELEASED_S = 10  # until the helper has noticed the end of the last socket, and so has told of its pair
 Arm_run = collections.namedtuple("Arm_run", "notes grown log")
 ARMS = {"auto": (auto(1), []), "eager": (EAGER, []),
         "spin": (Arm("spin", "eager", {"SMACCEL_SPIN_US": "500"}), []),
@@ -60,7 +60,7 @@ def run_arm(name, cases=("--all",)):
         with helper.counting() as grown:
             notes = run_cases(arm, helper.socket, cases)
             deadline = time.monotonic() + RELEASED_S
-            while helper.totals()["pairs_armed"] and time.monotonic() < deadline:
+            while helper.totals()["sockets_joined_now"] and time.monotonic() < deadline:
                 time.sleep(0.02)
         return Arm_run(notes, grown, helper.log)
 

@@ -228,7 +228,7 @@ static void peer_waits(int fd, int unused)
 static void peer_reads_slowly(int fd, int unused)
 {
 	(void)unused;
-	for (int i = 0; i < 400; i++) {
+	for (int i = 0; i < 200; i++) {
 		read_some(fd, CHUNK_BYTES);
 		pause_ms(10);
 	}
