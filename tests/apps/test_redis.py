@@ -46,7 +46,7 @@ def test_redis_benchmark(helper, arm, pipeline):
 def test_receive_that_cannot_sleep_is_not_preceded_by_a_poll(helper, tmp_path):
     """Bytes that are coming from another CPU are waited for awake; a non-blocking fd that epoll found readable needs none of that."""
     first, second = sorted(os.sched_getaffinity(0))[:2]
-    requests = 20000
+    requests = 6000
 
     def pinned_server(port, directory):
         return ["taskset", "-c", first, *redis_server()(port, directory)]
