@@ -251,15 +251,16 @@ static ssize_t send_pwritev2(struct conn *conn, int fd, const struct iovec *vect
 
 	if (!readable_vector(vector, (size_t)count, &bytes) || goes_past(conn, fd, bytes, 0))
 		return real_pwritev2(fd, vector, count, -1, flags);
-	return send_vector(conn,
-			   &(struct send_call){ .fd = fd,
-						.flags = (flags & RWF_NOWAIT ? MSG_DONTWAIT : 0) |
-							 (flags & RWF_NOSIGNAL ? MSG_NOSIGNAL : 0),
-						.bytes = bytes,
-						.perform = perform_pwritev2,
-						.perform_quietly = flags & ~RWF_NOWAIT ? NULL : perform_as_message,
-						.arguments = &flags },
-			   vector, count);
+	return send_vector(
+		conn,
+		&(struct send_call){
+			.fd = fd,
+			.flags = (flags & RWF_NOWAIT ? MSG_DONTWAIT : 0) | (flags & RWF_NOSIGNAL ? MSG_NOSIGNAL : 0),
+			.bytes = bytes,
+			.perform = perform_pwritev2,
+			.perform_quietly = flags ? NULL : perform_as_message, /* some kernels know not all flags */
+			.arguments = &flags },
+		vector, count);
 }
 
 ssize_t wrap_pwritev2(int fd, const struct iovec *vector, int count, off_t offset, int flags)
