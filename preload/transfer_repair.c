@@ -67,7 +67,7 @@ struct receive_wait receive_wait_begin(void)
 enum wait_result { WAIT_AGAIN, WAIT_TIMED_OUT, WAIT_INTERRUPTED };
 
 /* poll(2) ends with EINTR after any handler, TCP's recv only after some. */
-static enum wait_result wait_readable(int fd, const struct receive_wait *wait)
+static enum wait_result wait_readable(int fd, struct receive_wait *wait)
 {
 	int timeout_ms = transfer_timeout_ms(fd, SO_RCVTIMEO), left_ms = -1;
 	struct pollfd poller = { .fd = fd, .events = POLLIN };
@@ -86,6 +86,9 @@ static enum wait_result wait_readable(int fd, const struct receive_wait *wait)
 		return WAIT_TIMED_OUT;
 	if (ready < 0 && errno == EINTR && signals_interrupted(wait->ran, wait->any_handler || timeout_ms >= 0))
 		return WAIT_INTERRUPTED;
+	/* A handler that ran while there was nothing has nothing to do with a part that comes later. */
+	if (ready < 0 && timeout_ms < 0 && !wait->any_handler)
+		wait->ran.restarting = signals_ran.restarting;
 	return WAIT_AGAIN;
 }
 

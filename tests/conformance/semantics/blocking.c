@@ -128,9 +128,11 @@ static void signal_siginterrupt(struct pair *pair, int interrupts)
 }
 #pragma GCC diagnostic pop
 
-/* SIGSTOP and SIGCONT: no handler, so no EINTR, unless SO_RCVTIMEO is set (signal(7)). */
-static void stopped_and_continued(struct pair *pair, int timeout_ms)
+/* SIGSTOP and SIGCONT: no handler, so no EINTR, unless SO_RCVTIMEO is set (signal(7)). Negative: with MSG_WAITALL;
+ * odd: a part is there already. */
+static void stopped_and_continued(struct pair *pair, int argument)
 {
+	int timeout_ms = abs(argument);
 	struct timeval timeout = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
 	pid_t self = getpid(), child = fork();
 
@@ -143,10 +145,29 @@ static void stopped_and_continued(struct pair *pair, int timeout_ms)
 		put(pair->a, "hello");
 		_exit(0);
 	}
+	if (timeout_ms > 1)
+		setsockopt(pair->b, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	if (timeout_ms % 2)
+		put(pair->a, "part");
+	get("receive", pair->b, 9, argument < 0 ? MSG_WAITALL : 0);
+	waitpid(child, NULL, 0);
+	get("next", pair->b, 64, MSG_DONTWAIT);
+}
+
+/* The handler runs while nothing is there yet, and has nothing to do with the part that comes later. */
+static void restarted_before_part(struct pair *pair, int timeout_ms)
+{
+	struct timeval timeout = { .tv_sec = timeout_ms / 1000 };
+
+	handle(SIGUSR1, SA_RESTART);
 	if (timeout_ms)
 		setsockopt(pair->b, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-	get("receive", pair->b, 64, 0);
-	waitpid(child, NULL, 0);
+	later_signal(SOON_MS, SIGUSR1);
+	later_put(2 * SOON_MS, pair->a, "part");
+	later_put(4 * SOON_MS, pair->a, "hello");
+	get("receive", pair->b, 9, MSG_WAITALL);
+	note("handled", "%d", handled);
+	later_join();
 	get("next", pair->b, 64, MSG_DONTWAIT);
 }
 
@@ -343,6 +364,11 @@ static const struct semantics_case cases[] = {
 	{ "siginterrupt-off", signal_siginterrupt, 0, 0 },
 	{ "stop-continue", stopped_and_continued, 0, 0 },
 	{ "stop-continue-timeout", stopped_and_continued, 2000, 0 },
+	{ "stop-continue-waitall", stopped_and_continued, -1000, 0 },
+	{ "stop-continue-part", stopped_and_continued, -1, 0 },
+	{ "stop-continue-timeout-part", stopped_and_continued, -1001, 0 },
+	{ "waitall-restarted-before-part", restarted_before_part, 0, 0 },
+	{ "waitall-interrupted-before-part", restarted_before_part, 2000, 0 },
 	{ "reset-while-blocked", reset_while_blocked, 0, 0 },
 	{ "fin-while-blocked", end_while_blocked, SHUT_WR, 0 },
 	{ "close-while-blocked", end_while_blocked, -1, 0 },

@@ -260,7 +260,44 @@ static void several_readers_expire(struct pair *pair, int unused)
 	round_trip("trip", pair);
 }
 
+/* A receive sleeps, and what wakes it is room in the send buffer: 0 its size was set, 1 it was full and empties. No EINTR. */
+static struct pair room_pair;
+static void change_room(void *unused)
+{
+	(void)unused;
+	set_int(room_pair.b, SOL_SOCKET, SO_SNDBUF, 1 << 20);
+	set_int(room_pair.b, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 1 << 20);
+}
+
+static uint64_t room_bytes;
+static void make_room(void *unused)
+{
+	static char sink[1 << 16];
+	ssize_t got = 1;
+
+	(void)unused;
+	for (uint64_t done = 0; done < room_bytes && got > 0; done += (uint64_t)got)
+		got = recv(room_pair.a, sink, sizeof(sink), 0);
+}
+
+static void room_while_blocked(struct pair *pair, int full)
+{
+	room_pair = *pair;
+	set_timeout(pair->b, SO_RCVTIMEO, 20 * TIMEOUT_MS);
+	if (full) {
+		fcntl(pair->b, F_SETFL, O_NONBLOCK);
+		room_bytes = fill_pipe(pair->b);
+		fcntl(pair->b, F_SETFL, 0);
+	}
+	later_call(SOON_MS, full ? make_room : change_room, NULL);
+	later_put(10 * SOON_MS, pair->a, "hello");
+	get("receive", pair->b, 64, 0);
+	later_join();
+}
+
 static const struct semantics_case cases[] = {
+	{ "rcvtimeo-room-set", room_while_blocked, 0, 0 },
+	{ "rcvtimeo-room-made", room_while_blocked, 1, 0 },
 	{ "rcvtimeo-expires", expires, 0, 0 },
 	{ "rcvtimeo-expires-peek", expires, MSG_PEEK, 0 },
 	{ "rcvtimeo-expires-waitall", expires, MSG_WAITALL, 0 },
