@@ -301,6 +301,7 @@ ssize_t intercept_send_message(struct conn *conn, int fd, const struct msghdr *m
 		(void)lifecycle_make_plain(conn, fd, REASON_OPTION);
 	return transfer_send(conn, &(struct send_call){ .fd = fd,
 							.flags = flags,
+							.is_one_of_many = perform != perform_sendmsg,
 							.bytes = bytes,
 							.message = message,
 							.perform = perform,

@@ -214,8 +214,8 @@ bool transfer_send_parts(struct conn *conn, const struct send_call *call, struct
 			       .ran = signals_ran,
 			       .bytes_max = may_cut ? PIECE_BYTES : SIZE_MAX };
 
-	if (!call->message || !call->perform_quietly || call->message->msg_controllen || call->message->msg_name ||
-	    (call->flags & ~MSG_NOSIGNAL))
+	if (!call->message || call->is_one_of_many || !call->perform_quietly || call->message->msg_controllen ||
+	    call->message->msg_name || (call->flags & ~MSG_NOSIGNAL))
 		return false;
 	parts.timeout_ms = transfer_timeout_ms(call->fd, SO_SNDTIMEO);
 	if ((parts.timeout_ms < 0 && !(may_cut && call->bytes > WHOLE_BYTES_MAX)) || transfer_fd_nonblocking(call->fd))

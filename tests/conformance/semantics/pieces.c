@@ -12,10 +12,8 @@
 #define CHUNK_BYTES (64u << 10)
 #define ROUNDS 12
 
-typedef void (*peer_function)(int fd, int argument);
-
 /* The peer's end goes to a child, which does that and ends. */
-static pid_t start_peer(struct pair *pair, peer_function function, int argument)
+static pid_t start_peer(struct pair *pair, void (*function)(int fd, int argument), int argument)
 {
 	pid_t child = fork();
 
@@ -59,8 +57,6 @@ static const char *how_much(ssize_t sent, size_t bytes)
 	return sent < 0 ? errno_text(errno) : (size_t)sent == bytes ? "all" : sent > 0 ? "part" : "nothing";
 }
 
-/* ---- whole ---- */
-
 static void peer_drains(int fd, int mib)
 {
 	drain("there", fd, (size_t)mib * MIB);
@@ -90,7 +86,9 @@ static void peer_drains_slowly(int fd, int unused)
 
 static ssize_t send_how(int fd, const char *buffer, size_t bytes, int how)
 {
-	struct iovec vector[1024] = { 0 }; /* of every length, none included */
+	struct iovec vector[1024] = { 0 }, halves[2]; /* of every length, none included */
+	struct mmsghdr messages[2] = { { .msg_hdr = { .msg_iov = &halves[0], .msg_iovlen = 1 } },
+				       { .msg_hdr = { .msg_iov = &halves[1], .msg_iovlen = 1 } } };
 	struct msghdr message = { .msg_iov = vector, .msg_iovlen = 1024 };
 	size_t each = bytes / 512;
 
@@ -105,16 +103,23 @@ static ssize_t send_how(int fd, const char *buffer, size_t bytes, int how)
 		return writev(fd, vector, 1024);
 	case 3:
 		return sendmsg(fd, &message, MSG_NOSIGNAL);
-	default:
+	case 4:
 		return send(fd, buffer, bytes, MSG_EOR);
+	default: /* the kernel writes how much of each message went out */
+		halves[0] = (struct iovec){ (char *)buffer, bytes / 2 };
+		halves[1] = (struct iovec){ (char *)buffer + bytes / 2, bytes / 2 };
+		note("messages", "%d", sendmmsg(fd, messages, 2, 0));
+		return (ssize_t)messages[0].msg_len + messages[1].msg_len;
 	}
 }
 
 static void each_call(struct pair *pair, int how)
 {
 	char *buffer = malloc(LONG_BYTES);
+	struct timeval timeout = { .tv_sec = how == 6 ? 10 : 0 };
 	pid_t peer = start_peer(pair, peer_drains_slowly, 0);
 
+	setsockopt(pair->a, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
 	fill(buffer, LONG_BYTES, 1);
 	TRY("send", send_how(pair->a, buffer, LONG_BYTES, how));
 	put(pair->a, "x"); /* the peer may be gone: whatever */
@@ -130,9 +135,7 @@ static void peer_signals(int fd, int mib)
 	kill(getppid(), SIGUSR1);
 	pause_ms(2 * SOON_MS);
 	shutdown(fd, SHUT_WR);
-	drain("there", fd, 0);
-	while (read(fd, (char[CHUNK_BYTES]){ 0 }, CHUNK_BYTES) > 0)
-		;
+	read_some(fd, SIZE_MAX);
 }
 
 static void peer_signals_soon(int fd, int kib)
@@ -373,6 +376,8 @@ static const struct semantics_case cases[] = {
 	{ "long-writev", each_call, 2, 0 },
 	{ "long-sendmsg", each_call, 3, 0 },
 	{ "long-send-eor", each_call, 4, 0 },
+	{ "long-sendmmsg", each_call, 5, 0 },
+	{ "long-sendmmsg-sndtimeo", each_call, 6, 0 },
 	{ "long-signal", signalled, 0, 0 },
 	{ "long-signal-restart", signalled, 1, 0 },
 	{ "long-signal-midway", signalled, 2, 0 },
