@@ -92,6 +92,9 @@ struct sock_common {
 
 struct sock {
 	struct sock_common __sk_common;
+	struct {
+		int owned; /* by a call: lock_sock() sleeps */
+	} sk_lock;
 	struct socket *sk_socket; /* NULL: its last fd was closed */
 	struct {
 		atomic_t rmem_alloc;

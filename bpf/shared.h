@@ -42,7 +42,7 @@ struct sm_direction {
 	__u64 spills;       /* messages passed because the bound was reached */
 	__u64 order_passes; /* messages passed because passed bytes were still unread */
 	__u64 last_held;    /* the last message passed, and not for an ACK's sake: the next one may well pass, too */
-	__u64 reserved;
+	__u64 busy_passes;  /* messages passed because the reader was at work on its socket */
 };
 
 struct sm_end {

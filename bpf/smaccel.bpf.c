@@ -79,6 +79,7 @@ static __always_inline void peer_read_cast(struct peer_view *view, __u64 address
 	view->copied_seq = peer->copied_seq;
 	view->shutdown = peer->PEER_SOCK.sk_shutdown;
 	view->receiver.rmem_alloc = peer->PEER_SOCK.sk_backlog.rmem_alloc.counter;
+	view->receiver.lock_owned = peer->PEER_SOCK.sk_lock.owned != 0;
 	view->receiver.rcvbuf = peer->PEER_SOCK.sk_rcvbuf;
 	view->receiver.rmem_max = net->ipv4.sysctl_tcp_rmem[2];
 	view->receiver.window = gate_window(peer->rcv_wup, peer->rcv_wnd, peer->rcv_nxt);
@@ -98,6 +99,7 @@ static __always_inline void peer_read_probe(struct peer_view *view, __u64 addres
 	view->copied_seq = BPF_CORE_READ(peer, copied_seq);
 	view->shutdown = BPF_CORE_READ(peer, PEER_SOCK.sk_shutdown);
 	view->receiver.rmem_alloc = BPF_CORE_READ(peer, PEER_SOCK.sk_backlog.rmem_alloc.counter);
+	view->receiver.lock_owned = BPF_CORE_READ(peer, PEER_SOCK.sk_lock.owned) != 0;
 	view->receiver.rcvbuf = BPF_CORE_READ(peer, PEER_SOCK.sk_rcvbuf);
 	view->receiver.rmem_max = BPF_CORE_READ(peer, PEER_COMMON.skc_net.net, ipv4.sysctl_tcp_rmem[2]);
 	view->receiver.window =
@@ -153,6 +155,8 @@ static __always_inline enum gate_decision verdict_decide(const struct tcp_sock *
 		return GATE_PASS_ORDER;
 	if (!gate_has_room(&peer.receiver, size, switches->test_bound_bytes) || tcp_under_pressure(own))
 		return GATE_SPILL;
+	if (gate_would_wait(&peer.receiver, size))
+		return GATE_PASS_BUSY;
 	/* An ACK is owed to a peer whose own messages are held to TCP: this one carries it. Redirected, it would not, and the
 	 * peer's next would sit in Nagle's algorithm until the delayed ACK's timer: 40 ms a turn. Not for any ACK: two ends
 	 * that answer each other by TCP always owe one, and would never begin to redirect. */
@@ -207,6 +211,8 @@ int smaccel_verdict(struct sk_msg_md *msg)
 		direction->spills++;
 	else if (decision == GATE_PASS_ORDER)
 		direction->order_passes++;
+	else if (decision == GATE_PASS_BUSY)
+		direction->busy_passes++;
 	return SK_PASS;
 }
 

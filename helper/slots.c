@@ -137,6 +137,7 @@ static void totals_add(struct sm_direction *sum, const struct sm_direction *one)
 	sum->passed_bytes += one->passed_bytes;
 	sum->spills += one->spills;
 	sum->order_passes += one->order_passes;
+	sum->busy_passes += one->busy_passes;
 }
 
 void slot_release(struct slots *slots, struct slot *slot)

@@ -80,18 +80,19 @@ static json_t *totals(struct helper *helper)
 			sum.passed_bytes += one->passed_bytes;
 			sum.spills += one->spills;
 			sum.order_passes += one->order_passes;
+			sum.busy_passes += one->busy_passes;
 			joined += slot->end[side] != NULL;
 		}
 		armed += slot->shared->state == SM_SLOT_ARMED && slot->end[0] && slot->end[1];
 	}
 	sessions_each(helper->sessions, add_spin, &spin);
-	return json_pack("{sI sI sI sI sI sI sI sI sI sI sI sI sI sI}", "pairs_armed", (json_int_t)armed,
+	return json_pack("{sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI}", "pairs_armed", (json_int_t)armed,
 			 "pairs_armed_total", (json_int_t)helper->switches->pairs_armed_total, "sockets_joined",
 			 (json_int_t)helper->switches->sockets_joined_total, "sockets_joined_now", (json_int_t)joined,
 			 "redirected_msgs", (json_int_t)sum.redirected_msgs, "redirected_bytes",
 			 (json_int_t)sum.redirected_bytes, "passed_msgs", (json_int_t)sum.passed_msgs, "passed_bytes",
 			 (json_int_t)sum.passed_bytes, "spills", (json_int_t)sum.spills, "order_passes",
-			 (json_int_t)sum.order_passes, "leaves", (json_int_t)helper->switches->leaves_total, "spin_us",
+			 (json_int_t)sum.order_passes, "busy_passes", (json_int_t)sum.busy_passes, "leaves", (json_int_t)helper->switches->leaves_total, "spin_us",
 			 (json_int_t)(spin.ns / 1000), "spins", (json_int_t)spin.count, "spin_hits",
 			 (json_int_t)spin.hits);
 }

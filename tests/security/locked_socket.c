@@ -8,23 +8,21 @@
 #define _GNU_SOURCE
 #include "hostile.h"
 
-#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
-#include <sys/ioctl.h>
 
 #include "../support/watchdog.h"
+#include "../support/withheld_page.h"
 
 #define CELL 1
 #define GENERATION 1
-#define PAGE 4096
 #define CPUS_MAX 64
 #define EXIT_SKIP 77
 #define LIMIT_S 40
 
 struct locked {
-	int uffd, ends[2];
-	char *page;
+	struct withheld_page page;
+	int ends[2];
 	pthread_t sender;
 };
 
@@ -32,45 +30,26 @@ static void *send_page(void *argument)
 {
 	const struct locked *locked = argument;
 
-	send(locked->ends[0], locked->page, PAGE, MSG_NOSIGNAL);
+	send(locked->ends[0], locked->page.memory, WITHHELD_BYTES, MSG_NOSIGNAL);
 	return NULL;
-}
-
-/* Memory that is not there until somebody says so. */
-static void page_withhold(struct locked *locked)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register range = { .range.len = PAGE, .mode = UFFDIO_REGISTER_MODE_MISSING };
-
-	locked->uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	if (locked->uffd < 0 || ioctl(locked->uffd, UFFDIO_API, &api) < 0) {
-		printf("no userfaultfd: %s\n", strerror(errno));
-		exit(EXIT_SKIP);
-	}
-	locked->page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	range.range.start = (uintptr_t)locked->page;
-	if (locked->page == MAP_FAILED || ioctl(locked->uffd, UFFDIO_REGISTER, &range) < 0)
-		die("UFFDIO_REGISTER");
 }
 
 static void lock(struct locked *locked)
 {
-	struct pollfd fault;
-
-	page_withhold(locked);
+	if (!withheld_page_open(&locked->page)) {
+		printf("no userfaultfd: %s\n", strerror(errno));
+		exit(EXIT_SKIP);
+	}
 	hostile_pair(locked->ends);
 	if (pthread_create(&locked->sender, NULL, send_page, locked))
 		die("pthread_create");
-	fault = (struct pollfd){ .fd = locked->uffd, .events = POLLIN };
-	if (poll(&fault, 1, ANSWER_MS) != 1)
+	if (!withheld_page_is_awaited(&locked->page, ANSWER_MS))
 		die("the send does not wait for its page");
 }
 
 static void unlock(struct locked *locked)
 {
-	struct uffdio_zeropage zero = { .range = { .start = (uintptr_t)locked->page, .len = PAGE } };
-
-	if (ioctl(locked->uffd, UFFDIO_ZEROPAGE, &zero) < 0)
+	if (!withheld_page_give(&locked->page))
 		die("UFFDIO_ZEROPAGE");
 	pthread_join(locked->sender, NULL);
 }

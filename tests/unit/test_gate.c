@@ -141,6 +141,18 @@ static void test_gate_room_one_message_where_the_kernel_does_not_count(void **st
 	assert_false(gate_has_room(&to, 1, 0));
 }
 
+static void test_gate_waits_for_a_busy_reader_only_with_large_messages(void **state)
+{
+	struct gate_receiver to = receiver_autotuned(6 * MIB);
+
+	(void)state;
+	assert_false(gate_would_wait(&to, 1));
+	to.lock_owned = 1;
+	assert_true(gate_would_wait(&to, 1));
+	assert_true(gate_would_wait(&to, GATE_WORTH_A_WAIT_BYTES - 1));
+	assert_false(gate_would_wait(&to, GATE_WORTH_A_WAIT_BYTES));
+}
+
 static void test_gate_room_survives_nonsense(void **state)
 {
 	struct gate_receiver to = receiver_autotuned(UINT32_MAX);
@@ -168,6 +180,7 @@ int main(void)
 		cmocka_unit_test(test_gate_room_test_bound_only_lowers),
 		cmocka_unit_test(test_gate_room_one_message_where_the_kernel_does_not_count),
 		cmocka_unit_test(test_gate_room_survives_nonsense),
+		cmocka_unit_test(test_gate_waits_for_a_busy_reader_only_with_large_messages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
