@@ -50,10 +50,19 @@ enum admission_learnt {
 	LEARNT_END = 1 << 1,       /* whether it paid */
 };
 
+/* What a window of sends was. */
+enum admission_window {
+	ADMISSION_PAYS,
+	ADMISSION_SMALL_WRITES, /* a stream of them */
+	ADMISSION_LARGE_WRITES, /* most were large: it pays if they are redirected */
+};
+
 /* The part of a connection. Written by whoever is in a call on it, without a lock: a lost count is only a count. */
 struct admission {
 	uint16_t sends;         /* of the present window */
 	uint16_t worth_while;   /* of these: after a receive, or large */
+	uint16_t large;         /* of these: ADMISSION_LARGE_BYTES or more */
+	bool is_unsettled;      /* its accounts are still those of a stay that is over (withdraw.c) */
 	uint32_t destination;   /* 0: not asked for yet */
 	uint32_t changed_ms;    /* when it was armed, or left */
 	uint32_t armed_at_turn; /* the first time */
@@ -63,19 +72,24 @@ struct admission {
 	uint8_t pauses;    /* taken while it was leaving */
 	bool was_armed;    /* once, at least */
 	uint8_t learnt;    /* enum admission_learnt: what it told its destination's word already */
-	bool is_unsettled; /* its accounts are still those of a stay that is over (withdraw.c) */
+	/* Low halves of sums of bytes, at the end of the last window of large writes since it was armed; 0: there was none. */
+	uint32_t sent_seen;
+	uint32_t passed_seen; /* as TCP counts */
 };
 
-/* One send. True at the end of a window that was a stream of small writes. */
-static inline bool admission_send(struct admission *admission, bool is_worth_while)
+/* One send. True at the end of a window: admission_window() is due. */
+static inline bool admission_send(struct admission *admission, bool is_turn, bool is_large)
 {
-	admission->worth_while += is_worth_while;
-	if (__builtin_expect(++admission->sends < ADMISSION_WINDOW_SENDS, 1))
-		return false;
-	bool is_stream = admission->worth_while < ADMISSION_WINDOW_SENDS / ADMISSION_SENDS_PER_TURN;
-	admission->sends = admission->worth_while = 0;
-	return is_stream;
+	if (__builtin_expect(is_large, 0))
+		admission->large++;
+	admission->worth_while += is_turn || is_large;
+	return __builtin_expect(++admission->sends >= ADMISSION_WINDOW_SENDS, 0);
 }
+
+/* What the window was that is over; the next one begins. */
+enum admission_window admission_window(struct admission *admission);
+/* Whether most bytes since the last look passed through TCP, given the sums of now. Not at the first look since it was armed. */
+bool admission_mostly_passed(struct admission *admission, uint64_t sent, uint64_t passed);
 
 /* How many turns it takes, of `base` that the settings say, after that many setbacks or at that level. */
 uint32_t admission_turns(uint32_t base, uint32_t doublings);

@@ -4,7 +4,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <linux/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -106,15 +106,24 @@ uint64_t endpoint_netns_cookie(int fd)
 	return query_u64(fd, SO_NETNS_COOKIE);
 }
 
-uint8_t endpoint_tcp_state(int fd)
+static struct tcp_info query_information(int fd)
 {
 	struct tcp_info information = { 0 };
 	socklen_t length = sizeof(information);
 	int saved = errno;
-	uint8_t state = 0;
 
-	if (real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &information, &length) == 0)
-		state = information.tcpi_state;
+	if (real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &information, &length) != 0)
+		memset(&information, 0, sizeof(information));
 	errno = saved;
-	return state;
+	return information;
+}
+
+uint8_t endpoint_tcp_state(int fd)
+{
+	return query_information(fd).tcpi_state;
+}
+
+uint64_t endpoint_tcp_sent(int fd)
+{
+	return query_information(fd).tcpi_bytes_sent;
 }

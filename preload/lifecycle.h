@@ -53,8 +53,8 @@ static inline bool lifecycle_due(const struct conn *conn)
  * join, at most CHANNEL_WAIT_MS. may_join: this is the entry of a receive, or of a send of an end that only sends. */
 void lifecycle_step(struct conn *conn, int fd, bool may_join);
 
-/* What this end sends has become a stream of small writes: it leaves, or does not come in, at its next call. */
-void lifecycle_stream(struct conn *conn);
+/* A window of sends is over (admission.h): an end for which it does not pay leaves, or does not come in, at its next call. */
+void lifecycle_window(struct conn *conn);
 /* A send found no room. */
 void lifecycle_spilled(struct conn *conn);
 

@@ -80,12 +80,12 @@ static inline void transfer_count_received(struct conn *conn, size_t bytes)
 }
 static inline void transfer_count_sent(struct conn *conn, size_t bytes)
 {
-	bool counts = conn->last_was_receive || bytes >= ADMISSION_LARGE_BYTES;
+	bool is_turn = conn->last_was_receive, is_large = bytes >= ADMISSION_LARGE_BYTES;
 
-	conn->turns += counts;
+	conn->turns += is_turn || is_large;
 	conn->last_was_receive = 0;
-	if (__builtin_expect(admission_send(&conn->admission, counts), 0))
-		lifecycle_stream(conn);
+	if (admission_send(&conn->admission, is_turn, is_large))
+		lifecycle_window(conn);
 }
 
 /* Fills `out` (room for `capacity`) with the part of `in` that starts `skip` bytes in and is at most `limit` long.

@@ -24,6 +24,7 @@
 #include "../helper/wire/wire.h"
 #include "clock.h"
 #include "config.h"
+#include "endpoint.h"
 #include "ledger.h"
 #include "lifecycle_internal.h"
 #include "raw_syscall.h"
@@ -41,12 +42,18 @@ static uint32_t turns_wanted(const struct conn *conn)
 	return admission_turns(config.admit_turns ? config.admit_turns : 1, conn->admission.setbacks);
 }
 
-void lifecycle_stream(struct conn *conn)
+void lifecycle_window(struct conn *conn)
 {
 	uint32_t state = conn_state(conn), earliest = conn->turns + turns_wanted(conn);
+	enum admission_window window = admission_window(&conn->admission);
 
-	if (config.eager)
+	if (config.eager || window == ADMISSION_PAYS)
 		return;
+	if (window == ADMISSION_LARGE_WRITES) {
+		if (state == CONN_ARMED)
+			conn->admission.wants_out = REASON_SPILLS; /* if it is so: mostly_passed() */
+		return;
+	}
 	if (state == CONN_OFFERED || state == CONN_ARMED || state == CONN_LEAVING)
 		conn->admission.wants_out = REASON_SMALL_WRITES;
 	else if ((state == CONN_WATCHING || state == CONN_LEFT) && conn->retry_at_turn < earliest)
@@ -57,6 +64,16 @@ void lifecycle_spilled(struct conn *conn)
 {
 	if (conn_state(conn) == CONN_ARMED && ++conn->admission.spills >= ADMISSION_SPILLS_MAX)
 		conn->admission.wants_out = REASON_SPILLS;
+}
+
+/* Since the last look, of an end that sends large messages: the reader is at work on its socket at each of them, or its queue is
+ * full. A system call in ADMISSION_WINDOW_SENDS sends. */
+static bool mostly_passed(struct conn *conn, int fd)
+{
+	struct ledger_cell *ledger = atomic_load(&conn->ledger);
+
+	return ledger && admission_mostly_passed(&conn->admission, atomic_load(&ledger_own(conn, ledger)->sent),
+						 endpoint_tcp_sent(fd));
 }
 
 static int64_t now_us(void)
@@ -107,6 +124,9 @@ void lifecycle_withdraw(struct conn *conn, int fd)
 		conn_state_set(conn, CONN_WATCHING, reason);
 		return;
 	}
+	if (reason == REASON_SPILLS && state == CONN_ARMED && conn->admission.spills < ADMISSION_SPILLS_MAX &&
+	    !mostly_passed(conn, fd))
+		return;
 	if (state == CONN_LEAVING)
 		pause_sending(conn, cell, fd);
 	if (state != CONN_ARMED || !(channel_features() & WIRE_FEATURE_WITHDRAW))
