@@ -53,7 +53,7 @@ class Server:
     """A server process of a session: started in its arm, waited for, ended with SIGTERM by pid."""
 
     def __init__(self, command, environment, port, log):
-        self.port = port
+        self.port, self.unix = port, None
         self.log = log
         with open(log, "ab") as output:
             self.process = subprocess.Popen(command, env=dict(environment, PATH=APP_PATH), stdin=subprocess.DEVNULL,
@@ -97,14 +97,15 @@ class Application:
         return ApplicationSession(treatment, workload, arms)
 
     def servers(self, start, folder):
-        """Starts what it takes with start(command) -> port, the last of it what the client talks to."""
+        """Starts what it takes with start(command, port), the last of it what the client talks to; unix=PATH: there, too."""
         raise NotImplementedError
 
     def prepare(self, port, environment):
         """What the data need, once for each arm."""
 
-    def client(self, port, seconds, rate):
-        """The command of one run; rate: operations a second as of the last run, 0 at first."""
+    def client(self, where, seconds, rate):
+        """The command of one run. where: a port, or the Path of a socket; rate: operations a second as of the last run, 0 at
+        first."""
         raise NotImplementedError
 
     def result(self, out):
@@ -153,9 +154,10 @@ class ApplicationSession(Session):
         servers = self.started[arm.name] = []
         environment = self.treatment.environment(arm)
 
-        def start(command, port):
+        def start(command, port, unix=None):
             full = self.treatment.prefix(arm) + pinned(self.workload.cpus[1], [str(word) for word in command])
             server = Server(full, environment, port, folder / "log")
+            server.unix = unix
             self.stack.callback(server.end)
             servers.append(server)
 
@@ -164,8 +166,8 @@ class ApplicationSession(Session):
 
     def run(self, arm, seconds):
         servers = self.started[arm.name]
-        command = pinned(self.workload.cpus[0], [str(word) for word in
-                                                 self.app.client(servers[-1].port, seconds, self.rate)])
+        where = servers[-1].unix if arm.unix else servers[-1].port
+        command = pinned(self.workload.cpus[0], [str(word) for word in self.app.client(where, seconds, self.rate)])
         before = sum(tree_cpu_ns(server.process.pid) for server in servers)
         out, client_cpu_ns = finished(self.treatment.prefix(arm) + command,
                                       dict(self.treatment.environment(arm), PATH=APP_PATH), seconds * 10 + 60)
@@ -190,18 +192,18 @@ class Redis(Application):
     def servers(self, start, folder):
         port = free_port()
         start(["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder,
-               "--loglevel", "warning"], port)
+               "--loglevel", "warning", "--unixsocket", folder / "socket"], port, unix=folder / "socket")
 
     def prepare(self, port, environment):
         finished(self.command(port, "set", 1, 10, 1), environment, 20)
 
-    def command(self, port, test, clients, requests, pipeline):
-        return ["redis-benchmark", "-p", str(port), "-c", str(clients), "-n", str(requests), "-t", test, "-d",
-                str(self.bytes), "-P", str(pipeline), "--csv"]
+    def command(self, where, test, clients, requests, pipeline):
+        return ["redis-benchmark", "-s" if isinstance(where, Path) else "-p", str(where), "-c", str(clients), "-n", str(requests),
+                "-t", test, "-d", str(self.bytes), "-P", str(pipeline), "--csv"]
 
-    def client(self, port, seconds, rate):
+    def client(self, where, seconds, rate):
         self.requests = max(40 * self.clients * self.pipeline, int(rate * seconds))
-        return self.command(port, self.test, self.clients, self.requests, self.pipeline)
+        return self.command(where, self.test, self.clients, self.requests, self.pipeline)
 
     def result(self, out):
         row = next(csv.DictReader(io.StringIO(out[out.index('"test"'):])))
@@ -306,7 +308,8 @@ class Pgbench(Application):
         finished([*nobody, f"{programs}/initdb", "-D", str(data), "-A", "trust", "-N", "--no-instructions"],
                  dict(os.environ, LC_ALL="C"), 120)
         start([*nobody, f"{programs}/postgres", "-D", data, "-p", port, "-c", "listen_addresses=127.0.0.1", "-c",
-               "unix_socket_directories=", "-c", "fsync=off", "-c", "autovacuum=off", "-c", "max_wal_size=4GB"], port)
+               f"unix_socket_directories={data}", "-c", "fsync=off", "-c", "autovacuum=off", "-c", "max_wal_size=4GB"], port,
+              unix=data / f".s.PGSQL.{port}")
 
     def prepare(self, port, environment):
         deadline = time.monotonic() + 30    # it listens before it is ready
@@ -318,8 +321,9 @@ class Pgbench(Application):
         finished([f"{self.folder()}/pgbench", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres", "-i", "-q", "-s", "4",
                   "postgres"], environment, 120)
 
-    def client(self, port, seconds, _rate):
-        return [f"{self.folder()}/pgbench", "-h", "127.0.0.1", "-p", port, "-U", "postgres", "-n", "-c", self.clients, "-T",
+    def client(self, where, seconds, _rate):
+        host, port = (where.parent, where.suffix[1:]) if isinstance(where, Path) else ("127.0.0.1", where)
+        return [f"{self.folder()}/pgbench", "-h", host, "-p", port, "-U", "postgres", "-n", "-c", self.clients, "-T",
                 max(1, math.ceil(seconds)), *(["-S"] if self.select_only else []), "postgres"]
 
     def result(self, out):
@@ -367,9 +371,10 @@ def workloads(all_cores):
         for where, cpus in cores.items():
             steady = name in ("redis GET c=50", "redis SET c=50", "pgbench -S c=8")
             seconds = STEADY_SECONDS if steady else 2 if group == "redis" else 4
+            more = ("unix",) if group in ("redis", "postgresql") else ()
             spins = ("spin",) if "c=1," in f"{name}," and where == "two cores" else ()
             yield Workload(f"{name}, {where}", group, "1/s", "per_second", load, (cpus[1], cpus[0]), more=True,
-                           tail="p99_ns" if group != "postgresql" else "", goals=goals, arms=arms + spins, seconds=seconds,
+                           tail="p99_ns" if group != "postgresql" else "", goals=goals, arms=arms + more + spins, seconds=seconds,
                            redirects=None if "close" in name else True)
     for where, cpus in cores.items():
         yield Workload(f"sockperf ping-pong 64 B, {where}", "sockperf", "us", "median_ns", Sockperf(), cpus, tail="p99_ns",
