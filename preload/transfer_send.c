@@ -10,6 +10,7 @@
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "endpoint.h"
@@ -87,11 +88,33 @@ static bool is_no_socket(ssize_t result)
 	return __builtin_expect(result < 0, 0) && errno == ENOTSOCK;
 }
 
+/* sendfile and splice know no MSG_NOSIGNAL. Their SIGPIPE is for this thread alone, and so is this mask. One that was pending
+ * before stays: two are one. */
+static ssize_t perform_holding_sigpipe(const struct send_call *call)
+{
+	const struct timespec at_once = { 0 };
+	const uint64_t pipe_only = 1ull << (SIGPIPE - 1);
+	uint64_t before, pending = 0;
+
+	raw_syscall(SYS_rt_sigprocmask, SIG_BLOCK, &pipe_only, &before, sizeof(before));
+	if (before & pipe_only)
+		raw_syscall(SYS_rt_sigpending, &pending, sizeof(pending));
+	ssize_t result = call->perform(call);
+	int error = errno;
+	if (result < 0 && error == EPIPE && !(pending & pipe_only))
+		raw_syscall(SYS_rt_sigtimedwait, &pipe_only, NULL, &at_once, sizeof(pipe_only));
+	raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(before));
+	errno = error;
+	return result;
+}
+
 /* How a call is made without SIGPIPE; NULL: it cannot. */
 static ssize_t (*quiet_way(const struct send_call *call))(const struct send_call *)
 {
 	if (call->flags & MSG_NOSIGNAL)
 		return call->perform;
+	if (!call->message)
+		return perform_holding_sigpipe;
 	return call->bytes <= CUT_SHORT_BYTES_MAX ? call->perform_quietly : NULL;
 }
 
@@ -166,7 +189,7 @@ static ssize_t perform(struct conn *conn, const struct send_call *call, uint32_t
 		return call->perform(call);
 	if (__builtin_expect(result < 0, 0) && errno == EPIPE)
 		result = after_broken_pipe(conn, call, generation, quietly != NULL);
-	if (call->bytes >= TRANSFER_CUT_SHORT_BYTES && quietly)
+	if (call->bytes >= TRANSFER_CUT_SHORT_BYTES && call->message && quietly)
 		owe_error(conn, call, result);
 	return result;
 }

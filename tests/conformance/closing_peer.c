@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The closing peer: a send that meets the peer's close.
  *
- *   closing_peer write|send|writev|sendmsg|sendmmsg|sendfile [seed=N] [iterations=N] [bytes=N] [resets=1] [deadline=S]
+ *   closing_peer write|send|writev|sendmsg|sendmmsg|sendfile|splice [seed=N] [iterations=N] [bytes=N] [resets=1] [deadline=S]
  *
  * Each iteration makes a connection, warms it up with turns (so that it arms) and lets one thread close one end while another
  * sends on the other, at about the same time. TCP takes that send: if the peer is gone it answers with a reset, and only the
@@ -15,6 +15,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/uio.h>
@@ -27,15 +28,15 @@
 #define DELAY_NS_MAX 30000u
 #define LOOKS_AWAKE 20000u
 
-enum call { CALL_WRITE, CALL_SEND, CALL_WRITEV, CALL_SENDMSG, CALL_SENDMMSG, CALL_SENDFILE };
-static const char *const calls[] = { "write", "send", "writev", "sendmsg", "sendmmsg", "sendfile" };
+enum call { CALL_WRITE, CALL_SEND, CALL_WRITEV, CALL_SENDMSG, CALL_SENDMMSG, CALL_SENDFILE, CALL_SPLICE };
+static const char *const calls[] = { "write", "send", "writev", "sendmsg", "sendmmsg", "sendfile", "splice" };
 enum outcome { TAKEN, CUT_SHORT, BROKEN_PIPE, RESET, OTHER, OUTCOMES };
 static const char *const outcomes[] = { "taken", "short", "EPIPE", "ECONNRESET", "other" };
 
 static enum call call;
 static unsigned iterations = 3000, bytes = 100, deadline_s = 60, resets;
 static char *buffer;
-static int file_fd = -1;
+static int file_fd = -1, pipe_fds[2];
 static volatile sig_atomic_t signals;
 
 /* Both threads begin an iteration when `round` is theirs; the sender is done when `sent` is. */
@@ -49,6 +50,15 @@ static void on_pipe(int number)
 {
 	(void)number;
 	signals++;
+}
+
+/* What the pipe lacks: a splice that failed has left it there. */
+static bool write_to_pipe(void)
+{
+	int has;
+
+	return ioctl(pipe_fds[0], FIONREAD, &has) == 0 &&
+	       ((unsigned)has >= bytes || write(pipe_fds[1], buffer, bytes - (unsigned)has) == (ssize_t)(bytes - (unsigned)has));
 }
 
 static ssize_t send_once(int fd)
@@ -71,6 +81,10 @@ static ssize_t send_once(int fd)
 		return sendmmsg(fd, &many, 1, 0) == 1 ? (ssize_t)many.msg_len : -1;
 	case CALL_SENDFILE:
 		return sendfile(fd, file_fd, &start, bytes);
+	case CALL_SPLICE:
+		if (!write_to_pipe())
+			return -1;
+		return splice(pipe_fds[0], NULL, fd, NULL, bytes, 0);
 	}
 	return -1;
 }
@@ -211,7 +225,7 @@ int main(int argc, char **argv)
 	sigaction(SIGPIPE, &action, NULL);
 	buffer = calloc(1, bytes + 1);
 	file_fd = memfd_create("file", MFD_CLOEXEC);
-	if (!buffer || file_fd < 0 || ftruncate(file_fd, bytes) < 0)
+	if (!buffer || file_fd < 0 || ftruncate(file_fd, bytes) < 0 || pipe2(pipe_fds, O_CLOEXEC) < 0)
 		die("memory");
 	int listener = loopback_listen("127.0.0.1", 0, 8, 0);
 	struct rng rng = rng_make(seed, 0);
