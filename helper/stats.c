@@ -92,9 +92,9 @@ static json_t *totals(struct helper *helper)
 			 "redirected_msgs", (json_int_t)sum.redirected_msgs, "redirected_bytes",
 			 (json_int_t)sum.redirected_bytes, "passed_msgs", (json_int_t)sum.passed_msgs, "passed_bytes",
 			 (json_int_t)sum.passed_bytes, "spills", (json_int_t)sum.spills, "order_passes",
-			 (json_int_t)sum.order_passes, "busy_passes", (json_int_t)sum.busy_passes, "leaves", (json_int_t)helper->switches->leaves_total, "spin_us",
-			 (json_int_t)(spin.ns / 1000), "spins", (json_int_t)spin.count, "spin_hits",
-			 (json_int_t)spin.hits);
+			 (json_int_t)sum.order_passes, "busy_passes", (json_int_t)sum.busy_passes, "leaves",
+			 (json_int_t)helper->switches->leaves_total, "spin_us", (json_int_t)(spin.ns / 1000), "spins",
+			 (json_int_t)spin.count, "spin_hits", (json_int_t)spin.hits);
 }
 
 static json_t *refusals(const struct helper *helper)

@@ -58,7 +58,8 @@ static bool write_to_pipe(void)
 	int has;
 
 	return ioctl(pipe_fds[0], FIONREAD, &has) == 0 &&
-	       ((unsigned)has >= bytes || write(pipe_fds[1], buffer, bytes - (unsigned)has) == (ssize_t)(bytes - (unsigned)has));
+	       ((unsigned)has >= bytes ||
+		write(pipe_fds[1], buffer, bytes - (unsigned)has) == (ssize_t)(bytes - (unsigned)has));
 }
 
 static ssize_t send_once(int fd)

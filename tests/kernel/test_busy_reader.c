@@ -62,9 +62,9 @@ static void test_busy_reader(struct datapath *datapath)
 	require(withheld_page_is_awaited(&page, WAKE_MS));
 	before = now_ns();
 	require(sent(pair.ends[0], "second"));
-	check(direction->busy_passes == 1 && direction->passed_msgs == 1, "gate", "a-busy-reader-gets-small-messages-by-tcp",
-	      "%llu busy, %llu passed", (unsigned long long)direction->busy_passes,
-	      (unsigned long long)direction->passed_msgs);
+	check(direction->busy_passes == 1 && direction->passed_msgs == 1, "gate",
+	      "a-busy-reader-gets-small-messages-by-tcp", "%llu busy, %llu passed",
+	      (unsigned long long)direction->busy_passes, (unsigned long long)direction->passed_msgs);
 	check(now_ns() - before < NOTICE_MS * 1000000ull && !reader.done, "gate", "which-do-not-wait-for-it", "%llu ms",
 	      (unsigned long long)(now_ns() - before) / 1000000);
 	require(withheld_page_give(&page) && pthread_join(reader.thread, NULL) == 0);
@@ -77,7 +77,8 @@ static void test_busy_reader(struct datapath *datapath)
 	require(withheld_page_is_awaited(&page, WAKE_MS));
 	before = redirected(&pair, 0);
 	call_start(&writer, pair.ends[0], send_large);
-	check(!wait_until(writer.done, NOTICE_MS), "fact", "a-redirect-waits-for-the-readers-lock", "%zd", writer.result);
+	check(!wait_until(writer.done, NOTICE_MS), "fact", "a-redirect-waits-for-the-readers-lock", "%zd",
+	      writer.result);
 	require(withheld_page_give(&page));
 	require(pthread_join(reader.thread, NULL) == 0 && pthread_join(writer.thread, NULL) == 0);
 	check(writer.result == sizeof(large) && redirected(&pair, 0) == before + 1, "gate",
