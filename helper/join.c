@@ -253,24 +253,6 @@ static enum sm_reason insert(struct join *join)
 	return check_accounts(join); /* again: the insertion may have waited for a call that moved bytes */
 }
 
-/* Whether the same end may be let in a moment later: then its offer stays. (Accounts do not match while another thread
- * is in a call.) */
-static bool is_transient(enum sm_reason reason)
-{
-	switch (reason) {
-	case REASON_BLOCKED_READER:
-	case REASON_UNSEEN_TRAFFIC:
-	case REASON_BUSY:
-	case REASON_NOT_ESTABLISHED:
-	case REASON_TABLE_FULL:
-	case REASON_ABANDONED:
-	case REASON_INTERNAL:
-		return true;
-	default:
-		return false;
-	}
-}
-
 /* The offer that led here: goes, or is as it was before CELL_MATCHED was lowered. */
 static void undo_offer(struct join *join, enum sm_reason reason)
 {
@@ -280,7 +262,7 @@ static void undo_offer(struct join *join, enum sm_reason reason)
 
 	if (!end || end->state != END_OFFERED || end->generation != header->generation)
 		return;
-	if (is_transient(reason))
+	if (reason_is_transient(reason))
 		pairing_match(join->helper, end);
 	else if (!trial_refuses(reason)) /* else it is matched when the trial is over */
 		pairing_end_remove(join->helper, end);

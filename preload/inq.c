@@ -6,11 +6,11 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "fork.h"
 #include "queue.h"
 #include "quiet.h"
+#include "readable.h"
 #include "real.h"
 #include "transfer.h"
 
@@ -32,12 +32,6 @@ bool inq_is_wanted(struct conn *conn, int fd)
 	return result;
 }
 
-/* SIOCATMARK is the kernel writing an int there. */
-static bool is_writable(int fd, char *at, size_t bytes)
-{
-	return real_ioctl(fd, SIOCATMARK, at) == 0 && real_ioctl(fd, SIOCATMARK, at + bytes - sizeof(int)) == 0;
-}
-
 /* The kernel's put_cmsg(): cut short, with MSG_CTRUNC, where there is too little room; nothing where it cannot write. */
 static void put(int fd, struct msghdr *message, size_t room, int number)
 {
@@ -54,7 +48,7 @@ static void put(int fd, struct msghdr *message, size_t room, int number)
 		message->msg_flags |= MSG_CTRUNC;
 		bytes = room;
 	}
-	if (!is_writable(fd, at, bytes))
+	if (writable_int(fd, at) != 0 || writable_int(fd, at + bytes - sizeof(int)) != 0)
 		return;
 	header.cmsg_len = bytes;
 	memcpy(at, &header, sizeof(header));

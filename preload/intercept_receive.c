@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sys/ioctl.h>
 
 #include "direct.h"
 #include "inq.h"
@@ -40,42 +39,18 @@ static ssize_t perform_read(const struct receive_call *call)
 	return real_read(call->fd, (void *)call->arguments, call->bytes);
 }
 
-/* Goes on with a call that the short way began. */
-static __attribute__((noinline)) ssize_t rest_of_read(struct conn *conn, int fd, void *buffer, size_t count,
-						      struct transfer_short *way, ssize_t result)
+static ssize_t receive_read(struct conn *conn, int fd, void *buffer, size_t count)
 {
-	struct iovec vector = { .iov_base = buffer, .iov_len = count };
-	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
-
-	return transfer_short_receive_rest(
-		conn,
-		&(struct receive_call){
-			.fd = fd, .bytes = count, .message = &message, .perform = perform_read, .arguments = buffer },
-		way, result);
+	return receive_buffer(
+		conn, &(struct receive_call){ .fd = fd, .bytes = count, .perform = perform_read, .arguments = buffer },
+		buffer);
 }
 
 static __attribute__((noinline)) ssize_t long_read(struct conn *conn, int fd, void *buffer, size_t count)
 {
 	if (!conn || goes_past(count, 0))
 		return REAL(read)(fd, buffer, count);
-	return receive_buffer(
-		conn, &(struct receive_call){ .fd = fd, .bytes = count, .perform = perform_read, .arguments = buffer },
-		buffer);
-}
-
-ssize_t wrap_read(int fd, void *buffer, size_t count)
-{
-	struct conn *conn = conn_get(fd);
-	struct transfer_short way;
-
-	if (__builtin_expect(conn != NULL, 1) && transfer_short_receive(conn, fd, count, 0, &way)) {
-		ssize_t result = direct_read(fd, buffer, count);
-
-		if (transfer_short_received(conn, count, &way, result))
-			return result;
-		return rest_of_read(conn, fd, buffer, count, &way, result);
-	}
-	return long_read(conn, fd, buffer, count);
+	return receive_read(conn, fd, buffer, count);
 }
 
 ssize_t wrap___read_chk(int fd, void *buffer, size_t count, size_t room)
@@ -85,9 +60,7 @@ ssize_t wrap___read_chk(int fd, void *buffer, size_t count, size_t room)
 	/* With too little room the real one ends the program, as it should. */
 	if (!conn || count > room || goes_past(count, 0))
 		return REAL(__read_chk)(fd, buffer, count, room);
-	return receive_buffer(
-		conn, &(struct receive_call){ .fd = fd, .bytes = count, .perform = perform_read, .arguments = buffer },
-		buffer);
+	return receive_read(conn, fd, buffer, count);
 }
 
 static ssize_t perform_recv(const struct receive_call *call)
@@ -136,22 +109,6 @@ static ssize_t receive_nothing(struct conn *conn, int fd, int flags)
 	return result > 0 ? 0 : result;
 }
 
-static __attribute__((noinline)) ssize_t rest_of_recv(struct conn *conn, int fd, void *buffer, size_t count, int flags,
-						      struct transfer_short *way, ssize_t result)
-{
-	struct iovec vector = { .iov_base = buffer, .iov_len = count };
-	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
-
-	return transfer_short_receive_rest(conn,
-					   &(struct receive_call){ .fd = fd,
-								   .flags = flags,
-								   .bytes = count,
-								   .message = &message,
-								   .perform = perform_recv,
-								   .arguments = buffer },
-					   way, result);
-}
-
 static __attribute__((noinline)) ssize_t long_recv(struct conn *conn, int fd, void *buffer, size_t count, int flags)
 {
 	if (conn && is_empty_receive(conn, count, flags))
@@ -163,19 +120,52 @@ static __attribute__((noinline)) ssize_t long_recv(struct conn *conn, int fd, vo
 	return receive_recv(conn, fd, buffer, count, flags);
 }
 
-ssize_t wrap_recv(int fd, void *buffer, size_t count, int flags)
+enum short_receive { AS_READ, AS_RECV };
+
+/* Goes on with a call that the short way began. */
+static __attribute__((noinline)) ssize_t rest_of_receive(enum short_receive as, struct conn *conn, int fd, void *buffer,
+							 size_t count, int flags, struct transfer_short *way,
+							 ssize_t result)
+{
+	struct iovec vector = { .iov_base = buffer, .iov_len = count };
+	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
+
+	return transfer_short_receive_rest(conn,
+					   &(struct receive_call){ .fd = fd,
+								   .flags = flags,
+								   .bytes = count,
+								   .message = &message,
+								   .perform =
+									   as == AS_READ ? perform_read : perform_recv,
+								   .arguments = buffer },
+					   way, result);
+}
+
+/* The two calls most connections live on, each a function of its own. */
+static inline __attribute__((always_inline)) ssize_t receive_short(enum short_receive as, int fd, void *buffer,
+								   size_t count, int flags)
 {
 	struct conn *conn = conn_get(fd);
 	struct transfer_short way;
 
 	if (__builtin_expect(conn != NULL, 1) && transfer_short_receive(conn, fd, count, flags, &way)) {
-		ssize_t result = direct_recv(fd, buffer, count, flags);
+		ssize_t result = as == AS_READ ? direct_read(fd, buffer, count) : direct_recv(fd, buffer, count, flags);
 
 		if (transfer_short_received(conn, count, &way, result))
 			return result;
-		return rest_of_recv(conn, fd, buffer, count, flags, &way, result);
+		return rest_of_receive(as, conn, fd, buffer, count, flags, &way, result);
 	}
-	return long_recv(conn, fd, buffer, count, flags);
+	return as == AS_READ ? long_read(conn, fd, buffer, count) : long_recv(conn, fd, buffer, count, flags);
+}
+
+ssize_t wrap_read(int fd, void *buffer, size_t count)
+{
+	return receive_short(AS_READ, fd, buffer, count, 0);
+}
+
+ssize_t wrap_recv(int fd, void *buffer, size_t count, int flags)
+{
+	return receive_short(AS_RECV, fd, buffer, count, flags);
 }
 
 ssize_t wrap___recv_chk(int fd, void *buffer, size_t count, size_t room, int flags)
@@ -206,18 +196,17 @@ static ssize_t perform_recvfrom(const struct receive_call *call)
 	return result;
 }
 
-/* TCP names no sender: a length of 0. Said here where the bytes came by another call than the application's. SIOCATMARK is
- * the kernel writing an int there: EFAULT if it cannot, as in recvfrom. */
+/* TCP names no sender: a length of 0. Said here where the bytes came by another call than the application's. */
 static int name_nobody(int fd, socklen_t *length)
 {
-	int saved = errno;
+	int error = writable_int(fd, length);
 
-	if (real_ioctl(fd, SIOCATMARK, length) != 0 && errno == EFAULT)
-		return -1;
-	if (readable_bytes(length, sizeof(*length)))
+	if (error == 0)
 		*length = 0;
-	errno = saved;
-	return 0;
+	if (error != EFAULT)
+		return 0;
+	errno = EFAULT;
+	return -1;
 }
 
 static ssize_t receive_recvfrom(struct conn *conn, int fd, void *buffer, size_t count, int flags,

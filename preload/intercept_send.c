@@ -90,15 +90,6 @@ static inline struct send_call describe_write(int fd, const void *buffer, size_t
 				   .arguments = buffer };
 }
 
-/* Goes on with a call that the short way began. */
-static __attribute__((noinline)) ssize_t rest_of_write(struct conn *conn, int fd, const void *buffer, size_t count,
-						       struct transfer_short *way, ssize_t result)
-{
-	struct send_call call = describe_write(fd, buffer, count);
-
-	return transfer_short_send_rest(conn, &call, way, result);
-}
-
 static __attribute__((noinline)) ssize_t long_write(struct conn *conn, int fd, const void *buffer, size_t count)
 {
 	if (!conn)
@@ -107,22 +98,6 @@ static __attribute__((noinline)) ssize_t long_write(struct conn *conn, int fd, c
 		return went_past(conn, fd, count, 0, REAL(write)(fd, buffer, count));
 	struct send_call call = describe_write(fd, buffer, count);
 	return send_buffer(conn, &call, buffer);
-}
-
-ssize_t wrap_write(int fd, const void *buffer, size_t count)
-{
-	struct conn *conn = conn_get(fd);
-	struct transfer_short way;
-
-	if (__builtin_expect(conn != NULL, 1) && transfer_short_send(conn, fd, count, 0, &way)) {
-		ssize_t result =
-			way.no_signal ? direct_send(fd, buffer, count, way.no_signal) : direct_write(fd, buffer, count);
-
-		if (transfer_short_sent(conn, count, &way, result))
-			return result;
-		return rest_of_write(conn, fd, buffer, count, &way, result);
-	}
-	return long_write(conn, fd, buffer, count);
 }
 
 static ssize_t perform_send(const struct send_call *call)
@@ -140,14 +115,6 @@ static inline struct send_call describe_send(int fd, const void *buffer, size_t 
 				   .arguments = buffer };
 }
 
-static __attribute__((noinline)) ssize_t rest_of_send(struct conn *conn, int fd, const void *buffer, size_t count,
-						      int flags, struct transfer_short *way, ssize_t result)
-{
-	struct send_call call = describe_send(fd, buffer, count, flags);
-
-	return transfer_short_send_rest(conn, &call, way, result);
-}
-
 static __attribute__((noinline)) ssize_t long_send(struct conn *conn, int fd, const void *buffer, size_t count,
 						   int flags)
 {
@@ -161,19 +128,46 @@ static __attribute__((noinline)) ssize_t long_send(struct conn *conn, int fd, co
 	return send_buffer(conn, &call, buffer);
 }
 
-ssize_t wrap_send(int fd, const void *buffer, size_t count, int flags)
+enum short_send { AS_WRITE, AS_SEND };
+
+/* Goes on with a call that the short way began. */
+static __attribute__((noinline)) ssize_t rest_of_send(enum short_send as, struct conn *conn, int fd, const void *buffer,
+						      size_t count, int flags, struct transfer_short *way,
+						      ssize_t result)
+{
+	struct send_call call =
+		as == AS_WRITE ? describe_write(fd, buffer, count) : describe_send(fd, buffer, count, flags);
+
+	return transfer_short_send_rest(conn, &call, way, result);
+}
+
+/* The two calls most connections live on, each a function of its own. */
+static inline __attribute__((always_inline)) ssize_t send_short(enum short_send as, int fd, const void *buffer,
+								size_t count, int flags)
 {
 	struct conn *conn = conn_get(fd);
 	struct transfer_short way;
 
 	if (__builtin_expect(conn != NULL, 1) && transfer_short_send(conn, fd, count, flags, &way)) {
-		ssize_t result = direct_send(fd, buffer, count, flags | way.no_signal);
+		ssize_t result = as == AS_WRITE && !way.no_signal
+					 ? direct_write(fd, buffer, count)
+					 : direct_send(fd, buffer, count, flags | way.no_signal);
 
 		if (transfer_short_sent(conn, count, &way, result))
 			return result;
-		return rest_of_send(conn, fd, buffer, count, flags, &way, result);
+		return rest_of_send(as, conn, fd, buffer, count, flags, &way, result);
 	}
-	return long_send(conn, fd, buffer, count, flags);
+	return as == AS_WRITE ? long_write(conn, fd, buffer, count) : long_send(conn, fd, buffer, count, flags);
+}
+
+ssize_t wrap_write(int fd, const void *buffer, size_t count)
+{
+	return send_short(AS_WRITE, fd, buffer, count, 0);
+}
+
+ssize_t wrap_send(int fd, const void *buffer, size_t count, int flags)
+{
+	return send_short(AS_SEND, fd, buffer, count, flags);
 }
 
 struct sendto_arguments {

@@ -131,23 +131,6 @@ enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message
 	return result;
 }
 
-static bool reason_is_transient(uint32_t reason)
-{
-	switch (reason) {
-	case REASON_BLOCKED_READER:
-	case REASON_UNSEEN_TRAFFIC:
-	case REASON_BUSY:
-	case REASON_NOT_ESTABLISHED:
-	case REASON_TABLE_FULL:
-	case REASON_TIMEOUT:
-	case REASON_ABANDONED:
-	case REASON_INTERNAL:
-		return true;
-	default:
-		return false;
-	}
-}
-
 /* Not now, or not at all. */
 static void join_failed(struct conn *conn, uint32_t generation, enum conn_state before, uint32_t reason)
 {

@@ -27,8 +27,15 @@ struct zerocopy_question {
 	uint32_t bytes;
 	uint32_t too_few; /* less than a page waits: how much */
 	uint32_t waiting; /* a FIN counts like a byte */
+	int32_t error;
+	uint64_t copy_address; /* up to copy_bytes are copied there */
+	int32_t copy_bytes;
+	uint16_t padding;
 };
 #define QUESTION_BYTES (offsetof(struct zerocopy_question, waiting) + sizeof(uint32_t))
+/* No field of the kernel's ends here: neither error nor `waiting` is written. */
+#define COPY_QUESTION_BYTES (offsetof(struct zerocopy_question, padding) + sizeof(uint16_t))
+#define NOT_AN_ADDRESS (~(uint64_t)4095) /* not even of memory that could be mapped */
 
 bool queue_has_error(int fd)
 {
@@ -82,7 +89,6 @@ int64_t queue_redirected_bytes(int fd, int64_t limit, bool sure)
 	return result > 0 ? result : 0;
 }
 
-/* Of a connection that is closed both ways it is not known here whether that was by FINs or by a reset: no. */
 static bool has_fin(uint8_t state)
 {
 	return state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK || state == TCP_CLOSING || state == TCP_TIME_WAIT;
@@ -94,6 +100,35 @@ bool queue_has_end(int fd)
 	uint8_t state = endpoint_tcp_state(fd);
 
 	return state == TCP_CLOSE ? !queue_has_error(fd) : has_fin(state);
+}
+
+/* Whether TCP's queue has so many bytes or fewer, but some: then TCP_ZEROCOPY_RECEIVE is to copy them, and is refused for the address
+ * before it takes any. Here, as in FIONREAD of TCP's own, a FIN does not count, nor what is behind an urgent byte. */
+static bool has_at_most(int fd, int64_t bytes)
+{
+	struct zerocopy_question question = { .copy_address = NOT_AN_ADDRESS, .copy_bytes = (int32_t)bytes };
+	socklen_t length = COPY_QUESTION_BYTES;
+
+	return real_getsockopt(fd, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &question, &length) != 0 && errno == EFAULT;
+}
+
+/* The bytes among so many sequence numbers: mostly as many, or one less. */
+static int64_t bytes_among(int fd, int64_t numbers)
+{
+	int64_t most = numbers, too_few = numbers - 1;
+
+	while (too_few > 0 && has_at_most(fd, too_few)) {
+		most = too_few;
+		too_few -= numbers - too_few;
+	}
+	if (too_few < 0)
+		too_few = 0;
+	while (most - too_few > 1) {
+		int64_t middle = too_few + (most - too_few) / 2;
+
+		*(has_at_most(fd, middle) ? &most : &too_few) = middle;
+	}
+	return most;
 }
 
 /* TCP_ZEROCOPY_RECEIVE of less than a page takes nothing and says what waits; a page or more is told only to who has a
@@ -113,8 +148,9 @@ int64_t queue_tcp_bytes(int fd)
 		question = (struct zerocopy_question){ .address = (uintptr_t)map, .bytes = 1 };
 		length = QUESTION_BYTES;
 		if (map != MAP_FAILED) {
-			if (real_getsockopt(fd, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &question, &length) == 0)
-				result = (int64_t)question.waiting - has_fin(endpoint_tcp_state(fd));
+			if (real_getsockopt(fd, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &question, &length) == 0 &&
+			    question.too_few > 0)
+				result = bytes_among(fd, question.waiting);
 			munmap(map, MAP_BYTES);
 		}
 	}

@@ -16,7 +16,8 @@ bool queue_has_redirected(int fd);
 bool queue_begins_redirected(int fd);
 /* How many, `limit` at the most; they are looked at one by one (a few GB/s). `sure`: something waits. */
 int64_t queue_redirected_bytes(int fd, int64_t limit, bool sure);
-/* How many bytes TCP's queue has, also behind redirected ones. Up to five system calls; mostly one. */
+/* How many bytes TCP's queue has, also behind redirected ones. A page or more takes some six system calls, with urgent
+ * data among it more; less takes one. */
 int64_t queue_tcp_bytes(int fd);
 /* The peer's FIN has arrived, whatever waits before it. */
 bool queue_has_end(int fd);

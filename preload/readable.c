@@ -11,12 +11,14 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "clock.h"
 #include "raw_syscall.h"
+#include "real.h"
 
 #define PAGE_BYTES 4096u /* the smallest there is: larger pages are asked about more than once */
 #define WORD_BYTES 8u    /* what the kernel reads of a signal set */
@@ -103,4 +105,12 @@ bool readable_control(const struct msghdr *message)
 {
 	return readable_bytes(message, sizeof(*message)) &&
 	       readable_bytes(message->msg_control, message->msg_controllen);
+}
+
+int writable_int(int fd, void *pointer)
+{
+	int saved = errno, error = real_ioctl(fd, SIOCATMARK, pointer) != 0 ? errno : 0;
+
+	errno = saved;
+	return error;
 }

@@ -3,13 +3,11 @@
  * bytes (facts 6 and 8). */
 #include <errno.h>
 #include <limits.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "channel.h"
-#include "endpoint.h"
 #include "queue.h"
 #include "transfer_internal.h"
 
@@ -130,24 +128,13 @@ static int64_t unread_bytes(struct conn *conn, int fd, int64_t kernel_bytes)
 	return queue_tcp_bytes(fd) + queue_redirected_bytes(fd, INT_MAX, sure);
 }
 
-/* Whether the last number of a connection that is closed both ways was a FIN only the peer's sums tell. */
-static int64_t without_fin(struct conn *conn, int fd, int64_t unread)
-{
-	uint32_t previous = transfer_enter(conn);
-	struct ledger_cell *ledger = atomic_load_explicit(&conn->ledger, memory_order_acquire);
-	int64_t told = ledger && unread > 0 ? ledger_unread_hint(conn, ledger) : unread;
-
-	thread_leave(previous);
-	return told == unread - 1 && endpoint_tcp_state(fd) == TCP_CLOSE ? told : unread;
-}
-
 int transfer_unread(struct conn *conn, int fd, int *bytes_out)
 {
 	int saved = errno;
 
 	if (real_ioctl(fd, FIONREAD, bytes_out) != 0) /* EFAULT too is the kernel's to say */
 		return -1;
-	int64_t unread = without_fin(conn, fd, unread_bytes(conn, fd, *bytes_out));
+	int64_t unread = unread_bytes(conn, fd, *bytes_out);
 	*bytes_out = unread > INT_MAX ? INT_MAX : (int)unread;
 	errno = saved;
 	return 0;

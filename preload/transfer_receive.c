@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Receiving on a tracked connection: life steps before, the call, the accounts after. */
 #include <errno.h>
-#include <sys/ioctl.h>
 
+#include "readable.h"
 #include "transfer_short.h"
 #include "transfer_internal.h"
 
@@ -27,14 +27,12 @@ size_t transfer_iov_window(const struct iovec *in, size_t count, size_t skip, si
 	return used;
 }
 
-/* SIOCATMARK is the kernel writing an int there. */
 int transfer_clear_results(int fd, struct msghdr *message)
 {
-	int saved = errno;
-
-	if (real_ioctl(fd, SIOCATMARK, &message->msg_flags) != 0 && errno == EFAULT)
+	if (writable_int(fd, &message->msg_flags) == EFAULT) {
+		errno = EFAULT;
 		return -1;
-	errno = saved;
+	}
 	if (message->msg_name)
 		message->msg_namelen = 0;
 	message->msg_controllen = 0;

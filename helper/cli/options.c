@@ -13,14 +13,33 @@ const char *cli_socket_path(const char *option)
 	return path && *path ? path : WIRE_SOCKET_DEFAULT;
 }
 
+bool cli_options_read(poptContext context, const char *title)
+{
+	int outcome = poptGetNextOpt(context);
+
+	if (outcome < -1)
+		fprintf(stderr, "%s: %s: %s\n", title, poptBadOption(context, POPT_BADOPTION_NOALIAS),
+			poptStrerror(outcome));
+	return outcome >= -1;
+}
+
+bool cli_no_arguments(poptContext context, const char *title)
+{
+	const char *argument = poptPeekArg(context);
+
+	if (argument)
+		fprintf(stderr, "%s: takes no argument \"%s\"; see `%s --help`\n", title, argument, title);
+	return !argument;
+}
+
 bool cli_options_parse(struct cli_options *options, int argc, const char **argv, unsigned accepts, const char *about)
 {
 	static char *socket_path, *html_path; /* live as long as the process */
 	int json = 0;
 	struct poptOption table[5] = { 0 };
-	int entries = 0, outcome;
 	poptContext context;
-	bool good = true;
+	int entries = 0;
+	bool good;
 
 	if (accepts & CLI_ACCEPTS_SOCKET)
 		table[entries++] = (struct poptOption){ "socket",     0, POPT_ARG_STRING,
@@ -38,16 +57,7 @@ bool cli_options_parse(struct cli_options *options, int argc, const char **argv,
 
 	context = poptGetContext(NULL, argc, argv, table, 0);
 	poptSetOtherOptionHelp(context, about);
-	outcome = poptGetNextOpt(context);
-	if (outcome < -1) {
-		fprintf(stderr, "%s: %s: %s\n", argv[0], poptBadOption(context, POPT_BADOPTION_NOALIAS),
-			poptStrerror(outcome));
-		good = false;
-	} else if (poptPeekArg(context)) {
-		fprintf(stderr, "%s: takes no argument \"%s\"; see `%s --help`\n", argv[0], poptPeekArg(context),
-			argv[0]);
-		good = false;
-	}
+	good = cli_options_read(context, argv[0]) && cli_no_arguments(context, argv[0]);
 	options->socket_path = cli_socket_path(socket_path);
 	options->html_path = html_path;
 	options->json = json;

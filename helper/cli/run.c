@@ -33,15 +33,10 @@ static bool parse_options(struct run_options *options, int argc, const char **ar
 	};
 	/* Our options end at the first word that is none: the rest belongs to the program. */
 	poptContext context = poptGetContext(NULL, argc, argv, table, POPT_CONTEXT_POSIXMEHARDER);
-	int outcome;
 
 	poptSetOtherOptionHelp(context, "[--profile=NAME] [--socket=PATH] [--] PROGRAM [ARGUMENT...]");
-	outcome = poptGetNextOpt(context);
-	if (outcome < -1) {
-		fprintf(stderr, "%s: %s: %s\n", argv[0], poptBadOption(context, POPT_BADOPTION_NOALIAS),
-			poptStrerror(outcome));
+	if (!cli_options_read(context, argv[0]))
 		return false;
-	}
 	options->command = poptGetArgs(context); /* lives as long as the context: to the exec */
 	if (!options->command || !options->command[0]) {
 		fprintf(stderr, "%s: which program? See `%s --help`\n", argv[0], argv[0]);

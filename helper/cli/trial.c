@@ -83,15 +83,8 @@ static bool parse_start(struct start_words *w, int argc, const char **argv)
 		POPT_AUTOHELP POPT_TABLEEND
 	};
 	poptContext context = poptGetContext(NULL, argc, argv, table, 0);
-	int outcome = poptGetNextOpt(context);
-	bool good = outcome >= -1 && !poptPeekArg(context);
+	bool good = cli_options_read(context, argv[0]) && cli_no_arguments(context, argv[0]);
 
-	if (outcome < -1)
-		fprintf(stderr, "%s: %s: %s\n", argv[0], poptBadOption(context, POPT_BADOPTION_NOALIAS),
-			poptStrerror(outcome));
-	else if (!good)
-		fprintf(stderr, "%s: takes no argument \"%s\"; see `%s --help`\n", argv[0], poptPeekArg(context),
-			argv[0]);
 	poptFreeContext(context);
 	return good;
 }

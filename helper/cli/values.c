@@ -2,22 +2,12 @@
 #include "values.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "table.h"
-
-__attribute__((format(printf, 3, 4))) static void add(char *buffer, size_t bytes, const char *format, ...)
-{
-	size_t used = strlen(buffer);
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(buffer + used, bytes - used, format, arguments);
-	va_end(arguments);
-}
+#include "words.h"
 
 /* Three digits that mean something. */
 static void add_number(char *buffer, size_t bytes, double value)
@@ -26,14 +16,15 @@ static void add_number(char *buffer, size_t bytes, double value)
 	double size = fabs(value);
 
 	if (size >= 1000 && size < 1e18)
-		add(buffer, bytes, "%s%s", value < 0 ? "-" : "", table_format_count(count, (uint64_t)(size + 0.5)));
+		words_add(buffer, bytes, "%s%s", value < 0 ? "-" : "",
+			  table_format_count(count, (uint64_t)(size + 0.5)));
 	else
-		add(buffer, bytes,
-		    size >= 100 || size == 0 ? "%.0f"
-		    : size >= 10             ? "%.1f"
-		    : size >= 0.1            ? "%.2f"
-					     : "%.3g",
-		    value);
+		words_add(buffer, bytes,
+			  size >= 100 || size == 0 ? "%.0f"
+			  : size >= 10             ? "%.1f"
+			  : size >= 0.1            ? "%.2f"
+						   : "%.3g",
+			  value);
 }
 
 const char *value_text(char buffer[VALUE_BYTES], double value, const char *unit)
@@ -56,18 +47,18 @@ const char *value_text(char buffer[VALUE_BYTES], double value, const char *unit)
 
 	buffer[0] = '\0';
 	if (!isfinite(value)) {
-		add(buffer, VALUE_BYTES, "-");
+		words_add(buffer, VALUE_BYTES, "-");
 		return buffer;
 	}
 	for (size_t i = 0; i < sizeof(scales) / sizeof(scales[0]); i++) {
 		if (strcmp(unit, scales[i].unit) != 0 || fabs(value) < scales[i].least)
 			continue;
 		add_number(buffer, VALUE_BYTES, value * scales[i].factor);
-		add(buffer, VALUE_BYTES, "%s%s", *scales[i].shown == '/' ? "" : " ", scales[i].shown);
+		words_add(buffer, VALUE_BYTES, "%s%s", *scales[i].shown == '/' ? "" : " ", scales[i].shown);
 		return buffer;
 	}
 	add_number(buffer, VALUE_BYTES, value);
-	add(buffer, VALUE_BYTES, "%s%.16s", *unit ? " " : "", unit);
+	words_add(buffer, VALUE_BYTES, "%s%.16s", *unit ? " " : "", unit);
 	return buffer;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Names and explanations of the reasons; the one list is reason.def. */
+/* Names, explanations and kinds of the reasons; the one list is reason.def. */
 #include <stddef.h>
 
 #include "reason.h"
@@ -18,6 +18,23 @@ static const char *const texts[] = {
 
 _Static_assert(sizeof(names) / sizeof(names[0]) == REASON_COUNT, "a name for each reason");
 _Static_assert(sizeof(texts) / sizeof(texts[0]) == REASON_COUNT, "a text for each reason");
+
+bool reason_is_transient(unsigned reason)
+{
+	switch (reason) {
+	case REASON_BLOCKED_READER:
+	case REASON_UNSEEN_TRAFFIC:
+	case REASON_BUSY:
+	case REASON_NOT_ESTABLISHED:
+	case REASON_TABLE_FULL:
+	case REASON_TIMEOUT: /* the shim's alone */
+	case REASON_ABANDONED:
+	case REASON_INTERNAL:
+		return true;
+	default:
+		return false;
+	}
+}
 
 const char *reason_name(unsigned reason)
 {

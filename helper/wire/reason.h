@@ -3,6 +3,8 @@
 #ifndef SMACCEL_WIRE_REASON_H
 #define SMACCEL_WIRE_REASON_H
 
+#include <stdbool.h>
+
 enum sm_reason {
 #define REASON(id, name, text) id,
 #include "reason.def"
@@ -10,6 +12,9 @@ enum sm_reason {
 	REASON_COUNT
 };
 
+/* Whether the same end may be let in a moment later. (Accounts do not match while another thread is in a call.) The helper keeps its
+ * offer, the shim asks again after a while. */
+bool reason_is_transient(unsigned reason);
 /* The name shown by `ss` and `status` ("unseen-traffic"); never NULL, "unknown" for a bad value. */
 const char *reason_name(unsigned reason);
 /* One sentence for a person; never NULL. */

@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 
 #define SLEEPS_ON_MS 200 /* a wake-up on loopback takes well under one */
+#define STATE_CLOSE 7
 
 static ssize_t recv_now(int fd, char *buffer, size_t bytes)
 {
@@ -179,6 +180,45 @@ static void test_fact_7(struct rig *rig)
 	rig_close(rig);
 }
 
+/* What TCP_ZEROCOPY_RECEIVE says when it is to copy up to so many bytes to where nothing can be. */
+static int copy_refused(int fd, int bytes)
+{
+	struct tcp_zerocopy_receive question = { .copybuf_address = ~(uint64_t)4095, .copybuf_len = bytes };
+	socklen_t length = offsetof(struct tcp_zerocopy_receive, copybuf_len) + sizeof(int32_t) + sizeof(uint16_t);
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &question, &length) ? errno : 0;
+}
+
+/* How much waits in the TCP queue also behind redirected bytes, the FIN told from a byte: copies are asked for until one would be
+ * made. */
+static void test_fact_7_by_refused_copies(struct rig *rig)
+{
+	const int length = 5000;
+	char *text = malloc((size_t)length + 1);
+	int less, all, less_at_end, all_at_end;
+
+	require(text);
+	memset(text, 'x', (size_t)length);
+	text[length] = 0;
+	rig_connect_joined(rig);
+	rig_redirect(rig, "12345");
+	rig_pass(rig, text);
+	less = copy_refused(rig->ends[1], length - 1);
+	all = copy_refused(rig->ends[1], length);
+	check(less != EFAULT && all == EFAULT, "fact-7", "a-refused-copy-measures-the-tcp-queue", "%s, %s",
+	      strerror(less), strerror(all));
+	require(shutdown(rig->ends[0], SHUT_WR) == 0 && shutdown(rig->ends[1], SHUT_WR) == 0);
+	require(wait_until(tcp_state(rig->ends[1]) == STATE_CLOSE, 2000));
+	less_at_end = copy_refused(rig->ends[1], length - 1);
+	all_at_end = copy_refused(rig->ends[1], length);
+	check(less_at_end != EFAULT && all_at_end == EFAULT, "fact-7", "and-does-not-count-a-fin", "%s, %s",
+	      strerror(less_at_end), strerror(all_at_end));
+	check(received(rig->ends[1], "12345") && recv_now(rig->ends[1], text, (size_t)length) == length, "fact-7",
+	      "and-takes-nothing", "-");
+	rig_close(rig);
+	free(text);
+}
+
 static void test_fact_8(struct rig *rig)
 {
 	struct tcp_zerocopy_receive zerocopy = { .length = 4096 };
@@ -299,6 +339,7 @@ int main(void)
 	test_fact_5(&rig);
 	test_fact_6(&rig);
 	test_fact_7(&rig);
+	test_fact_7_by_refused_copies(&rig);
 	test_fact_8(&rig);
 	test_fact_9_readiness(&rig);
 	test_fact_9_calls(&rig);

@@ -197,13 +197,11 @@ static bool parse(struct ab_options *options, struct raw *raw, int argc, const c
 		POPT_AUTOHELP POPT_TABLEEND,
 	};
 	static poptContext context; /* lives as long as the process: CMD's words are its */
-	int outcome;
 
 	context = poptGetContext(NULL, argc, argv, table, POPT_CONTEXT_POSIXMEHARDER);
 	poptSetOtherOptionHelp(context, "[OPTION...] [--] CMD [ARGUMENT...]");
-	outcome = poptGetNextOpt(context);
-	if (outcome < -1)
-		return refuse(options, "%s: %s", poptBadOption(context, POPT_BADOPTION_NOALIAS), poptStrerror(outcome));
+	if (!cli_options_read(context, options->title))
+		return false;
 	options->command = (const char *const *)poptGetArgs(context);
 	if (!options->command || !options->command[0])
 		return refuse(options, "which program? See `%s --help`", options->title);

@@ -6,16 +6,7 @@
 
 #include "report.h"
 #include "../table.h"
-
-__attribute__((format(printf, 3, 4))) static void add(char *buffer, size_t bytes, const char *format, ...)
-{
-	size_t used = strlen(buffer);
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(buffer + used, bytes - used, format, arguments);
-	va_end(arguments);
-}
+#include "../words.h"
 
 static void add_primary(char *buffer, const struct ab_trial *trial, const struct ab_result *result)
 {
@@ -24,16 +15,16 @@ static void add_primary(char *buffer, const struct ab_trial *trial, const struct
 	char p[VALUE_BYTES];
 
 	if (!isfinite(ratio->value)) {
-		add(buffer, AB_WORDS_BYTES, "%s has no ratio", metric->name);
+		words_add(buffer, AB_WORDS_BYTES, "%s has no ratio", metric->name);
 		return;
 	}
-	add(buffer, AB_WORDS_BYTES, "%s, B/A %.3f (", metric->name, ratio->value);
+	words_add(buffer, AB_WORDS_BYTES, "%s, B/A %.3f (", metric->name, ratio->value);
 	if (ratio->is_interval)
-		add(buffer, AB_WORDS_BYTES, "%.3f .. %.3f at %g %%, rank test p %s%s)", ratio->low, ratio->high,
-		    trial->options->confidence * 100, result->p < 0.0005 ? "" : "= ", value_text_p(p, result->p));
+		words_add(buffer, AB_WORDS_BYTES, "%.3f .. %.3f at %g %%, rank test p %s%s)", ratio->low, ratio->high,
+			  trial->options->confidence * 100, result->p < 0.0005 ? "" : "= ", value_text_p(p, result->p));
 	else
-		add(buffer, AB_WORDS_BYTES, "%u round%s: too few for an interval)", result->blocks,
-		    result->blocks == 1 ? "" : "s");
+		words_add(buffer, AB_WORDS_BYTES, "%u round%s: too few for an interval)", result->blocks,
+			  result->blocks == 1 ? "" : "s");
 }
 
 const char *ab_words_verdict(char buffer[AB_WORDS_BYTES], const struct ab_trial *trial,
@@ -43,28 +34,29 @@ const char *ab_words_verdict(char buffer[AB_WORDS_BYTES], const struct ab_trial 
 
 	buffer[0] = '\0';
 	if (trial->invalid[0] || trial->failure[0]) {
-		add(buffer, AB_WORDS_BYTES, trial->invalid[0] ? "the trial is invalid: %s" : "the trial failed: %s",
-		    trial->invalid[0] ? trial->invalid : trial->failure);
+		words_add(buffer, AB_WORDS_BYTES,
+			  trial->invalid[0] ? "the trial is invalid: %s" : "the trial failed: %s",
+			  trial->invalid[0] ? trial->invalid : trial->failure);
 		return buffer;
 	}
 	if (analysis->primary == AB_METRICS_MAX) {
-		add(buffer, AB_WORDS_BYTES, "%s", statistics_verdict_text(VERDICT_NOT_ENOUGH_DATA));
+		words_add(buffer, AB_WORDS_BYTES, "%s", statistics_verdict_text(VERDICT_NOT_ENOUGH_DATA));
 		if (trial->options->primary)
-			add(buffer, AB_WORDS_BYTES, ": there is no metric \"%.64s\"", trial->options->primary);
+			words_add(buffer, AB_WORDS_BYTES, ": there is no metric \"%.64s\"", trial->options->primary);
 		return buffer;
 	}
 	result = &analysis->results[analysis->primary];
 	switch (result->verdict) {
 	case VERDICT_FASTER:
 	case VERDICT_SLOWER:
-		add(buffer, AB_WORDS_BYTES, "B is %s: ", statistics_verdict_text(result->verdict));
+		words_add(buffer, AB_WORDS_BYTES, "B is %s: ", statistics_verdict_text(result->verdict));
 		break;
 	case VERDICT_NO_DIFFERENCE:
-		add(buffer, AB_WORDS_BYTES,
-		    "no difference worth having (within %g %%): ", trial->options->margin * 100);
+		words_add(buffer, AB_WORDS_BYTES,
+			  "no difference worth having (within %g %%): ", trial->options->margin * 100);
 		break;
 	default:
-		add(buffer, AB_WORDS_BYTES, "%s: ", statistics_verdict_text(result->verdict));
+		words_add(buffer, AB_WORDS_BYTES, "%s: ", statistics_verdict_text(result->verdict));
 	}
 	add_primary(buffer, trial, result);
 	return buffer;
@@ -76,16 +68,17 @@ const char *ab_words_missing(char buffer[AB_WORDS_BYTES], const struct ab_result
 	if (result->verdict != VERDICT_NOT_ENOUGH_DATA)
 		return buffer;
 	if (result->is_coarse)
-		add(buffer, AB_WORDS_BYTES,
-		    "its values come in steps of %.1f %%, which is coarser than the margin: more rounds do not help",
-		    result->resolution * 100);
+		words_add(buffer, AB_WORDS_BYTES,
+			  "its values come in steps of %.1f %%, which is coarser than the margin: more rounds do not "
+			  "help",
+			  result->resolution * 100);
 	else if (!result->missing || result->missing >= STATISTICS_BLOCKS_MAX)
-		add(buffer, AB_WORDS_BYTES, "how many more rounds would decide cannot be told");
+		words_add(buffer, AB_WORDS_BYTES, "how many more rounds would decide cannot be told");
 	else if (result->blocks < STATISTICS_BLOCKS_MIN)
-		add(buffer, AB_WORDS_BYTES, "at least %u more rounds", result->missing);
+		words_add(buffer, AB_WORDS_BYTES, "at least %u more rounds", result->missing);
 	else
-		add(buffer, AB_WORDS_BYTES, "about %u more round%s would decide", result->missing,
-		    result->missing == 1 ? "" : "s");
+		words_add(buffer, AB_WORDS_BYTES, "about %u more round%s would decide", result->missing,
+			  result->missing == 1 ? "" : "s");
 	return buffer;
 }
 
@@ -98,17 +91,17 @@ const char *ab_words_proof(char buffer[AB_WORDS_BYTES], const struct ab_trial *t
 	buffer[0] = '\0';
 	(void)trial;
 	if (!analysis->proof[arm].known)
-		add(buffer, AB_WORDS_BYTES, "no proof: no helper was asked");
+		words_add(buffer, AB_WORDS_BYTES, "no proof: no helper was asked");
 	else if (!analysis->proof[arm].redirected_bytes)
-		add(buffer, AB_WORDS_BYTES, "0 bytes redirected in %" PRIu64 " runs", analysis->proof[arm].runs);
+		words_add(buffer, AB_WORDS_BYTES, "0 bytes redirected in %" PRIu64 " runs", analysis->proof[arm].runs);
 	else
-		add(buffer, AB_WORDS_BYTES,
-		    "%s redirected in %" PRIu64
-		    " runs (at least %s in each), %s messages; %s messages of joined connections passed",
-		    table_format_bytes(bytes, analysis->proof[arm].redirected_bytes), analysis->proof[arm].runs,
-		    table_format_bytes(least, analysis->proof[arm].least_bytes),
-		    table_format_count(messages, analysis->proof[arm].redirected_msgs),
-		    table_format_count(passed, analysis->proof[arm].passed_msgs));
+		words_add(buffer, AB_WORDS_BYTES,
+			  "%s redirected in %" PRIu64
+			  " runs (at least %s in each), %s messages; %s messages of joined connections passed",
+			  table_format_bytes(bytes, analysis->proof[arm].redirected_bytes), analysis->proof[arm].runs,
+			  table_format_bytes(least, analysis->proof[arm].least_bytes),
+			  table_format_count(messages, analysis->proof[arm].redirected_msgs),
+			  table_format_count(passed, analysis->proof[arm].passed_msgs));
 	return buffer;
 }
 
@@ -123,15 +116,19 @@ const char *ab_words_command(char buffer[AB_WORDS_BYTES], const char *const *arg
 	buffer[0] = '\0';
 	for (; *argv; argv++) {
 		if (buffer[0])
-			add(buffer, AB_WORDS_BYTES, " ");
+			words_add(buffer, AB_WORDS_BYTES, " ");
 		if (is_plain(*argv)) {
-			add(buffer, AB_WORDS_BYTES, "%s", *argv);
+			words_add(buffer, AB_WORDS_BYTES, "%s", *argv);
 			continue;
 		}
-		add(buffer, AB_WORDS_BYTES, "'");
+		words_add(buffer, AB_WORDS_BYTES, "'");
 		for (const char *c = *argv; *c; c++)
-			add(buffer, AB_WORDS_BYTES, *c == '\'' ? "'\\''" : (unsigned char)*c < ' ' ? "?" : "%c", *c);
-		add(buffer, AB_WORDS_BYTES, "'");
+			words_add(buffer, AB_WORDS_BYTES,
+				  *c == '\''                ? "'\\''"
+				  : (unsigned char)*c < ' ' ? "?"
+							    : "%c",
+				  *c);
+		words_add(buffer, AB_WORDS_BYTES, "'");
 	}
 	return buffer;
 }

@@ -54,6 +54,25 @@ static void look(const char *field, int fd)
 	get("next", fd, 64, MSG_DONTWAIT);
 }
 
+/* A child, 0 in itself, that has not got a; `text` waits on b. */
+static pid_t begin_child(const struct pair *pair, const char *text)
+{
+	put(pair->a, text);
+	settle();
+	pid_t child = fork();
+	if (child == 0)
+		close(pair->a);
+	return child;
+}
+
+/* b is the child's alone now. */
+static void leave_to(pid_t child, const struct pair *pair)
+{
+	close(pair->b);
+	await(child);
+	look("receive", pair->a);
+}
+
 /* The child is the only one that has b when it ends. */
 static void ends_alone(struct pair *pair, int way)
 {
@@ -62,11 +81,8 @@ static void ends_alone(struct pair *pair, int way)
 	int gate[2];
 
 	note("pipe", "%d", pipe2(gate, O_CLOEXEC));
-	put(pair->a, "unread");
-	settle();
-	child = fork();
+	child = begin_child(pair, "unread");
 	if (child == 0) {
-		close(pair->a);
 		if (read(gate[0], go, 1) != 1)
 			_exit(8);
 		end_by((enum way)way);
@@ -80,22 +96,16 @@ static void ends_alone(struct pair *pair, int way)
 /* All is read when it ends: no reset. */
 static void ends_drained(struct pair *pair, int way)
 {
-	pid_t child;
+	pid_t child = begin_child(pair, "read");
 
-	put(pair->a, "read");
-	settle();
-	child = fork();
 	if (child == 0) {
 		char text[8];
 
-		close(pair->a);
 		if (recv(pair->b, text, sizeof(text), 0) != 4)
 			_exit(8);
 		end_by((enum way)way);
 	}
-	close(pair->b);
-	await(child);
-	look("receive", pair->a);
+	leave_to(child, pair);
 }
 
 /* A handler of atexit() still reads it. */
@@ -108,21 +118,15 @@ static void read_late(void)
 }
 static void ends_with_late_reader(struct pair *pair, int unused)
 {
-	pid_t child;
+	pid_t child = begin_child(pair, "late");
 
 	(void)unused;
-	put(pair->a, "late");
-	settle();
-	child = fork();
 	if (child == 0) {
-		close(pair->a);
 		late_pair = *pair;
 		atexit(read_late);
 		exit(0);
 	}
-	close(pair->b);
-	await(child);
-	look("receive", pair->a);
+	leave_to(child, pair);
 }
 
 /* Others hold it: nothing happens to the connection. argument 7: vfork, which shares the memory */
@@ -242,13 +246,10 @@ static void both_close_once(struct pair *pair, int exits)
 	pid_t child;
 
 	note("pipe", "%d", pipe2(gate, O_CLOEXEC));
-	put(pair->a, "unread");
-	settle();
-	child = fork();
+	child = begin_child(pair, "unread");
 	if (child == 0) {
 		char byte;
 
-		close(pair->a);
 		close(gate[1]);
 		if (read(gate[0], &byte, 1) != 0)
 			_exit(8);
@@ -259,9 +260,7 @@ static void both_close_once(struct pair *pair, int exits)
 	close(gate[0]);
 	pause_ms(20);
 	close(gate[1]);
-	close(pair->b);
-	await(child);
-	look("receive", pair->a);
+	leave_to(child, pair);
 	close(pair->a);
 }
 
@@ -287,16 +286,12 @@ static void *send_much(void *argument)
 }
 static void ends_with_threads(struct pair *pair, int way)
 {
-	pid_t child;
 	char *sink = malloc(1 << 20);
+	pid_t child = begin_child(pair, "unread");
 
-	put(pair->a, "unread");
-	settle();
-	child = fork();
 	if (child == 0) {
 		pthread_t thread;
 
-		close(pair->a);
 		pthread_create(&thread, NULL, send_much, pair);
 		pause_ms(3 * SOON_MS);
 		end_by((enum way)way);

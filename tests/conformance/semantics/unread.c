@@ -178,6 +178,52 @@ static void read_what_is_there(struct pair *pair, int unused)
 	free(buffer);
 }
 
+enum ending { ENDING_FIN_LAST, ENDING_FIN_FIRST, ENDING_RESET, ENDING_FIN_RESET };
+
+/* Closed both ways while much is unread: the last of the kernel's sequence numbers may be a FIN's, which is no byte. Sent past the
+ * wrappers, so that no account says how much there was. */
+static void closed(struct pair *pair, int ending)
+{
+	const int large = 30000;
+
+	TRY("small", syscall(SYS_sendto, pair->a, "small", 5, 0, NULL, 0));
+	char *buffer = calloc(1, (size_t)large);
+	TRY("large", syscall(SYS_sendto, pair->a, buffer, large, 0, NULL, 0));
+	free(buffer);
+	settle();
+	if (ending == ENDING_FIN_FIRST)
+		shutdown(pair->b, SHUT_WR);
+	if (ending != ENDING_RESET)
+		shutdown(pair->a, SHUT_WR);
+	if (ending == ENDING_FIN_LAST)
+		shutdown(pair->b, SHUT_WR);
+	if (ending == ENDING_RESET || ending == ENDING_FIN_RESET)
+		later_reset(0, pair->a);
+	later_join();
+	settle();
+	for (int left = large + 5; left >= 0; left -= left > large ? 5 : large / 3) {
+		note_unread("unread", pair->b);
+		TRY("length", recv(pair->b, NULL, 1 << 20, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT));
+		drain("data", pair->b, left > large ? 5 : (size_t)large / 3);
+	}
+}
+
+/* TCP counts up to an urgent byte that has not been read, if it is not to be read in its place. */
+static void urgent_behind(struct pair *pair, int bytes)
+{
+	put(pair->a, "small");
+	put_bytes(pair->a, (size_t)bytes, 1);
+	TRY("urgent", send(pair->a, "X", 1, MSG_OOB));
+	put(pair->a, "after");
+	settle();
+	note_unread("unread", pair->b);
+	TRY("length", recv(pair->b, NULL, 1 << 20, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT));
+	drain("small", pair->b, 5);
+	note_unread("less", pair->b);
+	drain("large", pair->b, (size_t)bytes);
+	note_unread("at-mark", pair->b);
+}
+
 /* A peer that sends past its wrappers: small, large, and then the end. Nothing of it is in any account. */
 static void raw_mixture(struct pair *pair, int large)
 {
@@ -250,6 +296,12 @@ static const struct semantics_case cases[] = {
 	{ "fionread-loop", read_what_is_there, 0, 0 },
 	{ "fionread-raw-1000", raw_mixture, 1000, 0 },
 	{ "fionread-raw-30000", raw_mixture, 30000, 0 },
+	{ "fionread-closed-last", closed, ENDING_FIN_LAST, 0 },
+	{ "fionread-closed-first", closed, ENDING_FIN_FIRST, 0 },
+	{ "fionread-closed-reset", closed, ENDING_RESET, 0 },
+	{ "fionread-closed-fin-reset", closed, ENDING_FIN_RESET, 0 },
+	{ "oob-fionread-1000", urgent_behind, 1000, 0 },
+	{ "oob-fionread-30000", urgent_behind, 30000, 0 },
 	{ "fionread-left-10", after_leaving, 10, 0 },
 	{ "fionread-left-30000", after_leaving, 30000, 0 },
 	{ "peek-waitall-behind", peek_all, 0, 0 },
