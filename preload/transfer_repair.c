@@ -193,10 +193,11 @@ static ssize_t receive_slept(struct conn *conn, const struct receive_call *call,
 		return call->perform(call);
 	if (transfer_fd_nonblocking(call->fd))
 		return result;
-	if (wait->timed && transfer_fd_is(call->fd, conn, generation))
+	if (wait->timed && !wait->interrupted && transfer_fd_is(call->fd, conn, generation))
 		return receive_polling(conn, call, wait, true);
 	int timeout_ms = transfer_timeout_ms(call->fd, SO_RCVTIMEO);
-	if (!same_connection(conn, generation, call->fd) || signals_interrupted(wait->ran, timeout_ms >= 0)) {
+	if (wait->interrupted || !same_connection(conn, generation, call->fd) ||
+	    signals_interrupted(wait->ran, timeout_ms >= 0)) {
 		errno = EINTR;
 		return -1;
 	}
@@ -216,6 +217,8 @@ static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *ca
 	int error = call->flags & MSG_DONTWAIT ? 0 : await_awake(conn, call, ledger, &wait);
 	ssize_t result = -1;
 
+	if (!error && wait.timed && ledger && ledger_unread_in(conn, ledger) <= 0)
+		receive_wait_first(conn, call->fd, &wait);
 	if (!error)
 		result = wait.timed ? receive_now(call, 0) : call->perform(call);
 	reader_release(cell);

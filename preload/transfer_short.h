@@ -75,7 +75,7 @@ static inline bool transfer_short_enter(struct conn *conn, int fd, size_t bytes,
 }
 
 /* Makes the thread the reader of an end that is or was in the sockhash. */
-static inline bool transfer_short_claim(struct conn *conn, int flags, struct transfer_short *way)
+static inline bool transfer_short_claim(struct conn *conn, int fd, int flags, struct transfer_short *way)
 {
 	struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
 
@@ -89,7 +89,11 @@ static inline bool transfer_short_claim(struct conn *conn, int flags, struct tra
 		return false;
 	way->cell = cell;
 	way->wait = receive_wait_begin(conn, flags);
-	way->no_wait = way->wait.timed ? MSG_DONTWAIT : 0;
+	if (__builtin_expect(way->wait.timed, 0)) {
+		way->no_wait = MSG_DONTWAIT;
+		if (way->ledger && ledger_unread_in(conn, way->ledger) <= 0)
+			receive_wait_first(conn, fd, &way->wait);
+	}
 	return true;
 }
 
@@ -101,7 +105,7 @@ static inline __attribute__((always_inline)) bool transfer_short_receive(struct 
 		return false;
 	way->cell = NULL;
 	way->no_wait = 0;
-	if (__builtin_expect(!conn_is_joined(conn), 1) || transfer_short_claim(conn, flags, way))
+	if (__builtin_expect(!conn_is_joined(conn), 1) || transfer_short_claim(conn, fd, flags, way))
 		return true;
 	transfer_short_end(way);
 	return false;

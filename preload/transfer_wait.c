@@ -4,9 +4,16 @@
  * TCP's recv that waits with SO_RCVTIMEO, or for more than the part that it has got, ends when its thread was stopped and
  * continued (SIGSTOP and SIGCONT; a debugger and the freezer do the same), although no handler has run. In the sockhash it says EAGAIN
  * then, as it does for other reasons (fact 4), and poll(2) goes on as if nothing had been. So in these two cases a
- * receive sleeps in ppoll(2) with its time-out in memory that cannot be written: the kernel restarts that call only if it
- * could note there how much time is left, and says EINTR otherwise (poll_select_finish()). What is to be waited is put
- * together of constants; between two of them a stop goes unnoticed, as it does right before and after recv.
+ * receive sleeps in ppoll(2), which goes on too, but not unseen. Before it is restarted, the kernel notes in the caller's memory
+ * how much time is left (poll_select_finish()), and the restarted call reads all its arguments anew:
+ *
+ *	whole seconds    where the nanoseconds are there is also an entry for a file: as many of them as the socket's number. The
+ *	                 restarted call finds a number there that is no file's, and ends with POLLNVAL
+ *	less             the time-out cannot be written. Then the kernel says EINTR instead of restarting the call. Each such call
+ *	                 takes a page fault when it ends, 0.5 us
+ *
+ * What is to be waited is put together of these; between two of them a stop goes unnoticed, as it does right before and
+ * after recv.
  *
  * Which connections have a time-out a flag tells (CONN_TOUCHED_TIMED), so that the others pay nothing. One that another process sets, or
  * a raw system call, is not known. In a process with several threads only a receive that has got a part sleeps so: asleep in recv a
@@ -15,6 +22,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <sys/syscall.h>
 
 #include "config.h"
@@ -23,15 +31,24 @@
 #include "transfer_internal.h"
 
 #define PEEK_STEP_MS 1
-#define STEPS 32
 #define PRECISE_STEP_MS 1
+#define MS_PER_S 1000
+#define FOR_EVER_S 1000000000
+#define STEPS 10
 #define SIGNAL_MASK_BYTES 8
 
-#define STEP(power) { (1u << (power)) / 1000, (long)((1u << (power)) % 1000) * 1000000 }
-#define STEPS_OF_4(power) STEP(power), STEP((power) + 1), STEP((power) + 2), STEP((power) + 3)
-/* 2^i ms. Const: see above. */
-static const struct timespec steps[STEPS] = { STEPS_OF_4(0),  STEPS_OF_4(4),  STEPS_OF_4(8),  STEPS_OF_4(12),
-					      STEPS_OF_4(16), STEPS_OF_4(20), STEPS_OF_4(24), STEPS_OF_4(28) };
+/* The arguments of ppoll(2): a time-out, and two entries from the trap on. */
+struct seconds_poll {
+	int64_t seconds;
+	struct pollfd trap; /* also the nanoseconds, of which there are fewer than 1e9: its events are 0 */
+	struct pollfd entry;
+};
+_Static_assert(sizeof(struct timespec) == offsetof(struct seconds_poll, entry), "struct timespec, and what follows");
+
+/* 2^i ms. */
+#define STEP(power) { 0, (1L << (power)) * 1000000 }
+static const struct timespec steps[STEPS] = { STEP(0), STEP(1), STEP(2), STEP(3), STEP(4),
+					      STEP(5), STEP(6), STEP(7), STEP(8), STEP(9) };
 
 struct receive_wait receive_wait_begin(const struct conn *conn, int flags)
 {
@@ -49,32 +66,56 @@ void transfer_timeout_changed(struct conn *conn, int fd)
 	/* A filter of system calls that was trusted allows poll(2), and a receive as the application makes it. */
 	if (!conn_is_joined(conn) || config.trusts_filter || quiet_is_on())
 		return;
-	if (transfer_timeout_ms(fd, SO_RCVTIMEO) >= 0)
+	int timeout_ms = transfer_timeout_ms(fd, SO_RCVTIMEO);
+	atomic_fetch_and(&conn->touched, (uint8_t)~(CONN_TOUCHED_TIMED | CONN_TOUCHED_PATIENT));
+	if (timeout_ms >= 0)
 		atomic_fetch_or(&conn->touched, CONN_TOUCHED_TIMED);
-	else
-		atomic_fetch_and(&conn->touched, (uint8_t)~CONN_TOUCHED_TIMED);
+	if (timeout_ms >= MS_PER_S)
+		atomic_fetch_or(&conn->touched, CONN_TOUCHED_PATIENT);
 	errno = saved;
 }
 
 /* Past libc, which would put the time-out into memory of its own; so that here is made a cancellation point as libc makes its. */
-static int ppoll_step(struct pollfd *poller, const struct timespec *step)
+static int ppoll_here(struct pollfd *entries, size_t count, const void *timeout)
 {
 	int type = 0;
 
 	if (libc_single_threaded())
-		return (int)raw_syscall(SYS_ppoll, poller, 1, step, NULL, SIGNAL_MASK_BYTES);
+		return (int)raw_syscall(SYS_ppoll, entries, count, timeout, NULL, SIGNAL_MASK_BYTES);
 	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
-	int ready = (int)raw_syscall(SYS_ppoll, poller, 1, step, NULL, SIGNAL_MASK_BYTES);
+	int ready = (int)raw_syscall(SYS_ppoll, entries, count, timeout, NULL, SIGNAL_MASK_BYTES);
 	pthread_setcanceltype(type, NULL);
 	return ready;
 }
 
-/* Sleeps for the longest step that is not above left_ms; -1: for ever. */
-static int sleep_noticing_stops(struct pollfd *poller, int left_ms)
+/* poll(2) for POLLIN that says EINTR also when the thread was stopped and continued, for some of the time (above 0); -1: for ever. */
+static int poll_noticing_stops(int fd, int timeout_ms)
 {
-	int step = left_ms < 0 ? STEPS - 1 : 31 - __builtin_clz((unsigned)left_ms);
+	struct seconds_poll poll = { .seconds = timeout_ms < 0 ? FOR_EVER_S : timeout_ms / MS_PER_S,
+				     .trap = { .fd = fd },
+				     .entry = { .fd = fd, .events = POLLIN } };
+	int ready;
 
-	return ppoll_step(poller, &steps[step]);
+	if (poll.seconds == 0)
+		return ppoll_here(&poll.entry, 1, &steps[31 - __builtin_clz((unsigned)timeout_ms)]);
+	ready = ppoll_here(&poll.trap, 2, &poll);
+	/* An error, or the end, would show in both. */
+	if (ready <= 0 || poll.entry.revents)
+		return ready;
+	errno = EINTR;
+	return -1;
+}
+
+void receive_wait_first(const struct conn *conn, int fd, struct receive_wait *wait)
+{
+	int saved = errno;
+
+	/* The time-out itself is asked for only when this was not enough. */
+	if (!(atomic_load_explicit(&conn->touched, memory_order_relaxed) & CONN_TOUCHED_PATIENT) ||
+	    transfer_fd_nonblocking(fd))
+		return;
+	wait->interrupted = poll_noticing_stops(fd, MS_PER_S) < 0 && errno == EINTR;
+	errno = saved;
 }
 
 /* How long the receive may go on; 0: its time is over, -1: for ever. */
@@ -104,7 +145,7 @@ enum wait_result receive_wait_readable(int fd, struct receive_wait *wait)
 		return WAIT_INTERRUPTED;
 	if (left_ms == 0)
 		return WAIT_TIMED_OUT;
-	int ready = notices ? sleep_noticing_stops(&poller, left_ms) : real_poll(&poller, 1, left_ms);
+	int ready = notices ? poll_noticing_stops(fd, left_ms) : real_poll(&poller, 1, left_ms);
 	if (ready == 0)
 		return notices ? WAIT_AGAIN : WAIT_TIMED_OUT;
 	if (ready < 0 && errno == EINTR && (notices || signals_interrupted(wait->ran, any_signal)))
