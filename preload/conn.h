@@ -158,9 +158,8 @@ static inline bool conn_is_joined(const struct conn *conn)
 /* Of a joined one: its receives have a time-out. */
 static inline bool conn_is_timed(const struct conn *conn)
 {
-	return __builtin_expect(atomic_load_explicit(&((struct conn *)conn)->touched, memory_order_relaxed) &
-					CONN_TOUCHED_TIMED,
-				0);
+	return __builtin_expect(
+		atomic_load_explicit(&((struct conn *)conn)->touched, memory_order_relaxed) & CONN_TOUCHED_TIMED, 0);
 }
 
 #endif

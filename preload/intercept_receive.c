@@ -69,8 +69,8 @@ ssize_t wrap_read(int fd, void *buffer, size_t count)
 	struct transfer_short way;
 
 	if (__builtin_expect(conn != NULL, 1) && transfer_short_receive(conn, fd, count, 0, &way)) {
-		ssize_t result = __builtin_expect(way.no_wait, 0) ? direct_recv(fd, buffer, count, way.no_wait) :
-								    direct_read(fd, buffer, count);
+		ssize_t result = __builtin_expect(way.no_wait, 0) ? direct_recv(fd, buffer, count, way.no_wait)
+								  : direct_read(fd, buffer, count);
 
 		if (transfer_short_received(conn, count, &way, result))
 			return result;

@@ -21,7 +21,7 @@ struct transfer_short {
 	struct ledger_cell *ledger; /* NULL: not armed */
 	struct memory_cell *cell;   /* of an end that is or was in the sockhash: this thread is its reader */
 	int no_signal; /* of a send on such an end: MSG_NOSIGNAL, for SIGPIPE is raised here (transfer_send.c); or 0 */
-	int no_wait;              /* of a receive on such an end: MSG_DONTWAIT, to sleep elsewhere (transfer_wait.c); or 0 */
+	int no_wait;   /* of a receive on such an end: MSG_DONTWAIT, to sleep elsewhere (transfer_wait.c); or 0 */
 	struct receive_wait wait; /* likewise */
 };
 

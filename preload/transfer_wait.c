@@ -46,7 +46,10 @@ struct seconds_poll {
 _Static_assert(sizeof(struct timespec) == offsetof(struct seconds_poll, entry), "struct timespec, and what follows");
 
 /* 2^i ms. */
-#define STEP(power) { 0, (1L << (power)) * 1000000 }
+#define STEP(power)                                                                                                    \
+	{                                                                                                              \
+		0, (1L << (power)) * 1000000                                                                           \
+	}
 static const struct timespec steps[STEPS] = { STEP(0), STEP(1), STEP(2), STEP(3), STEP(4),
 					      STEP(5), STEP(6), STEP(7), STEP(8), STEP(9) };
 
@@ -67,7 +70,7 @@ void transfer_timeout_changed(struct conn *conn, int fd)
 	if (!conn_is_joined(conn) || config.trusts_filter || quiet_is_on())
 		return;
 	int timeout_ms = transfer_timeout_ms(fd, SO_RCVTIMEO);
-	atomic_fetch_and(&conn->touched, (uint8_t)~(CONN_TOUCHED_TIMED | CONN_TOUCHED_PATIENT));
+	atomic_fetch_and(&conn->touched, (uint8_t) ~(CONN_TOUCHED_TIMED | CONN_TOUCHED_PATIENT));
 	if (timeout_ms >= 0)
 		atomic_fetch_or(&conn->touched, CONN_TOUCHED_TIMED);
 	if (timeout_ms >= MS_PER_S)

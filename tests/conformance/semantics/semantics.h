@@ -53,6 +53,7 @@ struct family {
 #define FAMILIES(X)                                                                                                    \
 	X(blocking)                                                                                                    \
 	X(timeouts)                                                                                                    \
+	X(stops)                                                                                                       \
 	X(flags)                                                                                                       \
 	X(truncate)                                                                                                    \
 	X(oob)                                                                                                         \
