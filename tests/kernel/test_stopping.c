@@ -141,9 +141,9 @@ static short last_events;
 /* As poll(), but EINTR if it was restarted. */
 static int by_ppoll_trap(void)
 {
-	struct seconds_poll poll = {
-		.seconds = WAIT_S, .trap = { .fd = ends[0] }, .entry = { .fd = ends[0], .events = POLLIN }
-	};
+	struct seconds_poll poll = { .seconds = WAIT_S,
+				     .trap = { .fd = ends[0] },
+				     .entry = { .fd = ends[0], .events = POLLIN } };
 	int ready = (int)syscall(SYS_ppoll, &poll.trap, 2, &poll, NULL, MASK_BYTES);
 
 	last_events = poll.entry.revents;
