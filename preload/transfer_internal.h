@@ -112,6 +112,10 @@ bool transfer_took_reset(int fd);
 /* The results in a message, of a receive that brought nothing but bytes and was made with another message: 0, or -1 and EFAULT. */
 int transfer_clear_results(int fd, struct msghdr *message);
 
+/* poll(2) of one fd that says EINTR also when the thread was stopped and continued, and always after a handler. 0 also if only some of
+ * the time is over. timeout_ms: above 0, or -1 for ever. */
+int transfer_poll_stoppable(int fd, short events, int timeout_ms);
+
 /* A blocking receive under way: when it began, and which handlers had run by then. */
 struct receive_wait {
 	int64_t started_ms;

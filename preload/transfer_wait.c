@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Where a blocking receive on an end in the sockhash sleeps, unless in recv itself.
+/* Where a blocking receive on an end in the sockhash sleeps, unless in recv itself; and a sleep that a stop ends.
  *
  * TCP's recv that waits with SO_RCVTIMEO, or for more than the part that it has got, ends when its thread was stopped and
  * continued (SIGSTOP and SIGCONT; a debugger and the freezer do the same), although no handler has run. In the sockhash it says EAGAIN
@@ -91,14 +91,15 @@ static int ppoll_here(struct pollfd *entries, size_t count, const void *timeout)
 	return ready;
 }
 
-/* poll(2) for POLLIN that says EINTR also when the thread was stopped and continued, for some of the time (above 0); -1: for ever. */
-static int poll_noticing_stops(int fd, int timeout_ms)
+int transfer_poll_stoppable(int fd, short events, int timeout_ms)
 {
 	struct seconds_poll poll = { .seconds = timeout_ms < 0 ? FOR_EVER_S : timeout_ms / MS_PER_S,
 				     .trap = { .fd = fd },
-				     .entry = { .fd = fd, .events = POLLIN } };
+				     .entry = { .fd = fd, .events = events } };
 	int ready;
 
+	if (config.trusts_filter) /* it may not allow ppoll(2) */
+		return real_poll(&poll.entry, 1, timeout_ms);
 	if (poll.seconds == 0)
 		return ppoll_here(&poll.entry, 1, &steps[31 - __builtin_clz((unsigned)timeout_ms)]);
 	ready = ppoll_here(&poll.trap, 2, &poll);
@@ -117,7 +118,7 @@ void receive_wait_first(const struct conn *conn, int fd, struct receive_wait *wa
 	if (!(atomic_load_explicit(&conn->touched, memory_order_relaxed) & CONN_TOUCHED_PATIENT) ||
 	    transfer_fd_nonblocking(fd))
 		return;
-	wait->interrupted = poll_noticing_stops(fd, MS_PER_S) < 0 && errno == EINTR;
+	wait->interrupted = transfer_poll_stoppable(fd, POLLIN, MS_PER_S) < 0 && errno == EINTR;
 	errno = saved;
 }
 
@@ -142,13 +143,13 @@ enum wait_result receive_wait_readable(int fd, struct receive_wait *wait)
 	int timeout_ms = transfer_timeout_ms(fd, SO_RCVTIMEO), left_ms = time_left_ms(wait, timeout_ms);
 	struct pollfd poller = { .fd = fd, .events = POLLIN };
 	bool any_signal = wait->any_handler || timeout_ms >= 0; /* ends it */
-	bool notices = (wait->any_handler || (timeout_ms >= 0 && libc_single_threaded())) && !config.trusts_filter;
+	bool notices = wait->any_handler || (timeout_ms >= 0 && libc_single_threaded());
 
 	if (signals_interrupted(wait->ran, any_signal))
 		return WAIT_INTERRUPTED;
 	if (left_ms == 0)
 		return WAIT_TIMED_OUT;
-	int ready = notices ? poll_noticing_stops(fd, left_ms) : real_poll(&poller, 1, left_ms);
+	int ready = notices ? transfer_poll_stoppable(fd, POLLIN, left_ms) : real_poll(&poller, 1, left_ms);
 	if (ready == 0)
 		return notices ? WAIT_AGAIN : WAIT_TIMED_OUT;
 	if (ready < 0 && errno == EINTR && (notices || signals_interrupted(wait->ran, any_signal)))

@@ -11,8 +11,9 @@
 #define SHORT_MS 700  /* ... and less, which the shim waits for in another way (transfer_wait.c) */
 #define MIXED_MS 1100 /* both */
 #define SENT_BYTES (32u << 20)
+#define FULL_BYTES (64u << 20) /* more than any pipe holds */
 
-enum event { NOTHING, STOP, DATA, SIGNAL, END, RESET, ROOM };
+enum event { NOTHING, STOP, STOP_LONG, DATA, SIGNAL, END, RESET, ROOM };
 
 static void set_timeout(int fd, int ms)
 {
@@ -44,9 +45,12 @@ static void act(const struct pair *pair, enum event event, pid_t other)
 	case DATA:
 		return;
 	case STOP:
+	case STOP_LONG:
 		kill(other, SIGSTOP);
 		pause_ms(SOON_MS);
 		kill(other, SIGCONT);
+		if (event == STOP_LONG)
+			pause_ms(LONG_MS);
 		return;
 	case SIGNAL:
 		kill(other, SIGUSR1);
@@ -201,6 +205,24 @@ static void alone_expires(struct pair *pair, int timeout_ms)
 	get("nonblocking", pair->b, 9, 0);
 }
 
+/* A blocking send that finds no room for all of it, and nobody reads. */
+static void stopped_send(struct pair *pair, int timeout_ms)
+{
+	struct timeval timeout = { .tv_sec = timeout_ms / 1000 };
+	char *buffer = calloc(1, FULL_BYTES);
+	uint64_t start_ms;
+	ssize_t sent;
+	pid_t child;
+
+	setsockopt(pair->b, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+	child = elsewhere(pair, STOP_LONG, 10 * SOON_MS);
+	start_ms = clock_ms();
+	sent = send(pair->b, buffer, FULL_BYTES, MSG_NOSIGNAL);
+	note("sent", "%s", sent > 0 && sent < (ssize_t)FULL_BYTES ? "part" : sent < 0 ? errno_text(errno) : "whole");
+	note("at-once", "%s", clock_ms() - start_ms < LONG_MS ? "yes" : "no");
+	waitpid(child, NULL, 0);
+}
+
 static sigjmp_buf escape;
 static void jump(int number)
 {
@@ -248,6 +270,8 @@ static const struct semantics_case cases[] = {
 	{ "stop-continue-threads-part", stopped_threads, -1, 0 },
 	{ "stop-continue-threads-timeout-part", stopped_threads, -1001, 0 },
 	{ "stop-continue-threads-timeout", stopped_threads, LONG_MS, 0 },
+	{ "stop-continue-send-part", stopped_send, 0, 0 },
+	{ "stop-continue-send-timeout-part", stopped_send, 2 * LONG_MS, 0 },
 	{ "alone-timeout-data", other_events, DATA, 0 },
 	{ "alone-timeout-end", other_events, END, 0 },
 	{ "alone-timeout-reset", other_events, RESET, 0 },
