@@ -142,9 +142,8 @@ static inline uint32_t conn_state(const struct conn *conn)
 }
 /* A connection of this process was once touched: else there is nothing to be done when it ends. */
 extern _Atomic bool conn_ever_touched;
-#define CONN_TOUCHED_EVER 1    /* was once staged or joined: a spurious EAGAIN is possible for ever (fact 4) */
-#define CONN_TOUCHED_TIMED 2   /* and SO_RCVTIMEO is set (transfer_wait.c) ... */
-#define CONN_TOUCHED_PATIENT 4 /* ... to a second or more */
+#define CONN_TOUCHED_EVER 1  /* was once staged or joined: a spurious EAGAIN is possible for ever (fact 4) */
+#define CONN_TOUCHED_TIMED 2 /* and SO_RCVTIMEO is set (transfer_wait.c) */
 static inline void conn_touch(struct conn *conn)
 {
 	atomic_store_explicit(&conn_ever_touched, true, memory_order_relaxed);

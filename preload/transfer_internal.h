@@ -130,7 +130,7 @@ static inline bool receive_is_timed(const struct conn *conn, int flags)
 	return conn_is_timed(conn) && !(flags & MSG_DONTWAIT) && libc_single_threaded();
 }
 /* Of a timed receive for which nothing seems to be there: sleeps before it looks, for a while. Keeps errno. */
-void receive_wait_first(const struct conn *conn, int fd, struct receive_wait *wait);
+void receive_wait_first(int fd, struct receive_wait *wait);
 enum wait_result { WAIT_AGAIN, WAIT_TIMED_OUT, WAIT_INTERRUPTED };
 /* Sleeps until the socket is readable, or its receive is to end. */
 enum wait_result receive_wait_readable(int fd, struct receive_wait *wait);

@@ -218,7 +218,7 @@ static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *ca
 	ssize_t result = -1;
 
 	if (!error && wait.timed && ledger && ledger_unread_in(conn, ledger) <= 0)
-		receive_wait_first(conn, call->fd, &wait);
+		receive_wait_first(call->fd, &wait);
 	if (!error)
 		result = wait.timed ? receive_now(call, 0) : call->perform(call);
 	reader_release(cell);

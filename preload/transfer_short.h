@@ -92,7 +92,7 @@ static inline bool transfer_short_claim(struct conn *conn, int fd, int flags, st
 	if (__builtin_expect(way->wait.timed, 0)) {
 		way->no_wait = MSG_DONTWAIT;
 		if (way->ledger && ledger_unread_in(conn, way->ledger) <= 0)
-			receive_wait_first(conn, fd, &way->wait);
+			receive_wait_first(fd, &way->wait);
 	}
 	return true;
 }

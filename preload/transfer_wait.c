@@ -69,12 +69,10 @@ void transfer_timeout_changed(struct conn *conn, int fd)
 	/* A filter of system calls that was trusted allows poll(2), and a receive as the application makes it. */
 	if (!conn_is_joined(conn) || config.trusts_filter || quiet_is_on())
 		return;
-	int timeout_ms = transfer_timeout_ms(fd, SO_RCVTIMEO);
-	atomic_fetch_and(&conn->touched, (uint8_t) ~(CONN_TOUCHED_TIMED | CONN_TOUCHED_PATIENT));
-	if (timeout_ms >= 0)
+	if (transfer_timeout_ms(fd, SO_RCVTIMEO) >= 0)
 		atomic_fetch_or(&conn->touched, CONN_TOUCHED_TIMED);
-	if (timeout_ms >= MS_PER_S)
-		atomic_fetch_or(&conn->touched, CONN_TOUCHED_PATIENT);
+	else
+		atomic_fetch_and(&conn->touched, (uint8_t)~CONN_TOUCHED_TIMED);
 	errno = saved;
 }
 
@@ -110,15 +108,12 @@ int transfer_poll_stoppable(int fd, short events, int timeout_ms)
 	return -1;
 }
 
-void receive_wait_first(const struct conn *conn, int fd, struct receive_wait *wait)
+void receive_wait_first(int fd, struct receive_wait *wait)
 {
-	int saved = errno;
+	int saved = errno, timeout_ms = transfer_timeout_ms(fd, SO_RCVTIMEO);
 
-	/* The time-out itself is asked for only when this was not enough. */
-	if (!(atomic_load_explicit(&conn->touched, memory_order_relaxed) & CONN_TOUCHED_PATIENT) ||
-	    transfer_fd_nonblocking(fd))
-		return;
-	wait->interrupted = transfer_poll_stoppable(fd, POLLIN, MS_PER_S) < 0 && errno == EINTR;
+	if (timeout_ms > 0 && !transfer_fd_nonblocking(fd))
+		wait->interrupted = transfer_poll_stoppable(fd, POLLIN, timeout_ms) < 0 && errno == EINTR;
 	errno = saved;
 }
 
