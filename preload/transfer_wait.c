@@ -84,7 +84,9 @@ static int ppoll_here(struct pollfd *entries, size_t count, const void *timeout)
 	if (libc_single_threaded())
 		return (int)raw_syscall(SYS_ppoll, entries, count, timeout, NULL, SIGNAL_MASK_BYTES);
 	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+	signals_cancel_at_once = type == PTHREAD_CANCEL_DEFERRED;
 	int ready = (int)raw_syscall(SYS_ppoll, entries, count, timeout, NULL, SIGNAL_MASK_BYTES);
+	signals_cancel_at_once = false;
 	pthread_setcanceltype(type, NULL);
 	return ready;
 }

@@ -293,13 +293,22 @@ static void *receiver(void *argument)
 	return NULL;
 }
 
-static void cancelled(struct pair *pair, int unused)
+static void *receiver_of_all(void *argument)
+{
+	char text[16];
+
+	recv(*(int *)argument, text, sizeof(text), MSG_WAITALL);
+	return NULL;
+}
+
+static void cancelled(struct pair *pair, int part)
 {
 	pthread_t thread;
 	void *value = NULL;
 
-	(void)unused;
-	pthread_create(&thread, NULL, receiver, &pair->b);
+	if (part)
+		put(pair->a, "part");
+	pthread_create(&thread, NULL, part ? receiver_of_all : receiver, &pair->b);
 	pause_ms(SOON_MS);
 	TRY("cancel", pthread_cancel(thread));
 	pthread_join(thread, &value);
@@ -350,5 +359,6 @@ static const struct semantics_case cases[] = {
 	{ "handler-receives", handler_acts, 1, 0 },
 	{ "handler-closes", handler_acts, 2, 0 },
 	{ "cancelled", cancelled, 0, 0 },
+	{ "cancelled-part", cancelled, 1, 0 },
 };
 FAMILY(blocking);
