@@ -144,6 +144,9 @@ void settle(void);
 /* "yes" if at least `ms` passed since `start_ms`. */
 void note_waited(const char *field, uint64_t start_ms, unsigned ms);
 
+/* A thread, of any process, has gone to sleep, on a busy machine too; not waited for without bound, it may have other things to do. */
+void wait_asleep(pid_t tid);
+
 /* Something that another thread does in a while. later_join() waits for all of it. */
 void later_put(unsigned ms, int fd, const char *text);
 void later_put_bytes(unsigned ms, int fd, size_t bytes, unsigned seed);

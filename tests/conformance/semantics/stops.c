@@ -78,6 +78,7 @@ static pid_t elsewhere(struct pair *pair, enum event event, unsigned ms)
 		return child;
 	}
 	pause_ms(ms);
+	wait_asleep(self);
 	act(pair, event, self);
 	pause_ms(3 * SOON_MS);
 	if (event != END && event != RESET && event != NOTHING)
