@@ -17,6 +17,7 @@
 #include "lifecycle.h"
 #include "queue.h"
 #include "readable.h"
+#include "transfer.h"
 
 #define RIGHTS_MAX 253               /* fds in one message; the kernel's SCM_MAX_FD */
 #define CONTROL_BYTES_MAX (1u << 20) /* the kernel refuses more */
@@ -52,6 +53,7 @@ static void adopt(int fd)
 	atomic_store(&conn->given_away, 1);
 	atomic_store(&conn->adopted, 1);
 	conn_touch(conn);
+	transfer_timeout_changed(conn, fd);
 	conn_state_set(conn, CONN_PINNED, REASON_PASSED_FD);
 }
 

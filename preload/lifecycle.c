@@ -30,6 +30,7 @@
 #include "quiet.h"
 #include "raw_syscall.h"
 #include "threads.h"
+#include "transfer.h"
 
 #define TURNS_PLAIN_ARM 256u /* as TURNS_HELPER_CHECK, in a trial: what accelerated connections do not pay */
 #define TURNS_BACKOFF 8u
@@ -197,6 +198,7 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 		return;
 	}
 	conn_touch(conn);
+	transfer_timeout_changed(conn, fd);
 	if (threads_others_inside(conn->index)) {
 		atomic_store(&conn->touched, touched);
 		conn->join_at_turn = conn->turns + 2;

@@ -12,6 +12,7 @@
 #include "signals.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -40,6 +41,7 @@ static struct {
 } installed[SIGNALS + 1];
 
 __thread struct signals_mark signals_ran __attribute__((tls_model("initial-exec")));
+__thread bool signals_cancel_at_once __attribute__((tls_model("initial-exec")));
 
 static void call_handler(int number, siginfo_t *information, void *context)
 {
@@ -49,6 +51,10 @@ static void call_handler(int number, siginfo_t *information, void *context)
 		signals_ran.restarting++;
 	else
 		signals_ran.interrupting++;
+	if (__builtin_expect(signals_cancel_at_once, 0)) {
+		signals_cancel_at_once = false;
+		pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, NULL);
+	}
 	if (handler)
 		((handler_function)handler)(number, information, context);
 }

@@ -24,6 +24,10 @@ struct signals_mark {
 };
 extern __thread struct signals_mark signals_ran __attribute__((tls_model("initial-exec")));
 
+/* This thread can be cancelled at any instruction, for the time of a system call that is a cancellation point. A handler, which may
+ * also leave by siglongjmp, ends that. */
+extern __thread bool signals_cancel_at_once __attribute__((tls_model("initial-exec")));
+
 /* A receive that began at `before` was woken: did a handler run that makes it end with EINTR? With SO_RCVTIMEO set any
  * handler does (signal(7)). */
 static inline bool signals_interrupted(struct signals_mark before, bool has_timeout)

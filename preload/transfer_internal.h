@@ -96,6 +96,7 @@ size_t transfer_iov_window(const struct iovec *in, size_t count, size_t skip, si
 /* The coarse clock, in ms: it advances in steps of up to 10 ms (CONFIG_HZ=100). */
 #define TRANSFER_NOW_STEP_MS 10
 int64_t transfer_now_ms(void);
+int64_t transfer_precise_ms(void); /* the clock itself */
 /* SO_RCVTIMEO or SO_SNDTIMEO in ms; -1: none. */
 int transfer_timeout_ms(int fd, int option);
 
@@ -111,13 +112,30 @@ bool transfer_took_reset(int fd);
 /* The results in a message, of a receive that brought nothing but bytes and was made with another message: 0, or -1 and EFAULT. */
 int transfer_clear_results(int fd, struct msghdr *message);
 
+/* poll(2) of one fd that says EINTR also when the thread was stopped and continued, and always after a handler. 0 also if only some of
+ * the time is over. timeout_ms: above 0, or -1 for ever. */
+int transfer_poll_stoppable(int fd, short events, int timeout_ms);
+
 /* A blocking receive under way: when it began, and which handlers had run by then. */
 struct receive_wait {
 	int64_t started_ms;
 	struct signals_mark ran;
 	bool any_handler; /* one with SA_RESTART ends it too: there are bytes to return */
+	bool timed;       /* SO_RCVTIMEO is set: this thread is not to sleep in recv */
+	bool interrupted; /* while it slept before it looked for data: EINTR, if there is none */
 };
-struct receive_wait receive_wait_begin(void);
+struct receive_wait receive_wait_begin(const struct conn *conn, int flags);
+static inline bool receive_is_timed(const struct conn *conn, int flags)
+{
+	return conn_is_timed(conn) && !(flags & MSG_DONTWAIT) && libc_single_threaded();
+}
+/* Of a timed receive for which nothing seems to be there: sleeps before it looks, for a while. Keeps errno. */
+void receive_wait_first(int fd, struct receive_wait *wait);
+enum wait_result { WAIT_AGAIN, WAIT_TIMED_OUT, WAIT_INTERRUPTED };
+/* Sleeps until the socket is readable, or its receive is to end. */
+enum wait_result receive_wait_readable(int fd, struct receive_wait *wait);
+/* What is there is less than a MSG_PEEK | MSG_WAITALL wants. True when it is worth another look. */
+bool receive_wait_for_more(int fd, const struct receive_wait *wait);
 
 /* A receive that has got bytes may not go on for more. */
 bool transfer_must_end(int fd);

@@ -3,7 +3,7 @@
  *
  * With SO_SNDTIMEO, because tcp_bpf_sendmsg hands each page to TCP by itself, and each time the whole time-out anew: while the
  * reader makes room now and then, such a call never ends. Here its time runs over the whole call: sends that do not wait,
- * and poll(2) in between.
+ * and a poll in between, which SIGSTOP and SIGCONT end too, as they end TCP's.
  *
  * Of several MB, in pieces that are paced one by one (ledger.h). In one call the kernel would redirect up to the gate's bound,
  * 5 MiB, and spill the rest: neither stays in the caches, and the spilled bytes go by TCP (writes of 8 MiB: 0.77 x TCP on one
@@ -130,25 +130,27 @@ static void leave_error(struct conn *conn, int fd)
 		atomic_store(&conn->owed_error, errno);
 }
 
-/* Sleeps until there is room, or an error. 0, or why the call ends: EAGAIN, EINTR. */
+/* Sleeps until there is room, or an error; or the fd names another file. 0, or why the call ends: EAGAIN, EINTR. */
 static int await_room(const struct parts *parts)
 {
-	struct pollfd poller = { .fd = parts->call->fd, .events = POLLOUT };
-	int left_ms = -1;
+	int fd = parts->call->fd, ready = 0;
 
-	if (signals_interrupted(parts->ran, true))
-		return EINTR;
-	if (parts->timeout_ms >= 0) {
-		int64_t left = parts->started_ms + parts->timeout_ms + TRANSFER_NOW_STEP_MS -
-			       transfer_now_ms(); /* never too early */
-		if (left <= 0)
-			return EAGAIN;
-		left_ms = (int)left;
+	while (ready == 0 && transfer_fd_is(fd, parts->conn, parts->generation)) {
+		int64_t left_ms = -1;
+
+		if (signals_interrupted(parts->ran, true))
+			return EINTR;
+		if (parts->timeout_ms >= 0) {
+			left_ms = parts->started_ms + parts->timeout_ms + TRANSFER_NOW_STEP_MS -
+				  transfer_now_ms(); /* never too early */
+			if (left_ms <= 0)
+				return EAGAIN;
+		}
+		ready = transfer_poll_stoppable(fd, POLLOUT, (int)left_ms);
+		if (ready < 0 && errno == EINTR)
+			return EINTR;
 	}
-	int ready = real_poll(&poller, 1, left_ms);
-	if (ready < 0 && errno == EINTR)
-		return EINTR;
-	return ready == 0 ? EAGAIN : 0;
+	return 0;
 }
 
 /* After a part that did not go out whole. True: it is to be waited for room for the rest of it, and there is some. */

@@ -24,7 +24,6 @@
 #define TOP_UPS_MAX 64
 #define READERS_BEFORE_US_MAX 64
 #define SCRATCH_BYTES_MAX ((size_t)8 << 20)
-#define PEEK_STEP_MS 1
 
 /* One receive that does not wait, of what is left after `done` bytes. */
 static ssize_t receive_now(const struct receive_call *call, size_t done)
@@ -57,52 +56,6 @@ bool transfer_must_end(int fd)
 		return false;
 	return ((poller.revents & POLLERR) && queue_tcp_bytes(fd) <= 0) ||
 	       ((poller.revents & POLLPRI) && real_ioctl(fd, SIOCATMARK, &mark) == 0 && mark);
-}
-
-struct receive_wait receive_wait_begin(void)
-{
-	return (struct receive_wait){ .started_ms = transfer_now_ms(), .ran = signals_ran };
-}
-
-enum wait_result { WAIT_AGAIN, WAIT_TIMED_OUT, WAIT_INTERRUPTED };
-
-/* poll(2) ends with EINTR after any handler, TCP's recv only after some. */
-static enum wait_result wait_readable(int fd, struct receive_wait *wait)
-{
-	int timeout_ms = transfer_timeout_ms(fd, SO_RCVTIMEO), left_ms = -1;
-	struct pollfd poller = { .fd = fd, .events = POLLIN };
-
-	if (signals_interrupted(wait->ran, wait->any_handler || timeout_ms >= 0))
-		return WAIT_INTERRUPTED;
-	if (timeout_ms >= 0) {
-		int64_t left =
-			wait->started_ms + timeout_ms + TRANSFER_NOW_STEP_MS - transfer_now_ms(); /* never too early */
-		if (left <= 0)
-			return WAIT_TIMED_OUT;
-		left_ms = (int)left;
-	}
-	int ready = real_poll(&poller, 1, left_ms);
-	if (ready == 0)
-		return WAIT_TIMED_OUT;
-	if (ready < 0 && errno == EINTR && signals_interrupted(wait->ran, wait->any_handler || timeout_ms >= 0))
-		return WAIT_INTERRUPTED;
-	/* A handler that ran while there was nothing has nothing to do with a part that comes later. */
-	if (ready < 0 && timeout_ms < 0 && !wait->any_handler)
-		wait->ran.restarting = signals_ran.restarting;
-	return WAIT_AGAIN;
-}
-
-/* What is there is less than a MSG_PEEK | MSG_WAITALL wants, and makes poll() say "readable" all the while. True when it
- * is worth another look: not when more is there, behind the redirected bytes, where no peek reaches. */
-static bool wait_for_more(const struct receive_call *call, const struct receive_wait *wait)
-{
-	struct pollfd poller = { .fd = call->fd, .events = POLLRDHUP };
-	int timeout_ms = transfer_timeout_ms(call->fd, SO_RCVTIMEO);
-
-	if (queue_begins_redirected(call->fd) && queue_tcp_bytes(call->fd) > 0)
-		return false;
-	return real_poll(&poller, 1, PEEK_STEP_MS) == 0 && !signals_interrupted(wait->ran, true) &&
-	       (timeout_ms < 0 || transfer_now_ms() < wait->started_ms + timeout_ms);
 }
 
 /* An end whose fd came in a message, on which nothing waits, is in no sockhash: plain TCP from now on. */
@@ -156,19 +109,22 @@ static ssize_t receive_alone(struct conn *conn, const struct receive_call *call,
 	return -1;
 }
 
-/* A blocking receive in which this thread never sleeps in recv. */
-static ssize_t receive_polling(struct conn *conn, const struct receive_call *call, struct receive_wait *wait)
+/* A blocking receive in which this thread never sleeps in recv. `waits`: it has just been seen that it blocks, and nothing was there. */
+static ssize_t receive_polling(struct conn *conn, const struct receive_call *call, struct receive_wait *wait,
+			       bool waits)
 {
 	uint32_t generation = atomic_load(&conn->generation);
 	bool all = (call->flags & MSG_WAITALL) != 0, peek = (call->flags & MSG_PEEK) != 0;
-	bool blocks = false; /* known to be so */
+	bool blocks = waits; /* known to be so */
 	size_t done = 0;
 
-	for (;;) {
-		ssize_t result = receive_alone(conn, call, done);
+	for (;; waits = false) {
+		ssize_t result = waits ? -1 : receive_alone(conn, call, done);
+		if (waits)
+			errno = EAGAIN;
 		if (result > 0 && peek) {
 			if (!all || (size_t)result >= call->bytes || (call->flags & MSG_DONTWAIT) ||
-			    transfer_fd_nonblocking(call->fd) || !wait_for_more(call, wait) ||
+			    transfer_fd_nonblocking(call->fd) || !receive_wait_for_more(call->fd, wait) ||
 			    !same_connection(conn, generation, call->fd))
 				return result;
 			continue;
@@ -189,7 +145,7 @@ static ssize_t receive_polling(struct conn *conn, const struct receive_call *cal
 			return done ? (ssize_t)done : -1;
 		}
 		blocks = true;
-		enum wait_result waited = wait_readable(call->fd, wait);
+		enum wait_result waited = receive_wait_readable(call->fd, wait);
 		if (quiet_is_on())
 			return done ? (ssize_t)done : call->perform(call);
 		if (waited == WAIT_AGAIN && same_connection(conn, generation, call->fd) &&
@@ -231,14 +187,19 @@ static int await_awake(struct conn *conn, const struct receive_call *call, struc
 static ssize_t receive_slept(struct conn *conn, const struct receive_call *call, struct receive_wait *wait,
 			     uint32_t generation, ssize_t result)
 {
+	if (__builtin_expect(result < 0, 0) && errno == ENOTSOCK && wait->timed)
+		return call->perform(call); /* a read(2), which was made as recv: another file's number by now */
 	if (result >= 0 || errno != EAGAIN || (call->flags & MSG_DONTWAIT))
 		return result;
 	if (quiet_is_on())
 		return call->perform(call);
 	if (transfer_fd_nonblocking(call->fd))
 		return result;
+	if (wait->timed && !wait->interrupted && transfer_fd_is(call->fd, conn, generation))
+		return receive_polling(conn, call, wait, true);
 	int timeout_ms = transfer_timeout_ms(call->fd, SO_RCVTIMEO);
-	if (!same_connection(conn, generation, call->fd) || signals_interrupted(wait->ran, timeout_ms >= 0)) {
+	if (wait->interrupted || !same_connection(conn, generation, call->fd) ||
+	    signals_interrupted(wait->ran, timeout_ms >= 0)) {
 		errno = EINTR;
 		return -1;
 	}
@@ -246,7 +207,7 @@ static ssize_t receive_slept(struct conn *conn, const struct receive_call *call,
 		errno = EAGAIN;
 		return -1;
 	}
-	return receive_polling(conn, call, wait);
+	return receive_polling(conn, call, wait, false);
 }
 
 /* The application's own call, asleep in recv if need be. The claim ends here. */
@@ -254,10 +215,14 @@ static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *ca
 				struct ledger_cell *ledger)
 {
 	uint32_t generation = atomic_load(&conn->generation);
-	struct receive_wait wait = receive_wait_begin();
+	struct receive_wait wait = receive_wait_begin(conn, call->flags);
 	int error = call->flags & MSG_DONTWAIT ? 0 : await_awake(conn, call, ledger, &wait);
-	ssize_t result = error ? -1 : call->perform(call);
+	ssize_t result = -1;
 
+	if (!error && wait.timed && ledger && ledger_unread_in(conn, ledger) <= 0)
+		receive_wait_first(call->fd, &wait);
+	if (!error)
+		result = wait.timed ? receive_now(call, 0) : call->perform(call);
 	reader_release(cell);
 	if (error) {
 		errno = error;
@@ -357,8 +322,8 @@ ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *
 	} else if ((call->flags & MSG_DONTWAIT) && !(call->flags & MSG_WAITALL) && !cell) {
 		result = call->perform(call);
 	} else {
-		wait = receive_wait_begin();
-		result = receive_polling(conn, call, &wait);
+		wait = receive_wait_begin(conn, call->flags);
+		result = receive_polling(conn, call, &wait, false);
 	}
 	if (result > 0 && (size_t)result < call->bytes && !(call->flags & MSG_PEEK))
 		result = top_up(conn, call, ledger, (size_t)result);

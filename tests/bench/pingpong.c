@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Ping-pong: one message there, one back. Prints the distribution of round trips.
- *   pingpong [--size BYTES] [--wait block|poll|epoll|spin] [--commands 1] [arguments of peers.h]
+ *   pingpong [--size BYTES] [--wait block|poll|epoll|spin] [--timeout S] [--commands 1] [arguments of peers.h]
+ * --timeout: SO_RCVTIMEO, on both ends.
  * --commands 1: after the warm-up reads numbers from standard input, makes so many round trips each and prints a line with
  * the ns that they took: two such processes, one an arm, are compared in turns of some milliseconds. */
 #include <sys/epoll.h>
@@ -25,6 +26,7 @@ static struct end end_open(int fd, int argc, char **argv)
 {
 	struct end end = { .fd = fd, .epoll = -1, .size = (size_t)argument(argc, argv, "size", 64) };
 	const char *wait = text_argument(argc, argv, "wait", "block");
+	struct timeval timeout = { .tv_sec = (time_t)argument(argc, argv, "timeout", 0) };
 	struct epoll_event event = { .events = EPOLLIN };
 
 	while (strcmp(wait, WAIT_NAMES[end.wait]))
@@ -33,6 +35,8 @@ static struct end end_open(int fd, int argc, char **argv)
 	if (!end.size || end.size > SIZE_MAX_BYTES)
 		exit(2);
 	end.buffer = allocate(1, end.size);
+	if (timeout.tv_sec)
+		must(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)));
 	if (end.wait != WAIT_BLOCK)
 		must(fcntl(fd, F_SETFL, O_NONBLOCK));
 	if (end.wait == WAIT_EPOLL) {

@@ -3,7 +3,6 @@
 #include "semantics.h"
 
 #include <setjmp.h>
-#include <sys/wait.h>
 
 enum call { RECV, READ, READV, RECVFROM, RECVMSG, RECVMMSG, CALLS };
 
@@ -127,32 +126,6 @@ static void signal_siginterrupt(struct pair *pair, int interrupts)
 	get("receive", pair->b, 64, 0);
 }
 #pragma GCC diagnostic pop
-
-/* SIGSTOP and SIGCONT: no handler, so no EINTR, unless SO_RCVTIMEO is set (signal(7)). Negative: with MSG_WAITALL;
- * odd: a part is there already. */
-static void stopped_and_continued(struct pair *pair, int argument)
-{
-	int timeout_ms = abs(argument);
-	struct timeval timeout = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
-	pid_t self = getpid(), child = fork();
-
-	if (child == 0) {
-		pause_ms(SOON_MS);
-		kill(self, SIGSTOP);
-		pause_ms(SOON_MS);
-		kill(self, SIGCONT);
-		pause_ms(SOON_MS);
-		put(pair->a, "hello");
-		_exit(0);
-	}
-	if (timeout_ms > 1)
-		setsockopt(pair->b, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-	if (timeout_ms % 2)
-		put(pair->a, "part");
-	get("receive", pair->b, 9, argument < 0 ? MSG_WAITALL : 0);
-	waitpid(child, NULL, 0);
-	get("next", pair->b, 64, MSG_DONTWAIT);
-}
 
 /* The handler runs while nothing is there yet, and has nothing to do with the part that comes later. */
 static void restarted_before_part(struct pair *pair, int timeout_ms)
@@ -320,13 +293,22 @@ static void *receiver(void *argument)
 	return NULL;
 }
 
-static void cancelled(struct pair *pair, int unused)
+static void *receiver_of_all(void *argument)
+{
+	char text[16];
+
+	recv(*(int *)argument, text, sizeof(text), MSG_WAITALL);
+	return NULL;
+}
+
+static void cancelled(struct pair *pair, int part)
 {
 	pthread_t thread;
 	void *value = NULL;
 
-	(void)unused;
-	pthread_create(&thread, NULL, receiver, &pair->b);
+	if (part)
+		put(pair->a, "part");
+	pthread_create(&thread, NULL, part ? receiver_of_all : receiver, &pair->b);
 	pause_ms(SOON_MS);
 	TRY("cancel", pthread_cancel(thread));
 	pthread_join(thread, &value);
@@ -362,11 +344,6 @@ static const struct semantics_case cases[] = {
 	{ "signal-blocked", signal_ignored, 1, 0 },
 	{ "siginterrupt-on", signal_siginterrupt, 1, 0 },
 	{ "siginterrupt-off", signal_siginterrupt, 0, 0 },
-	{ "stop-continue", stopped_and_continued, 0, 0 },
-	{ "stop-continue-timeout", stopped_and_continued, 2000, 0 },
-	{ "stop-continue-waitall", stopped_and_continued, -1000, 0 },
-	{ "stop-continue-part", stopped_and_continued, -1, 0 },
-	{ "stop-continue-timeout-part", stopped_and_continued, -1001, 0 },
 	{ "waitall-restarted-before-part", restarted_before_part, 0, 0 },
 	{ "waitall-interrupted-before-part", restarted_before_part, 2000, 0 },
 	{ "reset-while-blocked", reset_while_blocked, 0, 0 },
@@ -382,5 +359,6 @@ static const struct semantics_case cases[] = {
 	{ "handler-receives", handler_acts, 1, 0 },
 	{ "handler-closes", handler_acts, 2, 0 },
 	{ "cancelled", cancelled, 0, 0 },
+	{ "cancelled-part", cancelled, 1, 0 },
 };
 FAMILY(blocking);

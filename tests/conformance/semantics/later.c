@@ -54,12 +54,11 @@ void note_waited(const char *field, uint64_t start_ms, unsigned ms)
 	note(field, "%s", passed + JIFFY_MS < ms ? "too short" : passed > 2000 + ms ? "far too long" : "yes");
 }
 
-/* The case's thread has gone to sleep, on a busy machine too; not waited for without bound, it may have other things to do. */
-static void wait_asleep(pid_t tid)
+void wait_asleep(pid_t tid)
 {
 	char name[64], text[128] = "";
 
-	snprintf(name, sizeof(name), "/proc/self/task/%d/stat", (int)tid);
+	snprintf(name, sizeof(name), "/proc/%d/stat", (int)tid);
 	for (int i = 0; i < 200; i++) {
 		int fd = open(name, O_RDONLY | O_CLOEXEC);
 		ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);

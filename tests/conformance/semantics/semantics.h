@@ -53,6 +53,7 @@ struct family {
 #define FAMILIES(X)                                                                                                    \
 	X(blocking)                                                                                                    \
 	X(timeouts)                                                                                                    \
+	X(stops)                                                                                                       \
 	X(flags)                                                                                                       \
 	X(truncate)                                                                                                    \
 	X(oob)                                                                                                         \
@@ -142,6 +143,9 @@ void pause_ms(unsigned ms);
 void settle(void);
 /* "yes" if at least `ms` passed since `start_ms`. */
 void note_waited(const char *field, uint64_t start_ms, unsigned ms);
+
+/* A thread, of any process, has gone to sleep, on a busy machine too; not waited for without bound, it may have other things to do. */
+void wait_asleep(pid_t tid);
 
 /* Something that another thread does in a while. later_join() waits for all of it. */
 void later_put(unsigned ms, int fd, const char *text);
