@@ -27,6 +27,7 @@ HERE = Path(__file__).resolve().parent
 APP_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 # Of 0.2 s: runs of 0.4 s of fifty connections that join at their beginning show how that goes, in their 99th percentile above all.
 STEADY_SECONDS = 25
+REQUESTS_MIN = 1000     # redis-benchmark counts milliseconds: of fewer that are over at once it says "inf" a second
 TICK_NS = 1e9 / os.sysconf("SC_CLK_TCK")
 
 
@@ -202,11 +203,13 @@ class Redis(Application):
                 "-t", test, "-d", str(self.bytes), "-P", str(pipeline), "--csv"]
 
     def client(self, where, seconds, rate):
-        self.requests = max(40 * self.clients * self.pipeline, int(rate * seconds))
+        self.requests = max(REQUESTS_MIN, 40 * self.clients * self.pipeline, int(rate * seconds))
         return self.command(where, self.test, self.clients, self.requests, self.pipeline)
 
     def result(self, out):
         row = next(csv.DictReader(io.StringIO(out[out.index('"test"'):])))
+        if not math.isfinite(float(row["rps"])):
+            raise ValueError("too few requests to measure")
         return {"operations": self.requests, "per_second": float(row["rps"]), "median_ns": float(row["p50_latency_ms"]) * 1e6,
                 "p99_ns": float(row["p99_latency_ms"]) * 1e6, "max_ns": float(row["max_latency_ms"]) * 1e6}
 

@@ -113,9 +113,11 @@ def measure_all(options, chosen, treatment):
         except KeyboardInterrupt:
             failures.append(f"interrupted in {workload.name}: what comes after it was not measured")
             break
-        except (Failed, AssertionError) as failure:     # AssertionError: what the tests' Helper says of a helper that is gone
-            print(f"FAILED: {workload.name}: {failure}", file=sys.stderr)
-            failures.append(f"{workload.name}: {failure}")
+        # AssertionError: what the tests' Helper says of a helper that is gone. The others: a load that prints what nobody expected;
+        # what was measured before is not to be lost for that.
+        except (Failed, AssertionError, ArithmeticError, LookupError, OSError, TypeError, ValueError) as failure:
+            print(f"FAILED: {workload.name}: {failure!r}", file=sys.stderr)
+            failures.append(f"{workload.name}: {failure!r}")
             treatment.revive_helper()
             continue
         summary["foreign_threads"] = round(treatment.quiet.foreign(), 2)

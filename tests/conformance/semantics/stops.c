@@ -4,6 +4,8 @@
 #include "semantics.h"
 
 #include <setjmp.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 
@@ -251,6 +253,20 @@ static void alone_escapes(struct pair *pair, int closes)
 	get("after", pair->b, 9, 0);
 }
 
+/* The number becomes a file's, and no wrapper sees that. */
+static void alone_raw_file(struct pair *pair, int timeout_ms)
+{
+	char buffer[16];
+	int file = memfd_create("file", MFD_CLOEXEC);
+
+	set_timeout(pair->b, timeout_ms);
+	TRY("fill", write(file, "abcdef", 6));
+	TRY("seek", lseek(file, 0, SEEK_SET));
+	TRY("dup2", syscall(SYS_dup2, file, pair->b) == pair->b);
+	GET("read", buffer, read(pair->b, buffer, 3));
+	TRY("recv", recv(pair->b, buffer, sizeof(buffer), 0));
+}
+
 static const struct semantics_case cases[] = {
 	{ "stop-continue", stopped_and_continued, 0, 0 },
 	{ "stop-continue-timeout", stopped_and_continued, LONG_MS, 0 },
@@ -283,6 +299,7 @@ static const struct semantics_case cases[] = {
 	{ "alone-timeout-room-short", alone_room, SHORT_MS, 0 },
 	{ "alone-timeout-expires", alone_expires, MIXED_MS, 0 },
 	{ "alone-timeout-expires-short", alone_expires, 3 * SOON_MS, 0 },
+	{ "alone-timeout-raw-file", alone_raw_file, LONG_MS, 0 },
 	{ "alone-timeout-siglongjmp-out", alone_escapes, 0, 0 },
 	{ "alone-timeout-handler-closes", alone_escapes, 1, 0 },
 };
