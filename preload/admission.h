@@ -39,7 +39,7 @@
 #define ADMISSION_PAID_TURNS 32u
 
 #define ADMISSION_SETBACKS_MAX 12u
-#define ADMISSION_SETBACKS_SPILLS 4u /* for a stay in which the joined socket mostly passed */
+#define ADMISSION_SETBACKS_SPILLS 6u /* for a stay in which the joined socket mostly passed */
 #define ADMISSION_SPILLS_MAX 4u      /* sends that found no room during one stay: each has filled TCP's buffers anew */
 #define ADMISSION_PAUSE_MS 10u       /* after the first leave, doubled with each setback */
 #define ADMISSION_LONG_STAY_MS 200u  /* a stay of this length takes a setback back */

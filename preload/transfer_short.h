@@ -148,7 +148,9 @@ static inline __attribute__((always_inline)) bool transfer_short_send(struct con
 	if (__builtin_expect(!conn_is_joined(conn), 1))
 		return true;
 	way->no_signal = MSG_NOSIGNAL;
-	if (bytes >= TRANSFER_CUT_SHORT_BYTES || atomic_load_explicit(&conn->owed_error, memory_order_relaxed) ||
+	/* An end that has left sends by TCP, which leaves an error to the next call by itself. */
+	if ((bytes >= TRANSFER_CUT_SHORT_BYTES && conn_state(conn) != CONN_LEFT) ||
+	    atomic_load_explicit(&conn->owed_error, memory_order_relaxed) ||
 	    (way->ledger && !(flags & MSG_DONTWAIT) && ledger_should_pace(conn, way->ledger, bytes))) {
 		transfer_short_end(way);
 		return false;

@@ -50,7 +50,7 @@ void lifecycle_window(struct conn *conn)
 	if (config.eager || window == ADMISSION_PAYS)
 		return;
 	if (window == ADMISSION_LARGE_WRITES) {
-		if (state == CONN_ARMED)
+		if (state == CONN_ARMED || state == CONN_LEAVING)
 			conn->admission.wants_out = REASON_SPILLS; /* if it is so: mostly_passed() */
 		return;
 	}
