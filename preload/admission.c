@@ -34,7 +34,6 @@ void admission_armed(struct admission *admission, uint32_t turns, uint32_t now_m
 	admission->changed_ms = now_ms;
 	admission->wants_out = 0;
 	admission->spills = admission->pauses = 0;
-	admission->sent_seen = admission->passed_seen = 0;
 	if (admission->was_armed)
 		return;
 	admission->was_armed = true;
@@ -57,7 +56,7 @@ void admission_left(struct admission *admission, enum admission_why why, uint32_
 		admission->setbacks = ADMISSION_SETBACKS_MAX;
 	admission->changed_ms = now_ms;
 	admission->wants_out = 0;
-	admission->sends = admission->worth_while = admission->large = 0;
+	admission->sends = admission->worth_while = admission->medium = 0;
 }
 
 enum admission_window admission_window(struct admission *admission)
@@ -66,21 +65,10 @@ enum admission_window admission_window(struct admission *admission)
 
 	if (admission->worth_while < ADMISSION_WINDOW_SENDS / ADMISSION_SENDS_PER_TURN)
 		window = ADMISSION_SMALL_WRITES;
-	else if (admission->large > ADMISSION_WINDOW_SENDS / 2)
-		window = ADMISSION_LARGE_WRITES;
-	admission->sends = admission->worth_while = admission->large = 0;
+	else if (admission->medium > ADMISSION_WINDOW_SENDS / 2)
+		window = ADMISSION_MEDIUM_WRITES;
+	admission->sends = admission->worth_while = admission->medium = 0;
 	return window;
-}
-
-bool admission_mostly_passed(struct admission *admission, uint64_t sent, uint64_t passed)
-{
-	uint32_t sent_since = (uint32_t)sent - admission->sent_seen;
-	uint32_t passed_since = (uint32_t)passed - admission->passed_seen;
-	bool is_first = !admission->sent_seen && !admission->passed_seen;
-
-	admission->sent_seen = (uint32_t)sent;
-	admission->passed_seen = (uint32_t)passed;
-	return !is_first && passed_since > sent_since / 2;
 }
 
 bool admission_may_return(const struct admission *admission, uint32_t now_ms)

@@ -122,8 +122,3 @@ uint8_t endpoint_tcp_state(int fd)
 {
 	return query_information(fd).tcpi_state;
 }
-
-uint64_t endpoint_tcp_sent(int fd)
-{
-	return query_information(fd).tcpi_bytes_sent;
-}

@@ -19,7 +19,6 @@ int endpoint_query(int fd, struct endpoints *out);
 /* Whether the other end is on this host: loopback, its own address, or an address that a socket may be bound to. */
 bool endpoint_is_local(const struct endpoints *ends);
 uint8_t endpoint_tcp_state(int fd);     /* TCP_ESTABLISHED ...; 0: not a TCP socket. errno is kept */
-uint64_t endpoint_tcp_sent(int fd);     /* bytes that went out by TCP, retransmitted ones included; 0: not known */
 uint64_t endpoint_cookie(int fd);       /* SO_COOKIE; 0 if the kernel does not say */
 uint64_t endpoint_netns_cookie(int fd); /* SO_NETNS_COOKIE; 0 on kernels without it */
 

@@ -84,7 +84,7 @@ static inline void transfer_count_sent(struct conn *conn, size_t bytes)
 
 	conn->turns += is_turn || is_large;
 	conn->last_was_receive = 0;
-	if (admission_send(&conn->admission, is_turn, is_large))
+	if (admission_send(&conn->admission, is_turn, bytes))
 		lifecycle_window(conn);
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "channel.h"
+#include "fork.h"
 #include "queue.h"
 #include "transfer_internal.h"
 
@@ -128,12 +129,24 @@ static int64_t unread_bytes(struct conn *conn, int fd, int64_t kernel_bytes)
 	return queue_tcp_bytes(fd) + queue_redirected_bytes(fd, INT_MAX, sure);
 }
 
+/* It was taken out of the sockhash, and no other process can have put it in again. */
+static bool is_out(struct conn *conn)
+{
+	uint32_t state = conn_state(conn);
+
+	return (state == CONN_LEFT || state == CONN_OFFERED) && conn->fork_count == fork_count() &&
+	       !atomic_load(&conn->given_away) && !atomic_load(&conn->adopted);
+}
+
 int transfer_unread(struct conn *conn, int fd, int *bytes_out)
 {
+	bool was_out = is_out(conn);
 	int saved = errno;
 
 	if (real_ioctl(fd, FIONREAD, bytes_out) != 0) /* EFAULT too is the kernel's to say */
 		return -1;
+	if (was_out && is_out(conn))
+		return 0;
 	int64_t unread = unread_bytes(conn, fd, *bytes_out);
 	*bytes_out = unread > INT_MAX ? INT_MAX : (int)unread;
 	errno = saved;

@@ -24,7 +24,6 @@
 #include "../helper/wire/wire.h"
 #include "clock.h"
 #include "config.h"
-#include "endpoint.h"
 #include "ledger.h"
 #include "lifecycle_internal.h"
 #include "raw_syscall.h"
@@ -42,6 +41,13 @@ static uint32_t turns_wanted(const struct conn *conn)
 	return admission_turns(config.admit_turns ? config.admit_turns : 1, conn->admission.setbacks);
 }
 
+static bool reader_is_elsewhere(struct conn *conn)
+{
+	struct ledger_cell *ledger = atomic_load(&conn->ledger);
+
+	return ledger && ledger_cpu_is_other(&ledger_peer(conn, ledger)->read_cpu);
+}
+
 void lifecycle_window(struct conn *conn)
 {
 	uint32_t state = conn_state(conn), earliest = conn->turns + turns_wanted(conn);
@@ -49,9 +55,9 @@ void lifecycle_window(struct conn *conn)
 
 	if (config.eager || window == ADMISSION_PAYS)
 		return;
-	if (window == ADMISSION_LARGE_WRITES) {
-		if (state == CONN_ARMED || state == CONN_LEAVING)
-			conn->admission.wants_out = REASON_SPILLS; /* if it is so: mostly_passed() */
+	if (window == ADMISSION_MEDIUM_WRITES) {
+		if (state == CONN_LEAVING || (state == CONN_ARMED && reader_is_elsewhere(conn)))
+			conn->admission.wants_out = REASON_SPILLS;
 		return;
 	}
 	if (state == CONN_OFFERED || state == CONN_ARMED || state == CONN_LEAVING)
@@ -64,16 +70,6 @@ void lifecycle_spilled(struct conn *conn)
 {
 	if (conn_state(conn) == CONN_ARMED && ++conn->admission.spills >= ADMISSION_SPILLS_MAX)
 		conn->admission.wants_out = REASON_SPILLS;
-}
-
-/* Since the last look, of an end that sends large messages: the reader is at work on its socket at each of them, or its queue is
- * full. A system call in ADMISSION_WINDOW_SENDS sends. */
-static bool mostly_passed(struct conn *conn, int fd)
-{
-	struct ledger_cell *ledger = atomic_load(&conn->ledger);
-
-	return ledger && admission_mostly_passed(&conn->admission, atomic_load(&ledger_own(conn, ledger)->sent),
-						 endpoint_tcp_sent(fd));
 }
 
 static int64_t now_us(void)
@@ -124,9 +120,6 @@ void lifecycle_withdraw(struct conn *conn, int fd)
 		conn_state_set(conn, CONN_WATCHING, reason);
 		return;
 	}
-	if (reason == REASON_SPILLS && state == CONN_ARMED && conn->admission.spills < ADMISSION_SPILLS_MAX &&
-	    !mostly_passed(conn, fd))
-		return;
 	if (state == CONN_LEAVING)
 		pause_sending(conn, cell, fd);
 	if (state != CONN_ARMED || !(channel_features() & WIRE_FEATURE_WITHDRAW))

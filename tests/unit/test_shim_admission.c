@@ -12,45 +12,35 @@
 
 #include "../../preload/admission.h"
 
-/* A window in which every so many sends are a turn, and large; 0: none is. */
-static enum admission_window window(struct admission *admission, unsigned turn_every, unsigned large_every)
+/* A window in which every so many sends are a turn, and every so many of so many bytes; 0: none is. */
+static enum admission_window window(struct admission *admission, unsigned turn_every, unsigned sized_every,
+				    size_t bytes)
 {
 	for (unsigned i = 1; i <= ADMISSION_WINDOW_SENDS; i++)
 		assert_int_equal(admission_send(admission, turn_every && i % turn_every == 0,
-						large_every && i % large_every == 0),
+						sized_every && i % sized_every == 0 ? bytes : 1),
 				 i == ADMISSION_WINDOW_SENDS);
 	return admission_window(admission);
 }
 
 static bool window_is_stream(struct admission *admission, unsigned every)
 {
-	return window(admission, every, 0) == ADMISSION_SMALL_WRITES;
+	return window(admission, every, 0, 0) == ADMISSION_SMALL_WRITES;
 }
 
-static void test_admission_large_writes_are_most_of_a_window(void **state)
+static void test_admission_medium_writes_are_most_of_a_window(void **state)
 {
 	struct admission admission = { 0 };
 
 	(void)state;
-	assert_int_equal(window(&admission, 0, 1), ADMISSION_LARGE_WRITES);
-	assert_int_equal(window(&admission, 1, 1), ADMISSION_LARGE_WRITES);
-	assert_int_equal(window(&admission, 1, 2), ADMISSION_PAYS);
-	assert_int_equal(window(&admission, 0, ADMISSION_SENDS_PER_TURN), ADMISSION_PAYS);
-	assert_int_equal(window(&admission, 0, ADMISSION_SENDS_PER_TURN + 1), ADMISSION_SMALL_WRITES);
-}
-
-static void test_admission_sees_that_most_bytes_passed(void **state)
-{
-	struct admission admission = { 0 };
-	const uint64_t far = UINT32_MAX - 100; /* the halves wrap in between */
-
-	(void)state;
-	assert_false(admission_mostly_passed(&admission, far, 1000)); /* the first look */
-	assert_false(admission_mostly_passed(&admission, far + 200, 1100));
-	assert_true(admission_mostly_passed(&admission, far + 400, 1201));
-	assert_false(admission_mostly_passed(&admission, far + 400, 1201)); /* nothing since */
-	admission_armed(&admission, 0, 0);
-	assert_false(admission_mostly_passed(&admission, far + 600, 1401)); /* the first look of another stay */
+	assert_int_equal(window(&admission, 0, 1, ADMISSION_LARGE_BYTES), ADMISSION_MEDIUM_WRITES);
+	assert_int_equal(window(&admission, 4, 1, ADMISSION_HUGE_BYTES - 1), ADMISSION_MEDIUM_WRITES);
+	assert_int_equal(window(&admission, 0, 1, ADMISSION_HUGE_BYTES), ADMISSION_PAYS);
+	assert_int_equal(window(&admission, 0, 1, ADMISSION_LARGE_BYTES - 1), ADMISSION_SMALL_WRITES);
+	assert_int_equal(window(&admission, 1, 2, ADMISSION_LARGE_BYTES), ADMISSION_PAYS);
+	assert_int_equal(window(&admission, 0, ADMISSION_SENDS_PER_TURN, ADMISSION_LARGE_BYTES), ADMISSION_PAYS);
+	assert_int_equal(window(&admission, 0, ADMISSION_SENDS_PER_TURN + 1, ADMISSION_LARGE_BYTES),
+			 ADMISSION_SMALL_WRITES);
 }
 
 static void test_admission_stream_is_few_turns_in_a_window(void **state)
@@ -303,8 +293,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_admission_stream_is_few_turns_in_a_window),
-		cmocka_unit_test(test_admission_large_writes_are_most_of_a_window),
-		cmocka_unit_test(test_admission_sees_that_most_bytes_passed),
+		cmocka_unit_test(test_admission_medium_writes_are_most_of_a_window),
 		cmocka_unit_test(test_admission_turns_double_and_are_bounded),
 		cmocka_unit_test(test_admission_short_stays_keep_it_away_longer),
 		cmocka_unit_test(test_admission_spills_count_more_however_long_the_stay),
