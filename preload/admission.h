@@ -7,6 +7,9 @@
  * end begins to count its turns anew then, an armed one leaves. The break-even, measured: a turn saves what eight to ten small
  * sends lose.
  *
+ * Writes in between, ADMISSION_LARGE_BYTES to ADMISSION_HUGE_BYTES, pay while one CPU serves both ends. A window of them whose reader was
+ * last seen on another CPU makes an armed end leave, too.
+ *
  * A sender that does not wait and often finds no room has filled TCP's buffers behind the bound of what may be redirected: it
  * spills, and passes (fact 16). It leaves, too.
  *
