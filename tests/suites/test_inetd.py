@@ -15,10 +15,13 @@ CONFIGURATION = """
 127.0.0.1:{shell} stream tcp nowait root /bin/sh sh -c read:line;echo:$line;exec:sort
 127.0.0.1:{telnet} stream tcp nowait root /usr/sbin/telnetd telnetd -h -E {directory}/login
 """
+# It stays until the client hangs up: telnetd ends with its child, over plain TCP too, and what the child wrote last is lost whenever
+# SIGCHLD comes before telnetd has read the terminal (16 of 240 sessions, 12 side by side on two CPUs; none since it stays).
 LOGIN = """#!/bin/sh
 echo "ready"
 read line
 echo "got $line"
+read hangup
 """
 
 
