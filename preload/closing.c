@@ -125,10 +125,10 @@ static bool is_alone(struct conn *conn, int fd, uint32_t own)
 	return others == 0 || (alone_by_forks(conn) && others <= threads_count_inside(conn->index));
 }
 
-/* Redirected bytes are unread, and fd is that connection. */
+/* Redirected bytes are unread, fd is that connection, and the peer has not reset it. */
 static bool loses_bytes(const struct conn *conn, int fd)
 {
-	return lifecycle_in_sockhash(conn_state(conn)) && queue_has_redirected(fd) &&
+	return lifecycle_in_sockhash(conn_state(conn)) && queue_has_redirected(fd) && !queue_has_error(fd) &&
 	       endpoint_cookie(fd) == conn->cookie;
 }
 

@@ -88,7 +88,7 @@ static bool urgent_is_hidden(struct conn *conn, int fd, int flags)
 		return false;
 	bool waits = real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLPRI);
 	errno = saved;
-	if (waits && !queue_begins_redirected(fd))
+	if (waits && !queue_has_redirected(fd))
 		return false;
 	errno = waits ? EAGAIN : EINVAL;
 	return true;

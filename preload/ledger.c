@@ -104,12 +104,6 @@ int64_t ledger_unread_in(const struct conn *conn, struct ledger_cell *cell)
 			 atomic_load_explicit(&ledger_own(conn, cell)->consumed, memory_order_relaxed));
 }
 
-int64_t ledger_unread_hint(const struct conn *conn, struct ledger_cell *cell)
-{
-	return (int64_t)(atomic_load_explicit(&ledger_peer(conn, cell)->sent, memory_order_acquire) -
-			 atomic_load_explicit(&ledger_own(conn, cell)->consumed, memory_order_relaxed));
-}
-
 static int64_t unread_out(const struct conn *conn, struct ledger_cell *cell)
 {
 	struct ledger_half *peer = ledger_peer(conn, cell);

@@ -46,9 +46,6 @@ static inline bool ledger_is_owed(const struct conn *conn, struct ledger_cell *c
 	return unread > 0 && unread != INT64_MAX;
 }
 
-/* The same of a peer that has attached or had, 0 or less if nothing is known: a hint. */
-int64_t ledger_unread_hint(const struct conn *conn, struct ledger_cell *cell);
-
 /* The application has read `bytes`: raises `consumed` and wakes a paced sender when enough room is there. */
 void ledger_consumed(const struct conn *conn, struct ledger_cell *cell, uint64_t bytes);
 

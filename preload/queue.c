@@ -35,6 +35,9 @@ struct zerocopy_question {
 #define QUESTION_BYTES (offsetof(struct zerocopy_question, waiting) + sizeof(uint32_t))
 /* No field of the kernel's ends here: neither error nor `waiting` is written. */
 #define COPY_QUESTION_BYTES (offsetof(struct zerocopy_question, padding) + sizeof(uint16_t))
+/* A peek that only redirected bytes answer: tcp_bpf_recvmsg() knows no MSG_OOB, and without any TCP looks for an urgent byte (and says
+ * so in msg_flags), but neither at its queue nor at an error that waits, which another peek would take. */
+#define REDIRECTED_ONLY (MSG_PEEK | MSG_OOB | MSG_DONTWAIT)
 #define NOT_AN_ADDRESS (~(uint64_t)4095) /* not even of memory that could be mapped */
 
 bool queue_has_error(int fd)
@@ -49,34 +52,24 @@ bool queue_has_error(int fd)
 
 /* MSG_TRUNC makes TCP count without copying; of redirected bytes it is ignored, so that they cannot be copied to nowhere
  * (fact 7). */
-bool queue_begins_redirected(int fd)
+bool queue_has_redirected(int fd)
 {
 	int saved = errno;
-	bool result = real_recv(fd, NULL, 1, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT) < 0 && errno == EFAULT;
+	bool result = real_recv(fd, NULL, 1, REDIRECTED_ONLY | MSG_TRUNC) < 0 && errno == EFAULT;
 
 	errno = saved;
 	return result;
 }
 
-bool queue_has_redirected(int fd)
-{
-	struct pollfd poller = { .fd = fd, .events = POLLIN };
-	int saved = errno;
-	bool something = real_poll(&poller, 1, 0) == 1 && (poller.revents & (POLLIN | POLLERR)) == POLLIN;
-
-	errno = saved;
-	return something && queue_begins_redirected(fd);
-}
-
 /* One small buffer many times over, which stays in the cache. */
-int64_t queue_redirected_bytes(int fd, int64_t limit, bool sure)
+int64_t queue_redirected_bytes(int fd, int64_t limit)
 {
 	char scratch[SCRATCH_BYTES];
 	struct iovec vector[SCRATCH_PIECES];
 	struct msghdr message = { .msg_iov = vector };
 	int saved = errno;
 
-	if (limit <= 0 || !(sure ? queue_begins_redirected(fd) : queue_has_redirected(fd)))
+	if (limit <= 0 || !queue_has_redirected(fd))
 		return 0;
 	while (message.msg_iovlen < SCRATCH_PIECES && limit > 0) {
 		size_t bytes = limit < SCRATCH_BYTES ? (size_t)limit : SCRATCH_BYTES;
@@ -84,9 +77,9 @@ int64_t queue_redirected_bytes(int fd, int64_t limit, bool sure)
 		vector[message.msg_iovlen++] = (struct iovec){ scratch, bytes };
 		limit -= (int64_t)bytes;
 	}
-	ssize_t result = real_recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
+	ssize_t result = real_recvmsg(fd, &message, REDIRECTED_ONLY);
 	errno = saved;
-	return result > 0 ? result : 0;
+	return result > 0 && !(message.msg_flags & MSG_OOB) ? result : 0;
 }
 
 static bool has_fin(uint8_t state)

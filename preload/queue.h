@@ -10,12 +10,10 @@
 
 /* An error waits on the socket: the next call that asks takes it. */
 bool queue_has_error(int fd);
-/* Redirected bytes wait. False also while an error waits on the socket: asking could take it. Two system calls. */
+/* Redirected bytes wait. One system call, which takes nothing, not even an error that waits. */
 bool queue_has_redirected(int fd);
-/* The same when it is known that something waits, in one of the queues: one system call. */
-bool queue_begins_redirected(int fd);
-/* How many, `limit` at the most; they are looked at one by one (a few GB/s). `sure`: something waits. */
-int64_t queue_redirected_bytes(int fd, int64_t limit, bool sure);
+/* How many, `limit` at the most; they are looked at one by one (a few GB/s). */
+int64_t queue_redirected_bytes(int fd, int64_t limit);
 /* How many bytes TCP's queue has, also behind redirected ones. A page or more takes some six system calls, with urgent
  * data among it more; less takes one. */
 int64_t queue_tcp_bytes(int fd);

@@ -112,21 +112,20 @@ static int64_t unread_bytes(struct conn *conn, int fd, int64_t kernel_bytes)
 	uint32_t previous = transfer_enter(conn);
 	struct ledger_cell *ledger = atomic_load_explicit(&conn->ledger, memory_order_acquire);
 	int64_t unread = ledger ? ledger_unread_in(conn, ledger) : INT64_MAX;
-	bool sure = ledger && ledger_unread_hint(conn, ledger) > kernel_bytes;
 
 	thread_leave(previous);
 	if ((counts_tcp && counts_psock) || (kernel_bytes > 0 && unread == kernel_bytes))
 		return kernel_bytes;
 	/* An end that has left the sockhash, here or in another process: TCP's own answer. */
-	if (counts_psock && kernel_bytes > 0 && !queue_begins_redirected(fd))
+	if (counts_psock && kernel_bytes > 0 && !queue_has_redirected(fd))
 		return kernel_bytes;
 	if (counts_psock)
 		return kernel_bytes + queue_tcp_bytes(fd);
 	if (counts_tcp) {
 		bool known = unread > kernel_bytes && unread != INT64_MAX;
-		return kernel_bytes + queue_redirected_bytes(fd, known ? unread - kernel_bytes : INT_MAX, sure);
+		return kernel_bytes + queue_redirected_bytes(fd, known ? unread - kernel_bytes : INT_MAX);
 	}
-	return queue_tcp_bytes(fd) + queue_redirected_bytes(fd, INT_MAX, sure);
+	return queue_tcp_bytes(fd) + queue_redirected_bytes(fd, INT_MAX);
 }
 
 /* It was taken out of the sockhash, and no other process can have put it in again. */

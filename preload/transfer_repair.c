@@ -265,7 +265,7 @@ static ssize_t top_up(struct conn *conn, const struct receive_call *call, struct
 static ssize_t whole_length(const struct receive_call *call, ssize_t result)
 {
 	if (result <= 0 || !(call->flags & MSG_PEEK) || (size_t)result >= call->bytes ||
-	    !queue_begins_redirected(call->fd))
+	    !queue_has_redirected(call->fd))
 		return result;
 	int64_t whole = result + queue_tcp_bytes(call->fd);
 	return (uint64_t)whole < call->bytes ? whole : (ssize_t)call->bytes;

@@ -164,7 +164,7 @@ bool receive_wait_for_more(int fd, const struct receive_wait *wait)
 	struct pollfd poller = { .fd = fd, .events = POLLRDHUP };
 	int timeout_ms = transfer_timeout_ms(fd, SO_RCVTIMEO);
 
-	if (queue_begins_redirected(fd) && queue_tcp_bytes(fd) > 0)
+	if (queue_has_redirected(fd) && queue_tcp_bytes(fd) > 0)
 		return false;
 	return real_poll(&poller, 1, PEEK_STEP_MS) == 0 && !signals_interrupted(wait->ran, true) &&
 	       time_left_ms(wait, timeout_ms) != 0;

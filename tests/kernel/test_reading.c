@@ -180,6 +180,36 @@ static void test_fact_7(struct rig *rig)
 	rig_close(rig);
 }
 
+/* Of redirected bytes MSG_OOB is ignored; without any TCP looks for an urgent byte, but not at its queue, nor at an error that waits. */
+static void test_fact_7_by_urgent_peeks(struct rig *rig)
+{
+	const int flags = MSG_PEEK | MSG_OOB | MSG_DONTWAIT;
+	const struct linger reset = { .l_onoff = 1 };
+	char buffer[8];
+	ssize_t none, passed, redirected, at_reset, after;
+
+	rig_connect_joined(rig);
+	none = recv(rig->ends[1], buffer, sizeof(buffer), flags);
+	rig_pass(rig, "passed");
+	passed = recv(rig->ends[1], buffer, sizeof(buffer), flags);
+	require(received(rig->ends[1], "passed"));
+	rig_redirect(rig, "12345");
+	redirected = recv(rig->ends[1], buffer, sizeof(buffer), flags);
+	check(none < 0 && passed < 0 && redirected == 5, "fact-7", "a-peek-of-urgent-data-sees-redirected-bytes-alone",
+	      "%zd %zd %zd", none, passed, redirected);
+	require(setsockopt(rig->ends[0], SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0);
+	close(rig->ends[0]);
+	rig->ends[0] = -1;
+	require(wait_until(tcp_state(rig->ends[1]) == STATE_CLOSE, 2000));
+	redirected = recv(rig->ends[1], buffer, sizeof(buffer), flags);
+	require(received(rig->ends[1], "12345"));
+	at_reset = recv(rig->ends[1], buffer, sizeof(buffer), flags) < 0 ? errno : 0;
+	after = recv_now(rig->ends[1], buffer, sizeof(buffer)) < 0 ? errno : 0;
+	check(redirected == 5 && at_reset == EINVAL && after == ECONNRESET, "fact-7", "and-leaves-the-error-of-a-reset",
+	      "%zd, %s, %s", redirected, strerror((int)at_reset), strerror((int)after));
+	rig_close(rig);
+}
+
 /* What TCP_ZEROCOPY_RECEIVE says when it is to copy up to so many bytes to where nothing can be. */
 static int copy_refused(int fd, int bytes)
 {
@@ -339,6 +369,7 @@ int main(void)
 	test_fact_5(&rig);
 	test_fact_6(&rig);
 	test_fact_7(&rig);
+	test_fact_7_by_urgent_peeks(&rig);
 	test_fact_7_by_refused_copies(&rig);
 	test_fact_8(&rig);
 	test_fact_9_readiness(&rig);
