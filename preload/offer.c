@@ -9,6 +9,20 @@
 #include "endpoint.h"
 #include "lifecycle_internal.h"
 
+/* While a session is asked for, each look is some ten system calls. A helper that has a CPU answers within a few turns; one that has
+ * none is looked for less and less, by all connections together. */
+static _Atomic uint32_t looks_while_starting;
+#define LOOKS_EACH_TURN 8u
+
+static uint32_t turns_until_look(void)
+{
+	uint32_t looks = atomic_fetch_add_explicit(&looks_while_starting, 1, memory_order_relaxed);
+
+	if (looks < LOOKS_EACH_TURN)
+		return 1;
+	return looks < LOOKS_EACH_TURN + 5 ? 2u << (looks - LOOKS_EACH_TURN) : TURNS_HELPER_CHECK;
+}
+
 static void show_endpoints(struct conn *conn, int fd, const struct endpoints *ends)
 {
 	struct memory_cell *cell = atomic_load(&conn->cell);
@@ -47,9 +61,11 @@ bool lifecycle_prepare(struct conn *conn, int fd, struct endpoints *ends)
 		return false;
 	switch (channel_session(&memory, config.eager)) {
 	case CHANNEL_READY:
+		if (atomic_load_explicit(&looks_while_starting, memory_order_relaxed))
+			atomic_store_explicit(&looks_while_starting, 0, memory_order_relaxed);
 		break;
 	case CHANNEL_STARTING:
-		conn->retry_at_turn = conn->turns + 1;
+		conn->retry_at_turn = conn->turns + turns_until_look();
 		return false;
 	case CHANNEL_NONE:
 		atomic_store(&conn->reason, REASON_NO_HELPER);

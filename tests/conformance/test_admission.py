@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Connections leave when their traffic does not pay and come back when it does; destinations that never pay are left alone."""
 import os
+import signal
 import sys
 
 import pytest
@@ -70,8 +71,22 @@ def test_peer_without_the_shim_costs_next_to_nothing(helper, tmp_path):
     plain = calls_per_connection(tmp_path, PLAIN, PLAIN, helper, 20)
     fast = calls_per_connection(tmp_path, AUTO, PLAIN, helper, 20)
     print(f"calls per connection of 20 turns (client, server): plain {plain}, auto {fast}")
-    assert fast[0] <= plain[0] + 4, (plain, fast)
+    # Until the helper has answered, some 14 connections of one of the runs look for that, at ten calls each.
+    assert fast[0] <= plain[0] + 6, (plain, fast)
     assert fast[1] <= plain[1] + 0.1, (plain, fast)
+
+
+def test_helper_that_does_not_answer_is_looked_for_less_and_less(tmp_path):
+    """One that has no CPU for a while: not every turn pays for a look whether there is a session now."""
+    with Helper() as helper:
+        plain = calls_per_connection(tmp_path, PLAIN, PLAIN, helper, 20)
+        helper.signal(signal.SIGSTOP)
+        try:
+            fast = calls_per_connection(tmp_path, AUTO, PLAIN, helper, 20)
+        finally:
+            helper.signal(signal.SIGCONT)
+    print(f"calls per connection of 20 turns (client, server): plain {plain}, auto {fast}")
+    assert fast[0] <= plain[0] + 15, (plain, fast)
 
 
 def test_peer_that_comes_under_the_shim_later_is_found(helper):
