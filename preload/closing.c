@@ -13,10 +13,15 @@
  *	this one                                                all that is not its own, or becomes another program, need not ask
  *	the count of forks                                      if the helper does not answer; and then never after a fork
  *
+ * Between that look and the kernel's close a send could still redirect. The sender announces its bytes in the ledger before it
+ * sends: what has been announced is waited for, and what has not is too late for the sockhash, but for a few in 100,000 that meet
+ * a close.
+ *
  * When a process ends, its threads may still be at work; what is decided then holds for what is unread at that moment.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -36,6 +41,8 @@
 #define CLOSING_TRIES 7
 #define CLOSING_STEP_NS 500000 /* the first; each is twice the one before: 32 ms together */
 #define CHILD_CLOSES_MS 50     /* so long a child is believed to be on its way */
+#define LANDING_LOOKS 4
+#define LANDING_MS 1
 /* All the questions of a process that ends together. */
 #define EXIT_BUDGET_MS 50
 
@@ -125,17 +132,31 @@ static bool is_alone(struct conn *conn, int fd, uint32_t own)
 	return others == 0 || (alone_by_forks(conn) && others <= threads_count_inside(conn->index));
 }
 
-/* Redirected bytes are unread, fd is that connection, and the peer has not reset it. */
-static bool loses_bytes(const struct conn *conn, int fd)
+/* The peer has announced bytes that are not here yet: its send is between the verdict, or what comes before it, and the queue. They are
+ * waited for, so that they find an end that is open, or are seen. A peer that lies, or accounts that are not exact, cost
+ * LANDING_MS. True if redirected bytes wait. */
+static bool lands(struct conn *conn, int fd)
 {
-	return lifecycle_in_sockhash(conn_state(conn)) && queue_has_redirected(fd) && !queue_has_error(fd) &&
-	       endpoint_cookie(fd) == conn->cookie;
+	struct ledger_cell *ledger = atomic_load(&conn->ledger);
+	struct pollfd poller = { .fd = fd, .events = POLLIN };
+
+	for (int i = 0; ledger && i <= LANDING_LOOKS && ledger_is_owed(conn, ledger); i++)
+		if (real_poll(&poller, 1, i < LANDING_LOOKS ? 0 : LANDING_MS) != 0)
+			return queue_has_redirected(fd);
+	return false;
+}
+
+/* Redirected bytes are unread, fd is that connection, and the peer has not reset it. */
+static bool loses_bytes(struct conn *conn, int fd, bool may_wait)
+{
+	return lifecycle_in_sockhash(conn_state(conn)) && (queue_has_redirected(fd) || (may_wait && lands(conn, fd))) &&
+	       !queue_has_error(fd) && endpoint_cookie(fd) == conn->cookie;
 }
 
 /* Asked again at the end: others may have read the bytes, and closed, meanwhile. */
 static bool loses_bytes_alone(struct conn *conn, int fd, uint32_t own)
 {
-	return loses_bytes(conn, fd) && is_alone(conn, fd, own) && queue_has_redirected(fd);
+	return loses_bytes(conn, fd, true) && is_alone(conn, fd, own) && queue_has_redirected(fd);
 }
 
 static bool set_reset(int fd, bool on)
@@ -217,7 +238,7 @@ static void each_losing(bool (*concerns)(struct conn *conn, int fd), void (*visi
 		if (!conn || parent_holds(conn) || !concerns(conn, (int)fd))
 			continue;
 		if (now_ms() < deadline_ms ? loses_bytes_alone(conn, (int)fd, atomic_load(&conn->fds))
-					   : alone_by_forks(conn) && loses_bytes(conn, (int)fd))
+					   : alone_by_forks(conn) && loses_bytes(conn, (int)fd, false))
 			visit(conn, (int)fd);
 	}
 	lifecycle_quiet_end(quiet);
