@@ -33,6 +33,7 @@ void admission_armed(struct admission *admission, uint32_t turns, uint32_t now_m
 {
 	admission->changed_ms = now_ms;
 	admission->wants_out = 0;
+	admission->to_measure = false;
 	admission->spills = admission->pauses = 0;
 	if (admission->was_armed)
 		return;
@@ -44,7 +45,9 @@ void admission_left(struct admission *admission, enum admission_why why, uint32_
 {
 	bool was_long = now_ms - admission->changed_ms >= ADMISSION_LONG_STAY_MS;
 
-	if (why == ADMISSION_PASSES || (why == ADMISSION_SPILLS && !was_long))
+	if (why == ADMISSION_MEASURES)
+		admission->setbacks = 0;
+	else if (why == ADMISSION_PASSES || (why == ADMISSION_SPILLS && !was_long))
 		admission->setbacks += ADMISSION_SETBACKS_SPILLS;
 	else if (why == ADMISSION_SPILLS && admission->setbacks < ADMISSION_SETBACKS_SPILLS)
 		admission->setbacks = ADMISSION_SETBACKS_SPILLS; /* a reader that was slow once */
@@ -56,7 +59,8 @@ void admission_left(struct admission *admission, enum admission_why why, uint32_
 		admission->setbacks = ADMISSION_SETBACKS_MAX;
 	admission->changed_ms = now_ms;
 	admission->wants_out = 0;
-	admission->sends = admission->worth_while = admission->medium = 0;
+	admission->to_measure = false;
+	admission->sends = admission->worth_while = admission->doubtful = 0;
 }
 
 enum admission_window admission_window(struct admission *admission)
@@ -65,9 +69,9 @@ enum admission_window admission_window(struct admission *admission)
 
 	if (admission->worth_while < ADMISSION_WINDOW_SENDS / ADMISSION_SENDS_PER_TURN)
 		window = ADMISSION_SMALL_WRITES;
-	else if (admission->medium > ADMISSION_WINDOW_SENDS / 2)
-		window = ADMISSION_MEDIUM_WRITES;
-	admission->sends = admission->worth_while = admission->medium = 0;
+	else if (admission->doubtful > ADMISSION_WINDOW_SENDS / 2)
+		window = ADMISSION_DOUBTFUL;
+	admission->sends = admission->worth_while = admission->doubtful = 0;
 	return window;
 }
 

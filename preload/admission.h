@@ -7,8 +7,9 @@
  * end begins to count its turns anew then, an armed one leaves. The break-even, measured: a turn saves what eight to ten small
  * sends lose.
  *
- * Writes in between, ADMISSION_LARGE_BYTES to ADMISSION_HUGE_BYTES, pay while one CPU serves both ends. A window of them whose reader was
- * last seen on another CPU makes an armed end leave, too.
+ * Large messages, unless they are a stream of ADMISSION_HUGE_BYTES each, pay for sure only while one CPU serves both ends. A
+ * window of them whose reader was last seen on another CPU makes an armed end leave, too, to measure what plain TCP does;
+ * later it comes back, and stays if it is faster so (throughput.h).
  *
  * A sender that does not wait and often finds no room has filled TCP's buffers behind the bound of what may be redirected: it
  * spills, and passes (fact 16). It leaves, too.
@@ -39,8 +40,9 @@
 #define ADMISSION_SENDS_PER_TURN 16u
 /* A single read or write of this size counts like a turn: bulk pays too. */
 #define ADMISSION_LARGE_BYTES 16384u
-/* Below this it does only while one CPU serves both ends: on two the redirect often has to wait for the reader, or passes (bpf/gate.h), and TCP's
- * two ends work at the same time. nginx, 100 KB and 1 MiB in writes of 32 KiB to a client on another CPU: 0.77 and 0.81 x TCP joined. */
+/* Below this, and in turns, it is sure only while one CPU serves both ends: on two the redirect often has to wait for the reader, or passes
+ * (bpf/gate.h), and TCP's two ends work at the same time. nginx, 100 KB and 1 MiB in writes of 32 KiB to a client on another CPU: 0.77
+ * and 0.81 x TCP joined. */
 #define ADMISSION_HUGE_BYTES 65536u
 /* Turns after arming that pay for the join. */
 #define ADMISSION_PAID_TURNS 32u
@@ -60,16 +62,17 @@ enum admission_learnt {
 /* What a window of sends was. */
 enum admission_window {
 	ADMISSION_PAYS,
-	ADMISSION_SMALL_WRITES,  /* a stream of them */
-	ADMISSION_MEDIUM_WRITES, /* most were medium: it pays if the reader is on the same CPU */
+	ADMISSION_SMALL_WRITES, /* a stream of them */
+	ADMISSION_DOUBTFUL,     /* most were large: it pays for sure if the reader is on the same CPU */
 };
 
 /* The part of a connection. Written by whoever is in a call on it, without a lock: a lost count is only a count. */
 struct admission {
 	uint16_t sends;         /* of the present window */
 	uint16_t worth_while;   /* of these: after a receive, or large */
-	uint16_t medium;        /* of these: large, but less than ADMISSION_HUGE_BYTES */
+	uint16_t doubtful;      /* of these: large, but not a stream of ADMISSION_HUGE_BYTES each */
 	bool is_unsettled;      /* its accounts are still those of a stay that is over (withdraw.c) */
+	bool to_measure;        /* it leaves for a moment, to measure plain TCP anew */
 	uint32_t destination;   /* 0: not asked for yet */
 	uint32_t changed_ms;    /* when it was armed, or left */
 	uint32_t armed_at_turn; /* the first time */
@@ -86,8 +89,8 @@ static inline bool admission_send(struct admission *admission, bool is_turn, siz
 {
 	bool is_large = bytes >= ADMISSION_LARGE_BYTES;
 
-	if (__builtin_expect(is_large, 0) && bytes < ADMISSION_HUGE_BYTES)
-		admission->medium++;
+	if (__builtin_expect(is_large, 0) && (is_turn || bytes < ADMISSION_HUGE_BYTES))
+		admission->doubtful++;
 	admission->worth_while += is_turn || is_large;
 	return __builtin_expect(++admission->sends >= ADMISSION_WINDOW_SENDS, 0);
 }
@@ -101,9 +104,10 @@ uint32_t admission_turns(uint32_t base, uint32_t doublings);
 /* It was armed, or it left, at now_ms. */
 void admission_armed(struct admission *admission, uint32_t turns, uint32_t now_ms);
 enum admission_why {
-	ADMISSION_STREAM, /* small writes */
-	ADMISSION_SPILLS, /* sends that found no room */
-	ADMISSION_PASSES, /* the helper says so: most messages passed, for a second */
+	ADMISSION_STREAM,   /* small writes */
+	ADMISSION_SPILLS,   /* sends that found no room */
+	ADMISSION_PASSES,   /* the helper says so: most messages passed, for a second */
+	ADMISSION_MEASURES, /* faster joined, as far as is known: soon back */
 };
 void admission_left(struct admission *admission, enum admission_why why, uint32_t now_ms);
 /* Whether it has been away long enough. */

@@ -99,6 +99,7 @@ struct conn *conn_open(int fd, bool accepted)
 	conn->adopted = 0;
 	conn->owed_error = 0;
 	conn->admission = (struct admission){ 0 };
+	conn->throughput = (struct throughput){ 0 };
 	conn->not_pinned = 0;
 	conn->tells_inq = 0;
 	conn->exec_resets = 0;

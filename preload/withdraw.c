@@ -41,11 +41,30 @@ static uint32_t turns_wanted(const struct conn *conn)
 	return admission_turns(config.admit_turns ? config.admit_turns : 1, conn->admission.setbacks);
 }
 
-static bool reader_is_elsewhere(struct conn *conn)
+static int64_t now_us(void)
+{
+	struct timespec now;
+
+	clock_read(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* A window of large messages: it depends, unless the reader is on the same CPU. */
+static void doubtful_window(struct conn *conn, uint32_t state)
 {
 	struct ledger_cell *ledger = atomic_load(&conn->ledger);
+	bool joined = state == CONN_ARMED && ledger, was_measured = conn->throughput.plain_rate != 0;
+	uint64_t bytes = atomic_load(ledger ? &ledger_own(conn, ledger)->sent : &conn->sent);
 
-	return ledger && ledger_cpu_is_other(&ledger_peer(conn, ledger)->read_cpu);
+	if (state == CONN_LEAVING)
+		conn->admission.wants_out = REASON_SPILLS;
+	if (state == CONN_LEAVING || (joined && !ledger_cpu_is_other(&ledger_peer(conn, ledger)->read_cpu)))
+		return;
+	enum throughput_says says = throughput_window(&conn->throughput, joined, bytes, (uint32_t)now_us());
+	if (!joined || says == THROUGHPUT_MEASURING || says == THROUGHPUT_JOINED)
+		return;
+	conn->admission.to_measure = says == THROUGHPUT_ANEW && was_measured;
+	conn->admission.wants_out = REASON_SPILLS;
 }
 
 void lifecycle_window(struct conn *conn)
@@ -55,9 +74,8 @@ void lifecycle_window(struct conn *conn)
 
 	if (config.eager || window == ADMISSION_PAYS)
 		return;
-	if (window == ADMISSION_MEDIUM_WRITES) {
-		if (state == CONN_LEAVING || (state == CONN_ARMED && reader_is_elsewhere(conn)))
-			conn->admission.wants_out = REASON_SPILLS;
+	if (window == ADMISSION_DOUBTFUL) {
+		doubtful_window(conn, state);
 		return;
 	}
 	if (state == CONN_OFFERED || state == CONN_ARMED || state == CONN_LEAVING)
@@ -70,14 +88,6 @@ void lifecycle_spilled(struct conn *conn)
 {
 	if (conn_state(conn) == CONN_ARMED && ++conn->admission.spills >= ADMISSION_SPILLS_MAX)
 		conn->admission.wants_out = REASON_SPILLS;
-}
-
-static int64_t now_us(void)
-{
-	struct timespec now;
-
-	clock_read(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
 /* Until it is out, but not for long. */
@@ -160,9 +170,10 @@ void lifecycle_taken_out(struct conn *conn, struct memory_cell *cell)
 	} else if (before == CONN_LEAVING || why == REASON_SPILLS) {
 		next = CONN_LEFT;
 		admission_left(&conn->admission,
-			       why != REASON_SPILLS     ? ADMISSION_STREAM
-			       : before == CONN_LEAVING ? ADMISSION_SPILLS
-							: ADMISSION_PASSES,
+			       why != REASON_SPILLS         ? ADMISSION_STREAM
+			       : conn->admission.to_measure ? ADMISSION_MEASURES
+			       : before == CONN_LEAVING     ? ADMISSION_SPILLS
+							    : ADMISSION_PASSES,
 			       admission_now_ms());
 		conn->retry_at_turn = conn->turns + turns_wanted(conn);
 	} else {
