@@ -42,8 +42,8 @@ enum throughput_says throughput_window(struct throughput *throughput, bool joine
 	throughput->windows++;
 	throughput->ended_us = now_us;
 	rate = (uint32_t)((bytes - throughput->bytes_before) / (now_us - throughput->began_us + 1)) + 1;
-	if (joined && throughput->windows == THROUGHPUT_HOPELESS_WINDOWS && rate < throughput->plain_rate / 4 * 3)
-		return THROUGHPUT_PLAIN;
+	if (joined && rate < throughput->plain_rate / 2)
+		return THROUGHPUT_PLAIN; /* no need to see more of it */
 	if (throughput->windows < THROUGHPUT_RUN_WINDOWS)
 		return THROUGHPUT_MEASURING;
 	begin_run(throughput, joined, bytes, now_us);

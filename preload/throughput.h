@@ -16,7 +16,6 @@
 #include <stdint.h>
 
 #define THROUGHPUT_RUN_WINDOWS 8u
-#define THROUGHPUT_HOPELESS_WINDOWS 2u /* after which a run that is far behind is given up */
 #define THROUGHPUT_GAP_FACTOR 4u
 #define THROUGHPUT_STAY_WINDOWS 1024u /* joined, before plain TCP is measured anew: a second or more */
 
