@@ -34,6 +34,8 @@ void admission_armed(struct admission *admission, uint32_t turns, uint32_t now_m
 	admission->changed_ms = now_ms;
 	admission->wants_out = 0;
 	admission->to_measure = false;
+	admission->is_unsure = true;
+	admission->row = 0;
 	admission->spills = admission->pauses = 0;
 	if (admission->was_armed)
 		return;
@@ -60,7 +62,7 @@ void admission_left(struct admission *admission, enum admission_why why, uint32_
 	admission->changed_ms = now_ms;
 	admission->wants_out = 0;
 	admission->to_measure = false;
-	admission->sends = admission->worth_while = admission->doubtful = 0;
+	admission->sends = admission->worth_while = admission->doubtful = admission->row_ends = 0;
 }
 
 enum admission_window admission_window(struct admission *admission)
@@ -71,7 +73,9 @@ enum admission_window admission_window(struct admission *admission)
 		window = ADMISSION_SMALL_WRITES;
 	else if (admission->doubtful > ADMISSION_WINDOW_SENDS / 2)
 		window = ADMISSION_DOUBTFUL;
-	admission->sends = admission->worth_while = admission->doubtful = 0;
+	if (window == ADMISSION_DOUBTFUL)
+		admission->is_unsure = false;
+	admission->sends = admission->worth_while = admission->doubtful = admission->row_ends = 0;
 	return window;
 }
 
@@ -167,7 +171,8 @@ void admission_judge_end(struct admission *admission, uint32_t turns)
 		return;
 	admission->learnt |= LEARNT_END;
 	if (admission->was_armed)
-		judge(admission->destination, turns - admission->armed_at_turn >= ADMISSION_PAID_TURNS);
+		judge(admission->destination,
+		      turns - admission->armed_at_turn >= ADMISSION_PAID_TURNS && !admission->is_doubted);
 	else
 		admission_judge_unmatched(admission);
 }

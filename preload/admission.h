@@ -38,6 +38,8 @@
 
 #define ADMISSION_WINDOW_SENDS 256u
 #define ADMISSION_SENDS_PER_TURN 16u
+/* So many doubtful sends in a row end the first window in which there are such: each may cost more than twice what it does on plain TCP. */
+#define ADMISSION_DOUBTFUL_ROW 32u
 /* A single read or write of this size counts like a turn: bulk pays too. Streams of writes on one CPU, joined: of 4 KiB 1.04 x TCP, 6 KiB
  * 1.33, 8 KiB 1.66, 16 KiB 2.4. */
 #define ADMISSION_LARGE_BYTES 8192u
@@ -74,6 +76,10 @@ struct admission {
 	uint16_t doubtful;      /* of these: large, but not a stream of ADMISSION_HUGE_BYTES each */
 	bool is_unsettled;      /* its accounts are still those of a stay that is over (withdraw.c) */
 	bool to_measure;        /* it leaves for a moment, to measure plain TCP anew */
+	bool is_unsure;         /* no window has been doubtful since it was armed */
+	uint8_t row;            /* doubtful sends, one after the other */
+	uint16_t row_ends;      /* `sends` after the last of them */
+	bool is_doubted;        /* its last stay was given up for plain TCP, which may be faster */
 	uint32_t destination;   /* 0: not asked for yet */
 	uint32_t changed_ms;    /* when it was armed, or left */
 	uint32_t armed_at_turn; /* the first time */
@@ -85,15 +91,28 @@ struct admission {
 	uint8_t learnt;    /* enum admission_learnt: what it told its destination's word already */
 };
 
-/* One send. True at the end of a window: admission_window() is due. */
+/* One that may be slower joined; it has been counted. True if it ends the window. */
+static inline bool admission_doubtful(struct admission *admission)
+{
+	admission->row = admission->row_ends + 1u == admission->sends ? admission->row + 1 : 1;
+	admission->row_ends = admission->sends;
+	admission->doubtful++;
+	if (!admission->is_unsure || admission->row < ADMISSION_DOUBTFUL_ROW)
+		return false;
+	admission->doubtful = ADMISSION_WINDOW_SENDS; /* as if it were full of them */
+	return true;
+}
+
+/* One send. True at the end of a window: admission_window() is due; of a first one it may be early. */
 static inline bool admission_send(struct admission *admission, bool is_turn, size_t bytes)
 {
 	bool is_large = bytes >= ADMISSION_LARGE_BYTES;
 
-	if (__builtin_expect(is_large, 0) && (is_turn || bytes < ADMISSION_HUGE_BYTES))
-		admission->doubtful++;
 	admission->worth_while += is_turn || is_large;
-	return __builtin_expect(++admission->sends >= ADMISSION_WINDOW_SENDS, 0);
+	admission->sends++;
+	if (__builtin_expect(is_large, 0) && (is_turn || bytes < ADMISSION_HUGE_BYTES) && admission_doubtful(admission))
+		return true;
+	return __builtin_expect(admission->sends >= ADMISSION_WINDOW_SENDS, 0);
 }
 
 /* What the window was that is over; the next one begins. */

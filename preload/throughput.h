@@ -24,8 +24,8 @@ struct throughput {
 	uint32_t began_us;     /* the run */
 	uint32_t ended_us;     /* its last window */
 	uint32_t plain_rate;   /* bytes per us; 0: not measured */
-	uint16_t windows;      /* of the run, so far */
 	uint16_t stayed;       /* joined windows since plain TCP was measured */
+	uint8_t windows;       /* of the run, so far */
 	bool was_joined;
 };
 

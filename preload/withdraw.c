@@ -61,9 +61,12 @@ static void doubtful_window(struct conn *conn, uint32_t state)
 	if (state == CONN_LEAVING || (joined && !ledger_cpu_is_other(&ledger_peer(conn, ledger)->read_cpu)))
 		return;
 	enum throughput_says says = throughput_window(&conn->throughput, joined, bytes, (uint32_t)now_us());
+	if (says == THROUGHPUT_JOINED)
+		conn->admission.is_doubted = false;
 	if (!joined || says == THROUGHPUT_MEASURING || says == THROUGHPUT_JOINED)
 		return;
 	conn->admission.to_measure = says == THROUGHPUT_ANEW && was_measured;
+	conn->admission.is_doubted = !conn->admission.to_measure;
 	conn->admission.wants_out = REASON_SPILLS;
 }
 
