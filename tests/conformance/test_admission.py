@@ -277,3 +277,41 @@ def test_fionread_is_one_call_where_the_kernel_says_it_all(helper, tmp_path):
     if "fionread-counts-psock" in helper.status()["kernel"]["features"]:
         assert calls[:2] == [{"ioctl"}] * 2, calls
     assert len(calls) == 4 and calls[2:] == [{"ioctl"}] * 2, calls
+
+
+SHORT_STREAMS = """
+import os, socket, sys
+connections, bytes_each = 60, 200 * 16384
+listener = socket.create_server(("127.0.0.1", 0))
+child = os.fork()
+os.sched_setaffinity(0, {1 if child == 0 else 0})
+if child == 0:
+    for _ in range(connections):
+        with socket.create_connection(listener.getsockname()) as client:
+            assert sum(map(len, iter(lambda: client.recv(65536), b""))) == bytes_each
+    os._exit(0)
+for _ in range(connections):
+    server, _ = listener.accept()
+    for _ in range(200):
+        server.sendall(bytes(16384))
+    server.close()
+assert os.waitpid(child, 0)[1] == 0
+print("{}")
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU")
+def test_short_medium_streams_to_another_cpu_join_less_and_less(helper):
+    """Each join is given up after some dozen writes; the sender's port learns from that."""
+    with helper.counting() as grown:
+        run([sys.executable, "-c", SHORT_STREAMS], AUTO, helper.socket, timeout=60)
+    assert 1 <= grown["pairs_armed_total"] <= 20, grown
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU")
+def test_long_medium_stream_comes_back_to_be_measured(helper):
+    """It keeps away for some 0.7 s after it has left, then joins again: plain TCP has been measured by then."""
+    with helper.counting() as grown:
+        run([built("bench/stream"), "--size", "32768", "--client-cpu", "1", "--server-cpu", "0", "--seconds", "2.5"],
+            AUTO, helper.socket, timeout=30)
+    assert grown["pairs_armed_total"] >= 2 and grown["leaves"] >= 1, grown

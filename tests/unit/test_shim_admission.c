@@ -36,11 +36,44 @@ static void test_admission_medium_writes_are_most_of_a_window(void **state)
 	assert_int_equal(window(&admission, 0, 1, ADMISSION_LARGE_BYTES), ADMISSION_DOUBTFUL);
 	assert_int_equal(window(&admission, 4, 1, ADMISSION_HUGE_BYTES - 1), ADMISSION_DOUBTFUL);
 	assert_int_equal(window(&admission, 0, 1, ADMISSION_HUGE_BYTES), ADMISSION_PAYS);
+	assert_int_equal(window(&admission, 1, 1, ADMISSION_HUGE_BYTES), ADMISSION_DOUBTFUL);
 	assert_int_equal(window(&admission, 0, 1, ADMISSION_LARGE_BYTES - 1), ADMISSION_SMALL_WRITES);
 	assert_int_equal(window(&admission, 1, 2, ADMISSION_LARGE_BYTES), ADMISSION_PAYS);
 	assert_int_equal(window(&admission, 0, ADMISSION_SENDS_PER_TURN, ADMISSION_LARGE_BYTES), ADMISSION_PAYS);
 	assert_int_equal(window(&admission, 0, ADMISSION_SENDS_PER_TURN + 1, ADMISSION_LARGE_BYTES),
 			 ADMISSION_SMALL_WRITES);
+}
+
+/* Sends until one ends a window: how many; 0: none of `most` did. */
+static unsigned sends_to_end(struct admission *admission, unsigned most, size_t bytes)
+{
+	for (unsigned i = 1; i <= most; i++)
+		if (admission_send(admission, false, bytes))
+			return i;
+	return 0;
+}
+
+/* Of those that were just armed: later windows are whole ones, for they are measured. */
+static void test_admission_doubtful_row_ends_the_first_window_of_such(void **state)
+{
+	struct admission admission = { 0 }, mixed;
+
+	(void)state;
+	admission_armed(&admission, 0, 0);
+	assert_int_equal(sends_to_end(&admission, 100, 1), 0);
+	mixed = admission;
+	assert_int_equal(sends_to_end(&admission, ADMISSION_WINDOW_SENDS, ADMISSION_LARGE_BYTES),
+			 ADMISSION_DOUBTFUL_ROW);
+	assert_int_equal(admission_window(&admission), ADMISSION_DOUBTFUL);
+	assert_int_equal(sends_to_end(&admission, 2 * ADMISSION_WINDOW_SENDS, ADMISSION_LARGE_BYTES),
+			 ADMISSION_WINDOW_SENDS);
+	admission_window(&admission);
+	admission_armed(&admission, 0, 0);
+	assert_int_equal(sends_to_end(&admission, ADMISSION_WINDOW_SENDS, ADMISSION_LARGE_BYTES),
+			 ADMISSION_DOUBTFUL_ROW);
+	assert_int_equal(sends_to_end(&mixed, ADMISSION_DOUBTFUL_ROW - 1, ADMISSION_LARGE_BYTES), 0);
+	assert_int_equal(sends_to_end(&mixed, 1, 1), 0);
+	assert_int_equal(sends_to_end(&mixed, ADMISSION_DOUBTFUL_ROW - 1, ADMISSION_LARGE_BYTES), 0);
 }
 
 static void test_admission_stream_is_few_turns_in_a_window(void **state)
@@ -294,6 +327,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_admission_stream_is_few_turns_in_a_window),
 		cmocka_unit_test(test_admission_medium_writes_are_most_of_a_window),
+		cmocka_unit_test(test_admission_doubtful_row_ends_the_first_window_of_such),
 		cmocka_unit_test(test_admission_turns_double_and_are_bounded),
 		cmocka_unit_test(test_admission_short_stays_keep_it_away_longer),
 		cmocka_unit_test(test_admission_spills_count_more_however_long_the_stay),
