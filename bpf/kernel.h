@@ -176,8 +176,30 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 
+struct pid_namespace {
+	struct {
+		unsigned int inum;
+	} ns;
+};
+
+/* The number of a process in one of the namespaces that see it. */
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1]; /* level + 1 */
+};
+
 struct task_struct {
 	int tgid;
+	struct task_struct *group_leader;
+	struct pid *thread_pid;
+	struct {
+		unsigned long sig[1];
+	} blocked; /* signals; of the kernel's the type is sigset_t */
 	struct files_struct *files;
 };
 

@@ -64,4 +64,11 @@ int datapath_roll_call(struct datapath *datapath, struct datapath_member *member
 /* The same with facts->blocked_own of that process. */
 int datapath_inspect_for(struct datapath *datapath, uint64_t sk, uint64_t cookie, uint32_t pid, struct sm_facts *facts);
 
+/* Notes from now on which processes are stopped (bpf/stops.bpf.c). 0 and *out, or -errno: the kernel refuses the program. */
+struct datapath_stops;
+int datapath_stops_open(struct datapath_stops **out);
+void datapath_stops_close(struct datapath_stops *stops); /* NULL is fine */
+/* The map of words, as struct wire_stops has it; the fd is borrowed. */
+int datapath_stops_words(const struct datapath_stops *stops, uint32_t *count);
+
 #endif

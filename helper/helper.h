@@ -10,6 +10,7 @@
 #include "wire/reason.h"
 
 struct datapath;
+struct datapath_stops;
 struct groups;
 struct ledgers;
 struct listener;
@@ -28,6 +29,7 @@ struct helper {
 	struct options options;
 	struct loop *loop;
 	struct datapath *datapath;
+	struct datapath_stops *stops; /* NULL: cannot be noted here */
 	struct sm_switches *switches; /* mapped; written by the helper only */
 	struct policy *policy;
 	struct registry *registry;

@@ -116,6 +116,10 @@ static int open_datapath(struct helper *helper)
 		helper->pins_lock_fd = lock_pins(options->pin_dir); /* it was made just now */
 	if (helper->pins_lock_fd < 0)
 		return helper->pins_lock_fd;
+	error = datapath_stops_open(&helper->stops);
+	if (error)
+		log_error("receives with SO_RCVTIMEO will not notice SIGSTOP: the kernel does not tell of it: %s",
+			  strerror(-error));
 	helper->switches = datapath_switches(helper->datapath);
 	helper->switches->test_no_order = options->test_no_order;
 	helper->switches->test_bound_bytes = options->test_bound_bytes;
@@ -249,6 +253,7 @@ static void stop(struct helper *helper, struct signals *signals)
 	ledgers_free(helper->ledgers);
 	registry_free(helper->registry);
 	policy_free(helper->policy);
+	datapath_stops_close(helper->stops);
 	datapath_close(helper->datapath);
 	if (signals->source.fd >= 0)
 		close(signals->source.fd);

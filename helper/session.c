@@ -19,6 +19,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "datapath.h"
 #include "group.h"
 #include "helper.h"
 #include "ledger.h"
@@ -209,6 +210,19 @@ out_errno:
 	return error;
 }
 
+/* So that a receive on an end of the process can tell; a session without it works, too. */
+static void send_stops(struct session *session, const struct helper *helper)
+{
+	struct wire_stops stops = { .process = session->pid };
+	int fd;
+
+	if (!helper->stops)
+		return;
+	fd = datapath_stops_words(helper->stops, &stops.words);
+	wire_header_init(&stops.header, WIRE_STOPS, sizeof(stops), 0, 0);
+	(void)wire_send(session->channel.source.fd, &stops, sizeof(stops), fd);
+}
+
 static int send_welcome(struct session *session, struct helper *helper)
 {
 	struct wire_welcome welcome = {
@@ -246,6 +260,7 @@ static int session_open(struct helper *helper, struct request *request)
 	session->group = group_enter(helper->groups, session->channel.uid, request->message.hello.group);
 	atomic_store(&session->memory->recording, (session->group ? RECORDING_GROUP : 0u) | trial_recording(helper));
 	HASH_ADD(hh, helper->sessions->table, id, sizeof(session->id), session);
+	send_stops(session, helper);
 	error = session->lost ? -ENOMEM : send_welcome(session, helper);
 	if (!error)
 		error = loop_add(helper->loop, &session->channel.source, EPOLLIN);

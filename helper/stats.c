@@ -121,6 +121,8 @@ static json_t *kernel(const struct helper *helper)
 		json_array_append_new(features, json_string("fionread-counts-psock"));
 	if (datapath_uses_rdonly_cast(helper->datapath))
 		json_array_append_new(features, json_string("rdonly-cast"));
+	if (helper->stops)
+		json_array_append_new(features, json_string("stops"));
 	return json_pack("{ss so}", "release", name.release, "features", features);
 }
 

@@ -47,6 +47,7 @@ enum wire_type {
 	/* session; fd: the socket, about to be closed with redirected bytes unread. Who else has it? Answer: the cell's word, and
 	 * `holders` in the cell. Only with WIRE_FEATURE_HOLDERS. */
 	WIRE_HOLDERS = 13,
+	WIRE_STOPS = 14,  /* session, helper -> shim, before WIRE_WELCOME if at all; fd: which processes were stopped */
 	WIRE_STATUS = 16, /* door, command line */
 	WIRE_CONNECTIONS = 17,
 	WIRE_OFF = 18, /* root (or the helper's own uid) only */
@@ -151,6 +152,15 @@ struct wire_ledger {
 	uint32_t ledger_cells;
 };
 
+/* The fd is for mapping and reading: `words` words of 64 bits. The one of `process`, as the helper sees it, is at the remainder, and
+ * says in its upper half of which process it is; the lower half is raised each time one of the processes of that word
+ * is stopped. */
+struct wire_stops {
+	struct wire_header header;
+	uint32_t process;
+	uint32_t words;
+};
+
 struct wire_request { /* WIRE_STATUS, WIRE_CONNECTIONS, WIRE_OFF, WIRE_ON, WIRE_TRIAL_STOP, WIRE_TRIAL_REPORT */
 	struct wire_header header;
 };
@@ -192,6 +202,7 @@ _Static_assert(sizeof(struct wire_holders) == 32, "wire layout");
 _Static_assert(sizeof(struct wire_retire) == 24, "wire layout");
 _Static_assert(sizeof(struct wire_ping) == 24, "wire layout");
 _Static_assert(sizeof(struct wire_ledger) == 24, "wire layout");
+_Static_assert(sizeof(struct wire_stops) == 24, "wire layout");
 _Static_assert(sizeof(struct wire_group) == 24, "wire layout");
 _Static_assert(sizeof(struct wire_trial) == 56, "wire layout");
 _Static_assert(sizeof(struct wire_reply) == 24, "wire layout");

@@ -64,6 +64,8 @@ size_t wire_type_size(unsigned type)
 		return sizeof(struct wire_ping);
 	case WIRE_LEDGER:
 		return sizeof(struct wire_ledger);
+	case WIRE_STOPS:
+		return sizeof(struct wire_stops);
 	case WIRE_STATUS:
 	case WIRE_CONNECTIONS:
 	case WIRE_OFF:

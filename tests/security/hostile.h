@@ -58,7 +58,8 @@ static inline int hostile_hello(int door, int fd)
 static inline bool hostile_open(struct hostile *client)
 {
 	struct wire_welcome welcome;
-	int pair[2];
+	struct wire_stops stops;
+	int pair[2], stops_fd;
 
 	*client = (struct hostile){ .near = -1, .far = -1, .memory_fd = -1 };
 	client->door = hostile_door();
@@ -67,7 +68,17 @@ static inline bool hostile_open(struct hostile *client)
 	client->near = pair[0];
 	client->far = pair[1];
 	if (hostile_hello(client->door, client->far) || !hostile_wait(client->near) ||
-	    wire_receive(client->near, &welcome, sizeof(welcome), &client->memory_fd, NULL) != sizeof(welcome))
+	    recv(client->near, &stops, sizeof(stops), MSG_PEEK) != sizeof(stops))
+		return false;
+	if (stops.header.type == WIRE_STOPS) {
+		bool is_writable =
+			wire_receive(client->near, &stops, sizeof(stops), &stops_fd, NULL) < 0 ||
+			mmap(NULL, stops.words * 8, PROT_READ | PROT_WRITE, MAP_SHARED, stops_fd, 0) != MAP_FAILED;
+		close(stops_fd);
+		if (is_writable || !hostile_wait(client->near))
+			return false;
+	}
+	if (wire_receive(client->near, &welcome, sizeof(welcome), &client->memory_fd, NULL) != sizeof(welcome))
 		return false;
 	client->memory_bytes = welcome.memory_bytes;
 	client->memory = mmap(NULL, welcome.memory_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, client->memory_fd, 0);
