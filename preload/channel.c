@@ -24,6 +24,7 @@
 #include "ledger.h"
 #include "log.h"
 #include "real.h"
+#include "stops.h"
 #include "threads.h"
 
 #define RETRY_MS 100     /* between attempts to reach a helper that is not there */
@@ -205,23 +206,22 @@ static int map_memory_consume(const struct wire_welcome *welcome, int fd)
 static void handle_message(const void *message, ssize_t bytes, int fd)
 {
 	const struct wire_header *header = message;
+	unsigned type = wire_check(message, (size_t)bytes) == 0 ? header->type : 0;
 
-	if (wire_check(message, (size_t)bytes) == 0 && header->type == WIRE_LEDGER && fd >= 0) {
-		ledger_add_consume(((const struct wire_ledger *)message)->ledger_id, fd);
-		return;
-	}
-	if (wire_check(message, (size_t)bytes) == 0 && header->type == WIRE_WELCOME &&
-	    atomic_load(&phase) == PHASE_REQUESTED) {
+	if (type == WIRE_WELCOME && atomic_load(&phase) == PHASE_REQUESTED) {
 		if (map_memory_consume(message, fd) == 0) {
 			atomic_store(&epoch, ++epochs);
 			atomic_store(&breaker_open, false);
 			atomic_store(&phase, PHASE_READY);
 			log_info("session %u stands", epochs);
 		}
-		return;
-	}
-	if (fd >= 0)
+	} else if (type == WIRE_LEDGER && fd >= 0) {
+		ledger_add_consume(((const struct wire_ledger *)message)->ledger_id, fd);
+	} else if (type == WIRE_STOPS && fd >= 0) {
+		stops_session_consume(message, fd);
+	} else if (fd >= 0) {
 		real_close(fd);
+	}
 }
 
 static void receive_messages(void)

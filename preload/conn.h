@@ -37,7 +37,7 @@ struct conn {
 	uint32_t index; /* of this struct = of its memory_cell */
 	uint32_t turns;
 	uint32_t retry_at_turn;  /* no offer, or look after the helper, before that many turns */
-	_Atomic uint8_t touched; /* CONN_TOUCHED_*; 0: never staged or joined */
+	_Atomic uint8_t touched; /* was once staged or joined: a spurious EAGAIN is possible for ever (fact 4) */
 	uint8_t last_was_receive;
 	_Atomic uint8_t owed_error;         /* an errno that the next call returns (transfer_send.c) */
 	uint8_t pacing_off;                 /* the reader was slow: not paced until it has once read everything */
@@ -144,23 +144,15 @@ static inline uint32_t conn_state(const struct conn *conn)
 }
 /* A connection of this process was once touched: else there is nothing to be done when it ends. */
 extern _Atomic bool conn_ever_touched;
-#define CONN_TOUCHED_EVER 1  /* was once staged or joined: a spurious EAGAIN is possible for ever (fact 4) */
-#define CONN_TOUCHED_TIMED 2 /* and SO_RCVTIMEO is set (transfer_wait.c) */
 static inline void conn_touch(struct conn *conn)
 {
 	atomic_store_explicit(&conn_ever_touched, true, memory_order_relaxed);
-	atomic_store(&conn->touched, CONN_TOUCHED_EVER);
+	atomic_store(&conn->touched, 1);
 }
 /* In the sockhash as far as this process knows: receives need care (repair.h). */
 static inline bool conn_is_joined(const struct conn *conn)
 {
 	return atomic_load_explicit(&((struct conn *)conn)->touched, memory_order_acquire) != 0;
-}
-/* Of a joined one: its receives have a time-out. */
-static inline bool conn_is_timed(const struct conn *conn)
-{
-	return __builtin_expect(
-		atomic_load_explicit(&((struct conn *)conn)->touched, memory_order_relaxed) & CONN_TOUCHED_TIMED, 0);
 }
 
 #endif

@@ -33,7 +33,6 @@
 #define OPTION_SO_TIMESTAMP_NEW 63
 #define OPTION_SO_TIMESTAMPNS_NEW 64
 #define OPTION_SO_TIMESTAMPING_NEW 65
-#define OPTION_SO_RCVTIMEO_NEW 66
 
 /* The values of an option that matter. */
 enum condition {
@@ -128,12 +127,8 @@ int wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t le
 	const struct option_rule *rule = conn ? find_rule(level, name) : NULL;
 	int number = 0;
 
-	if (!rule) {
-		int result = REAL(setsockopt)(fd, level, name, value, length);
-		if (conn && level == SOL_SOCKET && (name == SO_RCVTIMEO || name == OPTION_SO_RCVTIMEO_NEW))
-			transfer_timeout_changed(conn, fd);
-		return result;
-	}
+	if (!rule)
+		return REAL(setsockopt)(fd, level, name, value, length);
 	if (length >= sizeof(number) && readable_bytes(value, sizeof(number)))
 		memcpy(&number, value, sizeof(number));
 	if (condition_holds(rule->condition, number) && !make_way(conn, fd, rule)) {

@@ -149,9 +149,7 @@ static inline __attribute__((always_inline)) ssize_t receive_short(enum short_re
 	struct transfer_short way;
 
 	if (__builtin_expect(conn != NULL, 1) && transfer_short_receive(conn, fd, count, flags, &way)) {
-		ssize_t result = as == AS_READ && __builtin_expect(!way.no_wait, 1)
-					 ? direct_read(fd, buffer, count)
-					 : direct_recv(fd, buffer, count, flags | way.no_wait);
+		ssize_t result = as == AS_READ ? direct_read(fd, buffer, count) : direct_recv(fd, buffer, count, flags);
 
 		if (transfer_short_received(conn, count, &way, result))
 			return result;

@@ -53,7 +53,6 @@ static void adopt(int fd)
 	atomic_store(&conn->given_away, 1);
 	atomic_store(&conn->adopted, 1);
 	conn_touch(conn);
-	transfer_timeout_changed(conn, fd);
 	conn_state_set(conn, CONN_PINNED, REASON_PASSED_FD);
 }
 

@@ -12,6 +12,7 @@
 #include "lifecycle_internal.h"
 #include "log.h"
 #include "real.h"
+#include "stops.h"
 #include "threads.h"
 
 /* All the leaves of one exec together wait no longer than this. */
@@ -126,6 +127,7 @@ void lifecycle_forked(void)
 	threads_forked();
 	lifecycle_parent_epoch = channel_epoch();
 	channel_forked();
+	stops_forked();
 	if (!conn_table())
 		return;
 	uint32_t high = atomic_load(&conn_fd_high);

@@ -198,7 +198,6 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 		return;
 	}
 	conn_touch(conn);
-	transfer_timeout_changed(conn, fd);
 	if (threads_others_inside(conn->index)) {
 		atomic_store(&conn->touched, touched);
 		conn->join_at_turn = conn->turns + 2;

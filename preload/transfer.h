@@ -24,8 +24,6 @@ struct receive_call {
 	const void *arguments; /* for perform */
 };
 ssize_t transfer_receive(struct conn *conn, const struct receive_call *call);
-/* Looks at SO_RCVTIMEO of a joined end: after it was set, and after conn_touch(). Keeps errno. */
-void transfer_timeout_changed(struct conn *conn, int fd);
 
 /* A send. perform as above. `bytes` is what the call may send at the most. */
 struct send_call {

@@ -12,6 +12,7 @@
 #include "quiet.h"
 #include "real.h"
 #include "signals.h"
+#include "stops.h"
 #include "threads.h"
 #include "transfer.h"
 
@@ -96,7 +97,6 @@ size_t transfer_iov_window(const struct iovec *in, size_t count, size_t skip, si
 /* The coarse clock, in ms: it advances in steps of up to 10 ms (CONFIG_HZ=100). */
 #define TRANSFER_NOW_STEP_MS 10
 int64_t transfer_now_ms(void);
-int64_t transfer_precise_ms(void); /* the clock itself */
 /* SO_RCVTIMEO or SO_SNDTIMEO in ms; -1: none. */
 int transfer_timeout_ms(int fd, int option);
 
@@ -116,21 +116,19 @@ int transfer_clear_results(int fd, struct msghdr *message);
  * the time is over. timeout_ms: above 0, or -1 for ever. */
 int transfer_poll_stoppable(int fd, short events, int timeout_ms);
 
-/* A blocking receive under way: when it began, and which handlers had run by then. */
+/* A blocking receive under way: when it began, and what had happened by then. */
 struct receive_wait {
 	int64_t started_ms;
 	struct signals_mark ran;
+	struct stops_mark stopped;
 	bool any_handler; /* one with SA_RESTART ends it too: there are bytes to return */
-	bool timed;       /* SO_RCVTIMEO is set: this thread is not to sleep in recv */
-	bool interrupted; /* while it slept before it looked for data: EINTR, if there is none */
 };
-struct receive_wait receive_wait_begin(const struct conn *conn, int flags);
-static inline bool receive_is_timed(const struct conn *conn, int flags)
+struct receive_wait receive_wait_begin(void);
+/* What happened since then ends it with EINTR, if it was woken and nothing is there. `bounded`: it has SO_RCVTIMEO. */
+static inline bool receive_wait_interrupted(const struct receive_wait *wait, bool bounded)
 {
-	return conn_is_timed(conn) && !(flags & MSG_DONTWAIT) && libc_single_threaded();
+	return signals_interrupted(wait->ran, bounded) || (bounded && stops_since(wait->stopped));
 }
-/* Of a timed receive for which nothing seems to be there: sleeps before it looks, for a while. Keeps errno. */
-void receive_wait_first(int fd, struct receive_wait *wait);
 enum wait_result { WAIT_AGAIN, WAIT_TIMED_OUT, WAIT_INTERRUPTED };
 /* Sleeps until the socket is readable, or its receive is to end. */
 enum wait_result receive_wait_readable(int fd, struct receive_wait *wait);

@@ -109,19 +109,16 @@ static ssize_t receive_alone(struct conn *conn, const struct receive_call *call,
 	return -1;
 }
 
-/* A blocking receive in which this thread never sleeps in recv. `waits`: it has just been seen that it blocks, and nothing was there. */
-static ssize_t receive_polling(struct conn *conn, const struct receive_call *call, struct receive_wait *wait,
-			       bool waits)
+/* A blocking receive in which this thread never sleeps in recv. */
+static ssize_t receive_polling(struct conn *conn, const struct receive_call *call, struct receive_wait *wait)
 {
 	uint32_t generation = atomic_load(&conn->generation);
 	bool all = (call->flags & MSG_WAITALL) != 0, peek = (call->flags & MSG_PEEK) != 0;
-	bool blocks = waits; /* known to be so */
+	bool blocks = false; /* known to be so */
 	size_t done = 0;
 
-	for (;; waits = false) {
-		ssize_t result = waits ? -1 : receive_alone(conn, call, done);
-		if (waits)
-			errno = EAGAIN;
+	for (;;) {
+		ssize_t result = receive_alone(conn, call, done);
 		if (result > 0 && peek) {
 			if (!all || (size_t)result >= call->bytes || (call->flags & MSG_DONTWAIT) ||
 			    transfer_fd_nonblocking(call->fd) || !receive_wait_for_more(call->fd, wait) ||
@@ -187,19 +184,14 @@ static int await_awake(struct conn *conn, const struct receive_call *call, struc
 static ssize_t receive_slept(struct conn *conn, const struct receive_call *call, struct receive_wait *wait,
 			     uint32_t generation, ssize_t result)
 {
-	if (__builtin_expect(result < 0, 0) && errno == ENOTSOCK && wait->timed)
-		return call->perform(call); /* a read(2), which was made as recv: another file's number by now */
 	if (result >= 0 || errno != EAGAIN || (call->flags & MSG_DONTWAIT))
 		return result;
 	if (quiet_is_on())
 		return call->perform(call);
 	if (transfer_fd_nonblocking(call->fd))
 		return result;
-	if (wait->timed && !wait->interrupted && transfer_fd_is(call->fd, conn, generation))
-		return receive_polling(conn, call, wait, true);
 	int timeout_ms = transfer_timeout_ms(call->fd, SO_RCVTIMEO);
-	if (wait->interrupted || !same_connection(conn, generation, call->fd) ||
-	    signals_interrupted(wait->ran, timeout_ms >= 0)) {
+	if (!same_connection(conn, generation, call->fd) || receive_wait_interrupted(wait, timeout_ms >= 0)) {
 		errno = EINTR;
 		return -1;
 	}
@@ -207,7 +199,7 @@ static ssize_t receive_slept(struct conn *conn, const struct receive_call *call,
 		errno = EAGAIN;
 		return -1;
 	}
-	return receive_polling(conn, call, wait, false);
+	return receive_polling(conn, call, wait);
 }
 
 /* The application's own call, asleep in recv if need be. The claim ends here. */
@@ -215,14 +207,10 @@ static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *ca
 				struct ledger_cell *ledger)
 {
 	uint32_t generation = atomic_load(&conn->generation);
-	struct receive_wait wait = receive_wait_begin(conn, call->flags);
+	struct receive_wait wait = receive_wait_begin();
 	int error = call->flags & MSG_DONTWAIT ? 0 : await_awake(conn, call, ledger, &wait);
-	ssize_t result = -1;
+	ssize_t result = error ? -1 : call->perform(call);
 
-	if (!error && wait.timed && ledger && ledger_unread_in(conn, ledger) <= 0)
-		receive_wait_first(call->fd, &wait);
-	if (!error)
-		result = wait.timed ? receive_now(call, 0) : call->perform(call);
 	reader_release(cell);
 	if (error) {
 		errno = error;
@@ -322,8 +310,8 @@ ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *
 	} else if ((call->flags & MSG_DONTWAIT) && !(call->flags & MSG_WAITALL) && !cell) {
 		result = call->perform(call);
 	} else {
-		wait = receive_wait_begin(conn, call->flags);
-		result = receive_polling(conn, call, &wait, false);
+		wait = receive_wait_begin();
+		result = receive_polling(conn, call, &wait);
 	}
 	if (result > 0 && (size_t)result < call->bytes && !(call->flags & MSG_PEEK))
 		result = top_up(conn, call, ledger, (size_t)result);

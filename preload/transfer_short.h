@@ -21,7 +21,6 @@ struct transfer_short {
 	struct ledger_cell *ledger; /* NULL: not armed */
 	struct memory_cell *cell;   /* of an end that is or was in the sockhash: this thread is its reader */
 	int no_signal; /* of a send on such an end: MSG_NOSIGNAL, for SIGPIPE is raised here (transfer_send.c); or 0 */
-	int no_wait;   /* of a receive on such an end: MSG_DONTWAIT, to sleep elsewhere (transfer_wait.c); or 0 */
 	struct receive_wait wait; /* likewise */
 };
 
@@ -75,7 +74,7 @@ static inline bool transfer_short_enter(struct conn *conn, int fd, size_t bytes,
 }
 
 /* Makes the thread the reader of an end that is or was in the sockhash. */
-static inline bool transfer_short_claim(struct conn *conn, int fd, int flags, struct transfer_short *way)
+static inline bool transfer_short_claim(struct conn *conn, int flags, struct transfer_short *way)
 {
 	struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
 
@@ -88,24 +87,18 @@ static inline bool transfer_short_claim(struct conn *conn, int fd, int flags, st
 	if (!reader_claim(cell))
 		return false;
 	way->cell = cell;
-	way->wait = receive_wait_begin(conn, flags);
-	if (__builtin_expect(way->wait.timed, 0)) {
-		way->no_wait = MSG_DONTWAIT;
-		if (way->ledger && ledger_unread_in(conn, way->ledger) <= 0)
-			receive_wait_first(fd, &way->wait);
-	}
+	way->wait = receive_wait_begin();
 	return true;
 }
 
-/* True: the caller makes the call itself (direct.h), with `no_wait` among the flags; then transfer_short_received(). */
+/* True: the caller makes the call itself (direct.h); then transfer_short_received(). */
 static inline __attribute__((always_inline)) bool transfer_short_receive(struct conn *conn, int fd, size_t bytes,
 									 int flags, struct transfer_short *way)
 {
 	if (!transfer_short_enter(conn, fd, bytes, flags, way))
 		return false;
 	way->cell = NULL;
-	way->no_wait = 0;
-	if (__builtin_expect(!conn_is_joined(conn), 1) || transfer_short_claim(conn, fd, flags, way))
+	if (__builtin_expect(!conn_is_joined(conn), 1) || transfer_short_claim(conn, flags, way))
 		return true;
 	transfer_short_end(way);
 	return false;

@@ -10,12 +10,12 @@
 #include <sys/wait.h>
 
 #define LONG_MS 2000  /* whole seconds ... */
-#define SHORT_MS 700  /* ... and less, which the shim waits for in another way (transfer_wait.c) */
+#define SHORT_MS 700  /* ... and less, which a part is waited for with in another way (transfer_wait.c) */
 #define MIXED_MS 1100 /* both */
 #define SENT_BYTES (32u << 20)
 #define FULL_BYTES (64u << 20) /* more than any pipe holds */
 
-enum event { NOTHING, STOP, STOP_LONG, DATA, SIGNAL, END, RESET, ROOM };
+enum event { NOTHING, STOP, STOP_LONG, STOP_NOT, CONTINUE, DATA, SIGNAL, END, RESET, ROOM };
 
 static void set_timeout(int fd, int ms)
 {
@@ -53,6 +53,12 @@ static void act(const struct pair *pair, enum event event, pid_t other)
 		kill(other, SIGCONT);
 		if (event == STOP_LONG)
 			pause_ms(LONG_MS);
+		return;
+	case STOP_NOT: /* blocked */
+		kill(other, SIGTSTP);
+		return;
+	case CONTINUE:
+		kill(other, SIGCONT);
 		return;
 	case SIGNAL:
 		kill(other, SIGUSR1);
@@ -169,8 +175,50 @@ static void stopped_threads(struct pair *pair, int argument)
 	stopped_and_continued(pair, argument);
 }
 
+/* No wrapper sees the time-out. */
+static void stopped_raw(struct pair *pair, int timeout_ms)
+{
+	struct timeval timeout = { .tv_sec = timeout_ms / 1000 };
+
+	TRY("set", syscall(SYS_setsockopt, pair->b, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)));
+	receive_meanwhile(pair, STOP, SOON_MS, 9, 0);
+}
+
+static void *receive_stopped(void *pair)
+{
+	receive_meanwhile(pair, STOP, SOON_MS, 9, 0);
+	return NULL;
+}
+
+/* Asleep in a thread that is not the one to which the signal is given. */
+static void stopped_second_thread(struct pair *pair, int timeout_ms)
+{
+	pthread_t thread;
+
+	set_timeout(pair->b, timeout_ms);
+	pthread_create(&thread, NULL, receive_stopped, pair);
+	pthread_join(thread, NULL);
+}
+
+/* In a child, which has the connection from its parent. */
+static void stopped_child(struct pair *pair, int timeout_ms)
+{
+	set_timeout(pair->b, timeout_ms);
+	pid_t child = fork();
+	if (child == 0) {
+		receive_meanwhile(pair, STOP, SOON_MS, 9, 0);
+		_exit(0);
+	}
+	waitpid(child, NULL, 0);
+}
+
 static void other_events(struct pair *pair, int event)
 {
+	sigset_t stop;
+
+	sigemptyset(&stop);
+	sigaddset(&stop, SIGTSTP);
+	sigprocmask(SIG_BLOCK, &stop, NULL);
 	set_timeout(pair->b, LONG_MS);
 	handle(SIGUSR1, event == SIGNAL ? SA_RESTART : 0);
 	receive_meanwhile(pair, (enum event)event, SOON_MS, 9, 0);
@@ -287,9 +335,14 @@ static const struct semantics_case cases[] = {
 	{ "stop-continue-threads-part", stopped_threads, -1, 0 },
 	{ "stop-continue-threads-timeout-part", stopped_threads, -1001, 0 },
 	{ "stop-continue-threads-timeout", stopped_threads, LONG_MS, 0 },
+	{ "stop-continue-timeout-raw", stopped_raw, LONG_MS, 0 },
+	{ "stop-continue-timeout-second-thread", stopped_second_thread, LONG_MS, 0 },
+	{ "stop-continue-timeout-child", stopped_child, LONG_MS, 0 },
 	{ "stop-continue-send-part", stopped_send, 0, 0 },
 	{ "stop-continue-send-timeout-part", stopped_send, 2 * LONG_MS, 0 },
 	{ "alone-timeout-data", other_events, DATA, 0 },
+	{ "alone-timeout-stop-blocked", other_events, STOP_NOT, 0 },
+	{ "alone-timeout-continue", other_events, CONTINUE, 0 },
 	{ "alone-timeout-end", other_events, END, 0 },
 	{ "alone-timeout-reset", other_events, RESET, 0 },
 	{ "alone-timeout-signal-restart", other_events, SIGNAL, 0 },
