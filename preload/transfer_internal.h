@@ -97,6 +97,9 @@ size_t transfer_iov_window(const struct iovec *in, size_t count, size_t skip, si
 /* The coarse clock, in ms: it advances in steps of up to 10 ms (CONFIG_HZ=100). */
 #define TRANSFER_NOW_STEP_MS 10
 int64_t transfer_now_ms(void);
+/* The same clock itself. A time-out of the kernel's, which it counts in the same steps, is over when this says so of a beginning that
+ * transfer_now_ms() told, give or take a ms. */
+int64_t transfer_precise_ms(void);
 /* SO_RCVTIMEO or SO_SNDTIMEO in ms; -1: none. */
 int transfer_timeout_ms(int fd, int option);
 

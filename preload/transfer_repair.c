@@ -195,7 +195,7 @@ static ssize_t receive_slept(struct conn *conn, const struct receive_call *call,
 		errno = EINTR;
 		return -1;
 	}
-	if (timeout_ms >= 0 && transfer_now_ms() + TRANSFER_NOW_STEP_MS >= wait->started_ms + timeout_ms) {
+	if (timeout_ms >= 0 && transfer_precise_ms() + 1 >= wait->started_ms + timeout_ms) {
 		errno = EAGAIN;
 		return -1;
 	}

@@ -8,12 +8,22 @@
 
 #define TIMEOUT_S_MAX 2000000 /* in ms it fits an int */
 
-int64_t transfer_now_ms(void)
+static int64_t read_ms(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_read(CLOCK_MONOTONIC_COARSE, &now);
+	clock_read(clock, &now);
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int64_t transfer_now_ms(void)
+{
+	return read_ms(CLOCK_MONOTONIC_COARSE);
+}
+
+int64_t transfer_precise_ms(void)
+{
+	return read_ms(CLOCK_MONOTONIC);
 }
 
 int transfer_timeout_ms(int fd, int option)
