@@ -4,23 +4,50 @@
  * An offer is made for many a connection that is never matched, so it is cheap: the addresses, two cookies and the message are
  * six system calls. What would forbid the join is asked when both ends have offered.
  */
+#include <time.h>
+
 #include "../helper/wire/wire.h"
+#include "clock.h"
 #include "config.h"
 #include "endpoint.h"
 #include "lifecycle_internal.h"
 
-/* While a session is asked for, each look is some ten system calls. A helper that has a CPU answers within a few turns; one that has
- * none is looked for less and less, by all connections together. */
-static _Atomic uint32_t looks_while_starting;
-#define LOOKS_EACH_TURN 8u
+/* While a session is asked for, each look whether it is there is some ten system calls. So all connections together look again when
+ * twice as much time has passed since the first look: a helper that has a CPU answers within some 100 us, one that has
+ * none, or is stopped, is looked for less and less. Threads that look at once cost one another a look. */
+#define LOOK_FIRST_US 50u
+#define LOOK_LAST_US 100000u
+static _Atomic uint32_t starting_us, next_look_us; /* starting_us 0: no session is waited for */
 
-static uint32_t turns_until_look(void)
+static uint32_t now_us(void)
 {
-	uint32_t looks = atomic_fetch_add_explicit(&looks_while_starting, 1, memory_order_relaxed);
+	struct timespec now;
 
-	if (looks < LOOKS_EACH_TURN)
-		return 1;
-	return looks < LOOKS_EACH_TURN + 5 ? 2u << (looks - LOOKS_EACH_TURN) : TURNS_HELPER_CHECK;
+	clock_read(CLOCK_MONOTONIC, &now);
+	return (uint32_t)((uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
+}
+
+static bool look_is_due(void)
+{
+	return !atomic_load_explicit(&starting_us, memory_order_relaxed) ||
+	       (int32_t)(now_us() - atomic_load_explicit(&next_look_us, memory_order_relaxed)) >= 0;
+}
+
+static void looked_in_vain(void)
+{
+	uint32_t now = now_us(), begun = atomic_load_explicit(&starting_us, memory_order_relaxed);
+	uint32_t pause = begun ? now - begun : 0;
+
+	if (!begun)
+		atomic_store_explicit(&starting_us, now | 1, memory_order_relaxed);
+	pause = pause < LOOK_FIRST_US ? LOOK_FIRST_US : pause > LOOK_LAST_US ? LOOK_LAST_US : pause;
+	atomic_store_explicit(&next_look_us, now + pause, memory_order_relaxed);
+}
+
+static void session_settled(void)
+{
+	if (atomic_load_explicit(&starting_us, memory_order_relaxed))
+		atomic_store_explicit(&starting_us, 0, memory_order_relaxed);
 }
 
 static void show_endpoints(struct conn *conn, int fd, const struct endpoints *ends)
@@ -54,6 +81,10 @@ bool lifecycle_prepare(struct conn *conn, int fd, struct endpoints *ends)
 {
 	struct session_memory *memory;
 
+	if (!config.eager && !look_is_due()) {
+		conn->retry_at_turn = conn->turns + 1;
+		return false;
+	}
 	conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
 	if (endpoint_query(fd, ends) != 0)
 		return false; /* not connected yet: later */
@@ -61,13 +92,14 @@ bool lifecycle_prepare(struct conn *conn, int fd, struct endpoints *ends)
 		return false;
 	switch (channel_session(&memory, config.eager)) {
 	case CHANNEL_READY:
-		if (atomic_load_explicit(&looks_while_starting, memory_order_relaxed))
-			atomic_store_explicit(&looks_while_starting, 0, memory_order_relaxed);
+		session_settled();
 		break;
 	case CHANNEL_STARTING:
-		conn->retry_at_turn = conn->turns + turns_until_look();
+		looked_in_vain();
+		conn->retry_at_turn = conn->turns + 1;
 		return false;
 	case CHANNEL_NONE:
+		session_settled(); /* nothing is waited for */
 		atomic_store(&conn->reason, REASON_NO_HELPER);
 		return false;
 	}
