@@ -7,7 +7,7 @@
  * end begins to count its turns anew then, an armed one leaves. The break-even, measured: a turn saves what eight to ten small
  * sends lose.
  *
- * Large messages, unless they are a stream of ADMISSION_HUGE_BYTES each, pay for sure only while one CPU serves both ends. A
+ * Writes in between, ADMISSION_LARGE_BYTES to ADMISSION_HUGE_BYTES, that are no turns pay for sure only while one CPU serves both ends. A
  * window of them whose reader was last seen on another CPU makes an armed end leave, too, to measure what plain TCP does;
  * later it comes back, and stays if it is faster so (throughput.h).
  *
@@ -43,7 +43,7 @@
 /* A single read or write of this size counts like a turn: bulk pays too. Streams of writes on one CPU, joined: of 4 KiB 1.04 x TCP, 6 KiB
  * 1.33, 8 KiB 1.66, 16 KiB 2.4. */
 #define ADMISSION_LARGE_BYTES 8192u
-/* Below this, and in turns, it is sure only while one CPU serves both ends: on two the redirect often has to wait for the reader, or passes
+/* Below this a write that is no turn pays for sure only while one CPU serves both ends: on two the redirect often has to wait for the reader, or passes
  * (bpf/gate.h), and TCP's two ends work at the same time. nginx, 100 KB and 1 MiB in writes of 32 KiB to a client on another CPU: 0.77
  * and 0.81 x TCP joined. */
 #define ADMISSION_HUGE_BYTES 65536u
@@ -73,7 +73,7 @@ enum admission_window {
 struct admission {
 	uint16_t sends;         /* of the present window */
 	uint16_t worth_while;   /* of these: after a receive, or large */
-	uint16_t doubtful;      /* of these: large, but not a stream of ADMISSION_HUGE_BYTES each */
+	uint16_t doubtful;      /* of these: large, but less than ADMISSION_HUGE_BYTES, and no turn */
 	bool is_unsettled;      /* its accounts are still those of a stay that is over (withdraw.c) */
 	bool to_measure;        /* it leaves for a moment, to measure plain TCP anew */
 	bool is_unsure;         /* no window has been doubtful since it was armed */
@@ -110,7 +110,7 @@ static inline bool admission_send(struct admission *admission, bool is_turn, siz
 
 	admission->worth_while += is_turn || is_large;
 	admission->sends++;
-	if (__builtin_expect(is_large, 0) && (is_turn || bytes < ADMISSION_HUGE_BYTES) && admission_doubtful(admission))
+	if (__builtin_expect(is_large, 0) && !is_turn && bytes < ADMISSION_HUGE_BYTES && admission_doubtful(admission))
 		return true;
 	return __builtin_expect(admission->sends >= ADMISSION_WINDOW_SENDS, 0);
 }

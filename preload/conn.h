@@ -69,7 +69,7 @@ struct conn {
 	_Atomic uint64_t latency_moment_ns; /* when a request was sent, or has come; 0: none is open */
 	struct spin_history announced;      /* waits for what the peer is sending, or reading, right now */
 	struct spin_history readable;       /* waits that SMACCEL_SPIN_US asks for */
-	struct throughput throughput;       /* of large messages, joined and plain */
+	struct throughput throughput;       /* of writes of middle size, joined and plain */
 } __attribute__((aligned(64)));
 _Static_assert(offsetof(struct conn, admission) == 60, "what comes before it is the first line");
 _Static_assert(sizeof(struct conn) == 192, "three lines a connection");

@@ -49,7 +49,7 @@ static int64_t now_us(void)
 	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-/* A window of large messages: it depends, unless the reader is on the same CPU. */
+/* A window of writes of middle size: it depends, unless the reader is on the same CPU. */
 static void doubtful_window(struct conn *conn, uint32_t state)
 {
 	struct ledger_cell *ledger = atomic_load(&conn->ledger);

@@ -36,7 +36,7 @@ static void test_admission_medium_writes_are_most_of_a_window(void **state)
 	assert_int_equal(window(&admission, 0, 1, ADMISSION_LARGE_BYTES), ADMISSION_DOUBTFUL);
 	assert_int_equal(window(&admission, 4, 1, ADMISSION_HUGE_BYTES - 1), ADMISSION_DOUBTFUL);
 	assert_int_equal(window(&admission, 0, 1, ADMISSION_HUGE_BYTES), ADMISSION_PAYS);
-	assert_int_equal(window(&admission, 1, 1, ADMISSION_HUGE_BYTES), ADMISSION_DOUBTFUL);
+	assert_int_equal(window(&admission, 1, 1, ADMISSION_LARGE_BYTES), ADMISSION_PAYS);
 	assert_int_equal(window(&admission, 0, 1, ADMISSION_LARGE_BYTES - 1), ADMISSION_SMALL_WRITES);
 	assert_int_equal(window(&admission, 1, 2, ADMISSION_LARGE_BYTES), ADMISSION_PAYS);
 	assert_int_equal(window(&admission, 0, ADMISSION_SENDS_PER_TURN, ADMISSION_LARGE_BYTES), ADMISSION_PAYS);
