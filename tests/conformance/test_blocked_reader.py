@@ -5,7 +5,7 @@ import pytest
 
 from support.program import EAGER, PLAIN, auto, built, run
 
-ITERATIONS = {"plain": 60, "eager": 300, "auto1": 300, "auto6": 150}
+ITERATIONS = {"plain": 40, "eager": 200, "auto1": 200, "auto6": 100}
 
 
 @pytest.mark.parametrize("where", ["thread", "fork"])

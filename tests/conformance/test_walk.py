@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from support.helper import Helper  # noqa: E402
 from support.program import EAGER, PLAIN, Program, auto, built  # noqa: E402
 
-WALKS = 120
+WALKS = 96
 REPEATS = 4
 # name: arm, the helper's options, the program's
 VARIANTS = {"eager": (EAGER, [], ["split=0"]), "eager-split": (EAGER, [], ["split=1"]), "auto-split": (auto(1), [], ["split=1"]),

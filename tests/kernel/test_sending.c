@@ -145,7 +145,7 @@ static void test_send_timeout(struct rig *rig)
 	rig_connect_joined(rig);
 	rig->control->mode = KERNEL_TEST_PASS;
 	ms = timed_send(rig);
-	check(ms > 6 * TIMEOUT_MS, "send-timeout", "a-joined-socket-so-long-for-each-page", "%lld ms", (long long)ms);
+	check(ms > 3 * TIMEOUT_MS, "send-timeout", "a-joined-socket-so-long-for-each-page", "%lld ms", (long long)ms);
 	rig_close(rig);
 }
 
