@@ -8,7 +8,7 @@ from support.program import EAGER, PLAIN, auto, built, run
 @pytest.mark.parametrize("how", ["thread", "process"])
 @pytest.mark.parametrize("arm", [PLAIN, EAGER, auto(1), auto(4)], ids=str)
 def test_late_server_order(helper, arm, how):
-    iterations = 100
+    iterations = 150
     with helper.counting() as grown:
         result = run([built("conformance/late_server"), how, f"iterations={iterations}", "deadline=60"], arm,
                      helper.socket, timeout=70)
