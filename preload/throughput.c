@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Joined or plain, by measurement: see throughput.h. */
+/* Joined or plain, by measurement: see throughput.h. Threads that end a window at once may spoil a run, whose answer is then wrong,
+ * for a while; nothing here divides by what another thread could have set to 0. */
 #include "throughput.h"
 
 static void begin_run(struct throughput *throughput, bool joined, uint64_t bytes, uint32_t now_us)
@@ -10,13 +11,14 @@ static void begin_run(struct throughput *throughput, bool joined, uint64_t bytes
 	throughput->began_us = throughput->ended_us = now_us;
 }
 
-/* The run goes on with the window that ends now. */
+/* The run goes on with the window that ends now: it took at most so many times the average of those before. */
 static bool goes_on(const struct throughput *throughput, bool joined, uint32_t now_us)
 {
-	uint32_t window_us = now_us - throughput->ended_us, before_us = throughput->ended_us - throughput->began_us;
+	uint64_t window_us = now_us - throughput->ended_us, before_us = throughput->ended_us - throughput->began_us;
+	unsigned windows = throughput->windows;
 
 	return throughput->ended_us && throughput->was_joined == joined &&
-	       (!throughput->windows || window_us <= THROUGHPUT_GAP_FACTOR * (before_us / throughput->windows + 1));
+	       (!windows || window_us * windows <= THROUGHPUT_GAP_FACTOR * (before_us + windows));
 }
 
 /* Worth the change: an eighth at least. */
@@ -41,7 +43,7 @@ enum throughput_says throughput_window(struct throughput *throughput, bool joine
 	}
 	throughput->windows++;
 	throughput->ended_us = now_us;
-	rate = (uint32_t)((bytes - throughput->bytes_before) / (now_us - throughput->began_us + 1)) + 1;
+	rate = (uint32_t)((bytes - throughput->bytes_before) / ((now_us - throughput->began_us) | 1)) + 1;
 	if (joined && rate < throughput->plain_rate / 2)
 		return THROUGHPUT_PLAIN; /* no need to see more of it */
 	if (throughput->windows < THROUGHPUT_RUN_WINDOWS)
