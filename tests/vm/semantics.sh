@@ -87,7 +87,6 @@ semantics_compare() {
 
 # What differs is in the list of tests/conformance, or in one for this kernel alone (tests/vm/differences-6.1 and so on).
 semantics_list() {
-	local series
 	series=$(uname -r | cut -d. -f1,2)
 	cat /smaccel/differences >"$work/listed"
 	[ ! -f "/smaccel/differences-$series" ] || cat "/smaccel/differences-$series" >>"$work/listed"
@@ -99,7 +98,8 @@ part_semantics() {
 	semantics_list
 	semantics_run "$work/plain" plain --all --jobs 4
 	expect_success semantics/plain "$work/errors" $? || return
-	[ -n "$1" ] || set -- eager mixed
+	# The mixtures are repaired by hand where the kernel counts one queue alone, up to 6.11; on later ones the host shows them.
+	[ -n "$1" ] || { set -- eager; [ "$series" != 6.1 ] || set -- eager mixed; }
 	for arm in "$@"; do
 		admit=$(echo $arm | sed 's/auto/1/; s/mixed/eager/')
 		# shellcheck disable=SC2046  # two words or none
