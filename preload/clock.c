@@ -24,3 +24,11 @@ void clock_read(clockid_t clock, struct timespec *now)
 	else
 		clock_gettime(clock, now); /* whosever that is */
 }
+
+int64_t clock_us(void)
+{
+	struct timespec now;
+
+	clock_read(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}

@@ -4,9 +4,11 @@
 #ifndef SMACCEL_CLOCK_H
 #define SMACCEL_CLOCK_H
 
+#include <stdint.h>
 #include <time.h>
 
 void clock_init(void); /* constructor; before it clock_read() is clock_gettime() */
 void clock_read(clockid_t clock, struct timespec *now);
+int64_t clock_us(void); /* CLOCK_MONOTONIC */
 
 #endif

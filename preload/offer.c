@@ -4,8 +4,6 @@
  * An offer is made for many a connection that is never matched, so it is cheap: the addresses, two cookies and the message are
  * six system calls. What would forbid the join is asked when both ends have offered.
  */
-#include <time.h>
-
 #include "../helper/wire/wire.h"
 #include "clock.h"
 #include "config.h"
@@ -19,17 +17,9 @@
 #define LOOK_LAST_US 20000u
 static _Atomic uint32_t starting_us, next_look_us; /* starting_us 0: no session is waited for */
 
-static uint32_t now_us(void)
-{
-	struct timespec now;
-
-	clock_read(CLOCK_MONOTONIC, &now);
-	return (uint32_t)((uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
-}
-
 static bool look_is_due(void)
 {
-	uint32_t left = atomic_load_explicit(&next_look_us, memory_order_relaxed) - now_us();
+	uint32_t left = atomic_load_explicit(&next_look_us, memory_order_relaxed) - (uint32_t)clock_us();
 
 	/* Over, too, if it seems to be far off: the clock has come round. */
 	return !atomic_load_explicit(&starting_us, memory_order_relaxed) || left - 1 >= LOOK_LAST_US;
@@ -37,7 +27,7 @@ static bool look_is_due(void)
 
 static void looked_in_vain(void)
 {
-	uint32_t now = now_us(), begun = atomic_load_explicit(&starting_us, memory_order_relaxed);
+	uint32_t now = (uint32_t)clock_us(), begun = atomic_load_explicit(&starting_us, memory_order_relaxed);
 	uint32_t pause = begun && (int32_t)(now - begun) > 0 ? (now - begun) / 4
 							     : 0; /* 0: another thread began after this `now` */
 

@@ -41,26 +41,19 @@ static uint32_t turns_wanted(const struct conn *conn)
 	return admission_turns(config.admit_turns ? config.admit_turns : 1, conn->admission.setbacks);
 }
 
-static int64_t now_us(void)
-{
-	struct timespec now;
-
-	clock_read(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 /* A window of writes of middle size: it depends, unless the reader is on the same CPU. */
 static void doubtful_window(struct conn *conn, uint32_t state)
 {
 	struct ledger_cell *ledger = atomic_load(&conn->ledger);
 	bool joined = state == CONN_ARMED && ledger, was_measured = conn->throughput.plain_rate != 0;
-	uint64_t bytes = atomic_load(ledger ? &ledger_own(conn, ledger)->sent : &conn->sent);
+	/* After a stay both may count for a while: is_unsettled. */
+	uint64_t bytes = atomic_load(&conn->sent) + (ledger ? atomic_load(&ledger_own(conn, ledger)->sent) : 0);
 
 	if (state == CONN_LEAVING)
 		conn->admission.wants_out = REASON_SPILLS;
 	if (state == CONN_LEAVING || (joined && !ledger_cpu_is_other(&ledger_peer(conn, ledger)->read_cpu)))
 		return;
-	enum throughput_says says = throughput_window(&conn->throughput, joined, bytes, (uint32_t)now_us());
+	enum throughput_says says = throughput_window(&conn->throughput, joined, bytes, (uint32_t)clock_us());
 	if (says == THROUGHPUT_JOINED)
 		conn->admission.is_doubted = false;
 	if (!joined || says == THROUGHPUT_MEASURING || says == THROUGHPUT_JOINED)
@@ -89,8 +82,10 @@ void lifecycle_window(struct conn *conn)
 
 void lifecycle_spilled(struct conn *conn)
 {
-	if (conn_state(conn) == CONN_ARMED && ++conn->admission.spills >= ADMISSION_SPILLS_MAX)
-		conn->admission.wants_out = REASON_SPILLS;
+	if (conn_state(conn) != CONN_ARMED || ++conn->admission.spills < ADMISSION_SPILLS_MAX)
+		return;
+	conn->admission.to_measure = false;
+	conn->admission.wants_out = REASON_SPILLS;
 }
 
 /* Until it is out, but not for long. */
@@ -98,14 +93,14 @@ static void pause_sending(struct conn *conn, struct memory_cell *cell, int fd)
 {
 	int flags = real_fcntl(fd, F_GETFL);
 	bool blocks = flags >= 0 && !(flags & O_NONBLOCK);
-	int64_t deadline_us = now_us() + (blocks ? PAUSE_BLOCKING_US : PAUSE_NONBLOCKING_US);
+	int64_t deadline_us = clock_us() + (blocks ? PAUSE_BLOCKING_US : PAUSE_NONBLOCKING_US);
 
 	if (conn->admission.pauses >= PAUSES_MAX)
 		return;
 	conn->admission.pauses++;
 	for (;;) {
 		uint32_t status = atomic_load(&cell->status);
-		int64_t left_us = deadline_us - now_us();
+		int64_t left_us = deadline_us - clock_us();
 		struct timespec left = { .tv_nsec = left_us * 1000 };
 
 		if ((status & CELL_TAKEN_OUT) || left_us <= 0)
