@@ -131,4 +131,19 @@ static inline unsigned kernel_version(void)
 	return major << 16 | minor << 8 | (patch > 255 ? 255 : patch);
 }
 
+/* Its state letter in /proc/PID/stat: 'S' asleep, 'T' stopped. */
+static inline bool process_in_state(pid_t process, char state)
+{
+	char name[32], text[128] = "";
+	FILE *file;
+
+	snprintf(name, sizeof(name), "/proc/%d/stat", (int)process);
+	file = fopen(name, "re");
+	require(file);
+	require(fgets(text, sizeof(text), file));
+	fclose(file);
+	const char *after = strrchr(text, ')');
+	return after && after[1] == ' ' && after[2] == state;
+}
+
 #endif

@@ -35,20 +35,6 @@ struct seconds_poll {
 	struct pollfd trap, entry;
 };
 
-static bool is_in_state(pid_t process, char state)
-{
-	char name[32], text[128] = "";
-	FILE *file;
-
-	snprintf(name, sizeof(name), "/proc/%d/stat", (int)process);
-	file = fopen(name, "re");
-	require(file);
-	require(fgets(text, sizeof(text), file));
-	fclose(file);
-	const char *after = strrchr(text, ')');
-	return after && after[1] == ' ' && after[2] == state;
-}
-
 enum event { STOP, DATA, HANDLER, IGNORED, RESET };
 
 static void handler(int number)
@@ -63,7 +49,7 @@ static void act(enum event event, pid_t parent)
 	switch (event) {
 	case STOP:
 		kill(parent, SIGSTOP);
-		require(wait_until(is_in_state(parent, 'T'), LIMIT_MS));
+		require(wait_until(process_in_state(parent, 'T'), LIMIT_MS));
 		kill(parent, SIGCONT);
 		return;
 	case DATA:
@@ -95,7 +81,7 @@ static pid_t meanwhile(enum event event)
 			close(ends[1]);
 		return child;
 	}
-	require(wait_until(is_in_state(parent, 'S'), LIMIT_MS));
+	require(wait_until(process_in_state(parent, 'S'), LIMIT_MS));
 	act(event, parent);
 	nanosleep(&(struct timespec){ .tv_nsec = GOES_ON_MS * 1000000L }, NULL);
 	if (event == STOP || event == IGNORED)

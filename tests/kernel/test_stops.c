@@ -29,20 +29,6 @@ static void handler(int number)
 	(void)number;
 }
 
-static bool process_in_state(pid_t process, char state)
-{
-	char name[32], text[128] = "";
-	FILE *file;
-
-	snprintf(name, sizeof(name), "/proc/%d/stat", (int)process);
-	file = fopen(name, "re");
-	require(file);
-	require(fgets(text, sizeof(text), file));
-	fclose(file);
-	const char *after = strrchr(text, ')');
-	return after && after[1] == ' ' && after[2] == state;
-}
-
 static void drain(int fd)
 {
 	char buffer[65536];
