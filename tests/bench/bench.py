@@ -64,6 +64,7 @@ def chosen_workloads(options):
         sys.exit("no workload is meant by that (--list names them)")
     return found
 
+
 QUICK_TIMES_MAX = 4     # of the seconds asked for
 
 
@@ -79,7 +80,10 @@ def chosen_arms(options, workload):
     return ["plain", *own]
 
 
-def reason_to_leave_out(workload):
+def reason_to_leave_out(workload, arms):
+    """In words; empty: none."""
+    if arms[1:] and not {*arms[1:]} & {*workload.arms, "again"}:
+        return f"it is made for the arms {', '.join(workload.arms[1:])}"
     here = os.sched_getaffinity(0)
     missing = [cpu for cpu in workload.cpus if cpu >= 0 and cpu not in here]
     return f"takes CPU {missing[0]}" if missing else workload.load.missing()
@@ -101,14 +105,14 @@ def measure(workload, arms, options, treatment):
 def measure_all(options, chosen, treatment):
     summaries, failures = [], []
     for number, workload in enumerate(chosen, 1):
-        reason = reason_to_leave_out(workload)
+        arms = chosen_arms(options, workload)
+        reason = reason_to_leave_out(workload, arms)
         if reason:
             print(f"left out: {workload.name}: {reason}", file=sys.stderr)
             continue
         begun = time.monotonic()
         treatment.quiet = Quiet(options.patience)
         try:
-            arms = chosen_arms(options, workload)
             summary = summarize(workload, arms, measure(workload, arms, options, treatment))
         except KeyboardInterrupt:
             failures.append(f"interrupted in {workload.name}: what comes after it was not measured")

@@ -15,7 +15,7 @@ import pytest
 from support import group
 from support.apps import wait_until
 from support.helper import Helper
-from support.program import EAGER, Arm, Program, auto, built
+from support.program import EAGER, Arm, Program, auto, built, descendants
 
 NOBODY = 65534
 NEVER = Arm("never", "never")
@@ -103,7 +103,8 @@ def test_killed_processes_have_lost_nothing(helper, arm):
                    program.describe)
         if arm is not NEVER:
             wait_until(lambda: group.ask(helper.socket, number)["redirected_msgs"] > 1000, 10, program.describe)
-        os.kill(program.pid, signal.SIGSTOP)  # the server then waits for a message
+        os.kill(program.pid, signal.SIGSTOP)
+        wait_until(lambda: states(program) == {"T", "S"}, 10, program.describe)  # the server waits for a message
         state = wait_until(lambda: settled(helper, number), 10)
         os.kill(program.pid, signal.SIGKILL)
         program.process.wait(10)
@@ -111,6 +112,11 @@ def test_killed_processes_have_lost_nothing(helper, arm):
     for role in "client", "server":
         assert group.latency(after, role)["count"] == group.latency(state, role)["count"] > 1000
     assert after["redirected_msgs"] == state["redirected_msgs"]
+
+
+def states(program):
+    """Of the client and its server, as in /proc/PID/stat. A process that is asked to stop goes on until a CPU has room for it."""
+    return {Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in descendants(program.pid)}
 
 
 def settled(helper, number):
