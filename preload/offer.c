@@ -9,39 +9,9 @@
 #include "config.h"
 #include "endpoint.h"
 #include "lifecycle_internal.h"
+#include "look.h"
 
-/* While a session is asked for, each look whether it is there is some ten system calls. So all connections together look again when
- * a quarter more time has passed since the first look: a helper that has a CPU answers within some 100 us, one that has
- * none, or is stopped, is looked for less and less. Threads that look at once cost one another a look. */
-#define LOOK_FIRST_US 50u
-#define LOOK_LAST_US 20000u
-static _Atomic uint32_t starting_us, next_look_us; /* starting_us 0: no session is waited for */
-
-static bool look_is_due(void)
-{
-	uint32_t left = atomic_load_explicit(&next_look_us, memory_order_relaxed) - (uint32_t)clock_us();
-
-	/* Over, too, if it seems to be far off: the clock has come round. */
-	return !atomic_load_explicit(&starting_us, memory_order_relaxed) || left - 1 >= LOOK_LAST_US;
-}
-
-static void looked_in_vain(void)
-{
-	uint32_t now = (uint32_t)clock_us(), begun = atomic_load_explicit(&starting_us, memory_order_relaxed);
-	uint32_t pause = begun && (int32_t)(now - begun) > 0 ? (now - begun) / 4
-							     : 0; /* 0: another thread began after this `now` */
-
-	if (!begun)
-		atomic_store_explicit(&starting_us, now | 1, memory_order_relaxed);
-	pause = pause < LOOK_FIRST_US ? LOOK_FIRST_US : pause > LOOK_LAST_US ? LOOK_LAST_US : pause;
-	atomic_store_explicit(&next_look_us, now + pause, memory_order_relaxed);
-}
-
-static void session_settled(void)
-{
-	if (atomic_load_explicit(&starting_us, memory_order_relaxed))
-		atomic_store_explicit(&starting_us, 0, memory_order_relaxed);
-}
+static struct look look; /* for a session, of all connections together */
 
 static void show_endpoints(struct conn *conn, int fd, const struct endpoints *ends)
 {
@@ -74,7 +44,7 @@ bool lifecycle_prepare(struct conn *conn, int fd, struct endpoints *ends)
 {
 	struct session_memory *memory;
 
-	if (!config.eager && !look_is_due()) {
+	if (!config.eager && !look_is_due(&look, (uint32_t)clock_us())) {
 		conn->retry_at_turn = conn->turns + 1;
 		return false;
 	}
@@ -85,14 +55,14 @@ bool lifecycle_prepare(struct conn *conn, int fd, struct endpoints *ends)
 		return false;
 	switch (channel_session(&memory, config.eager)) {
 	case CHANNEL_READY:
-		session_settled();
+		look_settled(&look);
 		break;
 	case CHANNEL_STARTING:
-		looked_in_vain();
+		look_in_vain(&look, (uint32_t)clock_us());
 		conn->retry_at_turn = conn->turns + 1;
 		return false;
 	case CHANNEL_NONE:
-		session_settled(); /* nothing is waited for */
+		look_settled(&look); /* nothing is waited for */
 		atomic_store(&conn->reason, REASON_NO_HELPER);
 		return false;
 	}
