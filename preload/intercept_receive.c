@@ -172,6 +172,8 @@ ssize_t wrap___recv_chk(int fd, void *buffer, size_t count, size_t room, int fla
 {
 	struct conn *conn = conn_get(fd);
 
+	if (conn && is_empty_receive(conn, count, flags))
+		return receive_nothing(conn, fd, flags);
 	if (conn && urgent_is_hidden(conn, fd, flags))
 		return -1;
 	if (!conn || count > room || goes_past(count, flags))
@@ -226,12 +228,20 @@ static ssize_t receive_recvfrom(struct conn *conn, int fd, void *buffer, size_t 
 	return result;
 }
 
+static ssize_t receive_nothing_from(struct conn *conn, int fd, int flags, const struct sockaddr *address,
+				    socklen_t *length)
+{
+	ssize_t result = receive_nothing(conn, fd, flags);
+
+	return result >= 0 && address && name_nobody(fd, length) != 0 ? -1 : result;
+}
+
 ssize_t wrap_recvfrom(int fd, void *buffer, size_t count, int flags, struct sockaddr *address, socklen_t *length)
 {
 	struct conn *conn = conn_get(fd);
 
 	if (conn && is_empty_receive(conn, count, flags))
-		return receive_nothing(conn, fd, flags);
+		return receive_nothing_from(conn, fd, flags, address, length);
 	if (conn && urgent_is_hidden(conn, fd, flags))
 		return -1;
 	if (!conn || goes_past(count, flags))
@@ -244,6 +254,8 @@ ssize_t wrap___recvfrom_chk(int fd, void *buffer, size_t count, size_t room, int
 {
 	struct conn *conn = conn_get(fd);
 
+	if (conn && is_empty_receive(conn, count, flags))
+		return receive_nothing_from(conn, fd, flags, address, length);
 	if (conn && urgent_is_hidden(conn, fd, flags))
 		return -1;
 	if (!conn || count > room || goes_past(count, flags))

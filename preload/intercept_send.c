@@ -189,6 +189,8 @@ ssize_t wrap_sendto(int fd, const void *buffer, size_t count, int flags, const s
 {
 	struct conn *conn = conn_get(fd);
 
+	if (conn && urgent_is_refused(conn, fd, flags))
+		return -1;
 	if (!conn || goes_past(conn, fd, count, flags))
 		return went_past(conn, fd, count, flags, REAL(sendto)(fd, buffer, count, flags, address, length));
 	return send_buffer(conn,
@@ -221,9 +223,9 @@ ssize_t wrap_writev(int fd, const struct iovec *vector, int count)
 	if (!conn)
 		return REAL(writev)(fd, vector, count);
 	size_t bytes;
-	/* A negative count is far above IOV_MAX. */
+	/* A negative count is far above IOV_MAX. Of no bytes at all the socket is not told. */
 	if (!readable_vector(vector, (size_t)count, &bytes) || goes_past(conn, fd, bytes, 0))
-		return went_past(conn, fd, bytes, 0, real_writev(fd, vector, count));
+		return real_writev(fd, vector, count);
 	return send_vector(
 		conn,
 		&(struct send_call){
