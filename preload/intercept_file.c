@@ -26,26 +26,6 @@ static ssize_t send_file(struct conn *conn, int fd_out, int fd_in, off64_t *offs
 							.arguments = &(struct sendfile_arguments){ fd_in, offset } });
 }
 
-_Static_assert(sizeof(off_t) == sizeof(off64_t), "sendfile is sendfile64");
-
-ssize_t wrap_sendfile(int fd_out, int fd_in, off_t *offset, size_t count)
-{
-	struct conn *conn = conn_get(fd_out);
-
-	if (!conn || count == 0)
-		return REAL(sendfile)(fd_out, fd_in, offset, count);
-	return send_file(conn, fd_out, fd_in, (off64_t *)offset, count);
-}
-
-ssize_t wrap_sendfile64(int fd_out, int fd_in, off64_t *offset, size_t count)
-{
-	struct conn *conn = conn_get(fd_out);
-
-	if (!conn || count == 0)
-		return REAL(sendfile64)(fd_out, fd_in, offset, count);
-	return send_file(conn, fd_out, fd_in, offset, count);
-}
-
 struct splice_arguments {
 	int other_fd;
 	off64_t *other_offset;
@@ -76,7 +56,15 @@ static bool is_pipe(int fd)
 	return result;
 }
 
-static ssize_t splice_out(struct conn *conn, int fd, int pipe_fd, size_t count, unsigned int flags)
+static ssize_t perform_sendfile_out(const struct receive_call *call)
+{
+	const struct splice_arguments *arguments = call->arguments;
+
+	return real_sendfile64(arguments->other_fd, call->fd, NULL, call->bytes);
+}
+
+static ssize_t splice_out(struct conn *conn, int fd, int pipe_fd, size_t count, unsigned int flags,
+			  ssize_t (*perform)(const struct receive_call *call))
 {
 	struct splice_arguments arguments = { .other_fd = pipe_fd, .flags = flags };
 
@@ -86,7 +74,7 @@ static ssize_t splice_out(struct conn *conn, int fd, int pipe_fd, size_t count, 
 	return transfer_receive(conn, &(struct receive_call){ .fd = fd,
 							      .flags = flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0,
 							      .bytes = count,
-							      .perform = perform_splice_out,
+							      .perform = perform,
 							      .arguments = &arguments });
 }
 
@@ -108,9 +96,39 @@ ssize_t wrap_splice(int fd_in, off64_t *offset_in, int fd_out, off64_t *offset_o
 	/* Neither a socket nor a pipe has an offset. */
 	if (count != 0 && !offset_in && !offset_out) {
 		if (in && is_pipe(fd_out))
-			return splice_out(in, fd_in, fd_out, count, flags);
+			return splice_out(in, fd_in, fd_out, count, flags, perform_splice_out);
 		if (out && is_pipe(fd_in))
 			return splice_in(out, fd_in, fd_out, count, flags);
 	}
 	return real_splice(fd_in, offset_in, fd_out, offset_out, count, flags);
+}
+
+/* sendfile into a pipe takes from any file that can be spliced, a socket too. */
+static bool is_splice_out(const struct conn *in, int fd_out, const off64_t *offset, size_t count)
+{
+	return __builtin_expect(in != NULL, 0) && !offset && count > 0 && is_pipe(fd_out);
+}
+
+_Static_assert(sizeof(off_t) == sizeof(off64_t), "sendfile is sendfile64");
+
+ssize_t wrap_sendfile(int fd_out, int fd_in, off_t *offset, size_t count)
+{
+	struct conn *conn = conn_get(fd_out), *in = conn_get(fd_in);
+
+	if (is_splice_out(in, fd_out, (off64_t *)offset, count))
+		return splice_out(in, fd_in, fd_out, count, 0, perform_sendfile_out);
+	if (!conn || count == 0)
+		return REAL(sendfile)(fd_out, fd_in, offset, count);
+	return send_file(conn, fd_out, fd_in, (off64_t *)offset, count);
+}
+
+ssize_t wrap_sendfile64(int fd_out, int fd_in, off64_t *offset, size_t count)
+{
+	struct conn *conn = conn_get(fd_out), *in = conn_get(fd_in);
+
+	if (is_splice_out(in, fd_out, offset, count))
+		return splice_out(in, fd_in, fd_out, count, 0, perform_sendfile_out);
+	if (!conn || count == 0)
+		return REAL(sendfile64)(fd_out, fd_in, offset, count);
+	return send_file(conn, fd_out, fd_in, offset, count);
 }

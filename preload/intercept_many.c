@@ -14,11 +14,15 @@
 #include "readable.h"
 
 /* recvmmsg begins with the error that waits, before any byte. True: taken, it is in errno. */
-static bool take_error(int fd)
+static bool take_error(struct conn *conn, int fd)
 {
-	int error = 0;
+	int error = transfer_take_owed_error(conn);
 	socklen_t length = sizeof(error);
 
+	if (error) {
+		errno = error;
+		return true;
+	}
 	if (!queue_has_error(fd) || real_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0 || error == 0)
 		return false;
 	errno = error;
@@ -42,9 +46,8 @@ static bool time_is_up(struct timespec *left, const struct timespec *timeout, co
 
 /* As the kernel's do_recvmmsg: MSG_WAITFORONE turns into MSG_DONTWAIT after the first message, the time is looked at
  * only between messages, an error after the first message ends the call with what there is. An error that waits is the next
- * call's: the kernel puts it back, which a wrapper cannot. (One that arrives while a later message of this call is waited for is
- * lost: the next call then finds the end of the stream.) `left` is NULL, or the time
- * there is, and what is left of it afterwards. */
+ * call's, and so is one that arrives while a later message of this call is waited for: the kernel puts it back, a wrapper keeps it.
+ * `left` is NULL, or the time there is, and what is left of it afterwards. */
 static int receive_messages(struct conn *conn, int fd, struct mmsghdr *messages, unsigned int count, int flags,
 			    struct timespec *left)
 {
@@ -61,8 +64,10 @@ static int receive_messages(struct conn *conn, int fd, struct mmsghdr *messages,
 		ssize_t result = intercept_receive_message(conn, fd, message, flags & ~MSG_WAITFORONE);
 		if (result < 0 && done == 0)
 			return -1;
-		if (result < 0)
+		if (result < 0) {
+			transfer_owe_error(conn, errno);
 			break;
+		}
 		messages[done].msg_len = (unsigned int)result;
 		if (flags & MSG_WAITFORONE)
 			flags |= MSG_DONTWAIT;
@@ -110,7 +115,7 @@ int wrap_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flag
 	if ((timeout && !time_is_usable(timeout)) || !readable_bytes(messages, sizeof(*messages)) || count == 0 ||
 	    (flags & MSG_ERRQUEUE))
 		return REAL(recvmmsg)(fd, messages, count, flags, timeout);
-	if (take_error(fd))
+	if (take_error(conn, fd))
 		return -1;
 	if (!timeout)
 		return receive_messages(conn, fd, messages, count, flags, NULL);

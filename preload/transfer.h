@@ -46,5 +46,7 @@ ssize_t transfer_splice_out(struct conn *conn, int fd, int pipe_fd, size_t bytes
 int transfer_unread(struct conn *conn, int fd, int *bytes_out);
 /* The error that a send took from the socket although it had a count to return: the next call's, where TCP has it. 0: none. */
 int transfer_take_owed_error(struct conn *conn);
+/* A call that has something to return was told of this error, too: the next call's, if it is one of the connection's end. */
+void transfer_owe_error(struct conn *conn, int error);
 
 #endif

@@ -112,6 +112,10 @@ ssize_t transfer_send_once(struct conn *conn, const struct send_call *call, stru
 void transfer_take_reported_error(int fd);
 /* After a send on a joined end that was cut short: it took the error of a reset from the socket, which is the next call's. */
 bool transfer_took_reset(int fd);
+/* EPIPE as TCP gives it, with SIGPIPE unless MSG_NOSIGNAL is among the flags: -1. */
+ssize_t transfer_broken_pipe(int flags);
+/* One that TCP leaves on the socket, of a connection that is over. */
+bool transfer_is_connections_error(int error);
 /* The results in a message, of a receive that brought nothing but bytes and was made with another message: 0, or -1 and EFAULT. */
 int transfer_clear_results(int fd, struct msghdr *message);
 

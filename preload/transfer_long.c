@@ -125,8 +125,7 @@ static bool send_further_part(const struct parts *parts, size_t *bytes_out, ssiz
 static void leave_error(struct conn *conn, int fd)
 {
 	transfer_take_reported_error(fd);
-	if (errno == ECONNRESET || errno == ETIMEDOUT || errno == EHOSTUNREACH || errno == ENETUNREACH ||
-	    errno == ECONNABORTED)
+	if (transfer_is_connections_error(errno))
 		atomic_store(&conn->owed_error, errno);
 }
 

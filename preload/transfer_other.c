@@ -55,6 +55,29 @@ static ssize_t pipe_room(int pipe_fd)
 	return real_poll(&poller, 1, 0) == 1 ? PIPE_BUF : 0;
 }
 
+/* The pipe comes first: its other end, one that nobody reads, or a full one that is not to be waited for, says so whatever the socket
+ * has. True: it has said so, in errno. */
+static bool pipe_ends_it(int pipe_fd, unsigned flags)
+{
+	struct pollfd poller = { .fd = pipe_fd, .events = POLLOUT };
+	int saved = errno, mode = real_fcntl(pipe_fd, F_GETFL), ready = real_poll(&poller, 1, 0);
+
+	if ((mode & O_ACCMODE) == O_RDONLY) {
+		errno = EBADF;
+		return true;
+	}
+	if (ready == 1 && (poller.revents & POLLERR)) {
+		(void)transfer_broken_pipe(0);
+		return true;
+	}
+	if (ready == 0 && ((flags & SPLICE_F_NONBLOCK) || (mode & O_NONBLOCK))) {
+		errno = EAGAIN;
+		return true;
+	}
+	errno = saved;
+	return false;
+}
+
 /* Peek, write what the pipe takes, then consume exactly that: nothing is lost when the pipe is full. */
 static ssize_t splice_piece(struct conn *conn, int fd, int pipe_fd, size_t bytes, int flags)
 {
@@ -76,16 +99,17 @@ static ssize_t splice_piece(struct conn *conn, int fd, int pipe_fd, size_t bytes
 /* A peek sees no further than the redirected bytes (fact 2): what is behind them comes piece by piece. */
 ssize_t transfer_splice_out(struct conn *conn, int fd, int pipe_fd, size_t bytes, unsigned flags)
 {
-	ssize_t room = pipe_room(pipe_fd), result = 0;
+	ssize_t result = 0;
 	size_t done = 0, most = bytes < SPLICE_BYTES_MAX ? bytes : SPLICE_BYTES_MAX;
 	int saved = errno;
 
-	if (flags & ~(unsigned)(SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT))
-		room = -EINVAL;
-	if (room < 0 || (room == 0 && (flags & SPLICE_F_NONBLOCK))) {
-		errno = room < 0 ? EINVAL : EAGAIN;
+	if ((flags & ~(unsigned)(SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT)) ||
+	    pipe_room(pipe_fd) < 0) {
+		errno = EINVAL;
 		return -1;
 	}
+	if (pipe_ends_it(pipe_fd, flags))
+		return -1;
 	for (int i = 0; i < SPLICE_PIECES_MAX && done < most; i++) {
 		if (done && (pipe_room(pipe_fd) <= 0 || transfer_must_end(fd)))
 			break;

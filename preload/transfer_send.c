@@ -57,8 +57,7 @@ static void raise_sigpipe(void)
 		raw_syscall(SYS_tgkill, process, thread, SIGPIPE);
 }
 
-/* EPIPE as TCP gives it. */
-static ssize_t broken_pipe(int flags)
+ssize_t transfer_broken_pipe(int flags)
 {
 	if (!(flags & MSG_NOSIGNAL))
 		raise_sigpipe();
@@ -136,7 +135,13 @@ static ssize_t after_broken_pipe(struct conn *conn, const struct send_call *call
 			return result;
 	}
 	errno = EPIPE;
-	return quiet ? broken_pipe(call->flags) : -1;
+	return quiet ? transfer_broken_pipe(call->flags) : -1;
+}
+
+bool transfer_is_connections_error(int error)
+{
+	return error == ECONNRESET || error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH ||
+	       error == ECONNABORTED;
 }
 
 int transfer_take_owed_error(struct conn *conn)
@@ -144,6 +149,15 @@ int transfer_take_owed_error(struct conn *conn)
 	if (__builtin_expect(atomic_load_explicit(&conn->owed_error, memory_order_relaxed) == 0, 1))
 		return 0;
 	return atomic_exchange(&conn->owed_error, 0);
+}
+
+/* Touched: the short way, which knows no such error, is not taken any more. */
+void transfer_owe_error(struct conn *conn, int error)
+{
+	if (!transfer_is_connections_error(error))
+		return;
+	conn_touch(conn);
+	atomic_store(&conn->owed_error, (uint8_t)error);
 }
 
 ssize_t transfer_send_nothing(int fd, int flags)
@@ -162,7 +176,7 @@ ssize_t transfer_send_nothing(int fd, int flags)
 	case TCP_LAST_ACK:
 	case TCP_TIME_WAIT:
 	case TCP_CLOSE:
-		return broken_pipe(flags);
+		return transfer_broken_pipe(flags);
 	default:
 		return 0;
 	}
@@ -174,8 +188,7 @@ void transfer_take_reported_error(int fd)
 	int error = errno, taken;
 	socklen_t length = sizeof(taken);
 
-	if (error == ECONNRESET || error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH ||
-	    error == ECONNABORTED)
+	if (transfer_is_connections_error(error))
 		real_getsockopt(fd, SOL_SOCKET, SO_ERROR, &taken, &length);
 	errno = error;
 }
