@@ -23,7 +23,9 @@
 #define WINDOW_IOVECS 64
 #define TOP_UPS_MAX 64
 #define READERS_BEFORE_US_MAX 64
-#define SCRATCH_BYTES_MAX ((size_t)8 << 20)
+#define SCRATCH_PIECES 256u /* all of them in one memory */
+#define SCRATCH_PIECE_BYTES ((size_t)256 << 10)
+#define SCRATCH_PIECE_MAX ((size_t)8 << 20)
 
 /* One receive that does not wait, of what is left after `done` bytes. */
 static ssize_t receive_now(const struct receive_call *call, size_t done)
@@ -268,25 +270,29 @@ static ssize_t perform_scratch(const struct receive_call *call)
  * they are copied to where nobody looks. */
 static ssize_t receive_truncated(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger)
 {
-	size_t bytes = call->bytes < SCRATCH_BYTES_MAX ? call->bytes : SCRATCH_BYTES_MAX;
-	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	struct iovec iov = { memory, bytes };
+	struct iovec vector[SCRATCH_PIECES];
 	struct msghdr message = *call->message;
-	struct receive_call scratch = { .fd = call->fd,
-					.flags = call->flags & ~MSG_TRUNC,
-					.bytes = bytes,
-					.message = &message,
-					.perform = perform_scratch };
+	size_t piece = SCRATCH_PIECE_BYTES, left = call->bytes, count = 0;
 
+	while (piece < SCRATCH_PIECE_MAX && piece * SCRATCH_PIECES < call->bytes)
+		piece *= 2;
+	void *memory = mmap(NULL, piece, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (memory == MAP_FAILED)
 		return -1; /* ENOMEM */
-	message.msg_iov = &iov;
-	message.msg_iovlen = 1;
+	for (; left > 0 && count < SCRATCH_PIECES; left -= vector[count++].iov_len)
+		vector[count] = (struct iovec){ memory, left < piece ? left : piece };
+	message.msg_iov = vector;
+	message.msg_iovlen = count;
+	struct receive_call scratch = { .fd = call->fd,
+					.flags = call->flags & ~MSG_TRUNC,
+					.bytes = call->bytes - left,
+					.message = &message,
+					.perform = perform_scratch };
 	ssize_t result = whole_length(call, transfer_receive_repaired(conn, &scratch, ledger));
 	if (result >= 0 && transfer_clear_results(call->fd, call->message) != 0)
 		result = -1; /* EFAULT */
 	int saved = errno;
-	munmap(memory, bytes);
+	munmap(memory, piece);
 	errno = saved;
 	call->message->msg_namelen = message.msg_namelen;
 	call->message->msg_controllen = message.msg_controllen;
