@@ -6,6 +6,9 @@
 #include <sys/epoll.h>
 #include <sys/select.h>
 
+/* What a program that is built with _FORTIFY_SOURCE calls. */
+extern ssize_t __recv_chk(int fd, void *buffer, size_t bytes, size_t room, int flags);
+
 static int at_mark(int fd)
 {
 	int mark = -1;
@@ -167,7 +170,43 @@ static void behind_unread(struct pair *pair, int unused)
 	note("mark", "%d", at_mark(pair->b));
 }
 
+/* The other calls that send with MSG_OOB, and that receive with it. 0: sendto, recvfrom; 1: sendmsg, recvmsg; 2: sendmmsg, recvmmsg;
+ * 3: send, and what a fortified program calls */
+static void by_call(struct pair *pair, int call)
+{
+	char text[8] = "~~~~~~~";
+	struct iovec out = { "abX", 3 }, in = { text, 1 };
+	struct mmsghdr message = { .msg_hdr = { .msg_iov = &out, .msg_iovlen = 1 } };
+
+	if (call == 0)
+		TRY("send", sendto(pair->a, "abX", 3, MSG_OOB, NULL, 0));
+	else if (call == 1)
+		TRY("send", sendmsg(pair->a, &message.msg_hdr, MSG_OOB));
+	else if (call == 2)
+		TRY("send", sendmmsg(pair->a, &message, 1, MSG_OOB));
+	else
+		TRY("send", send(pair->a, "abX", 3, MSG_OOB));
+	settle();
+	note_poll("poll", pair->b, POLLIN | POLLPRI, 0);
+	message.msg_hdr = (struct msghdr){ .msg_iov = &in, .msg_iovlen = 1 };
+	if (call == 0)
+		GET("urgent", text, recvfrom(pair->b, text, 1, MSG_OOB, NULL, NULL));
+	else if (call == 1)
+		GET("urgent", text, recvmsg(pair->b, &message.msg_hdr, MSG_OOB));
+	else if (call == 2)
+		TRY("urgent", recvmmsg(pair->b, &message, 1, MSG_OOB, NULL));
+	else
+		GET("urgent", text, __recv_chk(pair->b, text, 1, sizeof(text), MSG_OOB));
+	note("byte", "%.1s flags %x", text, (unsigned)message.msg_hdr.msg_flags);
+	get("plain", pair->b, 64, MSG_DONTWAIT);
+	round_trip("trip", pair);
+}
+
 static const struct semantics_case cases[] = {
+	{ "oob-by-sendto", by_call, 0, 0 },
+	{ "oob-by-sendmsg", by_call, 1, 0 },
+	{ "oob-by-sendmmsg", by_call, 2, 0 },
+	{ "oob-by-fortified", by_call, 3, 0 },
 	{ "oob-out-of-line", out_of_line, 0, 0 },
 	{ "oob-behind-data", out_of_line, 1, 0 },
 	{ "oob-several-bytes", several_bytes, 0, 0 },

@@ -52,6 +52,7 @@ static const struct option_case option_cases[] = {
 	{ IPPROTO_IP, IP_RECVTOS, 1 },
 	{ IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1 },
 	{ IPPROTO_IP, IP_RECVERR, 1 },
+	{ SOL_SOCKET, SO_PEEK_OFF, 0 },
 };
 
 static void set_and_use(struct pair *pair, int index)
@@ -80,15 +81,25 @@ static void set_with_unread(struct pair *pair, int index)
 	round_trip("one", pair);
 }
 
-static void upper_protocol(struct pair *pair, int which)
+enum { UNREAD = 16 }; /* bytes wait at the end that sets it */
+
+static void upper_protocol(struct pair *pair, int argument)
 {
+	int which = argument & ~UNREAD;
+
 	static const char *const names[] = { "tls", "mptcp", "no-such-protocol" };
 	char name[16] = "";
 	socklen_t length = sizeof(name);
 
+	if (argument & UNREAD) {
+		put(pair->b, "unread");
+		settle();
+	}
 	TRY("set", setsockopt(pair->a, IPPROTO_TCP, TCP_ULP, names[which], (socklen_t)strlen(names[which])));
 	TRY("get", getsockopt(pair->a, IPPROTO_TCP, TCP_ULP, name, &length));
 	note("name", "%.8s", name);
+	if (argument & UNREAD)
+		get("unread", pair->a, 64, 0);
 	round_trip("trip", pair);
 }
 
@@ -265,12 +276,17 @@ static const struct semantics_case cases[] = {
 	OPTION("recvtos", 39),
 	OPTION("bind-no-port", 40),
 	OPTION("recverr", 41),
+	OPTION("peek-off", 42),
 	{ "option-zerocopy-unread", set_with_unread, 1, 0 },
 	{ "option-timestamp-unread", set_with_unread, 2, 0 },
 	{ "option-rcvlowat-unread", set_with_unread, 14, 0 },
+	{ "option-timestamping-unread", set_with_unread, 4, 0 },
+	{ "option-busy-poll-unread", set_with_unread, 5, 0 },
+	{ "option-peek-off-unread", set_with_unread, 42, 0 },
 	{ "option-inq-unread", set_with_unread, 34, 0 },
 	{ "option-oobinline-unread", set_with_unread, 12, 0 },
 	{ "ulp-tls", upper_protocol, 0, 0 },
+	{ "ulp-tls-unread", upper_protocol, UNREAD, 0 },
 	{ "ulp-mptcp", upper_protocol, 1, 0 },
 	{ "ulp-unknown", upper_protocol, 2, 0 },
 	{ "repair", repair_mode, 0, 0 },

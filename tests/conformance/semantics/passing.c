@@ -88,6 +88,32 @@ static void closes_unread(struct pair *pair, int unused)
 	get("receive", pair->a, 64, MSG_DONTWAIT);
 }
 
+static void *asleep(void *fd)
+{
+	get("asleep", *(int *)fd, 64, 0);
+	return NULL;
+}
+
+/* A thread sleeps in a receive on it when a duplicate is given away. */
+static void passed_while_blocked(struct pair *pair, int unused)
+{
+	struct pair now = *pair;
+	pthread_t thread;
+
+	(void)unused;
+	pthread_create(&thread, NULL, asleep, &pair->b);
+	pause_ms(SOON_MS);
+	give(dup(pair->b));
+	now.b = take(false);
+	put(pair->a, "for the thread");
+	pthread_join(thread, NULL);
+	round_trip("trip", &now);
+	close(pair->b);
+	round_trip("trip-again", &now);
+	later_put(SOON_MS, pair->a, "later");
+	get("later", now.b, 64, 0);
+}
+
 /* One that was never used before, with and without data. */
 static void unused_one(struct pair *unused, int with_data)
 {
@@ -162,6 +188,7 @@ static const struct semantics_case cases[] = {
 	{ "passed-drained", receives, 1, 0 },
 	{ "passed-recvmmsg", receives, 2, 0 },
 	{ "passed-closes-unread", closes_unread, 0, 0 },
+	{ "passed-while-blocked", passed_while_blocked, 0, 0 },
 	{ "passed-unused", unused_one, 0, CASE_BARE },
 	{ "passed-unused-data", unused_one, 1, CASE_BARE },
 	{ "stream-closed-unread", stream_closed, 0, 0 },

@@ -198,6 +198,24 @@ static void dissolve(struct pair *pair, int how)
 	round_trip("trip", pair);
 }
 
+static void dissolve_now(void *fd)
+{
+	struct sockaddr nothing = { .sa_family = AF_UNSPEC };
+
+	TRY("dissolve", connect(*(int *)fd, &nothing, sizeof(nothing)));
+}
+
+/* The same while a thread sleeps in a receive. */
+static void dissolve_while_blocked(struct pair *pair, int unused)
+{
+	(void)unused;
+	later_call(SOON_MS, dissolve_now, &pair->a);
+	later_shutdown(6 * SOON_MS, pair->b, SHUT_WR);
+	get("blocked", pair->a, 64, 0);
+	later_join();
+	get("peer", pair->b, 64, MSG_DONTWAIT);
+}
+
 static void connected_misuse(struct pair *pair, int unused)
 {
 	uint16_t port_h;
@@ -240,6 +258,7 @@ static const struct semantics_case cases[] = {
 	{ "connect-unspec", dissolve, 0, 0 },
 	{ "connect-unspec-unread", dissolve, 1, 0 },
 	{ "connect-unspec-unread-anew", dissolve, 3, 0 },
+	{ "connect-unspec-while-blocked", dissolve_while_blocked, 0, 0 },
 	{ "connected-misuse", connected_misuse, 0, 0 },
 };
 FAMILY(resets);

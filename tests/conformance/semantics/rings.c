@@ -94,6 +94,55 @@ static void ends(struct pair *pair, int how)
 	note("send", "%d", ring_do(&ring, IORING_OP_SEND, pair->b, "x", 1, MSG_NOSIGNAL) == 1 ? 1 : -1);
 }
 
+enum { SEND_ZC = 47 }; /* IORING_OP_SEND_ZC, Linux 6.0 */
+
+/* Sent without a copy: two completions, of which the second says that the buffer is free. */
+static void without_copy(struct pair *pair, int bytes)
+{
+	static char buffer[20000];
+	struct ring ring;
+
+	if (!have_ring(&ring))
+		return;
+	fill(buffer, (size_t)bytes, 1);
+	for (int i = 0; i < 3; i++) {
+		int sent = ring_do(&ring, SEND_ZC, pair->a, buffer, (size_t)bytes, 0);
+
+		note("sent", "%d", sent);
+		if (sent < 0)
+			return;
+		drain("data", pair->b, (size_t)bytes);
+		note("free", "%d", ring_wait(&ring));
+	}
+	round_trip("trip", pair);
+}
+
+/* Other operations on an accelerated pair: poll, shutdown, and close with nothing unread. */
+static void other_operations(struct pair *pair, int unused)
+{
+	struct ring ring;
+	char text[64];
+
+	(void)unused;
+	if (!have_ring(&ring))
+		return;
+	ring_submit(&ring, IORING_OP_POLL_ADD, pair->b, NULL, 0, POLLIN);
+	pause_ms(SOON_MS);
+	put(pair->a, "hello");
+	note_events("poll", 1, (unsigned)ring_wait(&ring), 0);
+	get("data", pair->b, 64, MSG_DONTWAIT);
+	put(pair->b, "last");
+	note("shutdown", "%d", ring_do(&ring, IORING_OP_SHUTDOWN, pair->b, NULL, SHUT_WR, 0));
+	TRY("send", send(pair->b, "x", 1, MSG_NOSIGNAL));
+	get("last", pair->a, 64, 0);
+	get("end", pair->a, 64, 0);
+	put(pair->a, "back");
+	note_ring("back", text, ring_do(&ring, IORING_OP_RECV, pair->b, text, sizeof(text), 0));
+	note("close", "%d", ring_do(&ring, IORING_OP_CLOSE, pair->b, NULL, 0, 0));
+	settle();
+	note_poll("peer", pair->a, POLLIN | POLLRDHUP, 100);
+}
+
 /* Connections that no wrapper has seen a byte of: 0 the ring on the connecting end, 1 on the accepted one, 2 on both. Then
  * wrapped traffic on them. */
 static void from_the_start(struct pair *unused, int which)
@@ -135,6 +184,9 @@ static const struct semantics_case cases[] = {
 	{ "uring-streams", streams, 0, 0 },
 	{ "uring-end", ends, 0, 0 },
 	{ "uring-reset", ends, 1, 0 },
+	{ "uring-send-zc", without_copy, 20000, 0 },
+	{ "uring-send-zc-small", without_copy, 5, 0 },
+	{ "uring-others", other_operations, 0, 0 },
 	{ "uring-from-connect", from_the_start, 0, CASE_BARE },
 	{ "uring-from-accept", from_the_start, 1, CASE_BARE },
 	{ "uring-both-ends", from_the_start, 2, CASE_BARE },

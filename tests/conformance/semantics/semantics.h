@@ -60,15 +60,18 @@ struct family {
 	X(unread)                                                                                                      \
 	X(epolls)                                                                                                      \
 	X(polls)                                                                                                       \
+	X(waits)                                                                                                       \
 	X(vectors)                                                                                                     \
 	X(faults)                                                                                                      \
 	X(closing)                                                                                                     \
 	X(resets)                                                                                                      \
 	X(exits)                                                                                                       \
 	X(options)                                                                                                     \
+	X(edges)                                                                                                       \
 	X(errqueue)                                                                                                    \
 	X(inqs)                                                                                                        \
 	X(files)                                                                                                       \
+	X(pipes)                                                                                                       \
 	X(connects)                                                                                                    \
 	X(processes)                                                                                                   \
 	X(stdios)                                                                                                      \

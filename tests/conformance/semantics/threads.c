@@ -2,8 +2,13 @@
 /* Threads on one connection: several writers, one that closes or changes something while another is inside. */
 #include "semantics.h"
 
+#include <linux/filter.h>
 #include <stdatomic.h>
 #include <sys/epoll.h>
+
+#ifndef TCP_INQ
+#define TCP_INQ 36
+#endif
 
 #define WRITERS 4
 #define RECORDS 200
@@ -121,6 +126,35 @@ static void set_option(void *fd)
 	set_int(*(int *)fd, SOL_SOCKET, SO_ZEROCOPY, 1);
 }
 
+static void set_upper_protocol(void *fd)
+{
+	setsockopt(*(int *)fd, IPPROTO_TCP, TCP_ULP, "tls", 3);
+}
+
+static void set_filter(void *fd)
+{
+	struct sock_filter accept_all = BPF_STMT(BPF_RET | BPF_K, 0xffffffff);
+	struct sock_fprog program = { 1, &accept_all };
+
+	setsockopt(*(int *)fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+}
+
+static void set_timestamp(void *fd)
+{
+	set_int(*(int *)fd, SOL_SOCKET, SO_TIMESTAMP, 1);
+}
+
+static void set_inq(void *fd)
+{
+	set_int(*(int *)fd, IPPROTO_TCP, TCP_INQ, 1);
+}
+
+static void open_stream(void *fd)
+{
+	if (!fdopen(*(int *)fd, "r"))
+		note("FAILED", "fdopen");
+}
+
 static void set_lowat(void *fd)
 {
 	set_int(*(int *)fd, SOL_SOCKET, SO_RCVLOWAT, 4);
@@ -136,7 +170,9 @@ static void set_timeout(void *fd)
 /* Something is changed while this thread sleeps in recv. */
 static void changed_while_blocked(struct pair *pair, int what)
 {
-	static void (*const changes[])(void *) = { set_nonblocking, set_option, set_lowat, set_timeout };
+	static void (*const changes[])(void *) = { set_nonblocking,    set_option, set_lowat,     set_timeout,
+						   set_upper_protocol, set_filter, set_timestamp, set_inq,
+						   open_stream };
 
 	later_call(SOON_MS, changes[what], &pair->b);
 	later_put(4 * SOON_MS, pair->a, "hello");
@@ -189,6 +225,11 @@ static const struct semantics_case cases[] = {
 	{ "blocked-then-zerocopy-set", changed_while_blocked, 1, 0 },
 	{ "blocked-then-lowat-set", changed_while_blocked, 2, 0 },
 	{ "blocked-then-timeout-set", changed_while_blocked, 3, 0 },
+	{ "blocked-then-ulp-set", changed_while_blocked, 4, 0 },
+	{ "blocked-then-filter-set", changed_while_blocked, 5, 0 },
+	{ "blocked-then-timestamp-set", changed_while_blocked, 6, 0 },
+	{ "blocked-then-inq-set", changed_while_blocked, 7, 0 },
+	{ "blocked-then-fdopen", changed_while_blocked, 8, 0 },
 	{ "close-while-polled", close_while_polled, 0, 0 },
 	{ "second-reader-times-out", second_reader_times_out, 0, 0 },
 };

@@ -63,6 +63,17 @@ static void discard_large(struct pair *pair, int unused)
 	note("total", "%zu", total);
 }
 
+/* More than is copied at once where it must be copied. */
+static void discard_all(struct pair *pair, int flags)
+{
+	const size_t bytes = 10 << 20;
+
+	later_put_bytes(0, pair->a, bytes, 1);
+	TRY("discard", recv(pair->b, NULL, bytes, MSG_TRUNC | flags));
+	later_join();
+	round_trip("trip", pair);
+}
+
 /* A message's results are the kernel's to write, in receives that copy nothing too. */
 static void discard_message(struct pair *pair, int bytes)
 {
@@ -142,6 +153,59 @@ static void empty_receive_error(struct pair *pair, int unused)
 	get("next", pair->b, 64, 0);
 }
 
+/* What a program that is built with _FORTIFY_SOURCE calls. */
+extern ssize_t __recv_chk(int fd, void *buffer, size_t bytes, size_t room, int flags);
+extern ssize_t __recvfrom_chk(int fd, void *buffer, size_t bytes, size_t room, int flags, struct sockaddr *address,
+			      socklen_t *length);
+extern ssize_t __read_chk(int fd, void *buffer, size_t bytes, size_t room);
+
+static ssize_t fortified(int fd, int by_recvfrom, int flags)
+{
+	char byte;
+
+	return by_recvfrom ? __recvfrom_chk(fd, &byte, 0, 1, flags, NULL, NULL) : __recv_chk(fd, &byte, 0, 1, flags);
+}
+
+static void empty_receive_fortified(struct pair *pair, int by_recvfrom)
+{
+	char byte;
+	uint64_t start_ms = clock_ms();
+
+	TRY("nothing-there", fortified(pair->b, by_recvfrom, MSG_DONTWAIT));
+	TRY("read-nothing-there", __read_chk(pair->b, &byte, 0, 1));
+	later_put(100, pair->a, "abc");
+	TRY("wait", fortified(pair->b, by_recvfrom, 0));
+	note_waited("waited", start_ms, 100);
+	later_join();
+	get("data", pair->b, 64, 0);
+	later_reset(0, pair->a);
+	later_join();
+	settle();
+	TRY("reset", fortified(pair->b, by_recvfrom, 0));
+	get("next", pair->b, 64, 0);
+}
+
+/* TCP names no sender: the length becomes 0, also of a receive of no bytes. */
+static void empty_receive_from(struct pair *pair, int unused)
+{
+	struct sockaddr_storage name;
+	socklen_t length = sizeof(name);
+	char byte;
+
+	(void)unused;
+	TRY("nothing-there", recvfrom(pair->b, &byte, 0, MSG_DONTWAIT, (struct sockaddr *)&name, &length));
+	note("untouched", "%u", length);
+	put(pair->a, "abc");
+	settle();
+	TRY("data-there", recvfrom(pair->b, &byte, 0, 0, (struct sockaddr *)&name, &length));
+	note("length", "%u", length);
+	TRY("bad-length", recvfrom(pair->b, &byte, 0, 0, (struct sockaddr *)&name, (socklen_t *)8));
+	length = sizeof(name);
+	TRY("no-name", recvfrom(pair->b, &byte, 0, MSG_PEEK, NULL, &length));
+	note("unnamed", "%u", length);
+	get("data", pair->b, 64, 0);
+}
+
 static void empty_message(struct pair *pair, int unused)
 {
 	struct iovec none[2] = { { NULL, 0 }, { NULL, 0 } };
@@ -183,7 +247,37 @@ static void empty_send(struct pair *pair, int unused)
 	note("sigpipe", "%d", handled);
 }
 
+/* Each call that can send nothing, on an end that is shut down. */
+static void empty_send_after_shutdown(struct pair *pair, int unused)
+{
+	struct iovec none[2] = { { NULL, 0 }, { NULL, 0 } };
+	struct msghdr message = { .msg_iov = none, .msg_iovlen = 2 };
+	struct mmsghdr many = { .msg_hdr = message };
+
+	(void)unused;
+	handle(SIGPIPE, SA_RESTART);
+	shutdown(pair->a, SHUT_WR);
+	TRY("write", write(pair->a, "", 0));
+	TRY("writev", writev(pair->a, none, 2));
+	TRY("writev-no-vector", writev(pair->a, NULL, 0));
+	note("sigpipe-writev", "%d", handled);
+	TRY("pwritev2", pwritev2(pair->a, none, 2, -1, 0));
+	TRY("sendto", sendto(pair->a, "", 0, 0, NULL, 0));
+	note("sigpipe-sendto", "%d", handled);
+	TRY("sendmsg", sendmsg(pair->a, &message, 0));
+	note("sigpipe-sendmsg", "%d", handled);
+	TRY("sendmmsg", sendmmsg(pair->a, &many, 1, 0));
+	TRY("sendmmsg-nosignal", sendmmsg(pair->a, &many, 1, MSG_NOSIGNAL));
+	note("sigpipe", "%d", handled);
+	get("peer-end", pair->b, 64, 0);
+}
+
 static const struct semantics_case cases[] = {
+	{ "trunc-waitall-10m", discard_all, MSG_WAITALL, 0 },
+	{ "empty-recv-fortified", empty_receive_fortified, 0, 0 },
+	{ "empty-recv-fortified-from", empty_receive_fortified, 1, 0 },
+	{ "empty-recv-name", empty_receive_from, 0, 0 },
+	{ "empty-send-after-shutdown", empty_send_after_shutdown, 0, 0 },
 	{ "trunc-null", discard, 0, 0 },
 	{ "trunc-buffer", discard, 1, 0 },
 	{ "trunc-more", discard_more_than_there_is, 0, 0 },

@@ -161,6 +161,99 @@ static void receive_messages_error(struct pair *pair, int unused)
 	get("last", pair->b, 64, 0);
 }
 
+/* The peer resets while a later message is waited for: that is the next call's. 0: recvmmsg's, 1: recv's, 2: send's, 3: SO_ERROR's */
+static void receive_messages_error_midway(struct pair *pair, int next)
+{
+	struct mmsghdr messages[MESSAGES];
+	struct iovec vectors[MESSAGES];
+	char texts[MESSAGES][8];
+	int error = -1;
+	socklen_t length = sizeof(error);
+
+	put(pair->a, "aaaabbbb");
+	settle();
+	later_reset(SOON_MS, pair->a);
+	fill_messages(messages, vectors, texts, 4);
+	note_messages("receive", recvmmsg(pair->b, messages, MESSAGES, 0, NULL), messages, texts);
+	later_join();
+	settle();
+	fill_messages(messages, vectors, texts, 4);
+	if (next == 0)
+		note_messages("next", recvmmsg(pair->b, messages, MESSAGES, 0, NULL), messages, texts);
+	else if (next == 1)
+		get("next", pair->b, 64, 0);
+	else if (next == 2)
+		TRY("next", send(pair->b, "x", 1, MSG_NOSIGNAL));
+	else
+		TRY("next", getsockopt(pair->b, SOL_SOCKET, SO_ERROR, &error, &length));
+	note("error", "%s", error > 0 ? errno_text(error) : "0");
+	get("last", pair->b, 64, 0);
+	TRY("send", send(pair->b, "x", 1, MSG_NOSIGNAL));
+}
+
+/* The same on a connection that has not been accelerated yet, or never is. */
+static void receive_messages_error_early(struct pair *unused, int next)
+{
+	uint16_t port_h;
+	int listener = listen_any(&port_h);
+	struct sockaddr_in address = loopback_at(port_h);
+	struct pair pair = { socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), -1 };
+
+	(void)unused;
+	TRY("connect", connect(pair.a, (struct sockaddr *)&address, sizeof(address)));
+	pair.b = accept(listener, NULL, NULL);
+	receive_messages_error_midway(&pair, next);
+}
+
+/* How much of the time is left; and none at all: the call ends after the first message. 2: none, and nothing there for a while */
+static void receive_messages_time(struct pair *pair, int what)
+{
+	struct mmsghdr messages[MESSAGES];
+	struct iovec vectors[MESSAGES];
+	char texts[MESSAGES][8];
+	struct timespec timeout = { .tv_sec = what == 0 ? 50 : 0 };
+
+	if (what == 2)
+		later_put(SOON_MS, pair->a, "aaaabbbbccccdddd");
+	else
+		put(pair->a, "aaaabbbbccccdddd");
+	settle();
+	fill_messages(messages, vectors, texts, 4);
+	note_messages("receive", recvmmsg(pair->b, messages, MESSAGES, 0, &timeout), messages, texts);
+	note("left", "%ld", (long)timeout.tv_sec + (timeout.tv_nsec > 0));
+	later_join();
+	settle();
+	get("rest", pair->b, 64, MSG_DONTWAIT);
+	timeout = (struct timespec){ .tv_sec = 7 };
+	TRY("none", recvmmsg(pair->b, messages, MESSAGES, MSG_DONTWAIT, &timeout));
+	note("untouched", "%ld", (long)timeout.tv_sec);
+}
+
+/* More messages than one call may have, of a byte each. */
+static void many_messages(struct pair *pair, int count)
+{
+	struct mmsghdr *messages = calloc((size_t)count, sizeof(*messages));
+	struct iovec *vectors = calloc((size_t)count, sizeof(*vectors));
+	char *bytes = malloc((size_t)count), *sink = calloc(1, (size_t)count);
+	int whole = 0;
+
+	fill(bytes, (size_t)count, 3);
+	for (int i = 0; i < count; i++) {
+		vectors[i] = (struct iovec){ bytes + i, 1 };
+		messages[i].msg_hdr = (struct msghdr){ .msg_iov = &vectors[i], .msg_iovlen = 1 };
+	}
+	int sent = (int)TRY("send", sendmmsg(pair->a, messages, (unsigned)count, 0));
+	for (int i = 0; i < sent; i++)
+		whole += messages[i].msg_len == 1;
+	note("whole", "%d", whole);
+	pause_ms(60);
+	for (int i = 0; i < count; i++)
+		vectors[i].iov_base = sink + i;
+	int got = (int)TRY("receive", recvmmsg(pair->b, messages, (unsigned)count, MSG_DONTWAIT, NULL));
+	note("same", "%d", got > 0 && memcmp(bytes, sink, (size_t)got) == 0);
+	get("rest", pair->b, 64, MSG_DONTWAIT);
+}
+
 static void send_messages(struct pair *pair, int unused)
 {
 	struct iovec vectors[] = { { "abc", 3 }, { NULL, 0 }, { "defg", 4 }, { (void *)8, 4 } };
@@ -238,6 +331,19 @@ static const struct semantics_case cases[] = {
 	{ "recvmmsg-dontwait", receive_messages, MSG_DONTWAIT, 0 },
 	{ "recvmmsg-peek", receive_messages, MSG_PEEK | MSG_WAITFORONE, 0 },
 	{ "recvmmsg-reset", receive_messages_error, 0, 0 },
+	{ "recvmmsg-reset-midway", receive_messages_error_midway, 0, 0 },
+	{ "recvmmsg-reset-midway-recv", receive_messages_error_midway, 1, 0 },
+	{ "recvmmsg-reset-midway-send", receive_messages_error_midway, 2, 0 },
+	{ "recvmmsg-reset-midway-so-error", receive_messages_error_midway, 3, 0 },
+	{ "recvmmsg-reset-early", receive_messages_error_early, 0, CASE_BARE },
+	{ "recvmmsg-reset-early-recv", receive_messages_error_early, 1, CASE_BARE },
+	{ "recvmmsg-reset-early-send", receive_messages_error_early, 2, CASE_BARE },
+	{ "recvmmsg-reset-early-so-error", receive_messages_error_early, 3, CASE_BARE },
+	{ "recvmmsg-time-left", receive_messages_time, 0, 0 },
+	{ "recvmmsg-time-zero", receive_messages_time, 1, 0 },
+	{ "recvmmsg-time-zero-blocks", receive_messages_time, 2, 0 },
+	{ "recvmmsg-iov-max", many_messages, IOV_MAX, 0 },
+	{ "recvmmsg-above-iov-max", many_messages, IOV_MAX + 6, 0 },
 	{ "sendmmsg", send_messages, 0, 0 },
 	{ "positions", positions, 0, 0 },
 	{ "huge-lengths", huge_lengths, 0, 0 },

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Waiting for events in unusual ways: masks of signals, numbers above FD_SETSIZE, two epolls, an owner that is a thread; and what
+ * events say after a send that was cut short. */
+#include "semantics.h"
+
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/select.h>
+
+#define HIGH_FD 1500
+
+enum wait { BY_PPOLL, BY_PSELECT, BY_EPOLL_PWAIT, BY_EPOLL_PWAIT2 };
+
+static int wait_masked(enum wait how, int fd, int epoll, const sigset_t *mask, int timeout_ms)
+{
+	struct timespec timeout = { .tv_sec = timeout_ms / 1000, .tv_nsec = (long)(timeout_ms % 1000) * 1000000 };
+	struct pollfd poller = { .fd = fd, .events = POLLIN };
+	struct epoll_event event;
+	fd_set readable;
+
+	switch (how) {
+	case BY_PPOLL:
+		return ppoll(&poller, 1, &timeout, mask);
+	case BY_PSELECT:
+		FD_ZERO(&readable);
+		FD_SET(fd, &readable);
+		return pselect(fd + 1, &readable, NULL, NULL, &timeout, mask);
+	case BY_EPOLL_PWAIT:
+		return epoll_pwait(epoll, &event, 1, timeout_ms, mask);
+	case BY_EPOLL_PWAIT2:
+		break;
+	}
+	return epoll_pwait2(epoll, &event, 1, &timeout, mask);
+}
+
+static int watch(int fd, unsigned events)
+{
+	struct epoll_event event = { .events = events };
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+	if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0)
+		note("FAILED", "epoll");
+	return epoll;
+}
+
+/* A signal that is blocked but during the wait: pending before it, with and without data; and one that comes in the middle. */
+static void masked(struct pair *pair, int how)
+{
+	int epoll = watch(pair->b, EPOLLIN);
+	sigset_t blocked, before;
+
+	handle(SIGUSR1, SA_RESTART);
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &blocked, &before);
+	TRY("expires", wait_masked((enum wait)how, pair->b, epoll, &before, 30));
+	pthread_kill(pthread_self(), SIGUSR1);
+	TRY("kept-out", wait_masked((enum wait)how, pair->b, epoll, &blocked, 30));
+	note("handled", "%d", handled);
+	TRY("pending", wait_masked((enum wait)how, pair->b, epoll, &before, 2000));
+	note("handled", "%d", handled);
+	put(pair->a, "hello");
+	settle();
+	pthread_kill(pthread_self(), SIGUSR1);
+	TRY("with-data", wait_masked((enum wait)how, pair->b, epoll, &before, 2000));
+	get("data", pair->b, 64, MSG_DONTWAIT);
+	TRY("after-data", wait_masked((enum wait)how, pair->b, epoll, &before, 2000));
+	note("handled", "%d", handled);
+	later_signal(SOON_MS, SIGUSR1);
+	later_put(4 * SOON_MS, pair->a, "later");
+	TRY("midway", wait_masked((enum wait)how, pair->b, epoll, &before, 2000));
+	note("handled", "%d", handled);
+	later_join();
+	TRY("data-again", wait_masked((enum wait)how, pair->b, epoll, &blocked, 2000));
+	TRY("bad-time", wait_masked((enum wait)how, pair->b, epoll, &before, how == BY_EPOLL_PWAIT ? 0 : -1500));
+	get("later", pair->b, 64, MSG_DONTWAIT);
+}
+
+/* select(2) itself knows no FD_SETSIZE. */
+static void high_number(struct pair *pair, int unused)
+{
+	struct rlimit limit;
+	struct timeval timeout = { .tv_usec = 30000 };
+	static unsigned long readable[HIGH_FD / 64 + 1];
+	unsigned long bit = 1ul << HIGH_FD % 64;
+
+	(void)unused;
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	TRY("dup2", dup2(pair->b, HIGH_FD));
+	readable[HIGH_FD / 64] = bit;
+	TRY("idle", select(HIGH_FD + 1, (fd_set *)(void *)readable, NULL, NULL, &timeout));
+	note("time", "%ld", (long)(timeout.tv_sec * 1000000 + timeout.tv_usec));
+	put(pair->a, "hello");
+	timeout = (struct timeval){ .tv_sec = 2 };
+	readable[HIGH_FD / 64] = bit;
+	TRY("data", select(HIGH_FD + 1, (fd_set *)(void *)readable, NULL, NULL, &timeout));
+	note("set", "%d", (readable[HIGH_FD / 64] & bit) != 0);
+	note("left", "%s", timeout.tv_sec >= 1 ? "some" : "little");
+	get("receive", HIGH_FD, 64, 0);
+	close(HIGH_FD);
+	round_trip("trip", pair);
+}
+
+/* One connection in two sets, exclusively; and level and edge side by side. */
+static void two_sets(struct pair *pair, int events)
+{
+	int first = watch(pair->b, EPOLLIN | (unsigned)events), second = watch(pair->b, EPOLLIN | (unsigned)events);
+	int edge = watch(pair->b, EPOLLIN | EPOLLET);
+	struct epoll_event event;
+
+	for (int i = 0; i < 2; i++) {
+		TRY("first-empty", epoll_wait(first, &event, 1, 0));
+		put(pair->a, "hello");
+		settle();
+		TRY("first", epoll_wait(first, &event, 1, 100));
+		TRY("second", epoll_wait(second, &event, 1, 100));
+		TRY("edge", epoll_wait(edge, &event, 1, 100));
+		get("part", pair->b, 2, 0);
+		TRY("first-rest", epoll_wait(first, &event, 1, 0));
+		TRY("second-rest", epoll_wait(second, &event, 1, 0));
+		TRY("edge-rest", epoll_wait(edge, &event, 1, 0));
+		get("rest", pair->b, 64, 0);
+		TRY("second-drained", epoll_wait(second, &event, 1, 0));
+	}
+}
+
+/* SIGIO to a thread that owns the fd, asked for by FIOASYNC. */
+static void owner_is_a_thread(struct pair *pair, int unused)
+{
+	struct f_owner_ex owner = { F_OWNER_TID, gettid() };
+	int on = 1;
+
+	(void)unused;
+	handle(SIGIO, SA_RESTART);
+	TRY("owner", fcntl(pair->b, F_SETOWN_EX, &owner));
+	TRY("async", ioctl(pair->b, FIOASYNC, &on));
+	handled = 0;
+	later_put(SOON_MS, pair->a, "hello");
+	get("data", pair->b, 64, 0);
+	later_join();
+	settle();
+	note("data", "%s", handled > 0 ? "some" : "none");
+	on = 0;
+	TRY("no-async", ioctl(pair->b, FIOASYNC, &on));
+	handled = 0;
+	put(pair->a, "again");
+	settle();
+	note("off", "%s", handled > 0 ? "some" : "none");
+	get("again", pair->b, 64, 0);
+}
+
+/* A blocking send that a reset cuts short: the error waits, and events say so. */
+static void cut_short(struct pair *pair, int unused)
+{
+	char *buffer = calloc(1, 64 << 20);
+
+	(void)unused;
+	signal(SIGPIPE, SIG_IGN);
+	later_reset(3 * SOON_MS, pair->b);
+	ssize_t sent = send(pair->a, buffer, 64 << 20, 0);
+	note("first", "%s", sent > 0 ? "part" : errno_text(errno));
+	later_join();
+	settle();
+	note_poll("poll", pair->a, POLLIN | POLLOUT | POLLRDHUP, 0);
+	TRY("next", recv(pair->a, buffer, 1, 0));
+	note_poll("poll-after", pair->a, POLLIN | POLLOUT | POLLRDHUP, 0);
+	TRY("last", recv(pair->a, buffer, 1, 0));
+	free(buffer);
+}
+
+/* A handler that is there for one signal only. */
+static void handler_once(struct pair *pair, int flags)
+{
+	struct sigaction action;
+
+	handle(SIGUSR1, (int)SA_RESETHAND | flags);
+	later_signal(SOON_MS, SIGUSR1);
+	later_put(3 * SOON_MS, pair->a, "hello");
+	get("receive", pair->b, 64, 0);
+	sigaction(SIGUSR1, NULL, &action);
+	note("handler", "%s", action.sa_handler == SIG_DFL ? "default" : "other");
+	note("handled", "%d", handled);
+	later_join();
+}
+
+static const struct semantics_case cases[] = {
+	{ "poll-masked", masked, BY_PPOLL, 0 },
+	{ "select-masked", masked, BY_PSELECT, 0 },
+	{ "epoll-masked", masked, BY_EPOLL_PWAIT, 0 },
+	{ "epoll-masked-pwait2", masked, BY_EPOLL_PWAIT2, 0 },
+	{ "select-high-number", high_number, 0, 0 },
+	{ "epoll-two-sets", two_sets, 0, 0 },
+	{ "epoll-two-sets-exclusive", two_sets, EPOLLEXCLUSIVE, 0 },
+	{ "sigio-thread", owner_is_a_thread, 0, 0 },
+	{ "poll-send-cut-short", cut_short, 0, 0 },
+	{ "signal-handler-once", handler_once, 0, 0 },
+	{ "signal-handler-once-restart", handler_once, SA_RESTART, 0 },
+};
+FAMILY(waits);
