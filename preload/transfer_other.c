@@ -121,6 +121,8 @@ ssize_t transfer_splice_out(struct conn *conn, int fd, int pipe_fd, size_t bytes
 	}
 	if (!done)
 		return result;
+	if (result < 0)
+		transfer_owe_error(conn, errno);
 	errno = saved;
 	return (ssize_t)done;
 }

@@ -136,6 +136,8 @@ static ssize_t receive_polling(struct conn *conn, const struct receive_call *cal
 				return (ssize_t)done;
 			continue;
 		}
+		if (result < 0 && errno != EAGAIN && done)
+			transfer_owe_error(conn, errno); /* it has come since the look at it */
 		if (result == 0 || errno != EAGAIN)
 			return done ? (ssize_t)done : result;
 		let_go(conn, call->fd);
@@ -241,6 +243,8 @@ static ssize_t top_up(struct conn *conn, const struct receive_call *call, struct
 		ssize_t more = receive_now(call, done);
 		if (cell)
 			reader_release(cell);
+		if (more < 0)
+			transfer_owe_error(conn, errno); /* likewise */
 		if (more < 0)
 			let_go(conn, call->fd);
 		if (more <= 0)
