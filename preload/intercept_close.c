@@ -147,6 +147,9 @@ static int duplicated(int oldfd, int newfd)
 	int saved = errno;
 	fork_notice();
 	conn_fd_copy(oldfd, newfd); /* and forgets a stale entry of newfd */
+	/* As fdopen: there is a stream that reads it inside libc, where EAGAIN after a signal (fact 4) is an error of the stream. */
+	if (newfd == STDIN_FILENO && conn_get(newfd))
+		(void)lifecycle_make_plain(conn_get(newfd), newfd, REASON_STDIO);
 	errno = saved;
 	return newfd;
 }
