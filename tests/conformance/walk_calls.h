@@ -287,7 +287,8 @@ static void do_splice(const struct call *call, struct answer *answer)
 	ssize_t moved, got = 0;
 
 	errno = 0;
-	moved = splice(fds[call->end], NULL, pipe_fds[1], NULL, call->bytes, SPLICE_F_NONBLOCK);
+	moved = call->random % 3 ? splice(fds[call->end], NULL, pipe_fds[1], NULL, call->bytes, SPLICE_F_NONBLOCK)
+				 : sendfile(pipe_fds[1], fds[call->end], NULL, call->bytes);
 	if (moved > 0) {
 		got = read(pipe_fds[0], buffer, (size_t)moved);
 		if (got != moved)

@@ -80,6 +80,7 @@ struct family {
 	X(threads)                                                                                                     \
 	X(escapes)                                                                                                     \
 	X(passing)                                                                                                     \
+	X(odds)                                                                                                        \
 	X(early)                                                                                                       \
 	X(rings)
 #define DECLARE(title) extern const struct family family_##title;

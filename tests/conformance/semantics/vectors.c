@@ -127,7 +127,7 @@ static void receive_messages(struct pair *pair, int flags)
 	put(pair->a, "aaaabbbbcc");
 	settle();
 	if (!(flags & (MSG_DONTWAIT | MSG_WAITFORONE)))
-		later_put(SOON_MS, pair->a, "ddee");
+		later_put(SOON_MS, pair->a, flags & MSG_WAITALL ? "ddeeee" : "ddee");
 	fill_messages(messages, vectors, texts, 4);
 	note_messages("receive", recvmmsg(pair->b, messages, MESSAGES, flags, &timeout), messages, texts);
 	later_join();
@@ -327,6 +327,7 @@ static const struct semantics_case cases[] = {
 	{ "vector-bad-counts", bad_counts, 0, 0 },
 	{ "recvmsg-results", message_results, 0, 0 },
 	{ "recvmmsg", receive_messages, 0, 0 },
+	{ "recvmmsg-waitall", receive_messages, MSG_WAITALL, 0 },
 	{ "recvmmsg-waitforone", receive_messages, MSG_WAITFORONE, 0 },
 	{ "recvmmsg-dontwait", receive_messages, MSG_DONTWAIT, 0 },
 	{ "recvmmsg-peek", receive_messages, MSG_PEEK | MSG_WAITFORONE, 0 },
