@@ -10,7 +10,8 @@ names the processes of the pair's ends; with --pids the suite tells which proces
   pinned               the same                           the same
   never joins          is plain TCP all the time          no pair
   differs              either
-Several rows may have the same case; it then does what one of them says. Leaving for the sake of speed says nothing.
+Several rows may have the same case; it then does what one of them says. Leaving for the sake of speed says nothing. The reason that is
+shown is the one that the case gives (REASONS).
 """
 import collections
 import fnmatch
@@ -28,6 +29,13 @@ STAYING = {"native", "repaired"}
 FEWEST_LEAVING = 0.9
 ENOUGH_TO_LEAVE = 3
 
+# Why a case's connection leaves, is pinned or never joins, in the words of `smaccel ss`: patterns of cases, reasons.
+REASONS = [("oob-* *oobinline*", {"oob"}), ("zerocopy-* *-zerocopy*", {"zerocopy"}), ("ulp-* blocked-then-ulp-set", {"ulp"}),
+           ("lowat* *rcvlowat-3* *rcvlowat-unread early-rcvlowat*", {"rcvlowat"}), ("stdio-* blocked-then-fdopen", {"stdio"}),
+           ("exec-cat*", {"exec", "stdio"}), ("pass-fd-* passed-*", {"passed-fd"}),
+           ("repair* filter-* md5-* peek-off control-* connect-unspec* family-changed* option-timestamp* option-inq* option-busy-poll* "
+            "option-peek-off* timestamp-tx* early-timestamp* early-filter* early-inq*", {"option"})]
+
 Fate = collections.namedtuple("Fate", "left pinned redirected")
 
 
@@ -42,6 +50,30 @@ def read_fates(log):
             redirected[pid] += int(count)
     pids = left.keys() | pinned.keys() | redirected.keys()
     return {pid: Fate(left[pid] - UNFORCED, pinned[pid] - UNFORCED, redirected[pid]) for pid in pids}
+
+
+def read_refusals(log):
+    """{pid: {reason}}"""
+    refused = collections.defaultdict(set)
+    for pid, reason in re.findall(r"pid (\d+) fd \d+: refused: (\S+)", log):
+        refused[pid].add(reason)
+    return refused
+
+
+def wrong_reasons(notes, fate, log):
+    """Of an option that was set early: a join that a machine without a CPU to spare was late with is refused nowhere."""
+    refused, early, unseen = read_refusals(log), [], []
+    for patterns, reasons in REASONS:
+        for case in cases_of({"cases": patterns}, notes):
+            shown = fate[case].left | fate[case].pinned
+            if case.startswith("early-"):
+                shown = refused[notes[case]["pid"][0]]
+                early.append(case)
+                unseen += [] if shown else [case]
+            if shown and shown.isdisjoint(reasons):
+                yield f"{case}: the reason is {', '.join(sorted(shown))}, not {' or '.join(sorted(reasons))}"
+    if len(unseen) > (1 - FEWEST_LEAVING) * len(early):
+        yield from (f"{case}: no reason is shown" for case in unseen)
 
 
 def read_rows():
@@ -72,6 +104,7 @@ def contradictions(notes, log):
               for case in went if not kinds[case] & (LEAVING | {"differs"})]
     lines += [f"{case}: never to join, but bytes were redirected"
               for case in notes if kinds[case] == {"never joins"} and fate[case].redirected]
+    lines += wrong_reasons(notes, fate, log)
     must = [case for case in armed if kinds[case] & LEAVING and not kinds[case] - LEAVING - STAYING]
     missing = [case for case in must if case not in went]
     if len(missing) > (1 - FEWEST_LEAVING) * len(must):
