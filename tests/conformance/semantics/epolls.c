@@ -202,6 +202,8 @@ static void added_late(struct pair *pair, int events)
 	wait_for("deleted", epoll, 20);
 }
 
+#define EXCLUSIVE_SENDS 5
+#define EXCLUSIVE_BYTES 5
 static _Atomic int exclusive_bytes;
 static void *exclusive_waiter(void *argument)
 {
@@ -209,8 +211,10 @@ static void *exclusive_waiter(void *argument)
 	struct epoll_event event;
 	char buffer[64];
 
-	while (epoll_wait(epoll, &event, 1, 200) == 1) {
-		ssize_t got = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+	/* Until all has come: or the case hangs. */
+	while (exclusive_bytes < EXCLUSIVE_SENDS * EXCLUSIVE_BYTES) {
+		ssize_t got =
+			epoll_wait(epoll, &event, 1, 50) == 1 ? recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT) : 0;
 
 		if (got > 0)
 			exclusive_bytes += (int)got;
@@ -226,7 +230,7 @@ static void exclusive(struct pair *pair, int unused)
 	for (int i = 0; i < 3; i++)
 		pthread_create(&waiters[i], NULL, exclusive_waiter, &pair->b);
 	pause_ms(SOON_MS);
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < EXCLUSIVE_SENDS; i++) {
 		put(pair->a, "12345");
 		pause_ms(10);
 	}

@@ -33,9 +33,11 @@ static void note_completion(const char *field, int fd)
 	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message); cmsg; cmsg = CMSG_NXTHDR(&message, cmsg)) {
 		struct sock_extended_err error;
 
-		note("control", "%d %d", cmsg->cmsg_level, cmsg->cmsg_type);
-		if (cmsg->cmsg_level != SOL_IP || cmsg->cmsg_type != IP_RECVERR)
+		if ((cmsg->cmsg_level != SOL_IP || cmsg->cmsg_type != IP_RECVERR) &&
+		    (cmsg->cmsg_level != SOL_IPV6 || cmsg->cmsg_type != IPV6_RECVERR)) {
+			note("control", "%d %d", cmsg->cmsg_level, cmsg->cmsg_type);
 			continue;
+		}
 		memcpy(&error, CMSG_DATA(cmsg), sizeof(error));
 		note("completion", "origin %u info %u data %u code %u errno %u", error.ee_origin, error.ee_info,
 		     error.ee_data, error.ee_code, error.ee_errno);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* semantics --all | --list | CASE...    [--jobs N] [--deadline MS] [--pids] [--leave]
+/* semantics --all | --list | CASE...    [--jobs N] [--deadline MS] [--pids] [--leave] [--ipv6] [--threads]
  *
  * Each case is a process with a pipe for its notes. They come out in the order of the table, each line after the name of
  * its case: "CASE FIELD VALUE". Two fields are about the run itself: "armed" (yes, no) and "END", the last one: "done",
  * "HANG", "failed", or the name of the signal that ended it. With --pids a third, "pid", says what the helper's log calls it.
+ * --leave: pairs have gone back to plain TCP; --ipv6: they are of IPv6; --threads: a case's process has had another thread.
  */
 #include "semantics.h"
 
@@ -30,10 +31,15 @@ struct running {
 	const char *end;
 };
 
-static bool with_pids;
+static bool with_pids, with_threads;
 static unsigned deadline_ms = 5000; /* of a case; an emulated machine needs longer */
 static struct running runs[CASES_MAX];
 static size_t run_count;
+
+static void nothing(void *unused)
+{
+	(void)unused;
+}
 
 static void run_child(const struct semantics_case *item, int output)
 {
@@ -46,6 +52,8 @@ static void run_child(const struct semantics_case *item, int output)
 		_exit(70);
 	close(output);
 	signal(SIGPIPE, SIG_DFL);
+	if (with_threads)
+		later_call(0, nothing, NULL);
 	if (!(item->flags & CASE_BARE))
 		note("armed", "%s", pair_make(&pair, !(item->flags & CASE_NAGLE)) ? "yes" : "no");
 	item->run(&pair, item->argument);
@@ -170,6 +178,8 @@ int main(int argc, char **argv)
 		list |= !strcmp(argv[i], "--list");
 		with_pids |= !strcmp(argv[i], "--pids");
 		pair_leaves |= !strcmp(argv[i], "--leave");
+		pair_is_ipv6 |= !strcmp(argv[i], "--ipv6");
+		with_threads |= !strcmp(argv[i], "--threads");
 		if (!strcmp(argv[i], "--jobs") && i + 1 < argc)
 			jobs = strtoul(argv[i + 1], NULL, 10);
 		if (!strcmp(argv[i], "--deadline") && i + 1 < argc)

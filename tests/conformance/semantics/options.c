@@ -179,8 +179,7 @@ static void information(struct pair *pair, int unused)
 	getsockopt(pair->b, IPPROTO_TCP, TCP_INFO, &after, &length);
 	note("unacked", "%u", after.tcpi_unacked);
 	note("retransmits", "%u", after.tcpi_total_retrans);
-	static const int names[] = { SO_TYPE,       SO_DOMAIN,    SO_PROTOCOL, SO_ERROR,
-				     SO_ACCEPTCONN, SO_KEEPALIVE, SO_BROADCAST };
+	static const int names[] = { SO_TYPE, SO_PROTOCOL, SO_ERROR, SO_ACCEPTCONN, SO_KEEPALIVE, SO_BROADCAST };
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		length = sizeof(value);
 		if (getsockopt(pair->b, SOL_SOCKET, names[i], &value, &length) == 0)
@@ -221,7 +220,7 @@ static void addresses(struct pair *pair, int unused)
 	note("mirrored", "%d", own_a.sin_port == peer_b.sin_port && own_b.sin_port == peer_a.sin_port);
 	length = 4;
 	TRY("short", getsockname(pair->a, (struct sockaddr *)&own_a, &length));
-	note("length", "%u", length);
+	note("length", "%s", length > 4 ? "whole" : "short");
 	shutdown(pair->a, SHUT_RDWR);
 	shutdown(pair->b, SHUT_RDWR);
 	settle();

@@ -11,7 +11,7 @@
 #define FULL_TRIES 8
 #define CHUNK_BYTES 65536
 
-bool pair_leaves;
+bool pair_leaves, pair_is_ipv6;
 
 static void fail(const char *what)
 {
@@ -45,14 +45,31 @@ int listen_any(uint16_t *port_h)
 	return fd;
 }
 
-bool pair_make(struct pair *pair, bool nodelay)
+int pair_listen(struct any_address *address)
 {
 	uint16_t port_h;
-	int listener = listen_any(&port_h);
-	struct sockaddr_in address = loopback_at(port_h);
+	int fd = listen_any(&port_h);
 
-	pair->a = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (pair->a < 0 || connect(pair->a, (struct sockaddr *)&address, sizeof(address)) < 0)
+	*address = (struct any_address){ .length = sizeof(address->four), .four = loopback_at(port_h) };
+	if (!pair_is_ipv6)
+		return fd;
+	close(fd);
+	address->length = sizeof(address->six);
+	address->six = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || bind(fd, &address->any, address->length) < 0 || listen(fd, 8) < 0 ||
+	    getsockname(fd, &address->any, &address->length) < 0)
+		fail("listening");
+	return fd;
+}
+
+bool pair_make(struct pair *pair, bool nodelay)
+{
+	struct any_address address;
+	int listener = pair_listen(&address);
+
+	pair->a = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (pair->a < 0 || connect(pair->a, &address.any, address.length) < 0)
 		fail("connecting");
 	pair->b = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	if (pair->b < 0)

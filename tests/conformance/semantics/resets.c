@@ -174,9 +174,8 @@ static void note_peer(const char *field, int fd)
 static void dissolve(struct pair *pair, int how)
 {
 	struct sockaddr nothing = { .sa_family = AF_UNSPEC };
-	uint16_t port_h;
-	int listener = listen_any(&port_h);
-	struct sockaddr_in address = loopback_at(port_h);
+	struct any_address address;
+	int listener = pair_listen(&address);
 
 	if (how & 1)
 		put(pair->b, "unread");
@@ -188,7 +187,7 @@ static void dissolve(struct pair *pair, int how)
 		TRY("send", send(pair->a, "x", 1, MSG_NOSIGNAL));
 		look(pair->b);
 	}
-	TRY("connect", connect(pair->a, (struct sockaddr *)&address, sizeof(address)));
+	TRY("connect", connect(pair->a, &address.any, address.length));
 	close(pair->b);
 	pair->b = accept(listener, NULL, NULL);
 	put(pair->b, "fresh");

@@ -122,6 +122,18 @@ void note_poll(const char *field, int fd, short events, int timeout_ms);
 bool pair_make(struct pair *pair, bool nodelay);
 /* Pairs go back to plain TCP before a case gets them. */
 extern bool pair_leaves;
+/* They are made of IPv6. */
+extern bool pair_is_ipv6;
+struct any_address {
+	socklen_t length;
+	union {
+		struct sockaddr any;
+		struct sockaddr_in four;
+		struct sockaddr_in6 six;
+	};
+};
+/* A listener of the family that pairs are of. */
+int pair_listen(struct any_address *address);
 /* One-byte turns in both directions until both are redirected, or enough were made. True if they are. */
 bool pair_warm_up(const struct pair *pair);
 int listen_any(uint16_t *port_h);

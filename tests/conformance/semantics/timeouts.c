@@ -114,9 +114,11 @@ static void send_expires(struct pair *pair, int unused)
 	sent = send(pair->a, buffer, FULL_BYTES, MSG_NOSIGNAL);
 	note("first", "%s", sent > 0 && sent < (ssize_t)FULL_BYTES ? "part" : errno_text(errno));
 	note_waited("waited", start_ms, TIMEOUT_MS);
-	/* Buffers may still grow a little; then nothing fits any more. */
-	while (sent > 0 && ++rounds < 12)
+	/* Buffers may still grow a little; then nothing fits any more, twice. */
+	for (int refused = 0; refused < 2 && rounds < 12; rounds++) {
 		sent = send(pair->a, buffer, 1 << 20, MSG_NOSIGNAL);
+		refused = sent < 0 ? refused + 1 : 0;
+	}
 	note_result("last", sent, errno);
 	start_ms = clock_ms();
 	TRY("again", send(pair->a, buffer, 1 << 20, MSG_NOSIGNAL));
