@@ -12,6 +12,7 @@
 
 #include "clock.h"
 #include "config.h"
+#include "readable.h"
 #include "signals.h"
 #include "spin.h"
 
@@ -151,11 +152,16 @@ int wrap___ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *ti
 
 /* ---- select ---- */
 
+static size_t sets_bytes(size_t count)
+{
+	return (count + 63) / 64 * 8;
+}
+
 /* The kernel writes over the sets: each look is made on copies, which become the answer when it has found something. */
 static int perform_select(struct wait *wait)
 {
 	fd_set copies[3], *sets[3];
-	size_t bytes = (wait->count + 63) / 64 * 8;
+	size_t bytes = sets_bytes(wait->count);
 
 	for (int i = 0; i < 3; i++) {
 		sets[i] = wait->sets[i] ? memcpy(&copies[i], wait->sets[i], bytes) : NULL;
@@ -167,9 +173,15 @@ static int perform_select(struct wait *wait)
 	return result;
 }
 
-static bool select_may_spin(int count)
+/* A set that cannot be read is the kernel's to refuse. */
+static bool select_may_spin(const struct wait *wait, int count)
 {
-	return count > 0 && count <= SETS_FDS_MAX && may_spin();
+	if (count <= 0 || count > SETS_FDS_MAX || !may_spin())
+		return false;
+	for (int i = 0; i < 3; i++)
+		if (wait->sets[i] && !readable_bytes(wait->sets[i], sets_bytes(wait->count)))
+			return false;
+	return true;
 }
 
 int wrap_select(int count, fd_set *read_set, fd_set *write_set, fd_set *except_set, struct timeval *timeout)
@@ -179,7 +191,7 @@ int wrap_select(int count, fd_set *read_set, fd_set *write_set, fd_set *except_s
 			     .sets = { read_set, write_set, except_set } };
 	struct timespec time = { 0 };
 
-	if (!select_may_spin(count) ||
+	if (!select_may_spin(&wait, count) ||
 	    (timeout && (timeout->tv_sec < 0 || timeout->tv_usec < 0 || timeout->tv_usec > 999999)))
 		return REAL(select)(count, read_set, write_set, except_set, timeout);
 	if (timeout)
@@ -199,7 +211,7 @@ int wrap_pselect(int count, fd_set *read_set, fd_set *write_set, fd_set *except_
 			     .sets = { read_set, write_set, except_set },
 			     .mask = mask };
 
-	if (!select_may_spin(count))
+	if (!select_may_spin(&wait, count))
 		return REAL(pselect)(count, read_set, write_set, except_set, timeout, mask);
 	if (spin(&wait, timeout))
 		return wait.result;

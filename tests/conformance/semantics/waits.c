@@ -185,7 +185,36 @@ static void handler_once(struct pair *pair, int flags)
 	later_join();
 }
 
+/* Volatile: the compiler is not to see through it. */
+static void *volatile bad_address = (void *)8;
+
+static void bad_addresses(struct pair *pair, int with_data)
+{
+	int epoll = watch(pair->b, EPOLLIN);
+	struct timeval time = { .tv_usec = 40000 };
+	fd_set readable;
+
+	if (with_data)
+		put(pair->a, "hello");
+	settle();
+	TRY("poll", poll(bad_address, 1, 40));
+	TRY("epoll", epoll_wait(epoll, bad_address, 1, 40));
+	TRY("epoll-pwait", epoll_pwait(epoll, bad_address, 1, 40, NULL));
+	TRY("select", select(pair->b + 1, bad_address, NULL, NULL, &time));
+	FD_ZERO(&readable);
+	FD_SET(pair->b, &readable);
+	time = (struct timeval){ .tv_usec = 40000 };
+	TRY("select-second", select(pair->b + 1, &readable, bad_address, NULL, &time));
+	note("kept", "%d", FD_ISSET(pair->b, &readable) != 0);
+	TRY("pselect", pselect(pair->b + 1, NULL, NULL, bad_address, &(struct timespec){ .tv_nsec = 40000000 }, NULL));
+	if (with_data)
+		get("data", pair->b, 64, 0);
+	round_trip("trip", pair);
+}
+
 static const struct semantics_case cases[] = {
+	{ "fault-wait", bad_addresses, 0, 0 },
+	{ "fault-wait-data", bad_addresses, 1, 0 },
 	{ "poll-masked", masked, BY_PPOLL, 0 },
 	{ "select-masked", masked, BY_PSELECT, 0 },
 	{ "epoll-masked", masked, BY_EPOLL_PWAIT, 0 },
