@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* semantics --all | --list | CASE...    [--jobs N] [--deadline MS] [--pids] [--leave] [--ipv6] [--threads]
+/* semantics --all | --list | CASE...    [--jobs N] [--deadline MS] [--pids] [--leave] [--ipv6 | --unix] [--threads]
  *
  * Each case is a process with a pipe for its notes. They come out in the order of the table, each line after the name of
  * its case: "CASE FIELD VALUE". Two fields are about the run itself: "armed" (yes, no) and "END", the last one: "done",
  * "HANG", "failed", or the name of the signal that ended it. With --pids a third, "pid", says what the helper's log calls it.
- * --leave: pairs have gone back to plain TCP; --ipv6: they are of IPv6; --threads: a case's process has had another thread.
+ * --leave: pairs have gone back to plain TCP; --ipv6, --unix: they are of IPv6, or no TCP at all; --threads: a case's process has had another thread.
  */
 #include "semantics.h"
 
+#include <arpa/inet.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define STEP_MAX_MS 50
 #define JOBS_MAX 8
 #define CASES_MAX 1024
+#define WANTED_FROM 590
 #define PIPES_FROM 600
 #define OUTPUT_MAX (64 * 1024)
 
@@ -168,6 +171,25 @@ static bool wanted(const char *name, const char *family, int argc, char **argv, 
 	return all;
 }
 
+/* Receive timestamps and TCP's signatures are code of the kernel that it patches in with the first socket that wants them, and out after
+ * the last. Dozens of cases want them for a moment; an emulated machine with several processors does not survive each
+ * patch ("Oops: int3" in ip_local_deliver_finish(), 6.12). So they stay wanted. Raw: the shim sees none of it. */
+static void keep_wanted(void)
+{
+	int datagrams = (int)syscall(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int stream = (int)syscall(SYS_socket, AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct tcp_md5sig key = { .tcpm_keylen = 6, .tcpm_key = "wanted" };
+	struct sockaddr_in nobody = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+
+	memcpy(&key.tcpm_addr, &nobody, sizeof(nobody));
+	set_int(datagrams, SOL_SOCKET, SO_TIMESTAMP, 1);
+	setsockopt(stream, IPPROTO_TCP, TCP_MD5SIG, &key, sizeof(key));
+	fcntl(datagrams, F_DUPFD_CLOEXEC, WANTED_FROM);
+	fcntl(stream, F_DUPFD_CLOEXEC, WANTED_FROM);
+	close(datagrams);
+	close(stream);
+}
+
 int main(int argc, char **argv)
 {
 	size_t jobs = 1;
@@ -179,6 +201,7 @@ int main(int argc, char **argv)
 		with_pids |= !strcmp(argv[i], "--pids");
 		pair_leaves |= !strcmp(argv[i], "--leave");
 		pair_is_ipv6 |= !strcmp(argv[i], "--ipv6");
+		pair_is_unix |= !strcmp(argv[i], "--unix");
 		with_threads |= !strcmp(argv[i], "--threads");
 		if (!strcmp(argv[i], "--jobs") && i + 1 < argc)
 			jobs = strtoul(argv[i + 1], NULL, 10);
@@ -200,6 +223,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: semantics --all | --list | CASE|FAMILY... [--jobs N] [--deadline MS]\n");
 		return 2;
 	}
+	keep_wanted();
 	run_all(jobs);
 	return 0;
 }

@@ -11,7 +11,7 @@
 #define FULL_TRIES 8
 #define CHUNK_BYTES 65536
 
-bool pair_leaves, pair_is_ipv6;
+bool pair_leaves, pair_is_ipv6, pair_is_unix;
 
 static void fail(const char *what)
 {
@@ -66,6 +66,14 @@ int pair_listen(struct any_address *address)
 bool pair_make(struct pair *pair, bool nodelay)
 {
 	struct any_address address;
+
+	if (pair_is_unix) {
+		int ends[2];
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+			fail("socketpair");
+		*pair = (struct pair){ ends[0], ends[1] };
+		return false;
+	}
 	int listener = pair_listen(&address);
 
 	pair->a = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);

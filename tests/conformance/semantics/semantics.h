@@ -123,7 +123,7 @@ bool pair_make(struct pair *pair, bool nodelay);
 /* Pairs go back to plain TCP before a case gets them. */
 extern bool pair_leaves;
 /* They are made of IPv6. */
-extern bool pair_is_ipv6;
+extern bool pair_is_ipv6, pair_is_unix;
 struct any_address {
 	socklen_t length;
 	union {
