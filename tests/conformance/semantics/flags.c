@@ -251,7 +251,38 @@ static void odd_flags(struct pair *pair, int flags)
 	round_trip("trip", pair);
 }
 
+/* Every bit that a receive, and a send, may be given, alone and with MSG_PEEK or MSG_NOSIGNAL; but those that wait for something else. */
+static void every_flag(struct pair *pair, int with)
+{
+	char text[64], field[32];
+	struct iovec in = { text, sizeof(text) }, out = { "sent", 4 };
+
+	for (int bit = 1; bit < 32; bit++) {
+		int flags = (int)(1u << bit) | with;
+		struct msghdr receive = { .msg_iov = &in, .msg_iovlen = 1 },
+			      send_one = { .msg_iov = &out, .msg_iovlen = 1 };
+
+		if (flags & (MSG_ERRQUEUE | MSG_WAITALL | MSG_FASTOPEN | MSG_ZEROCOPY | MSG_MORE | MSG_TRUNC))
+			continue;
+		put(pair->a, "bits");
+		settle();
+		snprintf(field, sizeof(field), "recv-%d", bit);
+		GET(field, text, recv(pair->b, text, sizeof(text), flags));
+		snprintf(field, sizeof(field), "recvmsg-%d", bit);
+		GET(field, text, recvmsg(pair->b, &receive, flags | MSG_DONTWAIT));
+		note(field, "%x", (unsigned)receive.msg_flags);
+		snprintf(field, sizeof(field), "send-%d", bit);
+		TRY(field, send(pair->b, "sent", 4, flags | MSG_NOSIGNAL));
+		TRY(field, sendmsg(pair->b, &send_one, flags | MSG_NOSIGNAL));
+		settle();
+		get(field, pair->a, 64, MSG_DONTWAIT);
+		get("rest", pair->b, 64, MSG_DONTWAIT);
+	}
+}
+
 static const struct semantics_case cases[] = {
+	{ "flag-bits", every_flag, 0, 0 },
+	{ "flag-bits-peek", every_flag, MSG_PEEK, 0 },
 	{ "waitall-pieces", waitall_pieces, 0, 0 },
 	{ "waitall-peek-pieces", waitall_pieces, MSG_PEEK, 0 },
 	{ "waitall-end", waitall_end, 0, 0 },

@@ -278,7 +278,28 @@ static void splice_in_full(struct pair *pair, int unused)
 	note("rest", "%s", moved == left ? "same" : "other");
 }
 
+/* MSG_FASTOPEN on a connection that is up is an error. argument 1: bytes are unread at the other end, 2: at this one */
+static void fast_open_connected(struct pair *pair, int unread)
+{
+	struct iovec vector = { "fast", 4 };
+	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
+
+	if (unread)
+		put(unread == 1 ? pair->a : pair->b, "unread");
+	settle();
+	TRY("send", send(pair->a, "fast", 4, MSG_FASTOPEN | MSG_NOSIGNAL));
+	TRY("sendto", sendto(pair->a, "fast", 4, MSG_FASTOPEN | MSG_NOSIGNAL, NULL, 0));
+	TRY("sendmsg", sendmsg(pair->a, &message, MSG_FASTOPEN | MSG_NOSIGNAL));
+	settle();
+	get("other", pair->b, 64, MSG_DONTWAIT);
+	get("own", pair->a, 64, MSG_DONTWAIT);
+	round_trip("trip", pair);
+}
+
 static const struct semantics_case cases[] = {
+	{ "fast-open-connected", fast_open_connected, 0, 0 },
+	{ "fast-open-connected-unread", fast_open_connected, 1, 0 },
+	{ "fast-open-connected-own-unread", fast_open_connected, 2, 0 },
 	{ "fork-unseen", forked_unseen, 0, 0 },
 	{ "fork-raw", forked_unseen, 1, 0 },
 	{ "raw-duplicate", fd_taken, 0, 0 },
