@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from support.apps import free_port, wait_until
-from support.program import Program, descendants
+from support.program import Program, descendants, wait_end
 
 END_S = 5
 PR_SET_CHILD_SUBREAPER = 36
@@ -112,7 +112,7 @@ class Stage:
         if program.process.poll() is None:
             program.process.send_signal(with_signal)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                program.process.wait(END_S)
+                wait_end(program.process, END_S)
         program.end()
         if program in self.programs:
             self.programs.remove(program)

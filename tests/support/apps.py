@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """For tests of whole applications: programs that take commands, servers with a port of their own, waiting for facts."""
+import contextlib
 import json
 import os
+import random
 import shutil
 import socket
 import statistics
@@ -10,10 +12,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from .program import AUTO, EAGER, PLAIN, Program, auto
+from .program import AUTO, EAGER, PLAIN, Program, auto, wait_end
 
 ARMS = [PLAIN, auto(1), AUTO, EAGER]
 ACCELERATED = [auto(1), AUTO, EAGER]
+SERVER_PORTS = (15000, 32000)
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
 
 
@@ -65,7 +68,7 @@ class Commanded(Program):
         """The end of the commands is the end of the program."""
         self.commands.close()
         try:
-            self.process.wait(2)
+            wait_end(self.process, 2)
         except subprocess.TimeoutExpired:
             super().end()
 
@@ -84,9 +87,12 @@ class Commanded(Program):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the ports that connections get (ip_local_port_range), so that none of theirs comes in between."""
+    for _ in range(1000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", random.randrange(*SERVER_PORTS)))
+            return probe.getsockname()[1]
+    raise AssertionError("no free port")
 
 
 class Server:
@@ -123,7 +129,7 @@ class Server:
         if self.program:
             self.program.process.terminate()
             try:
-                self.program.process.wait(5)
+                wait_end(self.program.process, 5)
             except subprocess.TimeoutExpired:
                 pass
             self.program.end()

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .program import BUILD
+from .program import BUILD, wait_end
 
 BPF_FS = Path("/sys/fs/bpf")
 BPF_FS_MAGIC = 0xCAFE4A11
@@ -88,7 +88,7 @@ class Helper:
     def kill(self):
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
+        wait_end(self.process, 10)
 
     def stop(self, timeout=10):
         """SIGTERM; must end by itself. Returns its status."""
@@ -98,7 +98,7 @@ class Helper:
             self.signal(signal.SIGCONT)
             self.process.terminate()
             try:
-                self.process.wait(timeout)
+                wait_end(self.process, timeout)
             except subprocess.TimeoutExpired:
                 self.kill()
                 raise AssertionError(f"smacceld did not end {timeout} s after SIGTERM:\n{self.log}") from None

@@ -7,6 +7,7 @@ PLAIN is the measure for what the others must look like.
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import tempfile
@@ -57,6 +58,20 @@ def built(name):
     if not path.exists():
         raise RuntimeError(f"{path} is missing: run make check (or make tests) first")
     return str(path)
+
+
+def wait_end(process, timeout):
+    """process.wait(timeout), without Python's naps of up to 50 ms between two looks."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            handle = os.pidfd_open(process.pid)
+            try:
+                waiting = select.poll()
+                waiting.register(handle, select.POLLIN)
+                waiting.poll(max(0, timeout) * 1000)
+            finally:
+                os.close(handle)
+    return process.wait(0)
 
 
 class Program:
@@ -113,7 +128,7 @@ class Program:
 
     def wait(self, timeout):
         try:
-            return self.process.wait(timeout)
+            return wait_end(self.process, timeout)
         except subprocess.TimeoutExpired:
             stacks = self.stacks()
             self.end()
@@ -146,7 +161,7 @@ class Program:
             for pid in descendants(self.pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            self.process.wait(10)
+            wait_end(self.process, 10)
 
 
 def descendants(pid):
