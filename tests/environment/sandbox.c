@@ -16,8 +16,8 @@
  *        edge         so too, and what comes later must be had in the same receive, as for an edge-triggered poller; also
  *        edge-preadv2, edge-recvmmsg (KIND library, child)
  *
- * Prints "warm", then waits for a line on standard input, so that the test can look in which state the connection is. "ok" is
- * the end.
+ * Prints "warm", then waits for a line on standard input, so that the test can look in which state the connection is: "more"
+ * for more turns, and "warm" again. "ok" is the end.
  */
 #define _GNU_SOURCE
 #include <linux/filter.h>
@@ -36,6 +36,7 @@
 #include "../support/loopback.h"
 
 #define WARM_TURNS 60
+#define MORE_TURNS 20
 #define WARM_PAUSE_US 400
 #define TURNS 200
 #define REQUEST_MAX 20000
@@ -305,9 +306,24 @@ static int __attribute__((noreturn)) run_under(char **command)
 	die("exec %s", command[0]);
 }
 
-int main(int argc, char **argv)
+/* As many turns as the test wants. */
+static void warm_up(int fd)
 {
 	char line[16];
+
+	for (;;) {
+		ssize_t bytes;
+
+		if (write(STDOUT_FILENO, "warm\n", 5) < 0 || (bytes = read(STDIN_FILENO, line, sizeof(line))) < 0)
+			die("standard input");
+		if (bytes == 0 || line[0] != 'm')
+			return;
+		converse(fd, MORE_TURNS, WARM_PAUSE_US);
+	}
+}
+
+int main(int argc, char **argv)
+{
 
 	if (argc >= 3 && !strcmp(argv[1], "under"))
 		run_under(argv + 2);
@@ -315,11 +331,12 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	alarm(DEADLINE_S);
 	int fd = loopback_connect("127.0.0.1", (unsigned)atoi(argv[3]));
+	/* Nagle's algorithm would wait 40 ms for the acknowledgement of a request's first piece. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
 	converse(fd, WARM_TURNS, WARM_PAUSE_US);
 	if (!strcmp(argv[1], "threads"))
 		start_thread((unsigned)atoi(argv[3]));
-	if (write(STDOUT_FILENO, "warm\n", 5) < 0 || read(STDIN_FILENO, line, sizeof(line)) < 0)
-		die("standard input");
+	warm_up(fd);
 	bool unread = strcmp(argv[2], "idle") != 0;
 	bool edge = !strncmp(argv[2], "edge", 4);
 	nonblocking = edge || !strcmp(argv[2], "nonblocking");

@@ -3,12 +3,14 @@
  *
  *   talk server                  prints "port N"; serves a few connections until its standard input ends
  *   talk client PORT TURNS       TURNS requests of changing size, each answered by as many bytes, every byte checked
+ *   talk client PORT TURNS when-redirecting      so too, once small ones are redirected
  *
  * The answer to a byte is the byte plus one. Memory comes from malloc, of changing sizes, in each turn. The client prints one line
  * of JSON. Built in several ways (environment.mk): nothing here is of one libc alone.
  */
 #define _GNU_SOURCE
 #include "../support/loopback.h"
+#include "../support/redirecting.h"
 
 #define REQUEST_MAX 30000u
 #define FILES 10 /* standard input, the listener, connections */
@@ -20,6 +22,12 @@
 static unsigned char byte_of(uint64_t position)
 {
 	return (unsigned char)(position * 31 + (position >> 8) * 7);
+}
+
+/* An answer may be several writes: Nagle's algorithm would wait 40 ms for the acknowledgement of the first. */
+static void send_at_once(int fd)
+{
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
 }
 
 /* True until the end of the stream. */
@@ -56,8 +64,10 @@ static int server(void)
 			close(wait[i].fd);
 			wait[i] = wait[--files];
 		}
-		if (wait[1].revents && files < FILES)
-			wait[files++] = (struct pollfd){ .fd = accept(wait[1].fd, NULL, NULL), .events = POLLIN };
+		if (wait[1].revents && files < FILES) {
+			wait[files] = (struct pollfd){ .fd = accept(wait[1].fd, NULL, NULL), .events = POLLIN };
+			send_at_once(wait[files++].fd);
+		}
 	}
 	return 0;
 }
@@ -84,10 +94,27 @@ static void turn(int fd, uint64_t *position, size_t bytes)
 	free(answer);
 }
 
-static int client(unsigned port, unsigned turns)
+static void await_redirecting(int fd, uint64_t *position)
+{
+	for (int i = 0; is_preloaded() && i < REDIRECTING_TURNS_MAX; i++) {
+		uint64_t before = received_by_tcp(fd);
+
+		turn(fd, position, 1 + (size_t)i % 100);
+		if (received_by_tcp(fd) == before)
+			return;
+		usleep(1000);
+	}
+}
+
+static int client(unsigned port, unsigned turns, bool when_redirecting)
 {
 	int fd = loopback_connect("127.0.0.1", port);
 	uint64_t position = 0;
+
+	send_at_once(fd);
+	if (when_redirecting)
+		await_redirecting(fd, &position);
+	uint64_t first = position;
 
 	for (unsigned i = 0; i < turns; i++) {
 		turn(fd, &position, 1 + (size_t)rand() % (i % 4 ? 200 : REQUEST_MAX));
@@ -98,7 +125,7 @@ static int client(unsigned port, unsigned turns)
 	char byte;
 	if (read(fd, &byte, 1) != 0)
 		die("client: no end of the stream");
-	printf("{\"turns\": %u, \"bytes\": %llu}\n", turns, (unsigned long long)position);
+	printf("{\"turns\": %u, \"bytes\": %llu}\n", turns, (unsigned long long)(position - first));
 	return 0;
 }
 
@@ -107,8 +134,8 @@ int main(int argc, char **argv)
 	alarm(DEADLINE_S);
 	if (argc == 2 && !strcmp(argv[1], "server"))
 		return server();
-	if (argc == 4 && !strcmp(argv[1], "client"))
-		return client((unsigned)atoi(argv[2]), (unsigned)atoi(argv[3]));
-	fprintf(stderr, "usage: talk server | client PORT TURNS\n");
+	if ((argc == 4 || argc == 5) && !strcmp(argv[1], "client"))
+		return client((unsigned)atoi(argv[2]), (unsigned)atoi(argv[3]), argc == 5);
+	fprintf(stderr, "usage: talk server | client PORT TURNS [when-redirecting]\n");
 	return EXIT_USAGE;
 }

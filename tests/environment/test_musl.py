@@ -30,7 +30,8 @@ def test_musl_talks(helper, server, client, arm, library):
     prefix = ["env", f"LD_PRELOAD={LIBRARIES[library]}"]
     with helper.counting() as grown, Commanded([*prefix, built(TALKS[server]), "server"], arm, helper.socket) as running:
         port = running.wait_output("port ")
-        seen = run([*prefix, built(TALKS[client]), "client", port, TURNS], arm, helper.socket, timeout=TIMEOUT_S)
+        seen = run([*prefix, built(TALKS[client]), "client", port, TURNS, "when-redirecting"], arm, helper.socket,
+                   timeout=TIMEOUT_S)
         assert seen["turns"] == TURNS
     assert grown["redirected_bytes"] > 0.5 * 2 * seen["bytes"], f"{seen} {grown}\n{helper.explain()}"
 

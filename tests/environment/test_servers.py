@@ -89,7 +89,8 @@ def test_haproxy_in_a_chroot_as_nobody_is_accelerated(helper):
             assert os.readlink(f"/proc/{server.program.pid}/root").endswith("/jail")
             assert os.stat(f"/proc/{server.program.pid}").st_uid == pwd.getpwnam("nobody").pw_uid
             with helper.counting() as grown:
-                seen = run([built("environment/talk"), "client", server.port, TURNS], arm, helper.socket, timeout=TIMEOUT_S)
+                seen = run([built("environment/talk"), "client", server.port, TURNS, "when-redirecting"], arm, helper.socket,
+                           timeout=TIMEOUT_S)
         if arm.accelerated:  # each byte goes there and back, and over two connections
             assert grown["redirected_bytes"] > 0.5 * 4 * seen["bytes"], f"{seen} {grown}\n{helper.explain()}"
 

@@ -35,13 +35,14 @@ def both_orders(library):
     return [(library, SHIM), (SHIM, library)]
 
 
-def converse(helper, arm, server=(), client=(), program="environment/talk", peer=None, server_arm=None):
+def converse(helper, arm, server=(), client=(), program="environment/talk", peer=None, server_arm=None, accelerated=True):
     """Serves and asks; server, client: prefixes. What the helper counted, and the libraries that the server had."""
+    when = ["when-redirecting"] if accelerated else []
     with helper.counting() as grown, \
             Commanded([*server, built(program), "server"], server_arm or arm, helper.socket) as running:
         port = running.wait_output("port ")
         maps = Path(f"/proc/{running.pid}/maps").read_text()
-        seen = run([*client, built(peer or program), "client", port, TURNS], arm, helper.socket, timeout=TIMEOUT_S)
+        seen = run([*client, built(peer or program), "client", port, TURNS, *when], arm, helper.socket, timeout=TIMEOUT_S)
         assert seen["turns"] == TURNS
     return grown, maps, seen
 
@@ -77,7 +78,7 @@ def test_neighbour_that_wraps_the_same_calls_sees_them(helper, tmp_path):
     for arm, libraries in ((PLAIN, [library]), (EAGER, [SHIM, library]), (EAGER, [library, SHIM])):
         path = tmp_path / str(len(counts))
         grown, _, seen = converse(helper, arm, client=preloading(*libraries, COUNTING_FILE=path),
-                                  server_arm=EAGER if arm.accelerated else PLAIN)
+                                  server_arm=EAGER if arm.accelerated else PLAIN, accelerated=False)
         counts.append([int(word) for word in path.read_text().split()])
         if arm.accelerated:
             assert_accelerated(helper, grown, seen)
@@ -124,6 +125,6 @@ def test_asan_by_smaccel_run(helper):
 def test_static_program_is_a_plain_peer(helper, static_end, arm):
     """No dynamic linker, so no shim (as in a Go program): the other end finds nobody to join."""
     programs = ("environment/talk-static", "environment/talk") if static_end == "server" else ("environment/talk", "environment/talk-static")
-    grown, maps, _ = converse(helper, arm, program=programs[0], peer=programs[1])
+    grown, maps, _ = converse(helper, arm, program=programs[0], peer=programs[1], accelerated=False)
     assert ("/libsmaccel.so" in maps) == (static_end == "client")
     assert grown["redirected_bytes"] == 0 and grown["pairs_armed_total"] == 0, grown

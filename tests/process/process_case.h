@@ -2,7 +2,7 @@
 /* What the programs of this folder share: a case is a conversation of two processes over one loopback connection.
  *
  * The *subject* does what the case is named after (fork, exec, dup2 ...) to its end; the *driver* is an ordinary peer
- * that checks every byte and the end of file. Both first talk WARM_TURNS turns, so that under the shim the pair is
+ * that checks every byte and the end of file. Both first talk FIRST_TURNS turns, or more, so that under the shim the pair is
  * armed when the subject does its deed. The supervisor (main) holds no end of the connection. Every process ends by
  * alarm() if it hangs. What is printed depends on the case only, so that runs with and without the shim compare equal.
  */
@@ -10,30 +10,16 @@
 #define SMACCEL_TEST_PROCESS_CASE_H
 
 #include <dirent.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-#include "../support/loopback.h"
-#include "../support/pattern.h"
-#include "../support/random.h"
+#include "process_end.h"
 
-#define WARM_TURNS 80
-#define WARM_PAUSE_US 400 /* joining waits for nothing in auto mode: the helper needs some time of its own */
-#define TURN_BYTES 64
 #define DEADLINE_S 20
 #define HIGH_FD 256 /* the shim keeps its own fds (door, session, mailbox) above this */
 #define HIGH_FD_ALLOWED 4
-
-/* One end of a connection: what was sent and received on it so far, by any process. */
-struct end {
-	int fd;
-	struct pattern out, in;
-	uint64_t sent, received;
-	struct rng rng;
-};
 
 struct process_case {
 	const char *name;
@@ -42,139 +28,8 @@ struct process_case {
 	bool low_fds_kept; /* the subject's own fds are the same afterwards, but for end->fd */
 };
 
-static const char *case_name = "?";
+static volatile int *warm_turns;     /* shared by both: how many there are, once the driver knows; before that 0 */
 static int note_fds[2] = { -1, -1 }; /* beside the connection: [0] the subject's, [1] the driver's */
-
-static inline void __attribute__((format(printf, 1, 2), noreturn)) fail(const char *format, ...)
-{
-	char text[256];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(text, sizeof(text), format, arguments);
-	va_end(arguments);
-	dprintf(STDERR_FILENO, "FAIL %s (pid %d): %s\n", case_name, getpid(), text);
-	_exit(1);
-}
-
-#define must(expression)                                                                                               \
-	({                                                                                                             \
-		__typeof__(expression) must_value = (expression);                                                      \
-		if (must_value < 0)                                                                                    \
-			fail("line %d: %s: %s", __LINE__, #expression, strerror(errno));                               \
-		must_value;                                                                                            \
-	})
-
-static inline void end_send(struct end *end, size_t total)
-{
-	static __thread uint8_t buffer[65536];
-
-	while (total) {
-		size_t bytes = rng_size(&end->rng, total < sizeof(buffer) ? total : sizeof(buffer));
-
-		if (total <= TURN_BYTES)
-			bytes = total;
-		pattern_fill(&end->out, end->sent, buffer, bytes);
-		for (size_t done = 0; done < bytes;)
-			done += (size_t)must(send(end->fd, buffer + done, bytes - done, MSG_NOSIGNAL));
-		end->sent += bytes;
-		total -= bytes;
-	}
-}
-
-static inline void end_receive(struct end *end, size_t total)
-{
-	static __thread uint8_t buffer[65536];
-
-	while (total) {
-		size_t room = total < sizeof(buffer) ? total : sizeof(buffer);
-		ssize_t got = must(recv(end->fd, buffer, room, 0));
-
-		if (got == 0)
-			fail("end of file at byte %llu, %zu still to come", (unsigned long long)end->received, total);
-		ssize_t wrong = pattern_verify(&end->in, end->received, buffer, (size_t)got);
-		if (wrong >= 0)
-			fail("byte %llu is wrong", (unsigned long long)end->received + (unsigned long long)wrong);
-		end->received += (uint64_t)got;
-		total -= (size_t)got;
-	}
-}
-
-static inline void end_turns(struct end *end, int turns, bool first)
-{
-	for (int i = 0; i < turns; i++) {
-		if (first)
-			end_send(end, TURN_BYTES);
-		end_receive(end, TURN_BYTES);
-		if (!first)
-			end_send(end, TURN_BYTES);
-	}
-}
-
-static inline void *end_send_thread(void *argument)
-{
-	struct end *end = argument;
-
-	end_send(end, (size_t)end->received); /* here: how much */
-	return NULL;
-}
-
-/* Both directions at once: `out` bytes go, `in` bytes come. */
-static inline void end_duplex(struct end *end, size_t out, size_t in)
-{
-	struct end sender = *end;
-	pthread_t thread;
-
-	sender.received = out;
-	if (pthread_create(&thread, NULL, end_send_thread, &sender))
-		fail("pthread_create");
-	end_receive(end, in);
-	pthread_join(thread, NULL);
-	end->sent = sender.sent;
-	end->rng = sender.rng;
-}
-
-/* As end_duplex, with a peer that returns every byte as it came. */
-static inline void end_echo(struct end *end, size_t total)
-{
-	struct end back = *end;
-
-	back.in = end->out;
-	back.received = end->sent;
-	end_duplex(&back, total, total);
-	end->sent = back.sent;
-	end->rng = back.rng;
-}
-
-/* The peer's FIN, and nothing else, comes within `deadline_ms`. */
-static inline void end_expect_eof(struct end *end, int deadline_ms)
-{
-	struct pollfd wait = { .fd = end->fd, .events = POLLIN };
-	char byte;
-
-	if (must(poll(&wait, 1, deadline_ms)) == 0)
-		fail("no end of file within %d ms", deadline_ms);
-	ssize_t got = must(recv(end->fd, &byte, 1, 0));
-	if (got)
-		fail("a byte where the end of file should be");
-}
-
-/* The peer's next bytes are here, unread: redirected ones keep an end from leaving. */
-static inline void end_await(struct end *end)
-{
-	struct pollfd wait = { .fd = end->fd, .events = POLLIN };
-
-	if (must(poll(&wait, 1, 5000)) == 0)
-		fail("nothing comes");
-}
-
-static inline void end_expect_quiet(struct end *end, int for_ms)
-{
-	struct pollfd wait = { .fd = end->fd, .events = POLLIN };
-
-	if (must(poll(&wait, 1, for_ms)))
-		fail("something came while the connection should be quiet");
-}
 
 /* One process tells the other that it has got somewhere. */
 static inline void note_send(int fd)
@@ -262,44 +117,22 @@ static inline struct fd_view fds_look(void)
 	return view;
 }
 
-/* A connected pair of loopback ends in this one process: [0] accepted, [1] connected. */
-static inline void pair_open(struct end ends[2])
+/* The driver's part: so many turns that enough were redirected. */
+static inline void driver_warm_up(struct end *end)
 {
-	int listener = loopback_listen("127.0.0.1", 0, 8, 0);
-	uint64_t seed = (uint64_t)getpid() + 1000000;
+	int redirected = 0;
 
-	memset(ends, 0, 2 * sizeof(*ends));
-	ends[1].fd = loopback_connect("127.0.0.1", loopback_port(listener));
-	ends[0].fd = must(accept4(listener, NULL, NULL, SOCK_CLOEXEC));
-	must(close(listener));
-	for (unsigned i = 0; i < 2; i++) {
-		ends[i].out = pattern_make(seed, 0, i, 0);
-		ends[i].in = pattern_make(seed, 0, !i, 0);
-		ends[i].rng = rng_make(seed, i);
+	for (int turn = 1; !*warm_turns; turn++) {
+		uint64_t before = received_by_tcp(end->fd);
+
+		if (turn >= FIRST_TURNS &&
+		    (!is_preloaded() || redirected >= REDIRECTED_TURNS || turn >= REDIRECTING_TURNS_MAX))
+			*warm_turns = turn;
+		end_turns(end, 1, true);
+		redirected += received_by_tcp(end->fd) == before;
+		if (is_preloaded())
+			pause_us(WARM_PAUSE_US);
 	}
-}
-
-/* Turns between two ends held by one thread: neither ever blocks. */
-static inline void pair_turns(struct end ends[2], int turns)
-{
-	for (int i = 0; i < turns; i++) {
-		end_send(&ends[1], TURN_BYTES);
-		end_receive(&ends[0], TURN_BYTES);
-		end_send(&ends[0], TURN_BYTES);
-		end_receive(&ends[1], TURN_BYTES);
-	}
-}
-
-/* A new connection between the threads of this process works after whatever the case did. */
-static inline void pair_prove(void)
-{
-	struct end ends[2];
-
-	pair_open(ends);
-	pair_turns(ends, WARM_TURNS);
-	must(close(ends[0].fd));
-	end_expect_eof(&ends[1], 1000);
-	must(close(ends[1].fd));
 }
 
 static inline void subject_main(const struct process_case *one, struct end *end)
@@ -307,7 +140,8 @@ static inline void subject_main(const struct process_case *one, struct end *end)
 	struct fd_view before = fds_look(), after;
 	uint64_t own = 1ull << end->fd;
 
-	end_turns(end, WARM_TURNS, false);
+	for (int turn = 1; !*warm_turns || turn <= *warm_turns; turn++)
+		end_turns(end, 1, false);
 	one->subject(end);
 	if (one->low_fds_kept) {
 		after = fds_look();
@@ -359,6 +193,9 @@ static inline int case_main(int argc, char **argv, const struct process_case *ca
 	case_name = one->name;
 	fds_remember();
 	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, note_fds));
+	warm_turns = mmap(NULL, sizeof(*warm_turns), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (warm_turns == MAP_FAILED)
+		fail("mmap");
 	int listener = loopback_listen("127.0.0.1", 0, 8, 0);
 	for (unsigned side = 0; side < 2; side++) {
 		pids[side] = fork_child();
@@ -369,10 +206,7 @@ static inline int case_main(int argc, char **argv, const struct process_case *ca
 
 		if (side == 0)
 			subject_main(one, &end);
-		for (int turn = 0; turn < WARM_TURNS; turn++) {
-			end_turns(&end, 1, true);
-			pause_us(WARM_PAUSE_US);
-		}
+		driver_warm_up(&end);
 		one->driver(&end);
 		_exit(0);
 	}

@@ -39,6 +39,8 @@ static inline int hostile_door(void)
 	return -1;
 }
 
+#define HOSTILE_PATIENCE_US 5000000
+
 static inline bool hostile_wait(int fd)
 {
 	struct pollfd wait = { .fd = fd, .events = POLLIN };
@@ -54,8 +56,15 @@ static inline int hostile_hello(int door, int fd)
 	return wire_send(door, &hello, sizeof(hello), fd);
 }
 
-/* A session of one's own. False: the helper did not give one. */
-static inline bool hostile_open(struct hostile *client)
+/* False: hung up, or too late. */
+static inline bool hostile_wait_session(const struct hostile *client)
+{
+	struct pollfd wait[] = { { .fd = client->near, .events = POLLIN }, { .fd = client->door, .events = POLLIN } };
+
+	return poll(wait, 2, ANSWER_MS) > 0 && wait[0].revents;
+}
+
+static inline bool hostile_try_open(struct hostile *client)
 {
 	struct wire_welcome welcome;
 	struct wire_stops stops;
@@ -67,7 +76,7 @@ static inline bool hostile_open(struct hostile *client)
 		return false;
 	client->near = pair[0];
 	client->far = pair[1];
-	if (hostile_hello(client->door, client->far) || !hostile_wait(client->near) ||
+	if (hostile_hello(client->door, client->far) || !hostile_wait_session(client) ||
 	    recv(client->near, &stops, sizeof(stops), MSG_PEEK) != sizeof(stops))
 		return false;
 	if (stops.header.type == WIRE_STOPS) {
@@ -95,6 +104,22 @@ static inline void hostile_close(struct hostile *client)
 		if (fd >= 0)
 			close(fd);
 	}
+}
+
+/* A session of one's own. False: the helper did not give one, however often it was asked. It has no room for a user whose sockets it
+ * has not yet got to close (helper/reaper.c). */
+static inline bool hostile_open(struct hostile *client)
+{
+	uint64_t start_us = now_us();
+
+	while (!hostile_try_open(client)) {
+		hostile_close(client);
+		*client = (struct hostile){ .door = -1, .near = -1, .far = -1, .memory_fd = -1 };
+		if (now_us() - start_us > HOSTILE_PATIENCE_US)
+			return false;
+		pause_us(1000);
+	}
+	return true;
 }
 
 static inline uint64_t hostile_cookie(int fd)
@@ -153,25 +178,34 @@ static inline void hostile_pair(int ends[2])
 	close(listener);
 }
 
-/* Whether the helper answers a request of the command line; how long it took. */
-static inline bool hostile_helper_lives(enum wire_type type, int *error, uint64_t *took_us)
+static inline bool hostile_ask(enum wire_type type, int *error)
 {
 	struct wire_request request;
 	struct wire_reply reply;
-	uint64_t start_us = now_us();
 	int door = hostile_door(), fd = -1;
 	bool lives;
 
 	wire_header_init(&request.header, type, sizeof(request), 0, 0);
 	lives = door >= 0 && wire_send(door, &request, sizeof(request), -1) == 0 && hostile_wait(door) &&
 		wire_receive(door, &reply, sizeof(reply), &fd, NULL) == sizeof(reply);
-	*took_us = now_us() - start_us;
 	if (lives)
 		*error = reply.error;
 	if (fd >= 0)
 		close(fd);
 	if (door >= 0)
 		close(door);
+	return lives;
+}
+
+/* Whether the helper answers a request of the command line; how long it took. As patient as hostile_open(). */
+static inline bool hostile_helper_lives(enum wire_type type, int *error, uint64_t *took_us)
+{
+	uint64_t start_us = now_us();
+	bool lives;
+
+	while (!(lives = hostile_ask(type, error)) && now_us() - start_us < HOSTILE_PATIENCE_US)
+		pause_us(1000);
+	*took_us = now_us() - start_us;
 	return lives;
 }
 

@@ -123,7 +123,7 @@ def test_nobody_may_not_switch(helper, public, command):
     with Commanded([built("chaos/traffic")], EAGER, helper.socket) as traffic:
         traffic.answer(5)
         traffic.ask(f"open {PAIRS}")
-        traffic.ask("turns 20")
+        wait_until(lambda: traffic.ask("turns 20") and armed(helper) == PAIRS, 10, helper.explain)
         if command == "on":
             switch(helper, "off")
         seen = cli_of_nobody(public, helper, command)
@@ -158,7 +158,7 @@ def test_hostile_clients_hurt_nobody(public):
     with Helper() as helper, Commanded([built("chaos/traffic")], EAGER, helper.socket) as traffic:
         traffic.answer(5)
         traffic.ask(f"open {PAIRS}")
-        traffic.ask("turns 20")
+        wait_until(lambda: traffic.ask("turns 20") and armed(helper) == PAIRS, 10, helper.explain)
         fds_before = fd_count(helper.pid)
         traffic.ask("go")
         with Program([*NOBODY, public / program.name, helper.socket]) as hostile:
