@@ -39,7 +39,8 @@ def test_redis_benchmark(helper, arm, pipeline):
         assert len(rows) == tests and all(float(row[1].strip('"')) > 0 for row in rows), benchmark.describe()
         assert "rror" not in benchmark.out + benchmark.err.replace("WARNING", ""), benchmark.describe()
     if arm.accelerated:
-        assert grown["redirected_msgs"] > 0.8 * 2 * tests * requests / pipeline, f"{grown}\n{helper.explain()}"
+        # A helper that has no CPU when the connections of one of the three begin is asked again when most of it is over.
+        assert grown["redirected_msgs"] > 0.55 * 2 * tests * requests / pipeline, f"{grown}\n{helper.explain()}"
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU")

@@ -9,6 +9,7 @@ from support.helper import Helper
 from support.program import EAGER, built
 
 WINDOW_S = 2.2
+LOOK_S = 0.1
 PATIENCE_S = 20     # the watchdog goes to sleep some 2 s after the last request
 
 
@@ -31,15 +32,21 @@ def await_sweep(pid):
     wait_until(lambda: loop_wake_ups(pid) > before, 5, "no sweep")
 
 
-def in_window(pid):
-    before = wake_ups(pid)
-    time.sleep(WINDOW_S)
-    return sum(count - before.get(task, 0) for task, count in wake_ups(pid).items())
+def await_calm(helper, most):
+    """Waits until it was woken `most` times at the most in the last WINDOW_S."""
+    seen = [(time.monotonic(), wake_ups(helper.pid))]
+
+    def calm():
+        time.sleep(LOOK_S)
+        seen.append((time.monotonic(), wake_ups(helper.pid)))
+        begun = [counts for moment, counts in seen if moment <= seen[-1][0] - WINDOW_S]
+        return begun and sum(count - begun[-1].get(task, 0) for task, count in seen[-1][1].items()) <= most
+    wait_until(calm, PATIENCE_S, helper.explain)
 
 
 def test_an_idle_helper_sleeps():
     with Helper() as helper:
-        wait_until(lambda: in_window(helper.pid) == 0, PATIENCE_S, helper.explain)
+        await_calm(helper, 0)
 
 
 def test_with_armed_pairs_only_the_sweep_wakes_it():
@@ -47,7 +54,7 @@ def test_with_armed_pairs_only_the_sweep_wakes_it():
         traffic.answer(5)
         traffic.ask("open 4")
         wait_until(lambda: traffic.ask("turns 20") and helper.totals()["pairs_armed"] == 4, 10, helper.explain)
-        wait_until(lambda: in_window(helper.pid) <= WINDOW_S + 1, PATIENCE_S, helper.explain)
+        await_calm(helper, WINDOW_S + 1)
         assert helper.totals()["pairs_armed"] == 4
 
 
@@ -64,5 +71,5 @@ def test_armed_ends_that_are_closed_do_not_wake_it():
         time.sleep(0.3)
         woken = loop_wake_ups(helper.pid) - before
         assert woken == 0 or time.monotonic() - begun > 0.8     # a machine so busy that a sweep was due
-        wait_until(lambda: in_window(helper.pid) == 0, PATIENCE_S, helper.explain)
+        await_calm(helper, 0)
         assert helper.totals()["pairs_armed"] == 0

@@ -15,7 +15,7 @@ from support.helper import Helper
 from support.program import EAGER, PLAIN, Program, built
 
 BOUND_US = 50_000  # how long a join may wait for the helper
-SLACK_US = 40_000  # scheduling
+SLACK_US = 40_000  # scheduling; timed_calls.c takes off what the machine stood still
 FIN_US = 5_000
 
 
@@ -199,4 +199,4 @@ def test_ending_with_unread_bytes(how):
             seen = ends.ask(f"end {how}", 10)
             helper.signal(signal.SIGCONT)
             assert seen["errors"] == 12, seen
-            assert seen["ms"] <= (BOUND_US + 5 * SLACK_US) / 1000, seen
+            assert seen["ms"] <= 8 * BOUND_US / 1000, seen  # a wait for each of the twelve would be more

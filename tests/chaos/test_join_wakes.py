@@ -17,5 +17,6 @@ def test_who_waits_for_a_join_is_woken(processes):
     with Helper() as helper, helper.counting() as grown:
         seen = run([built("chaos/join_wakes"), processes, CALLS // 2 // processes, LATE_MS], EAGER, helper.socket)
     assert seen["calls"] == CALLS, seen
-    assert seen["late"] <= 0.02 * CALLS, seen   # a busy machine gives a process no CPU for so long, now and then
+    # A machine that stands still makes a call of each process late: three times.
+    assert seen["late"] <= 0.1 * CALLS, seen
     assert grown["sockets_joined"] >= 0.9 * CALLS, (seen, grown)

@@ -3,13 +3,15 @@
  *
  * No call here has to wait for the peer: accept and recv are made when poll() says that they have something. What a call
  * then takes is its own work, and the shim's. Time spent runnable without a processor (schedstat) is taken off, so that a
- * busy machine does not look like a slow call. Commands come one a line, each is answered by one JSON line:
+ * busy machine does not look like a slow call; so is time in which the machine itself stood still, which shows by a process
+ * on each CPU that wants to wake every 2 ms. Commands come one a line, each is answered by one JSON line:
  *   open N T   N new connections that stay, T turns on each         turns T   T turns on each that stays
  *   calls      {"client": {...}, "server": {...}} since the last "calls": calls, long_calls (> LONG_US), worst_us, worst
  *   close      closes all: {"us": [from close() to the peer's FIN, ...]}
  */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
@@ -21,6 +23,9 @@
 #include "../support/random.h"
 
 #define CONNECTIONS_MAX 512
+#define METERS_MAX 8
+#define METER_US 2000
+#define STALL_US 20000 /* a wake-up that is later was not late for want of a turn */
 #define LONG_US 30000
 #define BYTES 64
 #define DEADLINE_MS 5000
@@ -36,7 +41,8 @@ struct account {
 /* Shared by both processes. */
 struct shared {
 	struct account client, server;
-	_Atomic uint64_t closed_at_us, fin_at_us;
+	_Atomic uint64_t fin_at_us;
+	_Atomic uint64_t stalled_us[METERS_MAX]; /* so far, as each CPU's meter saw it */
 };
 
 static struct shared *shared;
@@ -60,6 +66,74 @@ static uint64_t queued_us(void)
 	return sscanf(text, "%llu %llu", &ran, &queued) == 2 ? queued / 1000 : 0;
 }
 
+/* On a CPU of its own; never returns. */
+static void __attribute__((noreturn)) meter_run(int cpu, _Atomic uint64_t *stalled_us)
+{
+	cpu_set_t cpus;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+	for (;;) {
+		uint64_t start = now_us(), passed;
+
+		pause_us(METER_US);
+		passed = now_us() - start;
+		if (passed > METER_US + STALL_US)
+			*stalled_us += passed - METER_US;
+	}
+}
+
+static void meters_start(void)
+{
+	cpu_set_t cpus;
+	int meters = 0;
+
+	if (sched_getaffinity(0, sizeof(cpus), &cpus))
+		die("sched_getaffinity");
+	for (int cpu = 0; cpu < CPU_SETSIZE && meters < METERS_MAX; cpu++) {
+		if (!CPU_ISSET(cpu, &cpus))
+			continue;
+		pid_t meter = fork();
+
+		if (meter < 0)
+			die("fork");
+		if (meter == 0)
+			meter_run(cpu, &shared->stalled_us[meters]);
+		meters++;
+	}
+}
+
+struct stalls {
+	uint64_t us[METERS_MAX];
+};
+
+static struct stalls stalls_now(void)
+{
+	struct stalls now;
+
+	for (int i = 0; i < METERS_MAX; i++)
+		now.us[i] = shared->stalled_us[i];
+	return now;
+}
+
+/* What is left of `us` that began at these stalls, without what the machine stood still. Costs nothing where nothing was long. */
+static uint64_t without_stalls(uint64_t us, const struct stalls *before)
+{
+	uint64_t most = 0;
+
+	if (us <= LONG_US)
+		return us;
+	pause_us(5 * METER_US); /* the meters may wake after us */
+	for (int i = 0; i < METERS_MAX; i++) {
+		uint64_t stalled = shared->stalled_us[i] - before->us[i];
+
+		most = stalled > most ? stalled : most;
+	}
+	return us > most ? us - most : 0;
+}
+
 static void account_add(enum timed what, uint64_t us)
 {
 	mine->calls++;
@@ -74,12 +148,14 @@ static void account_add(enum timed what, uint64_t us)
 /* Evaluates `call` and accounts for the time it took. */
 #define TIMED(what, call)                                                                                              \
 	({                                                                                                             \
+		struct stalls timed_stalls = stalls_now();                                                             \
 		uint64_t timed_queued = queued_us(), timed_start = now_us();                                           \
 		__typeof__(call) timed_result = (call);                                                                \
 		int timed_errno = errno;                                                                               \
 		uint64_t timed_us = now_us() - timed_start;                                                            \
 		timed_queued = queued_us() - timed_queued;                                                             \
-		account_add(what, timed_us > timed_queued ? timed_us - timed_queued : 0);                              \
+		timed_us = timed_us > timed_queued ? timed_us - timed_queued : 0;                                      \
+		account_add(what, without_stalls(timed_us, &timed_stalls));                                            \
 		errno = timed_errno;                                                                                   \
 		timed_result;                                                                                          \
 	})
@@ -186,6 +262,7 @@ static void client_close(void)
 {
 	printf("{\"us\": [");
 	for (int i = 0; i < count; i++) {
+		struct stalls stalls = stalls_now();
 		uint64_t start = now_us();
 
 		shared->fin_at_us = 0;
@@ -195,7 +272,7 @@ static void client_close(void)
 				die("no FIN");
 			else
 				pause_us(20);
-		printf("%s%llu", i ? ", " : "", (unsigned long long)(shared->fin_at_us - start));
+		printf("%s%llu", i ? ", " : "", (unsigned long long)without_stalls(shared->fin_at_us - start, &stalls));
 		pause_us(500); /* the server closes its end: its call, not ours */
 	}
 	printf("]}\n");
@@ -229,13 +306,15 @@ static void client_run(unsigned port)
 
 int main(void)
 {
-	int listener = loopback_listen("127.0.0.1", 0, 128, 0);
-	unsigned port = loopback_port(listener);
 	pid_t server;
 
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		die("mmap");
+	meters_start(); /* they end with this process, and have no socket of it */
+
+	int listener = loopback_listen("127.0.0.1", 0, 128, 0);
+	unsigned port = loopback_port(listener);
 	server = fork();
 	if (server < 0)
 		die("fork");

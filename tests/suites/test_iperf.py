@@ -23,4 +23,7 @@ def transfer(options, size):
 @pytest.mark.parametrize("way", WAYS)
 def test_iperf(compare, long, way):
     size = (2 << 30) if long else (64 << 20)
-    assert compare(transfer(WAYS[way], size), redirected=0.02 * size, arms=(EAGER, auto(1)) if way == "up" else (EAGER,))
+    redirected = {EAGER: 0.02 * size}
+    if way == "up":  # a stream that begins on TCP is never without a backlog where others keep the CPUs busy
+        redirected[auto(1)] = 1
+    assert compare(transfer(WAYS[way], size), redirected)
