@@ -5,7 +5,8 @@
  *
  * The bytes that were sent before accept() lie in the server's TCP queue when its end joins; what is redirected then must
  * not overtake them. In each iteration: chunks before accept, chunks while nobody reads, turns of both. thread: both ends
- * in one thread; process: the server is forked and accepts after a random pause.
+ * in one thread; process: the server is forked and accepts after a random pause. Of eight iterations one is with Nagle's
+ * algorithm, which then waits 40 ms for most acknowledgements of bytes that have passed.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -16,6 +17,7 @@
 
 #define CHUNK_MAX 8192u
 #define TURNS 120u
+#define NAGLE_EVERY 8u
 
 struct side {
 	int fd;
@@ -29,6 +31,10 @@ static uint64_t verified;
 
 static struct side side_make(int fd, unsigned which, uint64_t seed, unsigned iteration)
 {
+	int on = 1;
+
+	if (iteration % NAGLE_EVERY)
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	return (struct side){ .fd = fd,
 			      .name = which ? "server" : "client",
 			      .out = pattern_make(seed, iteration, which, 0),
