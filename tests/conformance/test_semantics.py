@@ -22,7 +22,7 @@ from conformance.semantics_rows import contradictions, never_joining  # noqa: E4
 from support.helper import Helper  # noqa: E402
 from support.program import EAGER, PLAIN, Arm, Program, auto, built  # noqa: E402
 
-JOBS = 8
+JOBS = 16  # they mostly wait
 MIXED_BOUND = 8  # bytes: a word is redirected, what follows it is not
 PLAIN_RUNS = [["--ipv6", "--threads"]]  # beside the first
 HELPER_NICE = -15

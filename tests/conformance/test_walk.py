@@ -5,6 +5,8 @@ A walk that differs is made again, alone and several times, in both arms: what a
 
   python3 tests/conformance/test_walk.py [FIRST COUNT [VARIANT...]]     prints the differences of that many walks
 """
+import contextlib
+import functools
 import sys
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from support.helper import Helper  # noqa: E402
 from support.program import EAGER, PLAIN, Program, auto, built  # noqa: E402
 
 WALKS = 96
+SIDE_BY_SIDE = 3  # processes
 REPEATS = 4
 # name: arm, the helper's options, the program's
 VARIANTS = {"eager": (EAGER, [], ["split=0"]), "eager-split": (EAGER, [], ["split=1"]), "auto-split": (auto(1), [], ["split=1"]),
@@ -24,17 +27,27 @@ VARIANTS = {"eager": (EAGER, [], ["split=0"]), "eager-split": (EAGER, [], ["spli
 
 
 def walks(first, count, options, arm=PLAIN, socket=None):
-    """{seed: [lines]}"""
+    """{seed: [lines]}; made by several processes side by side, which mostly wait."""
     found = {seed: [] for seed in range(first, first + count)}
-    with Program([built("conformance/walk"), f"first={first}", f"count={count}", *options], arm, socket) as program:
-        status = program.wait(60)
-        for line in program.out.splitlines():
-            seed, rest = line.split(" ", 1)
-            found[int(seed)].append(rest)
-        if status:
-            for lines in found.values():
-                lines.append(f"ended with {status}: {program.err[-200:]}")
+    parts = [(first + count * i // SIDE_BY_SIDE, first + count * (i + 1) // SIDE_BY_SIDE) for i in range(SIDE_BY_SIDE)]
+    with contextlib.ExitStack() as stack:
+        programs = [(begin, end, stack.enter_context(Program(
+            [built("conformance/walk"), f"first={begin}", f"count={end - begin}", *options], arm, socket)))
+            for begin, end in parts if end > begin]
+        for begin, end, program in programs:
+            status = program.wait(60)
+            for line in program.out.splitlines():
+                seed, rest = line.split(" ", 1)
+                found[int(seed)].append(rest)
+            if status:
+                for seed in range(begin, end):
+                    found[seed].append(f"ended with {status}: {program.err[-200:]}")
     return found
+
+
+@functools.lru_cache
+def plain_walks(first, count, options):
+    return walks(first, count, options)
 
 
 def is_same(plain, here):
@@ -68,7 +81,7 @@ def always_differs(seed, options, arm, socket):
 def differences(name, first, count):
     """(what differs, counters)"""
     arm, helper_options, options = VARIANTS[name]
-    plain = walks(first, count, options)
+    plain = plain_walks(first, count, tuple(options))
     with Helper(*helper_options) as helper:
         with helper.counting() as grown:
             here = walks(first, count, options, arm, helper.socket)

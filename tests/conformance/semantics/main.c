@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 
 #define STEP_MAX_MS 50
-#define JOBS_MAX 8
+#define JOBS_MAX 32
 #define CASES_MAX 1024
 #define WANTED_FROM 590
 #define PIPES_FROM 600

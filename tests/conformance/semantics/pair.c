@@ -10,6 +10,7 @@
 #define FULL_BYTES_MAX (64u << 20)
 #define FULL_TRIES 8
 #define CHUNK_BYTES 65536
+#define ACK_DELAY_MS 50
 
 bool pair_leaves, pair_is_ipv6, pair_is_unix;
 
@@ -43,6 +44,23 @@ int listen_any(uint16_t *port_h)
 		fail("listening");
 	*port_h = ntohs(address.sin_port);
 	return fd;
+}
+
+static bool is_acknowledged(int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t length = sizeof(info);
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0 || !info.tcpi_unacked;
+}
+
+/* The last acknowledgement may be delayed by 40 ms: none is on its way in any arm. */
+static void wait_acknowledged(const struct pair *pair)
+{
+	if (pair_leaves)
+		pause_ms(ACK_DELAY_MS); /* for the helper, too */
+	for (int i = 0; i < 10 * ACK_DELAY_MS && !(is_acknowledged(pair->a) && is_acknowledged(pair->b)); i++)
+		pause_ms(1);
 }
 
 int pair_listen(struct any_address *address)
@@ -94,7 +112,7 @@ bool pair_make(struct pair *pair, bool nodelay)
 		set_int(pair->b, SOL_SOCKET, SO_TIMESTAMP, 1);
 		set_int(pair->b, SOL_SOCKET, SO_TIMESTAMP, 0);
 	}
-	pause_ms(50); /* the last acknowledgement may be delayed by 40 ms: none is on its way in any arm */
+	wait_acknowledged(pair);
 	return armed;
 }
 
