@@ -10,6 +10,7 @@
 #include <linux/tls.h>
 
 #include "../support/loopback.h"
+#include "../support/redirecting.h"
 
 #define CLEAR_TURNS 60
 #define TLS_TURNS 40
@@ -64,9 +65,13 @@ int main(int argc, char **argv)
 
 	if (other < 0)
 		die("accept");
-	for (unsigned i = 0; i < CLEAR_TURNS; i++) {
+	bool redirecting = !is_preloaded();
+	for (unsigned i = 0; i < CLEAR_TURNS || (!redirecting && i < REDIRECTING_TURNS_MAX); i++) {
+		uint64_t before = received_by_tcp(one) + received_by_tcp(other);
+
 		talk(one, other, 2 * i);
 		talk(other, one, 2 * i + 1);
+		redirecting = !is_preloaded() || received_by_tcp(one) + received_by_tcp(other) == before;
 		usleep(PAUSE_US);
 	}
 	use_tls(one, 10, 20);

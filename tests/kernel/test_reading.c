@@ -115,7 +115,10 @@ static void test_fact_5(struct rig *rig)
 	got = recv(rig->ends[1], buffer, 10, MSG_WAITALL);
 	check(got == 5, "fact-5", "waitall-is-ignored-on-redirected-data", "%zd", got);
 	rig_pass(rig, "123");
+	/* It begins when they have come, and sleeps there once it has taken them. */
+	require(wait_until(recv(rig->ends[1], buffer, 1, MSG_PEEK | MSG_DONTWAIT) == 1, 2000));
 	sleeper_start(&reader, rig->ends[1], 10, MSG_WAITALL);
+	require(wait_until(recv(rig->ends[1], buffer, 1, MSG_PEEK | MSG_DONTWAIT) < 0, 2000));
 	rig_redirect(rig, "4567890");
 	check(!sleeper_returns_within(&reader, SLEEPS_ON_MS), "fact-5", "waitall-begun-in-tcp-hangs", "%zd",
 	      reader.result);

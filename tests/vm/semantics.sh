@@ -22,17 +22,19 @@ semantics_listed() {
 
 # FILE ARM CASE...: runs these cases and notes them in FILE; ARM: plain, or as for accelerated.
 semantics_run() {
-	local file=$1 arm=$2 status
+	local file=$1 arm=$2 status begun
 	shift 2
+	begun=$(date +%s)
 	set -- timeout -s KILL 300 "$build/tests/conformance/semantics" "$@" --deadline 30000
 	if [ "$arm" = plain ]; then
-		"$@" >"$work/out" 2>"$work/errors"
+		"$@" >"$file.out" 2>"$file.errors"
 	else
-		accelerated "$arm" "$@" >"$work/out" 2>"$work/errors"
+		accelerated "$arm" "$@" >"$file.out" 2>"$file.errors"
 	fi
 	status=$?
-	semantics_notes "$work/out" >"$file"
-	[ $status = 0 ] || tail -n $DETAIL_LINES "$work/errors"
+	echo "semantics, $arm: $(($(date +%s) - begun)) s"
+	semantics_notes "$file.out" >"$file"
+	[ $status = 0 ] || tail -n $DETAIL_LINES "$file.errors"
 	return $status
 }
 
@@ -59,7 +61,7 @@ semantics_differences() {
 # again, a case at a time, and must not differ in most of SEMANTICS_AGAIN times.
 SEMANTICS_AGAIN=3
 semantics_compare() {
-	local listed cases time most=1
+	local listed cases time pid most=1
 	semantics_differences "$work/plain" "$work/$1" >"$work/different"
 	listed=$(grep -c '^listed' "$work/different")
 	cases=$(grep -v '^listed' "$work/different" | awk '{ print $1 }' | sort -u)
@@ -69,7 +71,11 @@ semantics_compare() {
 		most=$((SEMANTICS_AGAIN / 2 + 1))
 		for time in $(seq $SEMANTICS_AGAIN); do
 			# shellcheck disable=SC2086  # names
-			semantics_run "$work/plain-again" plain $cases && semantics_run "$work/again" "$2" $cases || not_ok "semantics/$1-again" "time $time"
+			semantics_run "$work/plain-again" plain $cases &
+			pid=$!
+			# shellcheck disable=SC2086
+			semantics_run "$work/again" "$2" $cases || not_ok "semantics/$1-again" "time $time"
+			wait $pid || not_ok "semantics/$1-plain-again" "time $time"
 			awk '{ print $1 }' "$work/again" | sort -u >"$work/names"
 			awk 'NR == FNR { names[$1]; next } $1 in names' "$work/names" "$work/plain" >"$work/plain-then"
 			semantics_differences "$work/plain-again" "$work/again" "$work/plain-then" >>"$work/different"
@@ -96,8 +102,8 @@ semantics_list() {
 part_semantics() {
 	local arm admit before
 	semantics_list
-	semantics_run "$work/plain" plain --all --jobs 4
-	expect_success semantics/plain "$work/errors" $? || return
+	semantics_run "$work/plain" plain --all --jobs 8
+	expect_success semantics/plain "$work/plain.errors" $? || return
 	# The mixtures are repaired by hand where the kernel counts one queue alone, up to 6.11; on later ones the host shows them.
 	[ -n "$1" ] || { set -- eager; [ "$series" != 6.1 ] || set -- eager mixed; }
 	for arm in "$@"; do
@@ -105,8 +111,8 @@ part_semantics() {
 		# shellcheck disable=SC2046  # two words or none
 		helper_start $([ $arm != mixed ] || echo --test-bound 8) || { not_ok "semantics/$arm" "the helper does not start"; continue; }
 		before=$(total redirected_bytes)
-		semantics_run "$work/$arm" "$admit" --all --jobs 4
-		expect_success "semantics/$arm" "$work/errors" $? || continue
+		semantics_run "$work/$arm" "$admit" --all --jobs 8
+		expect_success "semantics/$arm" "$work/$arm.errors" $? || continue
 		[ "$(total redirected_bytes)" -gt "$before" ] || not_ok "semantics/$arm" "no byte was redirected"
 		semantics_compare $arm "$admit"
 	done
