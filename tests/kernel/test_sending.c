@@ -16,6 +16,7 @@
 
 #define FAR_TOO_MUCH (64 * 1024 * 1024)
 #define TIMEOUT_MS 100 /* SO_SNDTIMEO */
+#define SEND_TRIES 3
 #define SLOW_READS 150 /* of BUFFER_BYTES, one in 10 ms */
 
 static uint64_t fill(int fd, uint64_t most)
@@ -132,21 +133,29 @@ static int64_t timed_send(const struct rig *rig)
 	return (end.tv_sec - start.tv_sec) * 1000 + (end.tv_nsec - start.tv_nsec) / 1000000;
 }
 
-/* tcp_bpf_push() hands each page to TCP by a call of its own, and each of them may wait that long. */
+/* tcp_bpf_push() hands each page to TCP by a call of its own, and each of them may wait that long. A machine that stands still makes one
+ * take longer, a reader that is late makes the other shorter: not all SEND_TRIES times. */
 static void test_send_timeout(struct rig *rig)
 {
-	int64_t ms;
+	int64_t shortest_ms = INT64_MAX, longest_ms = 0;
 
-	rig_connect(rig);
-	ms = timed_send(rig);
-	check(ms < 5 * TIMEOUT_MS, "send-timeout", "plain-tcp-waits-so-long-in-all", "%lld ms", (long long)ms);
-	rig_close(rig);
-
-	rig_connect_joined(rig);
-	rig->control->mode = KERNEL_TEST_PASS;
-	ms = timed_send(rig);
-	check(ms > 3 * TIMEOUT_MS, "send-timeout", "a-joined-socket-so-long-for-each-page", "%lld ms", (long long)ms);
-	rig_close(rig);
+	for (int i = 0; i < SEND_TRIES && shortest_ms >= 5 * TIMEOUT_MS; i++) {
+		rig_connect(rig);
+		int64_t ms = timed_send(rig);
+		shortest_ms = ms < shortest_ms ? ms : shortest_ms;
+		rig_close(rig);
+	}
+	check(shortest_ms < 5 * TIMEOUT_MS, "send-timeout", "plain-tcp-waits-so-long-in-all", "%lld ms",
+	      (long long)shortest_ms);
+	for (int i = 0; i < SEND_TRIES && longest_ms <= 3 * TIMEOUT_MS; i++) {
+		rig_connect_joined(rig);
+		rig->control->mode = KERNEL_TEST_PASS;
+		int64_t ms = timed_send(rig);
+		longest_ms = ms > longest_ms ? ms : longest_ms;
+		rig_close(rig);
+	}
+	check(longest_ms > 3 * TIMEOUT_MS, "send-timeout", "a-joined-socket-so-long-for-each-page", "%lld ms",
+	      (long long)longest_ms);
 }
 
 static void test_fact_14(struct rig *rig)
