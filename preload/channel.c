@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -24,6 +23,7 @@
 #include "ledger.h"
 #include "log.h"
 #include "real.h"
+#include "reserved.h"
 #include "stops.h"
 #include "threads.h"
 
@@ -187,14 +187,14 @@ static void request_session(void)
 static int map_memory_consume(const struct wire_welcome *welcome, int fd)
 {
 	struct stat status;
-	void *mapping = MAP_FAILED;
+	void *mapping = NULL;
 
 	if (fd >= 0 && welcome->memory_bytes == SESSION_BYTES && welcome->cell_count == MEMORY_CELLS &&
 	    fstat(fd, &status) == 0 && (uint64_t)status.st_size >= SESSION_BYTES)
-		mapping = mmap(NULL, SESSION_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		mapping = reserved_map(SESSION_BYTES, fd);
 	if (fd >= 0)
 		real_close(fd);
-	if (mapping == MAP_FAILED)
+	if (!mapping)
 		return -EPROTO;
 	atomic_store(&memory, mapping);
 	features = welcome->features;

@@ -8,7 +8,6 @@
 #include "conn.h"
 
 #include <errno.h>
-#include <sys/mman.h>
 
 #include "channel.h"
 #include "config.h"
@@ -17,6 +16,7 @@
 #include "lifecycle.h"
 #include "log.h"
 #include "quiet.h"
+#include "reserved.h"
 
 #define WINDOW_FIRST 512u
 #define PROBES 64u
@@ -29,9 +29,9 @@ static _Atomic uint32_t window = WINDOW_FIRST;
 int conn_init(void)
 {
 	size_t bytes = CONN_FD_MAX * sizeof(uint32_t) + MEMORY_CELLS * sizeof(struct conn);
-	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *memory = reserved_map(bytes, -1);
 
-	if (memory == MAP_FAILED)
+	if (!memory)
 		return -ENOMEM;
 	hot.table = memory;
 	return 0;

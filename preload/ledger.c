@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -14,6 +13,7 @@
 
 #include "raw_syscall.h"
 #include "real.h"
+#include "reserved.h"
 #include "spin.h"
 
 #define LEDGERS_MAX 4096u
@@ -38,9 +38,9 @@ void ledger_add_consume(uint32_t id, int fd)
 		real_close(fd);
 		return;
 	}
-	void *memory = mmap(NULL, LEDGER_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	void *memory = reserved_map(LEDGER_BYTES, fd);
 	real_close(fd);
-	if (memory == MAP_FAILED)
+	if (!memory)
 		return;
 	for (uint32_t probe = 0; probe < LEDGER_PROBES; probe++) {
 		uint32_t at = (id + probe) % LEDGERS_MAX;
@@ -51,7 +51,7 @@ void ledger_add_consume(uint32_t id, int fd)
 			return;
 		}
 	}
-	munmap(memory, LEDGER_BYTES);
+	reserved_unmap(memory, LEDGER_BYTES);
 }
 
 struct ledger_cell *ledger_find(uint32_t id, uint32_t cell_index)

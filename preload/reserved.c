@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The large mappings: see reserved.h. */
+#include "reserved.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "raw_syscall.h"
+
+/* Only added to and taken from by who maps and unmaps; a reader may see one that is just coming or going, of which it does no more
+ * than lock or unlock its pages. */
+static struct {
+	_Atomic(char *) begin; /* NULL: a free place */
+	_Atomic size_t bytes;
+} areas[RESERVED_MAX];
+
+static _Atomic bool future_locked;
+
+static void note(char *memory, size_t bytes)
+{
+	for (int i = 0; i < RESERVED_MAX; i++) {
+		char *nobody = NULL;
+
+		if (!atomic_compare_exchange_strong(&areas[i].begin, &nobody, memory))
+			continue;
+		atomic_store(&areas[i].bytes, bytes);
+		return;
+	}
+}
+
+/* While new memory is locked the kernel fills it at once, but for memory that cannot be accessed yet. */
+static void *map_unlocked(size_t bytes, int flags, int fd)
+{
+	void *memory = mmap(NULL, bytes, PROT_NONE, flags, fd, 0);
+
+	if (memory == MAP_FAILED)
+		return NULL;
+	raw_system_call(SYS_munlock, (long)memory, (long)bytes, 0, 0, 0, 0);
+	if (mprotect(memory, bytes, PROT_READ | PROT_WRITE) == 0)
+		return memory;
+	munmap(memory, bytes);
+	return NULL;
+}
+
+void *reserved_map(size_t bytes, int fd)
+{
+	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED;
+	void *memory;
+
+	if (reserved_is_future_locked()) {
+		memory = map_unlocked(bytes, flags, fd);
+	} else {
+		memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+		if (memory == MAP_FAILED)
+			memory = NULL;
+	}
+	if (memory)
+		note(memory, bytes);
+	return memory;
+}
+
+void reserved_unmap(void *memory, size_t bytes)
+{
+	for (int i = 0; i < RESERVED_MAX; i++) {
+		char *expected = memory;
+
+		if (atomic_compare_exchange_strong(&areas[i].begin, &expected, NULL))
+			break;
+	}
+	munmap(memory, bytes);
+}
+
+bool reserved_at(int i, char **begin, char **end)
+{
+	if (i < 0 || i >= RESERVED_MAX)
+		return false;
+	*begin = atomic_load(&areas[i].begin);
+	*end = *begin + (*begin ? atomic_load(&areas[i].bytes) : 0);
+	return *begin != NULL;
+}
+
+size_t reserved_bytes(void)
+{
+	size_t bytes = 0;
+	char *begin, *end;
+
+	for (int i = 0; i < RESERVED_MAX; i++)
+		if (reserved_at(i, &begin, &end))
+			bytes += (size_t)(end - begin);
+	return bytes;
+}
+
+void reserved_future_locked(bool locked)
+{
+	atomic_store(&future_locked, locked);
+}
+
+bool reserved_is_future_locked(void)
+{
+	return atomic_load_explicit(&future_locked, memory_order_relaxed);
+}

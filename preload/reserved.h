@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The shim's large mappings, of which little is ever touched: some 50 MB of addresses, some 0.2 MB of memory.
+ *
+ * mlockall() would make memory of all of them, and compares the size of the whole process with RLIMIT_MEMLOCK: a program that may
+ * lock its 3 MB must not be refused for them. So they stay out of it (intercept_lock.c).
+ */
+#ifndef SMACCEL_RESERVED_H
+#define SMACCEL_RESERVED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define RESERVED_MAX 64
+
+/* Maps so many bytes, readable and writable: of a file, shared, or (fd -1) of nothing. NULL if the kernel refuses. Of more than
+ * RESERVED_MAX that there are at once the later ones are like any other memory. */
+void *reserved_map(size_t bytes, int fd);
+void reserved_unmap(void *memory, size_t bytes);
+
+/* The i-th: its first byte and the one after its last. False: there is none in this place. */
+bool reserved_at(int i, char **begin, char **end);
+size_t reserved_bytes(void);
+
+/* What is mapped from now on is locked, as the application wants it. */
+void reserved_future_locked(bool locked);
+bool reserved_is_future_locked(void);
+
+#endif

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Programs that lock their memory: mlockall() says what it says without the shim, and locks no memory that the shim only reserves."""
+import errno
+
+import pytest
+from support.program import EAGER, PLAIN, auto, built, run
+
+CURRENT, FUTURE, ONFAULT = 1, 2, 4
+OWN_KIB = 2500      # what the shim has in use, its code included
+MEBI = 1024
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
+# name: who, the limit in KiB, flags, when, what comes of it, whether it redirects afterwards
+CASES = {
+    "limited": (NOBODY, 8 * MEBI, CURRENT, "late", 0, True),
+    "limited-on-fault": (NOBODY, 8 * MEBI, CURRENT | ONFAULT, "late", 0, True),
+    "limited-too-much": (NOBODY, 512, CURRENT, "late", errno.ENOMEM, True),
+    "nothing-allowed": (NOBODY, 0, CURRENT, "late", errno.EPERM, True),
+    "no-such-flag": (NOBODY, 8 * MEBI, CURRENT | 64, "late", errno.EINVAL, True),
+    # Too little room for the way to the helper, which is mapped later: plain TCP.
+    "limited-future": (NOBODY, 8 * MEBI, CURRENT | FUTURE, "early", 0, False),
+    "root": ([], 0, CURRENT, "late", 0, True),
+    "root-future": ([], 0, CURRENT | FUTURE, "early", 0, True),
+    "root-future-only": ([], 0, FUTURE, "early", 0, True),
+    "root-on-fault": ([], 0, CURRENT | FUTURE | ONFAULT, "early", 0, True),
+}
+
+
+@pytest.mark.parametrize("arm", [EAGER, auto(1)], ids=str)
+@pytest.mark.parametrize("name", CASES)
+def test_memory_is_locked_as_without(helper, name, arm):
+    who, limit, flags, when, result, redirects = CASES[name]
+    command = [*who, built("environment/locked"), limit, flags, when]
+    plain = run(command, PLAIN, timeout=30)
+    with helper.counting() as grown:
+        seen = run(command, arm, helper.socket, timeout=30)
+    assert seen["result"] == plain["result"] == result, (seen, plain)
+    assert seen["locked_kib"] <= plain["locked_kib"] + OWN_KIB, (seen, plain)
+    assert (seen["locked_kib"] > 0) == (plain["locked_kib"] > 0), (seen, plain)
+    assert grown["redirected_bytes"] > 0 or not redirects, helper.explain()
