@@ -9,6 +9,7 @@
 
 #include <errno.h>
 
+#include "../helper/wire/latency.h"
 #include "channel.h"
 #include "config.h"
 #include "fork.h"
@@ -29,7 +30,7 @@ static _Atomic uint32_t window = WINDOW_FIRST;
 int conn_init(void)
 {
 	size_t bytes = CONN_FD_MAX * sizeof(uint32_t) + MEMORY_CELLS * sizeof(struct conn);
-	void *memory = reserved_map(bytes, -1);
+	void *memory = reserved_has_room(bytes + SESSION_BYTES + LEDGER_BYTES) ? reserved_map(bytes, -1) : NULL;
 
 	if (!memory)
 		return -ENOMEM;

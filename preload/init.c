@@ -53,7 +53,8 @@ __attribute__((constructor)) static void shim_init(void)
 		threads_init();
 		intercept_exit_init();
 		if (conn_init() != 0)
-			log_error("no memory for the table of connections: all stays plain TCP");
+			log_error("no room for the table of connections, or too much of what RLIMIT_AS and RLIMIT_DATA "
+				  "allow: all stays plain TCP");
 	}
 	errno = saved;
 }

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "raw_syscall.h"
@@ -17,6 +18,19 @@ static struct {
 } areas[RESERVED_MAX];
 
 static _Atomic bool future_locked;
+
+static bool is_small_part(size_t bytes, int resource)
+{
+	struct rlimit limit;
+
+	return getrlimit(resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+	       bytes <= limit.rlim_cur / RESERVED_SHARE;
+}
+
+bool reserved_has_room(size_t bytes)
+{
+	return is_small_part(bytes, RLIMIT_AS) && is_small_part(bytes, RLIMIT_DATA);
+}
 
 static void note(char *memory, size_t bytes)
 {

@@ -11,6 +11,11 @@
 #include <stddef.h>
 
 #define RESERVED_MAX 64
+#define RESERVED_SHARE 8
+
+/* Whether so many bytes are at most one in RESERVED_SHARE of the addresses, and of the data, that the process may have (RLIMIT_AS,
+ * RLIMIT_DATA): a program that is kept small is to find the room that it has without the shim, or nearly. */
+bool reserved_has_room(size_t bytes);
 
 /* Maps so many bytes, readable and writable: of a file, shared, or (fd -1) of nothing. NULL if the kernel refuses. Of more than
  * RESERVED_MAX that there are at once the later ones are like any other memory. */

@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Programs that lock their memory: mlockall() says what it says without the shim, and locks no memory that the shim only reserves."""
+"""Programs that lock their memory, or may not have much: it is as without the shim, which reserves more than it uses.
+
+mlockall() says what it says without it, and locks no memory that is only reserved. What a program can have under RLIMIT_AS and
+RLIMIT_DATA is nearly as much.
+"""
 import errno
+import sys
 
 import pytest
+from support.apps import Commanded
 from support.program import EAGER, PLAIN, auto, built, run
 
 CURRENT, FUTURE, ONFAULT = 1, 2, 4
@@ -37,3 +43,35 @@ def test_memory_is_locked_as_without(helper, name, arm):
     assert seen["locked_kib"] <= plain["locked_kib"] + OWN_KIB, (seen, plain)
     assert (seen["locked_kib"] > 0) == (plain["locked_kib"] > 0), (seen, plain)
     assert grown["redirected_bytes"] > 0 or not redirects, helper.explain()
+
+
+TAKE = """
+import json, socket
+socket.socket().close()
+taken = []
+try:
+    while True:
+        taken.append(bytearray(1 << 19))
+except MemoryError:
+    count = len(taken)
+    taken.clear()
+print(json.dumps({"mebi": count / 2}))
+"""
+
+
+@pytest.mark.parametrize("limit", ["as", "data"])
+@pytest.mark.parametrize("mebi", [100, 400])
+def test_small_programs_have_their_room(helper, limit, mebi):
+    command = ["prlimit", f"--{limit}={mebi << 20}", sys.executable, "-c", TAKE]
+    plain, seen = run(command, PLAIN, timeout=20)["mebi"], run(command, EAGER, helper.socket, timeout=20)["mebi"]
+    assert plain > 0.5 * mebi and seen > 0.86 * plain, (seen, plain)
+
+
+@pytest.mark.parametrize("mebi, redirects", [(200, False), (1000, True)])
+def test_limited_programs_talk(helper, mebi, redirects):
+    prefix = ["prlimit", f"--as={mebi << 20}", built("environment/talk")]
+    more = ["when-redirecting"] if redirects else []
+    with helper.counting() as grown, Commanded([*prefix, "server"], EAGER, helper.socket) as server:
+        seen = run([*prefix, "client", server.wait_output("port "), 100, *more], EAGER, helper.socket, timeout=20)
+    assert seen["turns"] == 100
+    assert (grown["redirected_bytes"] > 0) == redirects, helper.explain()
