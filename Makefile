@@ -85,8 +85,9 @@ ALL_CFLAGS = $(COMMON_FLAGS) $(CPPFLAGS) $(CFLAGS) $(SANITIZE_FLAGS)
 ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE_FLAGS)
 
 # The shim: nothing exported but what its map lists, no lazy binding, no fortified wrappers calling back into it, thread-local
-# storage that never allocates; the wire code calls libc past the shim's own wrappers.
-SHIM_CFLAGS = $(COMMON_FLAGS) $(CPPFLAGS) -O2 $(CFLAGS) -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-lto \
+# storage that never allocates, little of the application's stack, which may be small; the wire code calls libc past the shim's own
+# wrappers.
+SHIM_CFLAGS = $(COMMON_FLAGS) -Wframe-larger-than=4608 $(CPPFLAGS) -O2 $(CFLAGS) -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-lto \
 	-fexceptions -fno-plt -U_FORTIFY_SOURCE $(SHIM_SANITIZE_FLAGS)
 SHIM_WIRE_FLAGS := -include preload/wire_calls.h
 # No vector registers on the way of a call: the kernel would have to save them at each context switch of a program that has no

@@ -7,10 +7,8 @@
 
 #include "fork.h"
 #include "lifecycle.h"
+#include "queue.h"
 #include "readable.h"
-
-/* 32 MiB: more than a direction may have redirected and unread. */
-#define DRAIN_READS_MAX 2048
 
 static int socket_option(int fd, int name)
 {
@@ -70,17 +68,6 @@ int wrap_listen(int fd, int backlog)
 	return result;
 }
 
-/* Redirected bytes that nobody read would outlive the connection and turn up in the socket's next one. */
-static void drain(int fd)
-{
-	char buffer[16384];
-	int saved = errno;
-
-	for (int i = 0; i < DRAIN_READS_MAX && real_recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT) > 0; i++)
-		;
-	errno = saved;
-}
-
 /* connect() on a socket that is tracked. The second call of a non-blocking connect (0, EALREADY, EISCONN), and a call after
  * a failed one, concern the same socket: its entry and its accounts, 0 until now, stay right. */
 static int connect_again(struct conn *conn, int fd, const struct sockaddr *address, socklen_t length)
@@ -92,7 +79,7 @@ static int connect_again(struct conn *conn, int fd, const struct sockaddr *addre
 	if (!dissolves)
 		return real_connect(fd, address, length);
 	if (!lifecycle_make_plain(conn, fd, REASON_OPTION)) {
-		drain(fd);
+		queue_discard(fd); /* unread, they would turn up in the socket's next connection */
 		(void)lifecycle_make_plain(conn, fd, REASON_OPTION);
 	}
 	int result = real_connect(fd, address, length);

@@ -6,20 +6,22 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "endpoint.h"
 #include "real.h"
+#include "scratch.h"
 
 #ifndef TCP_ZEROCOPY_RECEIVE
 #define TCP_ZEROCOPY_RECEIVE 35
 #endif
 
-#define SCRATCH_BYTES 8192
-#define SCRATCH_PIECES 1024
-#define MAP_BYTES 65536 /* a page of any architecture */
+#define NOWHERE_PIECES 1024
+#define DISCARD_READS_MAX 4096 /* 32 MiB: more than a direction may have redirected and unread */
+#define MAP_BYTES 65536        /* a page of any architecture */
 
 /* The kernel's struct tcp_zerocopy_receive as far as `waiting`: of a longer one it would also take the socket's error. */
 struct zerocopy_question {
@@ -61,25 +63,42 @@ bool queue_has_redirected(int fd)
 	return result;
 }
 
-/* One small buffer many times over, which stays in the cache. */
+/* One small buffer many times over, which stays in the cache. Not on the stack (scratch.h); who comes first fills it in. */
+static struct iovec *nowhere_vector(void)
+{
+	static struct iovec vector[NOWHERE_PIECES];
+	static _Atomic bool filled;
+
+	for (size_t i = 0; !atomic_load(&filled) && i < NOWHERE_PIECES; i++)
+		vector[i] = (struct iovec){ scratch_nowhere, NOWHERE_BYTES };
+	atomic_store(&filled, true);
+	return vector;
+}
+
 int64_t queue_redirected_bytes(int fd, int64_t limit)
 {
-	char scratch[SCRATCH_BYTES];
-	struct iovec vector[SCRATCH_PIECES];
-	struct msghdr message = { .msg_iov = vector };
+	struct msghdr message = { .msg_iov = nowhere_vector() };
 	int saved = errno;
 
 	if (limit <= 0 || !queue_has_redirected(fd))
 		return 0;
-	while (message.msg_iovlen < SCRATCH_PIECES && limit > 0) {
-		size_t bytes = limit < SCRATCH_BYTES ? (size_t)limit : SCRATCH_BYTES;
-
-		vector[message.msg_iovlen++] = (struct iovec){ scratch, bytes };
-		limit -= (int64_t)bytes;
-	}
+	message.msg_iovlen = limit < (int64_t)NOWHERE_BYTES * NOWHERE_PIECES
+				     ? ((size_t)limit + NOWHERE_BYTES - 1) / NOWHERE_BYTES
+				     : NOWHERE_PIECES;
 	ssize_t result = real_recvmsg(fd, &message, REDIRECTED_ONLY);
 	errno = saved;
-	return result > 0 && !(message.msg_flags & MSG_OOB) ? result : 0;
+	if (result <= 0 || (message.msg_flags & MSG_OOB))
+		return 0;
+	return result < limit ? result : limit;
+}
+
+void queue_discard(int fd)
+{
+	int saved = errno;
+
+	for (int i = 0; i < DISCARD_READS_MAX && real_recv(fd, scratch_nowhere, NOWHERE_BYTES, MSG_DONTWAIT) > 0; i++)
+		;
+	errno = saved;
 }
 
 static bool has_fin(uint8_t state)

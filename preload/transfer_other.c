@@ -10,9 +10,11 @@
 #include "channel.h"
 #include "fork.h"
 #include "queue.h"
+#include "scratch.h"
 #include "transfer_internal.h"
 
-#define SPLICE_BYTES_MAX 65536
+#define SPLICE_BYTES_MAX SCRATCH_BYTES
+#define SPLICE_SMALL_BYTES 1024
 #define SPLICE_PIECES_MAX 64
 
 struct plain_receive {
@@ -79,21 +81,44 @@ static bool pipe_ends_it(int pipe_fd, unsigned flags)
 }
 
 /* Peek, write what the pipe takes, then consume exactly that: nothing is lost when the pipe is full. */
-static ssize_t splice_piece(struct conn *conn, int fd, int pipe_fd, size_t bytes, int flags)
+static ssize_t splice_through(struct conn *conn, int fd, int pipe_fd, struct iovec buffer, int flags)
 {
-	char buffer[SPLICE_BYTES_MAX];
 	ssize_t room = pipe_room(pipe_fd);
-	size_t want = bytes < sizeof(buffer) ? bytes : sizeof(buffer);
+	size_t want = buffer.iov_len;
 
 	if (want > (size_t)room)
 		want = room > 0 ? (size_t)room : PIPE_BUF;
-	ssize_t peeked = receive(conn, fd, buffer, want, MSG_PEEK | flags);
+	ssize_t peeked = receive(conn, fd, buffer.iov_base, want, MSG_PEEK | flags);
 	if (peeked <= 0)
 		return peeked;
-	ssize_t written = real_write(pipe_fd, buffer, (size_t)peeked);
+	ssize_t written = real_write(pipe_fd, buffer.iov_base, (size_t)peeked);
 	if (written <= 0)
 		return written;
-	return receive(conn, fd, buffer, (size_t)written, MSG_DONTWAIT);
+	return receive(conn, fd, buffer.iov_base, (size_t)written, MSG_DONTWAIT);
+}
+
+static ssize_t splice_with_memory(struct conn *conn, int fd, int pipe_fd, size_t bytes, int flags)
+{
+	char small[SPLICE_SMALL_BYTES], *large = bytes > sizeof(small) ? scratch_take() : NULL;
+	struct iovec buffer = { large ? large : small, large ? SCRATCH_BYTES : sizeof(small) };
+
+	if (bytes < buffer.iov_len)
+		buffer.iov_len = bytes;
+	ssize_t result = splice_through(conn, fd, pipe_fd, buffer, flags);
+	scratch_give_back(large);
+	return result;
+}
+
+/* Sleeps without the memory that others may need. */
+static ssize_t splice_piece(struct conn *conn, int fd, int pipe_fd, size_t bytes, int flags)
+{
+	ssize_t result = splice_with_memory(conn, fd, pipe_fd, bytes, flags | MSG_DONTWAIT);
+	char byte;
+
+	if (result >= 0 || errno != EAGAIN || (flags & MSG_DONTWAIT))
+		return result;
+	result = receive(conn, fd, &byte, 1, MSG_PEEK | flags);
+	return result > 0 ? splice_with_memory(conn, fd, pipe_fd, bytes, flags) : result;
 }
 
 /* A peek sees no further than the redirected bytes (fact 2): what is behind them comes piece by piece. */

@@ -215,6 +215,62 @@ static void second_reader_times_out(struct pair *pair, int unused)
 	pthread_join(thread, NULL);
 }
 
+/* What a thread sees that has as small a stack as there may be: 16 KiB. */
+static struct {
+	ssize_t results[10];
+	int count, pipe[2];
+} small;
+
+static void keep(ssize_t result)
+{
+	small.results[small.count++] = result < 0 ? -errno : result;
+}
+
+static void *calls_with_small_stack(void *unused)
+{
+	char bytes[8];
+	int waiting = 0;
+
+	keep(ioctl(shared.b, FIONREAD, &waiting));
+	keep(waiting);
+	keep(splice(shared.b, NULL, small.pipe[1], NULL, 100000, 0));
+	put(shared.a, "truncated, and more");
+	settle();
+	keep(recv(shared.b, NULL, 10, MSG_TRUNC));
+	keep(read(shared.b, bytes, sizeof(bytes)));
+	keep(send(shared.b, bytes, sizeof(bytes), 0));
+	keep(recv(shared.b, bytes, sizeof(bytes), MSG_DONTWAIT));
+	keep(recv(shared.b, bytes, sizeof(bytes), MSG_DONTWAIT));
+	put(shared.a, "unread");
+	settle();
+	keep(close(shared.b));
+	return unused;
+}
+
+static void small_stack(struct pair *pair, int unused)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	char field[] = "call 0";
+
+	(void)unused;
+	shared = *pair;
+	if (pipe(small.pipe) < 0 || pthread_attr_init(&attributes))
+		_exit(2);
+	pthread_attr_setstacksize(&attributes, 16384);
+	pthread_attr_setguardsize(&attributes, 1 << 20); /* nothing reaches past it */
+	put_bytes(pair->a, 30000, 1);
+	settle();
+	pthread_create(&thread, &attributes, calls_with_small_stack, NULL);
+	pthread_join(thread, NULL);
+	for (int i = 0; i < small.count; i++) {
+		field[5] = (char)('0' + i);
+		note_result(field, small.results[i], 0);
+	}
+	get("peer", pair->a, 64, 0);
+	get("peer next", pair->a, 64, 0);
+}
+
 static const struct semantics_case cases[] = {
 	{ "threads-writers", several_writers, 0, 0 },
 	{ "threads-readers", several_takers, 50000, 0 },
@@ -232,5 +288,6 @@ static const struct semantics_case cases[] = {
 	{ "blocked-then-fdopen", changed_while_blocked, 8, 0 },
 	{ "close-while-polled", close_while_polled, 0, 0 },
 	{ "second-reader-times-out", second_reader_times_out, 0, 0 },
+	{ "small-stack", small_stack, 0, 0 },
 };
 FAMILY(threads);
