@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include "config.h"
 #include "raw_syscall.h"
 
 /* Only added to and taken from by who maps and unmaps; a reader may see one that is just coming or going, of which it does no more
@@ -70,8 +71,13 @@ void *reserved_map(size_t bytes, int fd)
 		if (memory == MAP_FAILED)
 			memory = NULL;
 	}
-	if (memory)
-		note(memory, bytes);
+	if (!memory)
+		return NULL;
+	/* Of a file without a name the kernel would dump every page, those that are none yet, too: as zeros. Not under a filter that may
+	 * forbid it. */
+	if (fd >= 0 && !config.trusts_filter)
+		madvise(memory, bytes, MADV_DONTDUMP);
+	note(memory, bytes);
 	return memory;
 }
 

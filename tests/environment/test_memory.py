@@ -2,10 +2,12 @@
 """Programs that lock their memory, or may not have much: it is as without the shim, which reserves more than it uses.
 
 mlockall() says what it says without it, and locks no memory that is only reserved. What a program can have under RLIMIT_AS and
-RLIMIT_DATA is nearly as much.
+RLIMIT_DATA is nearly as much. A core file has no more in it.
 """
 import errno
+import re
 import sys
+from pathlib import Path
 
 import pytest
 from support.apps import Commanded
@@ -75,3 +77,14 @@ def test_limited_programs_talk(helper, mebi, redirects):
         seen = run([*prefix, "client", server.wait_output("port "), 100, *more], EAGER, helper.socket, timeout=20)
     assert seen["turns"] == 100
     assert (grown["redirected_bytes"] > 0) == redirects, helper.explain()
+
+
+def test_reserved_memory_is_not_dumped(helper):
+    """The kernel fills the holes of a file without a name when it dumps them: 37 MB in each core file."""
+    with Commanded([built("environment/talk"), "server"], EAGER, helper.socket) as server:
+        run([built("environment/talk"), "client", server.wait_output("port "), 50], EAGER, helper.socket, timeout=20)
+        mappings = re.findall(r"^(\S+) \S+ \S+ \S+ \S+ +(/memfd:\S*).*?^VmFlags: ([^\n]*)", Path(f"/proc/{server.pid}/smaps").read_text(),
+                              re.MULTILINE | re.DOTALL)
+    assert mappings
+    for place, name, flags in mappings:
+        assert "dd" in flags.split(), (place, name)
