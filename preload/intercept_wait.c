@@ -18,9 +18,15 @@
 
 #define SETS_FDS_MAX FD_SETSIZE
 
+/* The wrapper then is a jump to libc: nothing is laid out for a spin, and no return of its own follows the system call. */
+static inline bool never_spins(void)
+{
+	return __builtin_expect(config.spin_ns == 0, 1);
+}
+
 static bool may_spin(void)
 {
-	if (__builtin_expect(config.spin_ns == 0, 1) || spin_thread.waits_left == 0)
+	if (spin_thread.waits_left == 0)
 		return false;
 	spin_thread.waits_left--;
 	return true;
@@ -112,7 +118,7 @@ static int left_ms(const struct wait *wait)
 	return wait->forever ? -1 : (int)((to_ns(&wait->left) + 999999) / 1000000);
 }
 
-int wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+static __attribute__((noinline)) int spinning_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
 	struct wait wait = { .perform = perform_poll, .items = fds, .count = count };
 	struct timespec timeout = { timeout_ms / 1000, (long)(timeout_ms % 1000) * 1000000 };
@@ -124,14 +130,22 @@ int wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 	return real_poll(fds, count, wait.start.tv_sec ? left_ms(&wait) : timeout_ms);
 }
 
+int wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+	if (never_spins())
+		return REAL(poll)(fds, count, timeout_ms);
+	return spinning_poll(fds, count, timeout_ms);
+}
+
 int wrap___poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t room)
 {
-	if (config.spin_ns == 0 || room / sizeof(*fds) < count)
+	if (never_spins() || room / sizeof(*fds) < count)
 		return REAL(__poll_chk)(fds, count, timeout_ms, room);
 	return wrap_poll(fds, count, timeout_ms);
 }
 
-int wrap_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
+static __attribute__((noinline)) int spinning_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+						    const sigset_t *mask)
 {
 	struct wait wait = { .perform = perform_poll, .items = fds, .count = count, .mask = mask };
 
@@ -142,10 +156,17 @@ int wrap_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
 	return real_ppoll(fds, count, timeout && wait.start.tv_sec ? &wait.left : timeout, mask);
 }
 
+int wrap_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
+{
+	if (never_spins())
+		return REAL(ppoll)(fds, count, timeout, mask);
+	return spinning_ppoll(fds, count, timeout, mask);
+}
+
 int wrap___ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask,
 		     size_t room)
 {
-	if (config.spin_ns == 0 || room / sizeof(*fds) < count)
+	if (never_spins() || room / sizeof(*fds) < count)
 		return REAL(__ppoll_chk)(fds, count, timeout, mask, room);
 	return wrap_ppoll(fds, count, timeout, mask);
 }
@@ -184,7 +205,8 @@ static bool select_may_spin(const struct wait *wait, int count)
 	return true;
 }
 
-int wrap_select(int count, fd_set *read_set, fd_set *write_set, fd_set *except_set, struct timeval *timeout)
+static __attribute__((noinline)) int spinning_select(int count, fd_set *read_set, fd_set *write_set, fd_set *except_set,
+						     struct timeval *timeout)
 {
 	struct wait wait = { .perform = perform_select,
 			     .count = (size_t)count,
@@ -203,8 +225,16 @@ int wrap_select(int count, fd_set *read_set, fd_set *write_set, fd_set *except_s
 	return over ? wait.result : real_select(count, read_set, write_set, except_set, timeout);
 }
 
-int wrap_pselect(int count, fd_set *read_set, fd_set *write_set, fd_set *except_set, const struct timespec *timeout,
-		 const sigset_t *mask)
+int wrap_select(int count, fd_set *read_set, fd_set *write_set, fd_set *except_set, struct timeval *timeout)
+{
+	if (never_spins())
+		return REAL(select)(count, read_set, write_set, except_set, timeout);
+	return spinning_select(count, read_set, write_set, except_set, timeout);
+}
+
+static __attribute__((noinline)) int spinning_pselect(int count, fd_set *read_set, fd_set *write_set,
+						      fd_set *except_set, const struct timespec *timeout,
+						      const sigset_t *mask)
 {
 	struct wait wait = { .perform = perform_select,
 			     .count = (size_t)count,
@@ -219,6 +249,14 @@ int wrap_pselect(int count, fd_set *read_set, fd_set *write_set, fd_set *except_
 			    mask);
 }
 
+int wrap_pselect(int count, fd_set *read_set, fd_set *write_set, fd_set *except_set, const struct timespec *timeout,
+		 const sigset_t *mask)
+{
+	if (never_spins())
+		return REAL(pselect)(count, read_set, write_set, except_set, timeout, mask);
+	return spinning_pselect(count, read_set, write_set, except_set, timeout, mask);
+}
+
 /* ---- epoll ---- */
 
 static int perform_epoll(struct wait *wait)
@@ -226,7 +264,8 @@ static int perform_epoll(struct wait *wait)
 	return real_epoll_pwait(wait->fd, wait->items, (int)wait->count, 0, wait->mask);
 }
 
-int wrap_epoll_pwait(int fd, struct epoll_event *events, int count, int timeout_ms, const sigset_t *mask)
+static __attribute__((noinline)) int spinning_epoll_pwait(int fd, struct epoll_event *events, int count, int timeout_ms,
+							  const sigset_t *mask)
 {
 	struct wait wait = {
 		.perform = perform_epoll, .fd = fd, .items = events, .count = (size_t)count, .mask = mask
@@ -240,15 +279,22 @@ int wrap_epoll_pwait(int fd, struct epoll_event *events, int count, int timeout_
 	return real_epoll_pwait(fd, events, count, wait.start.tv_sec ? left_ms(&wait) : timeout_ms, mask);
 }
 
+int wrap_epoll_pwait(int fd, struct epoll_event *events, int count, int timeout_ms, const sigset_t *mask)
+{
+	if (never_spins())
+		return REAL(epoll_pwait)(fd, events, count, timeout_ms, mask);
+	return spinning_epoll_pwait(fd, events, count, timeout_ms, mask);
+}
+
 int wrap_epoll_wait(int fd, struct epoll_event *events, int count, int timeout_ms)
 {
-	if (config.spin_ns == 0)
+	if (never_spins())
 		return REAL(epoll_wait)(fd, events, count, timeout_ms);
 	return wrap_epoll_pwait(fd, events, count, timeout_ms, NULL);
 }
 
-int wrap_epoll_pwait2(int fd, struct epoll_event *events, int count, const struct timespec *timeout,
-		      const sigset_t *mask)
+static __attribute__((noinline)) int spinning_epoll_pwait2(int fd, struct epoll_event *events, int count,
+							   const struct timespec *timeout, const sigset_t *mask)
 {
 	struct wait wait = {
 		.perform = perform_epoll, .fd = fd, .items = events, .count = (size_t)count, .mask = mask
@@ -259,4 +305,12 @@ int wrap_epoll_pwait2(int fd, struct epoll_event *events, int count, const struc
 	if (spin(&wait, timeout))
 		return wait.result;
 	return real_epoll_pwait2(fd, events, count, timeout && wait.start.tv_sec ? &wait.left : timeout, mask);
+}
+
+int wrap_epoll_pwait2(int fd, struct epoll_event *events, int count, const struct timespec *timeout,
+		      const sigset_t *mask)
+{
+	if (never_spins())
+		return REAL(epoll_pwait2)(fd, events, count, timeout, mask);
+	return spinning_epoll_pwait2(fd, events, count, timeout, mask);
 }
