@@ -178,20 +178,15 @@ static size_t sets_bytes(size_t count)
 	return (count + 63) / 64 * 8;
 }
 
-/* The kernel writes over the sets: each look is made on copies, which become the answer when it has found something. */
+/* The kernel writes over the sets: each look is made on copies. When one has found something the kernel is asked once more, on the sets
+ * themselves, which only it can know whether they can be written. */
 static int perform_select(struct wait *wait)
 {
 	fd_set copies[3], *sets[3];
-	size_t bytes = sets_bytes(wait->count);
 
-	for (int i = 0; i < 3; i++) {
-		sets[i] = wait->sets[i] ? memcpy(&copies[i], wait->sets[i], bytes) : NULL;
-	}
-	int result = real_pselect((int)wait->count, sets[0], sets[1], sets[2], &no_time, wait->mask);
-	for (int i = 0; result > 0 && i < 3; i++)
-		if (sets[i])
-			memcpy(wait->sets[i], sets[i], bytes);
-	return result;
+	for (int i = 0; i < 3; i++)
+		sets[i] = wait->sets[i] ? memcpy(&copies[i], wait->sets[i], sets_bytes(wait->count)) : NULL;
+	return real_pselect((int)wait->count, sets[0], sets[1], sets[2], &no_time, wait->mask);
 }
 
 /* A set that cannot be read is the kernel's to refuse. */
@@ -222,7 +217,7 @@ static __attribute__((noinline)) int spinning_select(int count, fd_set *read_set
 	/* Linux tells what is left. */
 	if (timeout && wait.start.tv_sec)
 		*timeout = (struct timeval){ wait.left.tv_sec, wait.left.tv_nsec / 1000 };
-	return over ? wait.result : real_select(count, read_set, write_set, except_set, timeout);
+	return over && wait.result < 0 ? -1 : real_select(count, read_set, write_set, except_set, timeout);
 }
 
 int wrap_select(int count, fd_set *read_set, fd_set *write_set, fd_set *except_set, struct timeval *timeout)
@@ -243,8 +238,8 @@ static __attribute__((noinline)) int spinning_pselect(int count, fd_set *read_se
 
 	if (!select_may_spin(&wait, count))
 		return REAL(pselect)(count, read_set, write_set, except_set, timeout, mask);
-	if (spin(&wait, timeout))
-		return wait.result;
+	if (spin(&wait, timeout) && wait.result < 0)
+		return -1;
 	return real_pselect(count, read_set, write_set, except_set, timeout && wait.start.tv_sec ? &wait.left : timeout,
 			    mask);
 }

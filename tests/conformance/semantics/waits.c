@@ -3,6 +3,7 @@
  * events say after a send that was cut short. */
 #include "semantics.h"
 
+#include <sys/mman.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/select.h>
@@ -212,9 +213,29 @@ static void bad_addresses(struct pair *pair, int with_data)
 	round_trip("trip", pair);
 }
 
+/* Sets that can be read, but not written: the kernel finds out when it has an answer. */
+static void read_only_set(struct pair *pair, int unused)
+{
+	struct timeval limit = { .tv_sec = 1 };
+	struct timespec long_limit = { .tv_sec = 1 };
+	fd_set *set = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)unused;
+	if (set == MAP_FAILED)
+		_exit(2);
+	FD_SET(pair->b, set);
+	mprotect(set, 4096, PROT_READ);
+	round_trip("before", pair);
+	put(pair->a, "hello");
+	TRY("select", select(pair->b + 1, set, NULL, NULL, &limit));
+	TRY("pselect", pselect(pair->b + 1, set, NULL, NULL, &long_limit, NULL));
+	get("receive", pair->b, 64, 0);
+}
+
 static const struct semantics_case cases[] = {
 	{ "fault-wait", bad_addresses, 0, 0 },
 	{ "fault-wait-data", bad_addresses, 1, 0 },
+	{ "fault-wait-read-only", read_only_set, 0, 0 },
 	{ "poll-masked", masked, BY_PPOLL, 0 },
 	{ "select-masked", masked, BY_PSELECT, 0 },
 	{ "epoll-masked", masked, BY_EPOLL_PWAIT, 0 },
