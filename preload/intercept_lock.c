@@ -114,6 +114,9 @@ static int lock_all(int flags)
 
 	if (result != 0 && (errno != ENOMEM || !fits_without_reserved()))
 		return result;
+	/* The refusal has left in force what an earlier call wanted of later mappings. */
+	if (result != 0 && reserved_is_future_locked() && !(flags & MCL_FUTURE))
+		lock_call(SYS_munlockall, NULL, 0, 0);
 	for (int i = 0; i < RESERVED_MAX && result == 0; i++)
 		if (reserved_at(i, &begin, &end))
 			lock_call(SYS_munlock, begin, (size_t)(end - begin), 0);

@@ -84,10 +84,12 @@ void *reserved_map(size_t bytes, int fd)
 void reserved_unmap(void *memory, size_t bytes)
 {
 	for (int i = 0; i < RESERVED_MAX; i++) {
-		char *expected = memory;
-
-		if (atomic_compare_exchange_strong(&areas[i].begin, &expected, NULL))
-			break;
+		if (atomic_load(&areas[i].begin) != memory)
+			continue;
+		atomic_store(&areas[i].bytes,
+			     0); /* first: whoever sees the next one here must not take it for as long */
+		atomic_store(&areas[i].begin, NULL);
+		break;
 	}
 	munmap(memory, bytes);
 }
