@@ -21,6 +21,7 @@
 #define SIZE_MAX_BYTES 14000
 #define LINE_BYTES 240
 #define FLUSH_TRIES 300
+#define ACKNOWLEDGED_MS 80
 
 struct call {
 	unsigned kind, end; /* 0: the connecting one */
@@ -297,6 +298,21 @@ static void do_splice(const struct call *call, struct answer *answer)
 	conclude(answer, "splice", call, moved, true);
 }
 
+/* The peer's acknowledgement of the end, which it may delay and send with what it passes next, wakes whoever waits on this one
+ * (tcp_rcv_state_process()): an edge-triggered epoll tells again. So it has come before the walk goes on. */
+static void await_acknowledgement(int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t length = sizeof(info);
+
+	for (int i = 0; i < ACKNOWLEDGED_MS && getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0; i++) {
+		if (info.tcpi_state != TCP_FIN_WAIT1 && info.tcpi_state != TCP_CLOSING &&
+		    info.tcpi_state != TCP_LAST_ACK)
+			return;
+		pause_us(1000);
+	}
+}
+
 static void do_end(const struct call *call, struct answer *answer)
 {
 	struct linger linger = { .l_onoff = 1 };
@@ -306,6 +322,7 @@ static void do_end(const struct call *call, struct answer *answer)
 	if (call->random % 8 < 5) {
 		conclude(answer, "shutdown", call, shutdown(fd, (int)(call->random % 8 % 3)), false);
 		describe(answer, strlen(answer->line), " %d", (int)(call->random % 8 % 3));
+		await_acknowledgement(fd);
 	} else {
 		if (call->random % 8 == 7)
 			setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));

@@ -115,6 +115,74 @@ static void edge_short_read_stream(struct pair *pair, int unused)
 	free(buffer);
 }
 
+/* Each end knows all there is, when one of them goes back to plain TCP, is closed, or cannot leave: the other's news, and nothing else. */
+#define ALL_EDGES (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+#define EDGES_MAX 8
+#define ACKNOWLEDGED_MS 80 /* also where that is delayed */
+enum leave { BY_STAMPS, BY_MARK, BY_PEEK_OFFSET, BY_PEER_STAMPS, BY_PEER_CLOSE, UNREAD = 8, HALF_CLOSED = 16 };
+
+static void leave_by(const struct pair *pair, enum leave how)
+{
+	switch (how) {
+	case BY_MARK:
+		TRY("option", set_int(pair->b, SOL_SOCKET, SO_RCVLOWAT, 3));
+		return;
+	case BY_PEEK_OFFSET:
+		TRY("option", set_int(pair->b, SOL_SOCKET, SO_PEEK_OFF, 0));
+		return;
+	case BY_PEER_CLOSE:
+		TRY("close", close(pair->a));
+		settle();
+		return;
+	default:
+		TRY("option", set_int(how == BY_PEER_STAMPS ? pair->a : pair->b, SOL_SOCKET, SO_TIMESTAMP, 1));
+	}
+}
+
+static void forget_edges(int epoll)
+{
+	struct epoll_event event;
+
+	for (int i = 0; i < EDGES_MAX && epoll_wait(epoll, &event, 1, 0) == 1; i++)
+		;
+}
+
+static void edge_leaves(struct pair *pair, int how)
+{
+	int near = watch(pair->b, ALL_EDGES), far = watch(pair->a, ALL_EDGES);
+
+	if (how & HALF_CLOSED) { /* the peer's acknowledgement of the end wakes, too, and may be delayed */
+		shutdown(pair->b, SHUT_WR);
+		pause_ms(ACKNOWLEDGED_MS);
+	}
+	forget_edges(near);
+	forget_edges(far);
+	for (int i = 0; i < 3; i++) {
+		put(pair->a, "there");
+		wait_for("near", near, 1000);
+		get("data", pair->b, 64, MSG_DONTWAIT);
+		get("drained", pair->b, 64, MSG_DONTWAIT);
+	}
+	if (how & UNREAD) {
+		put(pair->a, "unread");
+		wait_for("unread", near, 1000);
+	}
+	settle();
+	wait_for("near-quiet", near, 0);
+	wait_for("far-quiet", far, 0);
+	leave_by(pair, (enum leave)(how & ~(UNREAD | HALF_CLOSED)));
+	wait_for("near-left", near, 0);
+	wait_for("far-left", far, 0);
+	wait_for("near-later", near, 20);
+	wait_for("far-later", far, 20);
+	if (how == BY_PEER_CLOSE)
+		return;
+	get("data", pair->b, 64, MSG_DONTWAIT);
+	put(pair->a, "there");
+	wait_for("near-next", near, 1000);
+	get("data", pair->b, 64, MSG_DONTWAIT);
+}
+
 static void edge_output(struct pair *pair, int unused)
 {
 	int epoll = watch(pair->a, EPOLLOUT | EPOLLET);
@@ -272,6 +340,15 @@ static const struct semantics_case cases[] = {
 	{ "epoll-edge-short-read-3000", edge_short_read, 3000, 0 },
 	{ "epoll-edge-short-read-100000", edge_short_read, 100000, 0 },
 	{ "epoll-edge-stream", edge_short_read_stream, 0, 0 },
+	{ "edge-leaves", edge_leaves, BY_STAMPS, 0 },
+	{ "edge-leaves-unread", edge_leaves, BY_STAMPS | UNREAD, 0 },
+	{ "edge-leaves-half-closed", edge_leaves, BY_STAMPS | HALF_CLOSED, 0 },
+	{ "edge-leaves-mark", edge_leaves, BY_MARK, 0 },
+	{ "edge-leaves-peek-offset", edge_leaves, BY_PEEK_OFFSET, 0 },
+	{ "edge-leaves-peer", edge_leaves, BY_PEER_STAMPS, 0 },
+	{ "edge-leaves-peer-unread", edge_leaves, BY_PEER_STAMPS | UNREAD, 0 },
+	{ "edge-leaves-peer-half-closed", edge_leaves, BY_PEER_STAMPS | HALF_CLOSED, 0 },
+	{ "epoll-edge-peer-closes", edge_leaves, BY_PEER_CLOSE, 0 },
 	{ "epoll-edge-output", edge_output, 0, 0 },
 	{ "epoll-end-peer-shutdown", endings, 0, 0 },
 	{ "epoll-end-peer-close", endings, 1, 0 },
