@@ -2,6 +2,8 @@
 /* The words of the stopped processes: see stops.h. */
 #include "stops.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -13,6 +15,7 @@
 
 static const _Atomic uint64_t none, *words; /* of the last session */
 static uint32_t word_count;
+static bool proc_tells; /* /proc, as it is mounted here, has the numbers that the helper sees */
 const _Atomic uint64_t *_Atomic stops_word = &none;
 _Atomic uint32_t stops_process;
 
@@ -20,6 +23,18 @@ static void set_process(uint32_t process)
 {
 	atomic_store(&stops_process, process);
 	atomic_store(&stops_word, &words[process % word_count]);
+}
+
+/* 0: it does not tell. */
+static uint32_t number_in_proc(void)
+{
+	char text[16];
+	int saved = errno;
+	ssize_t length = config.trusts_filter ? -1 : readlink("/proc/self", text, sizeof(text) - 1);
+
+	errno = saved;
+	text[length < 0 ? 0 : length] = 0;
+	return (uint32_t)strtoul(text, NULL, 10);
 }
 
 /* With the channel's lock. An earlier session's words stay mapped: a receive may still look at them. */
@@ -35,13 +50,20 @@ void stops_session_consume(const struct wire_stops *message, int fd)
 	words = mapping;
 	word_count = message->words;
 	set_process(message->process);
+	proc_tells = number_in_proc() == message->process;
 }
 
-/* The child knows its number as the helper sees it if it sees its parent's so: no pid namespace lies between. */
+/* The child knows its number as the helper sees it if it sees its parent's so: no pid namespace lies between. In another one it is still
+ * told by the parent's /proc, which its own, in which it has the number that it has for itself, may have replaced. */
 void stops_forked(void)
 {
-	if (words && !config.trusts_filter && (uint32_t)getppid() == atomic_load(&stops_process))
-		set_process((uint32_t)getpid());
+	bool is_known = words && !config.trusts_filter;
+	uint32_t own = (uint32_t)getpid(), told;
+
+	if (is_known && (uint32_t)getppid() == atomic_load(&stops_process))
+		set_process(own);
+	else if (is_known && proc_tells && (told = number_in_proc()) && told != own)
+		set_process(told);
 	else
 		atomic_store(&stops_word, &none);
 }

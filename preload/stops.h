@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Whether this process was stopped, and went on, while a receive slept. No handler need have run, so the helper has the kernel
  * note each signal that stops a process (bpf/stops.bpf.c), a debugger's as well. What stops it without one, as strace -p and the
- * freezer do, is noticed only by a receive that sleeps in ppoll (transfer_wait.c). As there cannot be told on which side
+ * freezer do, is concluded (transfer_wait.c). As there cannot be told on which side
  * of a call's beginning a stop was, one that came at about that time may count as within.
  */
 #ifndef SMACCEL_STOPS_H

@@ -203,6 +203,10 @@ static ssize_t receive_slept(struct conn *conn, const struct receive_call *call,
 		errno = EAGAIN;
 		return -1;
 	}
+	if (timeout_ms >= 0 && transfer_was_trapped(conn, call->fd)) {
+		errno = EINTR;
+		return -1;
+	}
 	return receive_polling(conn, call, wait);
 }
 

@@ -14,14 +14,20 @@
  *	                 takes a page fault when it ends, 0.5 us
  *
  * What is to be waited is put together of these; between two of them only stops.h notices a stop, and that only with SO_RCVTIMEO.
+ *
+ * A stop without a signal (PTRACE_INTERRUPT, as by strace -p; the freezer) is noted nowhere: no tracepoint tells of it. A receive that
+ * slept in recv can tell it only from what it was not, transfer_was_trapped().
  */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <sys/syscall.h>
 
 #include "config.h"
+#include "fork.h"
 #include "queue.h"
 #include "raw_syscall.h"
 #include "transfer_internal.h"
@@ -31,6 +37,10 @@
 #define FOR_EVER_S 1000000000
 #define STEPS 10
 #define SIGNAL_MASK_BYTES 8
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72
+#endif
+#define SOCK_SNDBUF_LOCK 1 /* linux/socket.h */
 
 /* The arguments of ppoll(2): a time-out, and two entries from the trap on. */
 struct seconds_poll {
@@ -116,6 +126,56 @@ enum wait_result receive_wait_readable(int fd, struct receive_wait *wait)
 	if (ready < 0 && !bounded)
 		wait->ran.restarting = signals_ran.restarting;
 	return WAIT_AGAIN;
+}
+
+/* The kernel's struct tcp_info as far as is looked at; libc's may end before. */
+struct sent_by_tcp {
+	uint8_t state, before[119];
+	uint64_t acknowledged_bytes, received_bytes;
+	uint32_t segments[4];
+	uint32_t data_segments_in, data_segments_out;
+};
+_Static_assert(offsetof(struct sent_by_tcp, acknowledged_bytes) == 120, "tcpi_bytes_acked");
+_Static_assert(offsetof(struct sent_by_tcp, data_segments_out) == 156, "tcpi_data_segs_out");
+#define SEGMENT_MEMORY_BYTES                                                                                           \
+	4096 /* more than a segment takes beside its bytes, which take less than twice their number */
+
+/* A wake-up for room needs a third of the send buffer to be acknowledged (sk_stream_is_writeable()): no, if all that TCP ever sent is
+ * less. And one for the acknowledgement of a FIN needs a FIN. */
+static bool is_woken_by_no_acknowledgement(int fd)
+{
+	struct sent_by_tcp sent = { 0 };
+	socklen_t length = sizeof(sent), int_length = sizeof(int);
+	int buffer_bytes = 0;
+
+	return real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &sent, &length) == 0 && length == sizeof(sent) &&
+	       sent.state == TCP_ESTABLISHED &&
+	       real_getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer_bytes, &int_length) == 0 &&
+	       2 * sent.acknowledged_bytes + (uint64_t)SEGMENT_MEMORY_BYTES * sent.data_segments_out <
+		       (uint64_t)buffer_bytes / 3;
+}
+
+/* Other threads have not taken what woke it: who receives by a wrapper waits until the sleeper is back (reader.h), and who does not leaves
+ * the ledger with bytes that were never read. Nor was it SO_SNDBUF, which wakes, too. */
+static bool is_no_other_threads_doing(struct conn *conn, int fd)
+{
+	struct ledger_cell *ledger = atomic_load_explicit(&conn->ledger, memory_order_acquire);
+	socklen_t length = sizeof(int);
+	int locked = 0;
+
+	return ledger && ledger_unread_in(conn, ledger) == 0 && atomic_load(&conn->cell) &&
+	       real_getsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &locked, &length) == 0 && !(locked & SOCK_SNDBUF_LOCK);
+}
+
+/* And no other process has the socket. */
+bool transfer_was_trapped(struct conn *conn, int fd)
+{
+	struct pollfd poller = { .fd = fd, .events = POLLIN | POLLPRI | POLLRDHUP };
+
+	return !config.trusts_filter && !atomic_load_explicit(&conn->given_away, memory_order_relaxed) &&
+	       !atomic_load_explicit(&conn->adopted, memory_order_relaxed) && conn->fork_count == fork_count() &&
+	       (libc_single_threaded() || is_no_other_threads_doing(conn, fd)) && real_poll(&poller, 1, 0) == 0 &&
+	       is_woken_by_no_acknowledgement(fd);
 }
 
 /* What there is makes poll() say "readable" all the while. Not worth another look when more is there, behind the redirected bytes, where no

@@ -54,6 +54,7 @@ struct family {
 	X(blocking)                                                                                                    \
 	X(timeouts)                                                                                                    \
 	X(stops)                                                                                                       \
+	X(traps)                                                                                                       \
 	X(flags)                                                                                                       \
 	X(truncate)                                                                                                    \
 	X(oob)                                                                                                         \

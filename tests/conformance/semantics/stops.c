@@ -3,6 +3,7 @@
  * handler a stop ends a receive only where SO_RCVTIMEO runs, or a part is there (signal(7)). */
 #include "semantics.h"
 
+#include <sched.h>
 #include <setjmp.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -212,6 +213,18 @@ static void stopped_child(struct pair *pair, int timeout_ms)
 	waitpid(child, NULL, 0);
 }
 
+/* The same in another pid namespace, of which the first process cannot be stopped from within. */
+static void stopped_in_namespace(struct pair *pair, int timeout_ms)
+{
+	TRY("namespace", unshare(CLONE_NEWPID));
+	pid_t first = fork();
+	if (first == 0) {
+		stopped_child(pair, timeout_ms);
+		_exit(0);
+	}
+	waitpid(first, NULL, 0);
+}
+
 static void other_events(struct pair *pair, int event)
 {
 	sigset_t stop;
@@ -338,6 +351,7 @@ static const struct semantics_case cases[] = {
 	{ "stop-continue-timeout-raw", stopped_raw, LONG_MS, 0 },
 	{ "stop-continue-timeout-second-thread", stopped_second_thread, LONG_MS, 0 },
 	{ "stop-continue-timeout-child", stopped_child, LONG_MS, 0 },
+	{ "stop-continue-timeout-child-namespace", stopped_in_namespace, LONG_MS, 0 },
 	{ "stop-continue-send-part", stopped_send, 0, 0 },
 	{ "stop-continue-send-timeout-part", stopped_send, 2 * LONG_MS, 0 },
 	{ "alone-timeout-data", other_events, DATA, 0 },
