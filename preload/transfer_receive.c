@@ -79,6 +79,7 @@ ssize_t transfer_receive(struct conn *conn, const struct receive_call *call)
 	uint32_t previous = transfer_enter(conn);
 	struct ledger_cell *ledger = transfer_ledger(conn);
 	ssize_t result = -1;
+	int saved = errno;
 
 	if (!transfer_fd_is(call->fd, conn, generation))
 		errno = EBADF; /* closed by another thread in the meantime */
@@ -89,6 +90,8 @@ ssize_t transfer_receive(struct conn *conn, const struct receive_call *call)
 
 	result = finish(conn, call, ledger, generation, result);
 	thread_leave(previous);
+	if (result >= 0)
+		errno = saved; /* some step of it may have failed */
 	return result;
 }
 
@@ -98,5 +101,7 @@ ssize_t transfer_short_receive_rest(struct conn *conn, const struct receive_call
 	result = transfer_repair(conn, call, way->ledger, &way->wait, way->generation, result);
 	result = finish(conn, call, way->ledger, way->generation, result);
 	transfer_short_end(way);
+	if (result >= 0 && way->cell)
+		errno = way->saved_errno;
 	return result;
 }

@@ -265,7 +265,7 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 	struct ledger_cell *ledger = transfer_ledger(conn);
 	struct latency_send latency = latency_send_begin(conn);
 	ssize_t result = -1;
-	int owed = 0;
+	int owed = 0, saved = errno;
 
 	if (!transfer_fd_is(call->fd, conn, generation)) {
 		errno = EBADF; /* closed by another thread in the meantime */
@@ -278,7 +278,11 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 	if (result < 0 && !owed && conn_is_joined(conn) && transfer_fd_is(call->fd, conn, generation))
 		transfer_take_reported_error(call->fd);
 	thread_leave(previous);
-	return call->message && call->bytes > 0 ? with_bad_address(conn, result) : result;
+	if (call->message && call->bytes > 0)
+		result = with_bad_address(conn, result);
+	if (result >= 0)
+		errno = saved; /* some step of it may have failed */
+	return result;
 }
 
 ssize_t transfer_short_send_rest(struct conn *conn, const struct send_call *call, struct transfer_short *way,
@@ -295,5 +299,8 @@ ssize_t transfer_short_send_rest(struct conn *conn, const struct send_call *call
 	if (result < 0 && conn_is_joined(conn) && transfer_fd_is(call->fd, conn, way->generation))
 		transfer_take_reported_error(call->fd);
 	transfer_short_end(way);
-	return with_bad_address(conn, result);
+	result = with_bad_address(conn, result);
+	if (result >= 0 && way->no_signal)
+		errno = way->saved_errno;
+	return result;
 }

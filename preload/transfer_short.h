@@ -7,6 +7,8 @@
 #ifndef SMACCEL_TRANSFER_SHORT_H
 #define SMACCEL_TRANSFER_SHORT_H
 
+#include <errno.h>
+
 #include "config.h"
 #include "reader.h"
 #include "spin.h"
@@ -22,6 +24,7 @@ struct transfer_short {
 	struct memory_cell *cell;   /* of an end that is or was in the sockhash: this thread is its reader */
 	int no_signal; /* of a send on such an end: MSG_NOSIGNAL, for SIGPIPE is raised here (transfer_send.c); or 0 */
 	struct receive_wait wait; /* likewise */
+	int saved_errno; /* of either, on such an end: a call that succeeds in several steps leaves errno alone */
 };
 
 static inline bool transfer_short_is_same(const struct conn *conn, const struct transfer_short *way)
@@ -87,6 +90,7 @@ static inline bool transfer_short_claim(struct conn *conn, int flags, struct tra
 	if (!reader_claim(cell))
 		return false;
 	way->cell = cell;
+	way->saved_errno = errno;
 	way->wait = receive_wait_begin();
 	return true;
 }
@@ -141,6 +145,7 @@ static inline __attribute__((always_inline)) bool transfer_short_send(struct con
 	if (__builtin_expect(!conn_is_joined(conn), 1))
 		return true;
 	way->no_signal = MSG_NOSIGNAL;
+	way->saved_errno = errno;
 	/* An end that has left sends by TCP, which leaves an error to the next call by itself. */
 	if ((bytes >= TRANSFER_CUT_SHORT_BYTES && conn_state(conn) != CONN_LEFT) ||
 	    atomic_load_explicit(&conn->owed_error, memory_order_relaxed) ||

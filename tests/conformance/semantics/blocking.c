@@ -248,9 +248,11 @@ static void handler_sends(int number)
 static void handler_receives(int number)
 {
 	char text[16];
+	int saved = errno; /* as each handler should; what it leaves there instead, a repaired receive may put back */
 
 	(void)number;
 	GET("handler-receive", text, recv(in_handler.b, text, sizeof(text), MSG_DONTWAIT));
+	errno = saved;
 }
 
 static void handler_closes(int number)

@@ -40,6 +40,12 @@ void note_result(const char *field, ssize_t result, int error)
 		note(field, "%zd", result);
 }
 
+void note_errno(const char *field, ssize_t result, int error)
+{
+	if (result >= 0 && error)
+		note("errno", "%s %s", field, errno_text(error));
+}
+
 static uint64_t hash(const unsigned char *data, size_t bytes)
 {
 	uint64_t sum = UINT64_C(14695981039346656037);

@@ -95,6 +95,8 @@ void note(const char *field, const char *format, ...) __attribute__((format(prin
 void note_result(const char *field, ssize_t result, int error);
 void note_data(const char *field, const void *data, ssize_t bytes, int error);
 void note_events(const char *field, int result, unsigned events, int error);
+/* A call that succeeds leaves errno, which was 0, alone: noted where it does not. */
+void note_errno(const char *field, ssize_t result, int error);
 const char *errno_text(int error);
 
 /* The value of the call, its result noted. */
@@ -103,6 +105,7 @@ const char *errno_text(int error);
 		errno = 0;                                                                                             \
 		ssize_t try_result = (call);                                                                           \
 		note_result(field, try_result, errno);                                                                 \
+		note_errno(field, try_result, errno);                                                                  \
 		try_result;                                                                                            \
 	})
 /* The same for a receive: the bytes too. */
@@ -111,6 +114,7 @@ const char *errno_text(int error);
 		errno = 0;                                                                                             \
 		ssize_t get_result = (call);                                                                           \
 		note_data(field, buffer, get_result, errno);                                                           \
+		note_errno(field, get_result, errno);                                                                  \
 		get_result;                                                                                            \
 	})
 /* A receive into a scratch buffer. */
