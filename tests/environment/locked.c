@@ -3,8 +3,9 @@
  *
  *   locked LIMIT_KIB FLAGS early|late
  *
- * LIMIT_KIB: RLIMIT_MEMLOCK. The connection is to itself. Prints {"result": 0 or errno, "locked_kib": ..., "turns": ...}: of mlockall, and what
- * of the process is locked at the end.
+ * LIMIT_KIB: RLIMIT_MEMLOCK. FLAGS: of one call, or of several, with commas. The connection is to itself. Prints {"result": 0 or errno, "locked_kib":
+ * ..., "later_kib": ..., "turns": ...}: of the last mlockall, what of the process is locked at the end, and what of that is of memory
+ * that was mapped after it.
  */
 #define _GNU_SOURCE
 #include <sys/mman.h>
@@ -18,6 +19,7 @@
 #define LATER_BYTES (1u << 20)
 
 static unsigned turns_made;
+static unsigned long later_kib;
 
 static void turn(int client, int server)
 {
@@ -60,9 +62,14 @@ static unsigned long locked_kib(void)
 static int lock_now(const char *flags)
 {
 	int result = mlockall(atoi(flags)) == 0 ? 0 : errno;
+	unsigned long before_kib;
 
+	if (strchr(flags, ','))
+		return lock_now(strchr(flags, ',') + 1);
+	before_kib = locked_kib();
 	if (mmap(NULL, LATER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
 		die("mmap");
+	later_kib = locked_kib() - before_kib;
 	return result;
 }
 
@@ -85,6 +92,7 @@ int main(int argc, char **argv)
 		result = lock_now(argv[2]);
 	for (int i = 0; i < TURNS; i++)
 		turn(client, server);
-	printf("{\"result\": %d, \"locked_kib\": %lu, \"turns\": %u}\n", result, locked_kib(), turns_made);
+	printf("{\"result\": %d, \"locked_kib\": %lu, \"later_kib\": %lu, \"turns\": %u}\n", result, locked_kib(),
+	       later_kib, turns_made);
 	return 0;
 }

@@ -21,6 +21,9 @@ NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
 CASES = {
     "limited": (NOBODY, 8 * MEBI, CURRENT, "late", 0, True),
     "limited-on-fault": (NOBODY, 8 * MEBI, CURRENT | ONFAULT, "late", 0, True),
+    # The second call ends what the first one wanted of later memory, also where the shim must lock all that there is by itself.
+    "limited-not-future-any-more": (NOBODY, 8 * MEBI, f"{CURRENT | FUTURE},{CURRENT}", "late", 0, True),
+    "limited-future-late": (NOBODY, 8 * MEBI, f"{CURRENT},{CURRENT | FUTURE}", "late", 0, True),
     "limited-too-much": (NOBODY, 512, CURRENT, "late", errno.ENOMEM, True),
     "nothing-allowed": (NOBODY, 0, CURRENT, "late", errno.EPERM, True),
     "no-such-flag": (NOBODY, 8 * MEBI, CURRENT | 64, "late", errno.EINVAL, True),
@@ -29,6 +32,7 @@ CASES = {
     "root": ([], 0, CURRENT, "late", 0, True),
     "root-future": ([], 0, CURRENT | FUTURE, "early", 0, True),
     "root-future-only": ([], 0, FUTURE, "early", 0, True),
+    "root-not-future-any-more": ([], 0, f"{CURRENT | FUTURE},{CURRENT}", "late", 0, True),
     "root-on-fault": ([], 0, CURRENT | FUTURE | ONFAULT, "early", 0, True),
 }
 
@@ -43,6 +47,7 @@ def test_memory_is_locked_as_without(helper, name, arm):
         seen = run(command, arm, helper.socket, timeout=30)
     assert seen["result"] == plain["result"] == result, (seen, plain)
     assert seen["locked_kib"] <= plain["locked_kib"] + OWN_KIB, (seen, plain)
+    assert seen["later_kib"] == plain["later_kib"], (seen, plain)
     assert (seen["locked_kib"] > 0) == (plain["locked_kib"] > 0), (seen, plain)
     assert grown["redirected_bytes"] > 0 or not redirects, helper.explain()
 
