@@ -3,7 +3,9 @@
 #include "intercept.h"
 
 #include <errno.h>
+#include <pthread.h>
 
+#include "libc.h"
 #include "transfer.h"
 
 struct sendfile_arguments {
@@ -67,10 +69,18 @@ static ssize_t splice_out(struct conn *conn, int fd, int pipe_fd, size_t count, 
 			  ssize_t (*perform)(const struct receive_call *call))
 {
 	struct splice_arguments arguments = { .other_fd = pipe_fd, .flags = flags };
+	bool is_cancellation_point = perform == perform_splice_out && !libc_is_musl();
+	int cancel_state;
 
 	/* splice sees only the TCP queue of a joined socket (fact 8). */
-	if (conn_is_joined(conn))
-		return transfer_splice_out(conn, fd, pipe_fd, count, flags);
+	if (conn_is_joined(conn)) {
+		if (is_cancellation_point)
+			return transfer_splice_out(conn, fd, pipe_fd, count, flags);
+		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+		ssize_t result = transfer_splice_out(conn, fd, pipe_fd, count, flags);
+		pthread_setcancelstate(cancel_state, NULL);
+		return result;
+	}
 	return transfer_receive(conn, &(struct receive_call){ .fd = fd,
 							      .flags = flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0,
 							      .bytes = count,

@@ -121,7 +121,7 @@ int transfer_clear_results(int fd, struct msghdr *message);
 
 /* poll(2) of one fd that says EINTR also when the thread was stopped and continued, and always after a handler. 0 also if only some of
  * the time is over. timeout_ms: above 0, or -1 for ever. */
-int transfer_poll_stoppable(int fd, short events, int timeout_ms);
+int transfer_poll_stoppable(int fd, short events, int timeout_ms, bool has_part);
 
 /* A blocking receive under way: when it began, and what had happened by then. */
 struct receive_wait {

@@ -145,7 +145,7 @@ static int await_room(const struct parts *parts)
 			if (left_ms <= 0)
 				return EAGAIN;
 		}
-		ready = transfer_poll_stoppable(fd, POLLOUT, (int)left_ms);
+		ready = transfer_poll_stoppable(fd, POLLOUT, (int)left_ms, parts->done > 0);
 		if (ready < 0 && errno == EINTR)
 			return EINTR;
 	}

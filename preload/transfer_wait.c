@@ -63,12 +63,13 @@ struct receive_wait receive_wait_begin(void)
 	return (struct receive_wait){ .started_ms = transfer_now_ms(), .ran = signals_ran, .stopped = stops_mark() };
 }
 
-/* Past libc, which would put the time-out into memory of its own; so that here is made a cancellation point as libc makes its. */
-static int ppoll_here(struct pollfd *entries, size_t count, const void *timeout)
+/* Past libc, which would put the time-out into memory of its own; so that here is made a cancellation point as libc makes its. With a part
+ * to return musl's are none: the call ends, and the next one is cancelled. */
+static int ppoll_here(struct pollfd *entries, size_t count, const void *timeout, bool has_part)
 {
 	int type = 0;
 
-	if (libc_single_threaded())
+	if (libc_single_threaded() || (has_part && libc_is_musl()))
 		return (int)raw_syscall(SYS_ppoll, entries, count, timeout, NULL, SIGNAL_MASK_BYTES);
 	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
 	signals_cancel_at_once = type == PTHREAD_CANCEL_DEFERRED;
@@ -78,7 +79,7 @@ static int ppoll_here(struct pollfd *entries, size_t count, const void *timeout)
 	return ready;
 }
 
-int transfer_poll_stoppable(int fd, short events, int timeout_ms)
+int transfer_poll_stoppable(int fd, short events, int timeout_ms, bool has_part)
 {
 	struct seconds_poll poll = { .seconds = timeout_ms < 0 ? FOR_EVER_S : timeout_ms / MS_PER_S,
 				     .trap = { .fd = fd },
@@ -88,8 +89,8 @@ int transfer_poll_stoppable(int fd, short events, int timeout_ms)
 	if (config.trusts_filter) /* it may not allow ppoll(2) */
 		return real_poll(&poll.entry, 1, timeout_ms);
 	if (poll.seconds == 0)
-		return ppoll_here(&poll.entry, 1, &steps[31 - __builtin_clz((unsigned)timeout_ms)]);
-	ready = ppoll_here(&poll.trap, 2, &poll);
+		return ppoll_here(&poll.entry, 1, &steps[31 - __builtin_clz((unsigned)timeout_ms)], has_part);
+	ready = ppoll_here(&poll.trap, 2, &poll, has_part);
 	/* An error, or the end, would show in both. */
 	if (ready <= 0 || poll.entry.revents)
 		return ready;
@@ -119,7 +120,8 @@ enum wait_result receive_wait_readable(int fd, struct receive_wait *wait)
 		return WAIT_INTERRUPTED;
 	if (left_ms == 0)
 		return WAIT_TIMED_OUT;
-	int ready = bounded ? transfer_poll_stoppable(fd, POLLIN, left_ms) : real_poll(&poller, 1, left_ms);
+	int ready = bounded ? transfer_poll_stoppable(fd, POLLIN, left_ms, wait->any_handler)
+			    : real_poll(&poller, 1, left_ms);
 	if (ready < 0 && errno == EINTR && (bounded || signals_interrupted(wait->ran, false)))
 		return WAIT_INTERRUPTED;
 	/* Nor a handler. */

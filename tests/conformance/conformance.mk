@@ -13,4 +13,20 @@ $(B)/tests/conformance/semantics: $(SEMANTICS_OBJECTS) $(B)/.sources
 	$(say) LINK $@
 	$(Q)$(CC) $(TEST_CFLAGS) -o $@ $(SEMANTICS_OBJECTS) $(ALL_LDFLAGS) -pthread
 
--include $(SEMANTICS_OBJECTS:.o=.d)
+# The same program for musl. Without musl-gcc (tests/packages) its test fails by name.
+SEMANTICS_MUSL_OBJECTS := $(SEMANTICS_OBJECTS:$(B)/obj/%=$(B)/musl/obj/%)
+ifneq ($(shell command -v $(MUSL_CC)),)
+TEST_PROGRAMS += $(B)/tests/conformance/semantics-musl
+endif
+
+$(B)/musl/obj/tests/conformance/semantics/%.o: tests/conformance/semantics/%.c $(B)/.flags $(B)/musl/include/.made
+	@mkdir -p $(@D)
+	$(say) MUSL-CC $@
+	$(Q)$(MUSL_CC) $(COMMON_FLAGS) $(CPPFLAGS) $(CFLAGS) -Wno-restrict -idirafter $(B)/musl/include $(DEPEND) -c -o $@ $<
+
+$(B)/tests/conformance/semantics-musl: $(SEMANTICS_MUSL_OBJECTS) $(B)/.sources
+	@mkdir -p $(@D)
+	$(say) MUSL-LINK $@
+	$(Q)$(MUSL_CC) -o $@ $(SEMANTICS_MUSL_OBJECTS) $(LDFLAGS) -pthread
+
+-include $(SEMANTICS_OBJECTS:.o=.d) $(SEMANTICS_MUSL_OBJECTS:.o=.d)

@@ -2,7 +2,7 @@
 """Nobody can tell: every case of tests/conformance/semantics notes the same on plain TCP and on accelerated connections.
 
 The arms: plain TCP, auto, eager, eager with SMACCEL_SPIN_US in processes that have threads, and mixed: over IPv6, eager with a bound
-of a few bytes, so that redirected and passed bytes follow each other all the time. A field that differs fails, unless the file
+of a few bytes, so that redirected and passed bytes follow each other all the time. And the same program made with musl-gcc, eager. A field that differs fails, unless the file
 `differences` lists it with a reason.
 
   python3 tests/conformance/test_semantics.py [ARM...] [-- CASE|FAMILY...]     prints the differences
@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from conformance.semantics_rows import contradictions, never_joining  # noqa: E402
 from support.helper import Helper  # noqa: E402
-from support.program import EAGER, PLAIN, Arm, Program, auto, built  # noqa: E402
+from support.program import BUILD, EAGER, PLAIN, Arm, Program, auto, built  # noqa: E402
 
 JOBS = 16  # they mostly wait
 MIXED_BOUND = 8  # bytes: a word is redirected, what follows it is not
@@ -34,6 +34,11 @@ ARMS = {"auto": (auto(1), []), "eager": (EAGER, []),
 OPTIONS = {"spin": ["--threads"], "mixed": ["--ipv6"]}  # of the program: nothing that cases note depends on them
 # Where pairs may be of AF_UNIX, and then end in time.
 UNIX_FAMILIES = ["blocking", "flags", "epolls", "polls", "waits", "faults", "closing", "threads", "escapes", "stdios"]
+# What musl's own functions do: its sendmmsg is several sendmsg, its AIO has threads; errno tells of what they tried.
+MUSL_OWN = [("sendmmsg", "errno", ""), ("aio", "errno", "")]
+MUSL = [built("conformance/semantics-musl")]
+MUSL_LIBRARIES = {"the-library": (BUILD / "libsmaccel.so", UNIX_FAMILIES),
+                  "made-with-musl-gcc": (BUILD / "musl" / "libsmaccel.so", ["--all"])}
 DIFFERENCES = Path(__file__).resolve().parent / "semantics" / "differences"
 # What says how a case ran, and is not compared.
 RUN_FIELDS = {"armed", "pid"}
@@ -49,20 +54,20 @@ def parse(text):
     return notes
 
 
-def run_cases(arm, socket=None, cases=("--all",)):
+def run_cases(arm, socket=None, cases=("--all",), program=(built("conformance/semantics"),)):
     """cases: of the program's arguments, options too."""
-    with Program([built("conformance/semantics"), *cases, "--jobs", JOBS, "--pids"], arm, socket) as program:
-        assert program.wait(120) == 0, program.describe()
-        return parse(program.out)
+    with Program([*program, *cases, "--jobs", JOBS, "--pids"], arm, socket) as run:
+        assert run.wait(120) == 0, run.describe()
+        return parse(run.out)
 
 
-def run_arm(name, cases=("--all",)):
+def run_arm(name, cases=("--all",), **program):
     arm, options = ARMS[name]
     with Helper(*options, "--verbose") as helper:
         # What is compared is what applications see of a helper that gets a CPU; tests/chaos is about those that do not.
         os.setpriority(os.PRIO_PROCESS, helper.process.pid, HELPER_NICE)
         with helper.counting() as grown:
-            notes = run_cases(arm, helper.socket, [*cases, *OPTIONS.get(name, [])])
+            notes = run_cases(arm, helper.socket, [*cases, *OPTIONS.get(name, [])], **program)
             deadline = time.monotonic() + RELEASED_S
             while helper.totals()["sockets_joined_now"] and time.monotonic() < deadline:
                 time.sleep(0.02)
@@ -148,6 +153,26 @@ def test_no_difference_of_unix_sockets():
     cases = [*UNIX_FAMILIES, "--unix"]
     rows = list(compare(run_cases(PLAIN, None, cases), run_arm("eager", cases).notes))
     assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
+
+
+@pytest.fixture(scope="module")
+def plain_musl():
+    """musl looks into headers of messages itself, and is ended by a bad address; and its splice is not cancelled: such cases tell nothing."""
+    notes = run_cases(PLAIN, program=MUSL)
+    return {case: fields for case, fields in notes.items() if fields["END"] == ["done"]}
+
+
+@pytest.mark.parametrize("library", MUSL_LIBRARIES)
+def test_no_difference_of_musl_programs(plain_musl, library):
+    """The program is built with musl-gcc; the library that glibc programs get is asked in fewer cases."""
+    path, cases = MUSL_LIBRARIES[library]
+    run = run_arm("eager", cases, program=["env", f"LD_PRELOAD={path}", *MUSL])
+    plain = {case: fields for case, fields in plain_musl.items() if case in run.notes}
+    rows = [row for row in compare(plain, run.notes) if not is_listed(row[0], row[1], [*read_differences(), *MUSL_OWN])]
+    assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
+    never = never_joining(run.notes)
+    armed = [fields["armed"] == ["yes"] for case, fields in run.notes.items() if "armed" in fields and case not in never]
+    assert len(plain) >= 200 and sum(armed) >= FEWEST_ARMED * len(armed), f"only {sum(armed)} of {len(armed)} cases were accelerated"
 
 
 def main(arguments):

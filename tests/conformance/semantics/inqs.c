@@ -16,15 +16,15 @@ static char control[ROOM_BYTES + 16] __attribute__((aligned(16)));
 
 static void note_controls(const char *field, struct msghdr *message)
 {
-	note(field, "flags %x, %zu bytes of control", message->msg_flags, message->msg_controllen);
+	note(field, "flags %x, %zu bytes of control", message->msg_flags, (size_t)message->msg_controllen);
 	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(message); cmsg; cmsg = CMSG_NXTHDR(message, cmsg)) {
 		int number = 0;
 		size_t bytes = cmsg->cmsg_len - CMSG_LEN(0);
 		bool stamp = cmsg->cmsg_level == SOL_SOCKET;
 
 		memcpy(&number, CMSG_DATA(cmsg), bytes < sizeof(number) ? bytes : sizeof(number));
-		note(field, "level %d type %d length %zu: %d", cmsg->cmsg_level, cmsg->cmsg_type, cmsg->cmsg_len,
-		     stamp ? 0 : number);
+		note(field, "level %d type %d length %zu: %d", cmsg->cmsg_level, cmsg->cmsg_type,
+		     (size_t)cmsg->cmsg_len, stamp ? 0 : number);
 	}
 }
 

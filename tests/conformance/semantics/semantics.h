@@ -26,6 +26,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "musl.h"
+
 /* a connected to b's listener; b is the accepted end. Both blocking, both with TCP_NODELAY unless CASE_NAGLE. */
 struct pair {
 	int a, b;

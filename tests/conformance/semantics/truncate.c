@@ -89,11 +89,11 @@ static void discard_message(struct pair *pair, int bytes)
 				  .msg_flags = 0x55 };
 
 	TRY("nothing-there", recvmsg(pair->b, &message, MSG_TRUNC | MSG_DONTWAIT));
-	note("untouched", "%u %zu %x", message.msg_namelen, message.msg_controllen, message.msg_flags);
+	note("untouched", "%u %zu %x", message.msg_namelen, (size_t)message.msg_controllen, message.msg_flags);
 	put(pair->a, "abcdef");
 	settle();
 	TRY("discard", recvmsg(pair->b, &message, MSG_TRUNC));
-	note("results", "%u %zu %x", message.msg_namelen, message.msg_controllen, message.msg_flags);
+	note("results", "%u %zu %x", message.msg_namelen, (size_t)message.msg_controllen, message.msg_flags);
 	note("buffer", "%s", buffer);
 	get("rest", pair->b, 64, MSG_DONTWAIT);
 }

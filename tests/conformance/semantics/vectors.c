@@ -76,7 +76,7 @@ static void message_results(struct pair *pair, int unused)
 	settle();
 	GET("recvmsg", text, recvmsg(pair->b, &message, 0));
 	note("namelen", "%u", message.msg_namelen);
-	note("controllen", "%zu", message.msg_controllen);
+	note("controllen", "%zu", (size_t)message.msg_controllen);
 	note("flags", "%x", message.msg_flags);
 	put(pair->a, "world");
 	settle();
