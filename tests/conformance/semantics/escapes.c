@@ -3,10 +3,11 @@
 #include "semantics.h"
 
 #include <setjmp.h>
+#include <sys/sendfile.h>
 
 static struct pair shared, other;
 
-enum act { RECEIVE, RECEIVE_ALL, SEND, RECEIVE_SECOND, SPLICE, ACTS };
+enum act { RECEIVE, RECEIVE_ALL, SEND, RECEIVE_SECOND, SPLICE, SENDFILE, ACTS };
 
 static void *act(void *argument)
 {
@@ -20,7 +21,9 @@ static void *act(void *argument)
 		recv(shared.b, large, 64, MSG_WAITALL);
 	else if (what == SEND)
 		send(shared.a, large, sizeof(large), 0);
-	else if (pipe2(ends, O_CLOEXEC) == 0)
+	else if (pipe2(ends, O_CLOEXEC) == 0 && what == SENDFILE)
+		sendfile(ends[1], shared.b, NULL, 64);
+	else if (what == SPLICE)
 		splice(shared.b, NULL, ends[1], NULL, 64, 0);
 	return NULL;
 }
@@ -55,6 +58,8 @@ static void cancelled(struct pair *pair, int what)
 		}
 		note("taken", "%s", bytes ? "no" : "yes");
 	}
+	if (what == SENDFILE) /* no cancellation point */
+		later_put(3 * SOON_MS, pair->a, "late");
 	cancel_and_note("thread", thread);
 	if (first)
 		cancel_and_note("first", first);
@@ -232,6 +237,7 @@ static const struct semantics_case cases[] = {
 	{ "cancel-second-reader", cancelled, RECEIVE_SECOND, 0 },
 	{ "cancel-send", cancelled, SEND, 0 },
 	{ "cancel-splice", cancelled, SPLICE, 0 },
+	{ "cancel-sendfile", cancelled, SENDFILE, 0 },
 	{ "cancel-pending", pending_cancel, 0, 0 },
 	{ "cancel-disabled", disabled_cancel, 0, 0 },
 	{ "jump-recv", jumped, RECEIVE, 0 },
