@@ -94,27 +94,27 @@ static void turn(int fd, uint64_t *position, size_t bytes)
 	free(answer);
 }
 
-static void await_redirecting(int fd, uint64_t *position)
-{
-	for (int i = 0; is_preloaded() && i < REDIRECTING_TURNS_MAX; i++) {
-		uint64_t before = received_by_tcp(fd);
+struct conversation {
+	int fd;
+	uint64_t position;
+};
 
-		turn(fd, position, 1 + (size_t)i % 100);
-		if (received_by_tcp(fd) == before)
-			return;
-		usleep(1000);
-	}
+static void small_turn(void *argument, int i)
+{
+	struct conversation *conversation = argument;
+
+	turn(conversation->fd, &conversation->position, 1 + (size_t)i % 100);
 }
 
 static int client(unsigned port, unsigned turns, bool when_redirecting)
 {
-	int fd = loopback_connect("127.0.0.1", port);
-	uint64_t position = 0;
+	struct conversation conversation = { .fd = loopback_connect("127.0.0.1", port) };
+	int fd = conversation.fd;
 
 	send_at_once(fd);
 	if (when_redirecting)
-		await_redirecting(fd, &position);
-	uint64_t first = position;
+		await_redirecting(fd, small_turn, &conversation);
+	uint64_t position = conversation.position, first = position;
 
 	for (unsigned i = 0; i < turns; i++) {
 		turn(fd, &position, 1 + (size_t)rand() % (i % 4 ? 200 : REQUEST_MAX));

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define REDIRECTING_TURNS_MAX 2000 /* of a millisecond: then it is given up */
 
@@ -32,6 +33,19 @@ static inline bool is_preloaded(void)
 	const char *preload = getenv("LD_PRELOAD");
 
 	return preload && strstr(preload, "libsmaccel");
+}
+
+/* Makes turns on fd, the i-th by turn(argument, i), until one is redirected, or none would be. */
+static inline void await_redirecting(int fd, void (*turn)(void *argument, int i), void *argument)
+{
+	for (int i = 0; is_preloaded() && i < REDIRECTING_TURNS_MAX; i++) {
+		uint64_t before = received_by_tcp(fd);
+
+		turn(argument, i);
+		if (received_by_tcp(fd) == before)
+			return;
+		usleep(1000);
+	}
 }
 
 #endif

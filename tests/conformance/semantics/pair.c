@@ -201,6 +201,17 @@ void put(int fd, const char *text)
 		fail("put");
 }
 
+void read_whole(int fd, char *out, size_t bytes)
+{
+	for (size_t done = 0; done < bytes;) {
+		ssize_t got = read(fd, out + done, bytes - done);
+
+		if (got <= 0)
+			fail("reading from a pipe");
+		done += (size_t)got;
+	}
+}
+
 void fill(void *buffer, size_t bytes, unsigned seed)
 {
 	unsigned char *out = buffer;

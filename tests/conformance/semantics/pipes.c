@@ -71,12 +71,8 @@ static void send_stream_to_pipe(struct pair *pair, int bytes)
 			note_result("sendfile", moved, errno);
 			break;
 		}
-		for (ssize_t taken = 0; taken < moved;) {
-			ssize_t got = read(ends[0], all + done, (size_t)(moved - taken));
-
-			taken += got;
-			done += (int)got;
-		}
+		read_whole(ends[0], all + done, (size_t)moved);
+		done += (int)moved;
 	}
 	note_data("data", all, done, 0);
 	free(all);

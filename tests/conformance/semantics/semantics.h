@@ -151,6 +151,8 @@ void put_bytes(int fd, size_t bytes, unsigned seed);
 /* Position-coded bytes, and reading them until the end or `bytes`: notes how many came and their hash. */
 void fill(void *buffer, size_t bytes, unsigned seed);
 void drain(const char *field, int fd, size_t bytes);
+/* So many bytes, of a pipe; fails loudly. */
+void read_whole(int fd, char *out, size_t bytes);
 /* Sends until nothing fits for 40 ms; returns how many bytes went in. errno: why it ended. */
 uint64_t fill_pipe(int fd);
 /* Both directions still carry data. */
