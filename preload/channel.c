@@ -19,6 +19,7 @@
 #include "channel_fd.h"
 #include "clock.h"
 #include "config.h"
+#include "held.h"
 #include "latency.h"
 #include "ledger.h"
 #include "log.h"
@@ -79,17 +80,10 @@ bool channel_has_door(void)
 	return atomic_load_explicit(&door.fd, memory_order_relaxed) >= 0;
 }
 
-bool channel_owns_fd(int fd)
-{
-	return fd >= 0 && (fd == atomic_load_explicit(&door.fd, memory_order_relaxed) ||
-			   fd == atomic_load_explicit(&session.fd, memory_order_relaxed) ||
-			   fd == atomic_load_explicit(&mailbox.fd, memory_order_relaxed));
-}
-
 int channel_next_fd(int from)
 {
 	const struct channel_fd *own[] = { &door, &session, &mailbox };
-	int next = -1;
+	int next = held_next_fd(from);
 
 	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
 		int fd = atomic_load_explicit(&own[i]->fd, memory_order_relaxed);
@@ -98,6 +92,11 @@ int channel_next_fd(int from)
 			next = fd;
 	}
 	return next;
+}
+
+bool channel_owns_fd(int fd)
+{
+	return fd >= 0 && channel_next_fd(fd) == fd;
 }
 
 static void forget_session(void)

@@ -23,14 +23,19 @@ static uint64_t socket_cookie(int fd)
 	return cookie;
 }
 
-int channel_fd_set_consume(struct channel_fd *own, int fd)
+int channel_fd_duplicate(int fd)
 {
 	struct rlimit limit;
 	int base = HIGH_FD;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < HIGH_FD + HIGH_MARGIN)
 		base = limit.rlim_cur > 2 * HIGH_MARGIN ? (int)limit.rlim_cur - HIGH_MARGIN : HIGH_MARGIN;
-	int high = real_fcntl(fd, F_DUPFD_CLOEXEC, base);
+	return real_fcntl(fd, F_DUPFD_CLOEXEC, base);
+}
+
+int channel_fd_set_consume(struct channel_fd *own, int fd)
+{
+	int high = channel_fd_duplicate(fd);
 	int error = high < 0 ? -errno : 0;
 
 	real_close(fd);

@@ -12,6 +12,8 @@ struct channel_fd {
 	uint64_t cookie;
 };
 
+/* A duplicate of fd at such a number, with CLOEXEC; -1 with errno. */
+int channel_fd_duplicate(int fd);
 /* Moves fd (consumed) to a high number with CLOEXEC and remembers its cookie. 0 or -errno (fd is closed then). */
 int channel_fd_set_consume(struct channel_fd *own, int fd);
 /* The fd, if it still names the socket that was put there; -1 if the application closed it (it is then forgotten). */

@@ -13,6 +13,7 @@
 #include "channel.h"
 #include "config.h"
 #include "fork.h"
+#include "held.h"
 #include "latency.h"
 #include "lifecycle.h"
 #include "log.h"
@@ -121,6 +122,7 @@ bool conn_fd_drop(int fd)
 	if ((int32_t)index <= 0)
 		return false;
 	struct conn *conn = conn_at(table, index);
+	held_hand_over(conn, fd);
 	if (atomic_fetch_sub(&conn->fds, 1) != 1)
 		return false;
 	latency_closed(conn);

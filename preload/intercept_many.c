@@ -7,11 +7,13 @@
 #include <sys/syscall.h>
 
 #include "clock.h"
+#include "held.h"
 #include "intercept_message.h"
 #include "libc.h"
 #include "queue.h"
 #include "raw_syscall.h"
 #include "readable.h"
+#include "transfer_internal.h"
 
 /* recvmmsg begins with the error that waits, before any byte. True: taken, it is in errno. */
 static bool take_error(struct conn *conn, int fd)
@@ -135,28 +137,70 @@ static ssize_t perform_sendmmsg(const struct send_call *call)
 
 _Static_assert(offsetof(struct mmsghdr, msg_hdr) == 0, "a message's header is the message");
 
+static ssize_t perform_sendmmsg_quietly(const struct send_call *call)
+{
+	struct send_call quiet = *call;
+
+	quiet.flags |= MSG_NOSIGNAL;
+	return perform_sendmmsg(&quiet);
+}
+
+/* A message after the first: by what the call holds its file with (held.h). */
+static ssize_t send_by_duplicate(const struct held *held, int duplicate, const struct msghdr *message, int flags)
+{
+	struct send_call call = { .fd = held->fd,
+				  .flags = flags,
+				  .is_one_of_many = true,
+				  .message = message,
+				  .perform = perform_sendmmsg,
+				  .perform_quietly = perform_sendmmsg_quietly };
+
+	if (duplicate >= 0 && !readable_message(message, &call.bytes)) {
+		call.fd = duplicate;
+		return perform_sendmmsg(&call);
+	}
+	return transfer_send_held(held, duplicate, &call, transfer_ledger(held->conn));
+}
+
+static ssize_t send_message(const struct held *held, const struct msghdr *message, int flags, bool is_first)
+{
+	int file = is_first || !held->noted ? held->fd : held_file(held);
+
+	if (file == held->fd) {
+		ssize_t result = intercept_send_message(held->conn, file, message, flags, perform_sendmmsg);
+		if (result >= 0 || errno != EBADF || is_first || !held->noted)
+			return result;
+		file = held_file(held); /* closed since the look at it */
+	}
+	return send_by_duplicate(held, file == held->fd ? -1 : file, message, flags);
+}
+
 /* As the kernel's __sys_sendmmsg: ends after a message that did not fit whole; an error counts only if nothing was sent. */
 static int send_messages(struct conn *conn, int fd, struct mmsghdr *messages, unsigned int count, int flags)
 {
-	int saved = errno;
+	int saved = errno, error = 0;
 	unsigned int done = 0;
+	struct held held = { .conn = conn, .fd = fd };
 
+	if (count > 1 && !(flags & MSG_DONTWAIT) && conn_is_joined(conn))
+		held = held_begin(conn, fd, atomic_load(&conn->generation));
 	count = count > IOV_MAX ? IOV_MAX : count;
 	while (done < count) {
 		const struct msghdr *message = &messages[done].msg_hdr;
-		ssize_t result = intercept_send_message(conn, fd, message, flags, perform_sendmmsg);
+		ssize_t result = send_message(&held, message, flags, done == 0);
 		size_t whole;
 
-		if (result < 0 && done == 0)
-			return -1;
-		if (result < 0)
+		if (result < 0) {
+			error = errno;
 			break;
+		}
 		done++;
 		if (!readable_message(message, &whole) || (size_t)result < whole)
 			break;
 	}
-	errno = saved;
-	return (int)done;
+	held_end(&held);
+	errno = done ? saved : error;
+	return done ? (int)done : -1;
 }
 
 int wrap_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)

@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "config.h"
 #include "fork.h"
+#include "held.h"
 #include "ledger.h"
 #include "lifecycle_internal.h"
 #include "log.h"
@@ -124,6 +125,7 @@ void lifecycle_before_exec(void)
 
 void lifecycle_forked(void)
 {
+	held_forked();
 	threads_forked();
 	lifecycle_parent_epoch = channel_epoch();
 	channel_forked();

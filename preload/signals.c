@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "held.h"
 #include "raw_syscall.h"
 
 #define SIGNALS 64
@@ -55,6 +56,7 @@ static void call_handler(int number, siginfo_t *information, void *context)
 		signals_cancel_at_once = false;
 		pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, NULL);
 	}
+	held_handler_runs();
 	if (handler)
 		((handler_function)handler)(number, information, context);
 }

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "held.h"
 #include "raw_syscall.h"
 
 #define SLOTS 4096
@@ -32,10 +33,16 @@ int32_t thread_tid(void)
 	return tid ? tid : ask_tid(); /* the shared slot is nobody's */
 }
 
+struct thread_slot *thread_slot_at(uint32_t number)
+{
+	return number < atomic_load(&slots_used) ? &slots[number] : NULL;
+}
+
 static void thread_exited(void *value)
 {
 	struct thread_slot *slot = value;
 
+	held_drop(slot);
 	atomic_store(&slot->inside, 0);
 	thread_self = NULL;
 	atomic_store(&slot->tid, 0);

@@ -16,7 +16,9 @@
 struct thread_slot {
 	_Atomic int32_t tid;     /* 0: free */
 	_Atomic uint32_t inside; /* index of a conn, or 0 */
-	uint32_t padding[14];
+	_Atomic uint64_t held;   /* held.h */
+	uint64_t held_cookie;
+	uint32_t padding[10];
 };
 
 extern __thread struct thread_slot *thread_self __attribute__((tls_model("initial-exec")));
@@ -25,6 +27,8 @@ void threads_init(void);
 struct thread_slot *thread_register(void); /* never NULL */
 void threads_forked(void);                 /* child: only this thread is left */
 int32_t thread_tid(void);
+/* Each slot that a thread ever had; NULL: there are no more. */
+struct thread_slot *thread_slot_at(uint32_t number);
 
 /* The mark itself, on a slot of this thread's own. */
 static inline void thread_mark(struct thread_slot *slot, uint32_t conn_index)

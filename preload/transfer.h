@@ -31,6 +31,7 @@ struct send_call {
 	int flags; /* of send; 0 for write() */
 	size_t bytes;
 	bool waits; /* MSG_DONTWAIT is not the application's: who made the call waits for room, as a blocking send would */
+	bool is_duplicate; /* fd is the call's own (held.h) */
 	bool is_one_of_many; /* the kernel writes the call's result to the application's memory: not to be made of several */
 	const struct msghdr *message; /* NULL if the call cannot be expressed so (sendfile, splice) */
 	ssize_t (*perform)(const struct send_call *call);

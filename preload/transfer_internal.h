@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 
+#include "held.h"
 #include "latency.h"
 #include "ledger.h"
 #include "libc.h"
@@ -103,17 +104,19 @@ int64_t transfer_precise_ms(void);
 /* SO_RCVTIMEO or SO_SNDTIMEO in ms; -1: none. */
 int transfer_timeout_ms(int fd, int option);
 
-/* A sender that may sleep pauses while much is unread (ledger_pace). False: the fd names another file now. */
-bool transfer_pause(struct conn *conn, int fd, struct ledger_cell *ledger, size_t bytes, uint32_t generation);
 /* One system call of a send, and its accounts; ledger NULL: none. */
 ssize_t transfer_send_once(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
 			   uint32_t generation);
+/* The same by `fd`, where the call's file can be reached now (held.h); -1: EBADF. */
+ssize_t transfer_send_held(const struct held *held, int fd, const struct send_call *call, struct ledger_cell *ledger);
 /* After a send that failed with errno: takes the error from the socket if it is still there. */
 void transfer_take_reported_error(int fd);
 /* After a send on a joined end that was cut short: it took the error of a reset from the socket, which is the next call's. */
 bool transfer_took_reset(int fd);
 /* EPIPE as TCP gives it, with SIGPIPE unless MSG_NOSIGNAL is among the flags: -1. */
 ssize_t transfer_broken_pipe(int flags);
+/* transfer_owe_error(), unless the call's connection is over as far as this process is concerned. */
+void transfer_owe_if_same(struct conn *conn, uint32_t generation, int error);
 /* One that TCP leaves on the socket, of a connection that is over. */
 bool transfer_is_connections_error(int error);
 /* The results in a message, of a receive that brought nothing but bytes and was made with another message: 0, or -1 and EFAULT. */

@@ -48,10 +48,10 @@ static void let_signals(const struct signals_held *held)
 }
 
 struct parts {
-	struct conn *conn;
+	struct held held;
+	int fd; /* the number by which the file can be reached */
 	const struct send_call *call;
 	struct ledger_cell *ledger;
-	uint32_t generation;
 	int timeout_ms; /* -1: none */
 	int64_t started_ms;
 	struct signals_mark ran;
@@ -85,7 +85,7 @@ static ssize_t send_part(const struct parts *parts, size_t *bytes_out)
 		flags |= MSG_DONTWAIT; /* asleep in it with nothing sent, it would be restarted after a handler */
 	if (parts->done)
 		flags |= MSG_NOSIGNAL; /* there is a count to return */
-	return transfer_send_once(parts->conn,
+	return transfer_send_held(&parts->held, parts->fd,
 				  &(struct send_call){ .fd = call->fd,
 						       .flags = flags,
 						       .waits = true,
@@ -93,48 +93,69 @@ static ssize_t send_part(const struct parts *parts, size_t *bytes_out)
 						       .message = &message,
 						       .perform = perform_part,
 						       .perform_quietly = perform_part_quietly },
-				  parts->ledger, parts->generation);
+				  parts->ledger);
+}
+
+static bool has_file(struct parts *parts)
+{
+	parts->fd = held_file(&parts->held);
+	return parts->fd >= 0;
 }
 
 /* Nothing has happened since the call began that TCP's would have ended at. */
-static bool goes_on(const struct parts *parts)
+static bool goes_on(struct parts *parts)
 {
-	return !signals_interrupted(parts->ran, true) && !quiet_is_on() &&
-	       transfer_fd_is(parts->call->fd, parts->conn, parts->generation) && !queue_has_error(parts->call->fd);
+	return !signals_interrupted(parts->ran, true) && !quiet_is_on() && has_file(parts) &&
+	       !queue_has_error(parts->fd);
+}
+
+/* As long as nothing has been sent. */
+static ssize_t send_first_part(struct parts *parts, size_t *bytes_out)
+{
+	bool may_sleep = parts->timeout_ms < 0;
+
+	if (!may_sleep)
+		held_calling(&parts->held, true);
+	has_file(parts);
+	ssize_t result = send_part(parts, bytes_out);
+	if (!may_sleep)
+		held_calling(&parts->held, false);
+	return result;
 }
 
 /* A part after the first. False: the call ends here. */
-static bool send_further_part(const struct parts *parts, size_t *bytes_out, ssize_t *result_out)
+static bool send_further_part(struct parts *parts, size_t *bytes_out, ssize_t *result_out)
 {
-	struct signals_held held;
-	bool goes = goes_on(parts); /* also before the system call below */
+	struct signals_held signals;
+	bool goes = goes_on(parts), alone = libc_single_threaded(); /* also before the system call below */
 
-	if (!goes || !libc_single_threaded()) {
-		*result_out = goes ? send_part(parts, bytes_out) : 0;
-		return goes;
-	}
-	hold_signals(&held);
+	if (!goes)
+		return false;
+	if (alone)
+		hold_signals(&signals);
+	held_calling(&parts->held, true);
 	goes = goes_on(parts);
 	if (goes)
 		*result_out = send_part(parts, bytes_out);
-	let_signals(&held);
+	held_calling(&parts->held, false);
+	if (alone)
+		let_signals(&signals);
 	return goes;
 }
 
 /* What a part was told although the call has a count to return: the next call's. EPIPE stays with the socket. */
-static void leave_error(struct conn *conn, int fd)
+static void leave_error(const struct parts *parts)
 {
-	transfer_take_reported_error(fd);
-	if (transfer_is_connections_error(errno))
-		atomic_store(&conn->owed_error, errno);
+	transfer_take_reported_error(parts->fd);
+	transfer_owe_if_same(parts->held.conn, parts->held.generation, errno);
 }
 
-/* Sleeps until there is room, or an error; or the fd names another file. 0, or why the call ends: EAGAIN, EINTR. */
-static int await_room(const struct parts *parts)
+/* Sleeps until there is room, or an error. 0, or why the call ends: EAGAIN, EINTR, EBADF (the fd names another file). */
+static int await_room(struct parts *parts)
 {
-	int fd = parts->call->fd, ready = 0;
+	int ready = 0;
 
-	while (ready == 0 && transfer_fd_is(fd, parts->conn, parts->generation)) {
+	while (ready == 0) {
 		int64_t left_ms = -1;
 
 		if (signals_interrupted(parts->ran, true))
@@ -145,7 +166,9 @@ static int await_room(const struct parts *parts)
 			if (left_ms <= 0)
 				return EAGAIN;
 		}
-		ready = transfer_poll_stoppable(fd, POLLOUT, (int)left_ms, parts->done > 0);
+		if (!has_file(parts))
+			return EBADF;
+		ready = transfer_poll_stoppable(parts->fd, POLLOUT, (int)left_ms, parts->done > 0);
 		if (ready < 0 && errno == EINTR)
 			return EINTR;
 	}
@@ -153,21 +176,29 @@ static int await_room(const struct parts *parts)
 }
 
 /* After a part that did not go out whole. True: it is to be waited for room for the rest of it, and there is some. */
-static bool goes_on_later(const struct parts *parts, bool waited, ssize_t result)
+static bool goes_on_later(struct parts *parts, bool waited, ssize_t result)
 {
-	int fd = parts->call->fd;
-
 	if (waited || result == 0 || (result < 0 && errno != EAGAIN)) /* 0: a bad address, see transfer_send.c */
 		return false;
-	if (result > 0 && transfer_took_reset(fd)) {
-		atomic_store(&parts->conn->owed_error, ECONNRESET);
+	if (result > 0 && transfer_took_reset(parts->fd)) {
+		transfer_owe_if_same(parts->held.conn, parts->held.generation, ECONNRESET);
 		return false;
 	}
-	int error = await_room(parts);
-	if (!error && transfer_fd_is(fd, parts->conn, parts->generation))
-		return true;
-	errno = error ? error : EBADF;
-	return false;
+	errno = await_room(parts);
+	return errno == 0;
+}
+
+/* Before a part. */
+static void pace(struct parts *parts)
+{
+	size_t left = parts->call->bytes - parts->done, bytes = left < parts->bytes_max ? left : parts->bytes_max;
+	const struct held *held = &parts->held;
+
+	if (parts->fd != held->fd && atomic_load(&held->conn->generation) != held->generation)
+		parts->ledger = NULL; /* it is no connection of this process any more */
+	if (!parts->ledger || !ledger_should_pace(held->conn, parts->ledger, bytes))
+		return;
+	ledger_pace(held->conn, parts->ledger, bytes);
 }
 
 static ssize_t send_parts(struct parts *parts)
@@ -176,18 +207,13 @@ static ssize_t send_parts(struct parts *parts)
 	int saved = errno;
 
 	for (int i = 0; i < PARTS_MAX && parts->done < call->bytes; i++) {
-		size_t left = call->bytes - parts->done, bytes = 0;
+		size_t bytes = 0;
 		bool waited = parts->done == 0 && parts->timeout_ms < 0; /* in the system call itself */
 		ssize_t result;
 
-		if (parts->ledger &&
-		    !transfer_pause(parts->conn, call->fd, parts->ledger,
-				    left < parts->bytes_max ? left : parts->bytes_max, parts->generation)) {
-			errno = EBADF;
-			return parts->done ? (ssize_t)parts->done : -1;
-		}
+		pace(parts);
 		if (parts->done == 0)
-			result = send_part(parts, &bytes);
+			result = send_first_part(parts, &bytes);
 		else if (!send_further_part(parts, &bytes, &result))
 			break;
 		if (result > 0)
@@ -197,7 +223,7 @@ static ssize_t send_parts(struct parts *parts)
 		if (!parts->done)
 			return result;
 		if (result < 0)
-			leave_error(parts->conn, call->fd);
+			leave_error(parts);
 		break;
 	}
 	errno = saved;
@@ -208,10 +234,9 @@ bool transfer_send_parts(struct conn *conn, const struct send_call *call, struct
 			 uint32_t generation, ssize_t *result_out)
 {
 	bool may_cut = ledger && libc_single_threaded();
-	struct parts parts = { .conn = conn,
+	struct parts parts = { .fd = call->fd,
 			       .call = call,
 			       .ledger = ledger,
-			       .generation = generation,
 			       .ran = signals_ran,
 			       .bytes_max = may_cut ? PIECE_BYTES : SIZE_MAX };
 
@@ -222,6 +247,8 @@ bool transfer_send_parts(struct conn *conn, const struct send_call *call, struct
 	if ((parts.timeout_ms < 0 && !(may_cut && call->bytes > WHOLE_BYTES_MAX)) || transfer_fd_nonblocking(call->fd))
 		return false;
 	parts.started_ms = transfer_now_ms();
+	parts.held = held_begin(conn, call->fd, generation);
 	*result_out = send_parts(&parts);
+	held_end(&parts.held);
 	return *result_out >= 0 || errno != ENOTSOCK; /* another file's number by now: see transfer_send.c */
 }

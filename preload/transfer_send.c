@@ -72,13 +72,13 @@ bool transfer_took_reset(int fd)
 
 /* tcp_bpf_sendmsg that ends early takes the socket's error, and raises SIGPIPE, although it has a count to return; TCP leaves
  * both to the next call. A connection that is closed with no error on it had one: of a reset. */
-static void owe_error(struct conn *conn, const struct send_call *call, ssize_t result)
+static void owe_error(struct conn *conn, const struct send_call *call, uint32_t generation, ssize_t result)
 {
 	int saved = errno;
 
 	if (result > 0 && (size_t)result < call->bytes && !(call->flags & MSG_DONTWAIT) &&
 	    transfer_took_reset(call->fd))
-		atomic_store(&conn->owed_error, ECONNRESET);
+		transfer_owe_if_same(conn, generation, ECONNRESET);
 	errno = saved;
 }
 
@@ -126,7 +126,7 @@ static ssize_t after_broken_pipe(struct conn *conn, const struct send_call *call
 {
 	ssize_t (*way)(const struct send_call *) = quiet ? quiet_way(call) : NULL;
 
-	for (int i = 0; i < BROKEN_TRIES && transfer_fd_is(call->fd, conn, generation); i++) {
+	for (int i = 0; i < BROKEN_TRIES && (call->is_duplicate || transfer_fd_is(call->fd, conn, generation)); i++) {
 		uint8_t state = endpoint_tcp_state(call->fd);
 
 		if (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT && !queue_has_error(call->fd))
@@ -159,6 +159,12 @@ void transfer_owe_error(struct conn *conn, int error)
 		return;
 	conn_touch(conn);
 	atomic_store(&conn->owed_error, (uint8_t)error);
+}
+
+void transfer_owe_if_same(struct conn *conn, uint32_t generation, int error)
+{
+	if (atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)
+		transfer_owe_error(conn, error);
 }
 
 ssize_t transfer_send_nothing(int fd, int flags)
@@ -196,7 +202,7 @@ void transfer_take_reported_error(int fd)
 
 static ssize_t perform(struct conn *conn, const struct send_call *call, uint32_t generation)
 {
-	if (__builtin_expect(!conn_is_joined(conn), 1))
+	if (__builtin_expect(!conn_is_joined(conn) && !call->is_duplicate, 1))
 		return call->perform(call);
 	ssize_t (*quietly)(const struct send_call *) = quiet_way(call);
 	ssize_t result = quietly ? quietly(call) : call->perform(call);
@@ -205,16 +211,8 @@ static ssize_t perform(struct conn *conn, const struct send_call *call, uint32_t
 	if (__builtin_expect(result < 0, 0) && errno == EPIPE)
 		result = after_broken_pipe(conn, call, generation, quietly != NULL);
 	if (call->bytes >= TRANSFER_CUT_SHORT_BYTES && call->message && quietly)
-		owe_error(conn, call, result);
+		owe_error(conn, call, generation, result);
 	return result;
-}
-
-bool transfer_pause(struct conn *conn, int fd, struct ledger_cell *ledger, size_t bytes, uint32_t generation)
-{
-	if (!ledger_should_pace(conn, ledger, bytes))
-		return true;
-	ledger_pace(conn, ledger, bytes);
-	return transfer_fd_is(fd, conn, generation);
 }
 
 ssize_t transfer_send_once(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
@@ -230,17 +228,39 @@ ssize_t transfer_send_once(struct conn *conn, const struct send_call *call, stru
 	return result;
 }
 
+ssize_t transfer_send_held(const struct held *held, int fd, const struct send_call *call, struct ledger_cell *ledger)
+{
+	struct conn *conn = held->conn;
+	struct send_call here = *call;
+
+	if (fd < 0) {
+		errno = EBADF;
+		return -1;
+	}
+	if (fd == held->fd)
+		return transfer_send_once(conn, call, ledger, held->generation);
+	here.fd = fd;
+	here.is_duplicate = true;
+	if (atomic_load(&conn->generation) != held->generation)
+		ledger = NULL;
+	ssize_t result = transfer_send_once(conn, &here, ledger, held->generation);
+	if (result < 0)
+		transfer_take_reported_error(fd);
+	return result;
+}
+
 static ssize_t send_whole(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
 			  uint32_t generation)
 {
 	/* message NULL: sendfile, splice; `bytes` is then only an upper limit, and the file may be much shorter. */
-	if (ledger && call->message && !(call->flags & (MSG_DONTWAIT | MSG_OOB)) &&
-	    ledger_should_pace(conn, ledger, call->bytes) && !transfer_fd_nonblocking(call->fd) &&
-	    !transfer_pause(conn, call->fd, ledger, call->bytes, generation)) {
-		errno = EBADF;
-		return -1;
-	}
-	return transfer_send_once(conn, call, ledger, generation);
+	if (!ledger || !call->message || (call->flags & (MSG_DONTWAIT | MSG_OOB)) ||
+	    !ledger_should_pace(conn, ledger, call->bytes) || transfer_fd_nonblocking(call->fd))
+		return transfer_send_once(conn, call, ledger, generation);
+	struct held held = held_begin(conn, call->fd, generation);
+	ledger_pace(conn, ledger, call->bytes);
+	ssize_t result = transfer_send_held(&held, held_settle(&held), call, ledger);
+	held_end(&held);
+	return result;
 }
 
 /* A joined end says 0, or ENOSPC of a very large send, where TCP says EFAULT: nothing could be copied from the buffer. */

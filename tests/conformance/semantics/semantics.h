@@ -79,6 +79,7 @@ struct family {
 	X(processes)                                                                                                   \
 	X(stdios)                                                                                                      \
 	X(sends)                                                                                                       \
+	X(held)                                                                                                        \
 	X(pieces)                                                                                                      \
 	X(threads)                                                                                                     \
 	X(escapes)                                                                                                     \

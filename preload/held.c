@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* See held.h.
+ *
+ *	the sender                           who closes fd
+ *	notes                                takes fd out of the table
+ *	is fd in the table?                  is there a note?
+ *
+ * One of the two sees what the other has done. A sender that finds fd gone after it has noted waits for the duplicate, for not
+ * longer than who closes needs to get there.
+ */
+#include "held.h"
+
+#include <errno.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "channel_fd.h"
+#include "config.h"
+#include "endpoint.h"
+#include "libc.h"
+#include "quiet.h"
+#include "raw_syscall.h"
+#include "transfer_internal.h"
+
+/* A note: the number + 1, the connection's index, whether a system call is under way, the duplicate + 1. */
+#define FD_SHIFT 43
+#define INDEX_SHIFT 27
+#define CALLING (UINT64_C(1) << 26)
+#define DUPLICATE_MASK (CALLING - 1)
+_Static_assert(CONN_FD_MAX < 1u << (64 - FD_SHIFT), "21 bits are a number and 1");
+_Static_assert(MEMORY_CELLS <= 1u << (FD_SHIFT - INDEX_SHIFT), "16 bits are an index");
+
+#define WAIT_STEP_NS 100000
+#define WAIT_STEPS 100
+
+static _Atomic uint32_t notes; /* slots with one */
+
+static uint64_t key_of(const struct conn *conn, int fd)
+{
+	return (uint64_t)(fd + 1) << FD_SHIFT | (uint64_t)conn->index << INDEX_SHIFT;
+}
+
+static bool has_key(uint64_t note, uint64_t key)
+{
+	return note >> INDEX_SHIFT == key >> INDEX_SHIFT;
+}
+
+static int duplicate_in(uint64_t note)
+{
+	return (int)(note & DUPLICATE_MASK) - 1;
+}
+
+/* Raw: no cancellation point. */
+static void pause_briefly(void)
+{
+	const struct timespec step = { .tv_nsec = WAIT_STEP_NS };
+
+	raw_syscall(SYS_nanosleep, &step, NULL);
+}
+
+static void close_duplicate(const struct thread_slot *slot, uint64_t note)
+{
+	int fd = duplicate_in(note);
+
+	if (fd >= 0 && endpoint_cookie(fd) == slot->held_cookie)
+		raw_syscall(SYS_close, fd);
+}
+
+/* The duplicate goes before the note: a child made in between finds that the number is none any more. */
+void held_drop(struct thread_slot *slot)
+{
+	int saved = errno;
+	uint64_t note = atomic_load(&slot->held);
+
+	while (note && duplicate_in(note) < 0)
+		if (atomic_compare_exchange_weak(&slot->held, &note, 0)) {
+			atomic_fetch_sub(&notes, 1);
+			return;
+		}
+	close_duplicate(slot, note);
+	if (note && atomic_exchange(&slot->held, 0))
+		atomic_fetch_sub(&notes, 1);
+	errno = saved;
+}
+
+struct held held_begin(struct conn *conn, int fd, uint32_t generation)
+{
+	struct held held = { .conn = conn, .generation = generation, .fd = fd };
+	struct thread_slot *slot = thread_self ? thread_self : thread_register();
+	uint64_t key = key_of(conn, fd), note;
+
+	/* A slot that several threads share has no tid. */
+	if (libc_single_threaded() || !atomic_load_explicit(&slot->tid, memory_order_relaxed) || config.trusts_filter ||
+	    quiet_is_on())
+		return held;
+	note = atomic_load(&slot->held);
+	held.noted = has_key(note, key);
+	if (note)
+		return held;
+	slot->held_cookie = conn->cookie ? conn->cookie : endpoint_cookie(fd);
+	atomic_fetch_add(&notes, 1);
+	atomic_store(&slot->held, key);
+	atomic_thread_fence(memory_order_seq_cst);
+	held.noted = held.own = true;
+	return held;
+}
+
+/* What the slot says of this call: 0 when a handler has run. */
+static uint64_t note_of(const struct held *held)
+{
+	uint64_t note = held->noted ? atomic_load(&thread_self->held) : 0;
+
+	return has_key(note, key_of(held->conn, held->fd)) ? note : 0;
+}
+
+int held_file(const struct held *held)
+{
+	bool there = transfer_fd_is(held->fd, held->conn, held->generation);
+	uint64_t note = note_of(held);
+
+	for (int i = 0; note && !there && duplicate_in(note) < 0 && i < WAIT_STEPS && !quiet_is_on(); i++) {
+		pause_briefly();
+		note = note_of(held);
+	}
+	if (duplicate_in(note) >= 0)
+		return endpoint_cookie(duplicate_in(note)) == thread_self->held_cookie ? duplicate_in(note) : -1;
+	return there ? held->fd : -1;
+}
+
+int held_settle(struct held *held)
+{
+	int fd = held_file(held);
+	uint64_t note = note_of(held);
+
+	if (fd != held->fd || !held->own || !note)
+		return fd;
+	while (duplicate_in(note) < 0)
+		if (atomic_compare_exchange_weak(&thread_self->held, &note, 0)) {
+			atomic_fetch_sub(&notes, 1);
+			return fd;
+		}
+	return duplicate_in(note);
+}
+
+void held_calling(const struct held *held, bool begins)
+{
+	uint64_t note = note_of(held);
+
+	while (note &&
+	       !atomic_compare_exchange_weak(&thread_self->held, &note, begins ? note | CALLING : note & ~CALLING))
+		;
+}
+
+void held_end(struct held *held)
+{
+	if (held->own && note_of(held))
+		held_drop(thread_self);
+}
+
+/* False: somebody has taken the note off, or a duplicate is in it already. */
+static bool give_duplicate(struct thread_slot *slot, uint64_t key, int fd)
+{
+	uint64_t note = atomic_load(&slot->held);
+
+	while (has_key(note, key) && duplicate_in(note) < 0)
+		if (atomic_compare_exchange_weak(&slot->held, &note, note | (uint64_t)(fd + 1)))
+			return true;
+	return false;
+}
+
+void held_hand_over(struct conn *conn, int fd)
+{
+	uint64_t key = key_of(conn, fd);
+	struct thread_slot *slot;
+
+	if (__builtin_expect(atomic_load(&notes) == 0, 1) || quiet_is_on())
+		return;
+	int saved = errno;
+	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++) {
+		if (slot == thread_self || !has_key(atomic_load(&slot->held), key) ||
+		    endpoint_cookie(fd) != slot->held_cookie)
+			continue;
+		int duplicate = channel_fd_duplicate(fd);
+		if (duplicate >= 0 && !give_duplicate(slot, key, duplicate))
+			raw_syscall(SYS_close, duplicate);
+		for (int k = 0; k < WAIT_STEPS; k++) {
+			uint64_t note = atomic_load(&slot->held);
+			if (!has_key(note, key) || !(note & CALLING))
+				break;
+			pause_briefly();
+		}
+	}
+	errno = saved;
+}
+
+int held_next_fd(int from)
+{
+	struct thread_slot *slot;
+	int next = -1;
+
+	if (__builtin_expect(atomic_load_explicit(&notes, memory_order_relaxed) == 0, 1))
+		return -1;
+	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++) {
+		int fd = duplicate_in(atomic_load(&slot->held));
+
+		if (fd >= 0 && fd >= from && (next < 0 || fd < next))
+			next = fd;
+	}
+	return next;
+}
+
+void held_forked(void)
+{
+	struct thread_slot *slot;
+
+	if (atomic_load(&notes) == 0)
+		return;
+	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++)
+		held_drop(slot);
+	atomic_store(&notes, 0);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The file of a send that sleeps, or is at work, between two system calls.
+ *
+ * TCP's send is one system call, which holds the file from beginning to end: another thread that closes the number, or has dup2 put
+ * another file there, changes nothing for it. A send of the shim sleeps outside of system calls, too: until the reader has made
+ * room (ledger_pace), between the parts of a call with SO_SNDTIMEO, and between the messages of sendmmsg. So it notes in its
+ * thread's slot which number it depends on. Who closes that number finds the note, and leaves a duplicate behind, with which the
+ * send goes on, and which it closes at its end. No duplicate is ever made for a send that nobody closes the fd of.
+ *
+ * A signal handler ends that, as it makes TCP's call let go of the file: the call ends with what it has sent, or begins anew with
+ * the number. So a handler that leaves by siglongjmp leaves nothing behind. Nor does a thread that ends, or is cancelled,
+ * nor a child: it has no such thread.
+ */
+#ifndef SMACCEL_HELD_H
+#define SMACCEL_HELD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "conn.h"
+#include "threads.h"
+
+struct held {
+	struct conn *conn;
+	uint32_t generation;
+	int fd;
+	bool noted; /* in the slot */
+	bool own;   /* by this call, not by one around it */
+};
+
+/* The caller is in a send on the connection `generation` of conn, which fd named when it began. */
+struct held held_begin(struct conn *conn, int fd, uint32_t generation);
+/* The number by which its file can be reached now: fd, a duplicate, or -1. */
+int held_file(const struct held *held);
+/* The same, before a system call that may sleep: if it is fd, the note is taken off. */
+int held_settle(struct held *held);
+/* Around a system call on fd that does not sleep, or not for long: who closes fd meanwhile waits for its end, so that the number
+ * is not another file's in it. held_file() is asked in between. */
+void held_calling(const struct held *held, bool begins);
+/* Closes the duplicate if there is one. */
+void held_end(struct held *held);
+
+/* The table has forgotten that fd names the connection, and fd is about to be closed. */
+void held_hand_over(struct conn *conn, int fd);
+/* The lowest duplicate from that number on; -1: none. The application is not to close it. */
+int held_next_fd(int from);
+void held_forked(void);
+void held_drop(struct thread_slot *slot); /* its thread ends */
+static inline void held_handler_runs(void)
+{
+	if (__builtin_expect(thread_self && atomic_load_explicit(&thread_self->held, memory_order_relaxed), 0))
+		held_drop(thread_self);
+}
+
+#endif

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A sleeping send holds its file: the number may be closed, or become another file's, while the reader sleeps. The send goes on when
+ * the reader does, all its bytes arrive, it returns the whole count, and only then comes the end.
+ */
+#include "semantics.h"
+
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+
+#define LONG_BYTES (12u << 20)
+#define UNREAD_BYTES 700000u /* so much is unread before: more of it than a sender of the shim goes on behind at once */
+#define HIGH_FD 700
+#define CHILD_MS 1500
+
+enum how {
+	BY_CLOSE,
+	BY_FILE,
+	BY_SOCKET,
+	BY_CLOSE_RANGE,
+	BY_CLOSEFROM,
+	HOW_MASK = 15,
+	TIMED = 16,      /* SO_SNDTIMEO, which is not over before the end */
+	UNREAD = 32,     /* behind bytes that are unread */
+	AT_ONCE = 64,    /* as soon as the sender sleeps */
+	DUPLICATE = 128, /* there is a second number for the same connection */
+	FORKS = 256,     /* the process forks after that, and the child lives on */
+	TWO = 512,       /* two threads sleep */
+	MANY = 1024,     /* sendmmsg */
+	VECTOR = 2048,   /* writev */
+};
+
+static struct {
+	struct pair pair, other;
+	int how, file;
+	pid_t sender;
+	_Atomic int sending;
+	_Atomic int done;
+} held;
+
+static char state_of(pid_t tid)
+{
+	char name[64], text[128] = "";
+
+	snprintf(name, sizeof(name), "/proc/self/task/%d/stat", (int)tid);
+	int fd = open(name, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	const char *state = got > 0 ? strrchr(text, ')') : NULL;
+	return state ? state[2] : 0;
+}
+
+static void wait_sender(void)
+{
+	uint64_t start_ms = clock_ms();
+
+	while (!held.sending || state_of(held.sender) != 'S') {
+		if (clock_ms() - start_ms > 2000)
+			return;
+		sched_yield();
+	}
+}
+
+static void close_it(void)
+{
+	int fd = held.pair.a;
+
+	switch (held.how & HOW_MASK) {
+	case BY_CLOSE:
+		TRY("close", close(fd));
+		break;
+	case BY_FILE:
+		TRY("dup2", dup2(held.file, fd) == fd);
+		break;
+	case BY_SOCKET:
+		TRY("dup3", dup3(held.other.a, fd, O_CLOEXEC) == fd);
+		break;
+	case BY_CLOSE_RANGE:
+		TRY("close-range", close_range((unsigned)fd, (unsigned)fd + 1000, 0));
+		break;
+	default:
+		closefrom(fd);
+	}
+}
+
+static void closer(void *unused)
+{
+	(void)unused;
+	wait_sender();
+	if (!(held.how & AT_ONCE)) {
+		pause_ms(2 * SOON_MS);
+		wait_sender();
+	}
+	close_it();
+	if ((held.how & FORKS) && fork() == 0) {
+		pause_ms(CHILD_MS);
+		_exit(0);
+	}
+	held.done = 1;
+}
+
+/* Reads all, and waits for the end. */
+static void reader(void *bytes)
+{
+	for (int i = 0; i < 3000 && !held.done; i++)
+		pause_ms(1);
+	pause_ms(2 * SOON_MS);
+	uint64_t start_ms = clock_ms();
+	drain("drained", held.pair.b, *(size_t *)bytes);
+	get("end", held.pair.b, 64, 0);
+	note("quick", "%s", clock_ms() - start_ms < CHILD_MS * 2 / 3 ? "yes" : "no");
+}
+
+static ssize_t send_vector(char *buffer, size_t bytes)
+{
+	struct iovec parts[] = { { buffer, bytes / 3 }, { buffer + bytes / 3, bytes - bytes / 3 } };
+
+	return writev(held.pair.a, parts, 2);
+}
+
+static ssize_t send_many(char *buffer, size_t bytes)
+{
+	struct iovec parts[] = { { buffer, bytes / 4 },
+				 { buffer + bytes / 4, bytes / 4 },
+				 { buffer + bytes / 2, bytes / 2 } };
+	struct mmsghdr messages[3] = { 0 };
+	ssize_t sum = 0;
+
+	for (int i = 0; i < 3; i++)
+		messages[i].msg_hdr = (struct msghdr){ .msg_iov = &parts[i], .msg_iovlen = 1 };
+	int count = sendmmsg(held.pair.a, messages, 3, MSG_NOSIGNAL);
+
+	note("messages", "%d", count);
+	for (int i = 0; i < count; i++)
+		sum += messages[i].msg_len;
+	return count < 0 ? -1 : sum;
+}
+
+static void *second_sender(void *buffer)
+{
+	errno = 0;
+	TRY("second", send(held.pair.a, buffer, LONG_BYTES, MSG_NOSIGNAL));
+	return NULL;
+}
+
+static void take(struct pair *pair, int how)
+{
+	struct timeval limit = { .tv_sec = 4 };
+
+	held.pair = *pair;
+	held.how = how;
+	held.sender = gettid();
+	held.file = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if ((how & HOW_MASK) == BY_SOCKET)
+		pair_make(&held.other, true);
+	if ((how & HOW_MASK) >= BY_CLOSE_RANGE) {
+		held.pair.a = fcntl(pair->a, F_DUPFD_CLOEXEC, HIGH_FD);
+		close(pair->a);
+	}
+	if (how & DUPLICATE)
+		held.file = dup(held.pair.a);
+	if (how & TIMED)
+		setsockopt(held.pair.a, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	if (how & UNREAD)
+		put_bytes(held.pair.a, UNREAD_BYTES, 1);
+}
+
+static void held_while(struct pair *pair, int how)
+{
+	size_t bytes = LONG_BYTES * (how & TWO ? 2 : 1) + (how & UNREAD ? UNREAD_BYTES : 0);
+	char *buffer = calloc(1, LONG_BYTES);
+	pthread_t second;
+
+	take(pair, how);
+	if (!(how & TWO))
+		fill(buffer, LONG_BYTES, 2);
+	later_call(0, closer, NULL);
+	later_call(0, reader, &bytes);
+	if (how & TWO)
+		pthread_create(&second, NULL, second_sender, buffer);
+	held.sending = 1;
+	if (how & MANY)
+		TRY("sent", send_many(buffer, LONG_BYTES));
+	else if (how & VECTOR)
+		TRY("sent", send_vector(buffer, LONG_BYTES));
+	else
+		TRY("sent", send(held.pair.a, buffer, LONG_BYTES, MSG_NOSIGNAL));
+	if (how & TWO)
+		pthread_join(second, NULL);
+	if (how & DUPLICATE) {
+		TRY("through-duplicate", send(held.file, "x", 1, MSG_NOSIGNAL));
+		close(held.file);
+	}
+	later_join();
+	if ((how & HOW_MASK) == BY_SOCKET) {
+		note_poll("other", held.other.b, POLLIN, 0);
+		round_trip("other-trip", &held.other);
+	}
+	TRY("next", send(held.pair.a, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT));
+	free(buffer);
+}
+
+static const struct semantics_case cases[] = {
+	{ "held-close", held_while, BY_CLOSE, 0 },
+	{ "held-close-timed", held_while, BY_CLOSE | TIMED, 0 },
+	{ "held-close-unread", held_while, BY_CLOSE | UNREAD | AT_ONCE, 0 },
+	{ "held-close-unread-timed", held_while, BY_CLOSE | UNREAD | AT_ONCE | TIMED, 0 },
+	{ "held-file", held_while, BY_FILE, 0 },
+	{ "held-file-timed", held_while, BY_FILE | TIMED, 0 },
+	{ "held-file-unread", held_while, BY_FILE | UNREAD | AT_ONCE, 0 },
+	{ "held-socket", held_while, BY_SOCKET, 0 },
+	{ "held-socket-timed", held_while, BY_SOCKET | TIMED, 0 },
+	{ "held-socket-unread", held_while, BY_SOCKET | UNREAD | AT_ONCE, 0 },
+	{ "held-socket-unread-timed", held_while, BY_SOCKET | UNREAD | AT_ONCE | TIMED, 0 },
+	{ "held-range-timed", held_while, BY_CLOSE_RANGE | TIMED, 0 },
+	{ "held-range-unread", held_while, BY_CLOSE_RANGE | UNREAD | AT_ONCE, 0 },
+	{ "held-from-timed", held_while, BY_CLOSEFROM | TIMED, 0 },
+	{ "held-duplicate-timed", held_while, BY_CLOSE | DUPLICATE | TIMED, 0 },
+	{ "held-duplicate-unread", held_while, BY_CLOSE | DUPLICATE | UNREAD | AT_ONCE, 0 },
+	{ "held-fork-timed", held_while, BY_CLOSE | FORKS | TIMED, 0 },
+	{ "held-fork-unread", held_while, BY_CLOSE | FORKS | UNREAD | AT_ONCE, 0 },
+	{ "held-two", held_while, BY_CLOSE | TWO, 0 },
+	{ "held-two-timed", held_while, BY_CLOSE | TWO | TIMED, 0 },
+	{ "held-vector-timed", held_while, BY_FILE | VECTOR | TIMED, 0 },
+	{ "held-vector-unread", held_while, BY_FILE | VECTOR | UNREAD | AT_ONCE, 0 },
+	{ "held-many", held_while, BY_SOCKET | MANY, 0 },
+	{ "held-many-timed", held_while, BY_SOCKET | MANY | TIMED, 0 },
+	{ "held-many-unread", held_while, BY_CLOSE | MANY | UNREAD | AT_ONCE, 0 },
+};
+FAMILY(held);
