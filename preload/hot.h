@@ -18,7 +18,8 @@ struct hot {
 	_Atomic uint32_t recording_apart;    /* latency.c */
 	_Atomic bool quiet;                  /* quiet.h */
 	bool direct;                         /* direct.h */
-	uint16_t padding;
+	_Atomic bool owes;                   /* transfer.h */
+	uint8_t padding;
 	const char *single_threaded; /* libc.h; NULL until the constructor has run */
 	/* Copies of what real.h holds. NULL until the constructor has run. */
 	ssize_t (*read)(int, void *, size_t);

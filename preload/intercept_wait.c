@@ -18,6 +18,25 @@
 
 #define SETS_FDS_MAX FD_SETSIZE
 
+/* A connection whose error the wrappers keep for the next call, and the kernel no longer knows of, has one all the same: POLLERR. It is
+ * over, so that poll(2) has said POLLHUP. epoll is not told: which fd an event is about only the application knows. */
+static int with_owed_errors(struct pollfd *fds, nfds_t count, int ready)
+{
+	for (nfds_t i = 0; ready > 0 && i < count; i++) {
+		struct conn *conn = fds[i].revents & POLLHUP ? conn_get(fds[i].fd) : NULL;
+
+		if (conn && atomic_load(&conn->owed_error))
+			fds[i].revents |= POLLERR;
+	}
+	return ready;
+}
+
+/* Since the first such error of the process. */
+static inline bool nobody_owes(void)
+{
+	return __builtin_expect(!atomic_load_explicit(&hot.owes, memory_order_relaxed), 1);
+}
+
 /* The wrapper then is a jump to libc: nothing is laid out for a spin, and no return of its own follows the system call. */
 static inline bool never_spins(void)
 {
@@ -118,55 +137,65 @@ static int left_ms(const struct wait *wait)
 	return wait->forever ? -1 : (int)((to_ns(&wait->left) + 999999) / 1000000);
 }
 
-static __attribute__((noinline)) int spinning_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+static int spinning_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
 	struct wait wait = { .perform = perform_poll, .items = fds, .count = count };
 	struct timespec timeout = { timeout_ms / 1000, (long)(timeout_ms % 1000) * 1000000 };
 
-	if (timeout_ms == 0 || !may_spin())
+	if (never_spins() || timeout_ms == 0 || !may_spin())
 		return REAL(poll)(fds, count, timeout_ms);
 	if (spin(&wait, timeout_ms < 0 ? NULL : &timeout))
 		return wait.result;
 	return real_poll(fds, count, wait.start.tv_sec ? left_ms(&wait) : timeout_ms);
 }
 
+static __attribute__((noinline)) int telling_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+	return with_owed_errors(fds, count, spinning_poll(fds, count, timeout_ms));
+}
+
 int wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
-	if (never_spins())
+	if (never_spins() && nobody_owes())
 		return REAL(poll)(fds, count, timeout_ms);
-	return spinning_poll(fds, count, timeout_ms);
+	return telling_poll(fds, count, timeout_ms);
 }
 
 int wrap___poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t room)
 {
-	if (never_spins() || room / sizeof(*fds) < count)
+	if ((never_spins() && nobody_owes()) || room / sizeof(*fds) < count)
 		return REAL(__poll_chk)(fds, count, timeout_ms, room);
 	return wrap_poll(fds, count, timeout_ms);
 }
 
-static __attribute__((noinline)) int spinning_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
-						    const sigset_t *mask)
+static int spinning_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
 	struct wait wait = { .perform = perform_poll, .items = fds, .count = count, .mask = mask };
 
-	if (!may_spin())
+	if (never_spins() || !may_spin())
 		return REAL(ppoll)(fds, count, timeout, mask);
 	if (spin(&wait, timeout))
 		return wait.result;
 	return real_ppoll(fds, count, timeout && wait.start.tv_sec ? &wait.left : timeout, mask);
 }
 
+static __attribute__((noinline)) int telling_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+						   const sigset_t *mask)
+{
+	return with_owed_errors(fds, count, spinning_ppoll(fds, count, timeout, mask));
+}
+
 int wrap_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
-	if (never_spins())
+	if (never_spins() && nobody_owes())
 		return REAL(ppoll)(fds, count, timeout, mask);
-	return spinning_ppoll(fds, count, timeout, mask);
+	return telling_ppoll(fds, count, timeout, mask);
 }
 
 int wrap___ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask,
 		     size_t room)
 {
-	if (never_spins() || room / sizeof(*fds) < count)
+	if ((never_spins() && nobody_owes()) || room / sizeof(*fds) < count)
 		return REAL(__ppoll_chk)(fds, count, timeout, mask, room);
 	return wrap_ppoll(fds, count, timeout, mask);
 }

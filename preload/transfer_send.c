@@ -159,6 +159,7 @@ void transfer_owe_error(struct conn *conn, int error)
 		return;
 	conn_touch(conn);
 	atomic_store(&conn->owed_error, (uint8_t)error);
+	atomic_store(&hot.owes, true);
 }
 
 void transfer_owe_if_same(struct conn *conn, uint32_t generation, int error)

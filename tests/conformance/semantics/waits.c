@@ -152,21 +152,52 @@ static void owner_is_a_thread(struct pair *pair, int unused)
 	get("again", pair->b, 64, 0);
 }
 
-/* A blocking send that a reset cuts short: the error waits, and events say so. */
-static void cut_short(struct pair *pair, int unused)
+/* What poll, ppoll, select and epoll say. */
+static void note_all_events(const char *when, int fd, int epoll)
+{
+	struct pollfd pollers[] = { { .fd = -1, .events = POLLIN }, { .fd = fd } };
+	struct timespec limit = { .tv_sec = 1 };
+	struct epoll_event event = { 0 };
+	fd_set sets[3];
+	char field[32];
+
+	snprintf(field, sizeof(field), "poll%s", when);
+	note_poll(field, fd, POLLIN | POLLOUT | POLLRDHUP, 0);
+	snprintf(field, sizeof(field), "ppoll%s", when);
+	int ready = ppoll(pollers, 2, &limit, NULL);
+	note_events(field, ready, (unsigned short)pollers[1].revents, errno);
+	snprintf(field, sizeof(field), "select%s", when);
+	for (int i = 0; i < 3; i++) {
+		FD_ZERO(&sets[i]);
+		FD_SET(fd, &sets[i]);
+	}
+	TRY(field, select(fd + 1, &sets[0], &sets[1], &sets[2], &(struct timeval){ 0 }));
+	snprintf(field, sizeof(field), "epoll%s", when);
+	ready = epoll_wait(epoll, &event, 1, 0);
+	note_events(field, ready, event.events, errno);
+}
+
+/* A blocking send that a reset cuts short: the error waits, and events say so. argument 1: SO_ERROR takes it */
+static void cut_short(struct pair *pair, int how)
 {
 	char *buffer = calloc(1, 64 << 20);
+	int epoll = watch(pair->a, EPOLLIN | EPOLLOUT | EPOLLRDHUP), error = 0;
+	socklen_t length = sizeof(error);
 
-	(void)unused;
 	signal(SIGPIPE, SIG_IGN);
 	later_reset(3 * SOON_MS, pair->b);
 	ssize_t sent = send(pair->a, buffer, 64 << 20, 0);
 	note("first", "%s", sent > 0 ? "part" : errno_text(errno));
 	later_join();
 	settle();
-	note_poll("poll", pair->a, POLLIN | POLLOUT | POLLRDHUP, 0);
-	TRY("next", recv(pair->a, buffer, 1, 0));
-	note_poll("poll-after", pair->a, POLLIN | POLLOUT | POLLRDHUP, 0);
+	note_all_events("", pair->a, epoll);
+	if (how == 1) {
+		TRY("option", getsockopt(pair->a, SOL_SOCKET, SO_ERROR, &error, &length));
+		note("error", "%s", errno_text(error));
+	} else {
+		TRY("next", recv(pair->a, buffer, 1, 0));
+	}
+	note_all_events("-after", pair->a, epoll);
 	TRY("last", recv(pair->a, buffer, 1, 0));
 	free(buffer);
 }
@@ -245,6 +276,7 @@ static const struct semantics_case cases[] = {
 	{ "epoll-two-sets-exclusive", two_sets, EPOLLEXCLUSIVE, 0 },
 	{ "sigio-thread", owner_is_a_thread, 0, 0 },
 	{ "poll-send-cut-short", cut_short, 0, 0 },
+	{ "poll-send-cut-short-option", cut_short, 1, 0 },
 	{ "signal-handler-once", handler_once, 0, 0 },
 	{ "signal-handler-once-restart", handler_once, SA_RESTART, 0 },
 };
