@@ -4,6 +4,7 @@
 #include "kernel_rig.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/sendfile.h>
 #include <sys/time.h>
@@ -158,6 +159,51 @@ static void test_send_timeout(struct rig *rig)
 	      (long long)longest_ms);
 }
 
+static void *reset_when_full(void *argument)
+{
+	const struct linger none = { .l_onoff = 1 };
+	struct rig *rig = argument;
+	struct pollfd writable = { .fd = rig->ends[0], .events = POLLOUT };
+
+	require(wait_until(poll(&writable, 1, 0) == 0, 5000));
+	require(setsockopt(rig->ends[1], SOL_SOCKET, SO_LINGER, &none, sizeof(none)) == 0 && close(rig->ends[1]) == 0);
+	rig->ends[1] = -1;
+	return NULL;
+}
+
+/* What poll(2) says after a reset has cut a sleeping send short. */
+static short events_after_short_send(struct rig *rig)
+{
+	struct pollfd entry = { .fd = rig->ends[0] };
+	char *block = calloc(1, FAR_TOO_MUCH);
+	pthread_t thread;
+
+	set_buffers(rig);
+	require(block && pthread_create(&thread, NULL, reset_when_full, rig) == 0);
+	ssize_t taken = send(rig->ends[0], block, FAR_TOO_MUCH, MSG_NOSIGNAL);
+	require(pthread_join(thread, NULL) == 0 && taken > 0 && taken < FAR_TOO_MUCH);
+	require(wait_until(poll(&entry, 1, 0) == 1 && (entry.revents & POLLHUP), 1000));
+	free(block);
+	rig_close(rig);
+	return entry.revents;
+}
+
+/* tcp_bpf_sendmsg() takes the error by sk_stream_error() and returns a count all the same. */
+static void test_short_send(struct rig *rig)
+{
+	short events;
+
+	rig_connect(rig);
+	events = events_after_short_send(rig);
+	check(events & POLLERR, "short-send", "plain-tcp-leaves-the-error-of-a-reset-to-the-next-call", "%x",
+	      (unsigned)events);
+	rig_connect_joined(rig);
+	rig->control->mode = KERNEL_TEST_PASS;
+	events = events_after_short_send(rig);
+	check((events & POLLHUP) && !(events & POLLERR), "short-send", "a-joined-socket-takes-it", "%x",
+	      (unsigned)events);
+}
+
 static void test_fact_14(struct rig *rig)
 {
 	rig_connect_joined(rig);
@@ -260,6 +306,7 @@ int main(void)
 	test_fact_13(&rig);
 	test_failed_pass_sticks(&rig);
 	test_send_timeout(&rig);
+	test_short_send(&rig);
 	test_fact_14(&rig);
 	test_fact_15_oob(&rig);
 	test_fact_15_zerocopy(&rig);
