@@ -12,7 +12,7 @@
  *
  * TCP may end such a call early and say how much it took, and where it does so is where a signal, an error or a bad address finds
  * it. So a bad address or an error ends the call, and so does a handler that ran; what a later part was told, TCP would tell the
- * next call.
+ * next call. That another thread closes the fd is none of these: held.h.
  */
 #include "transfer_long.h"
 
