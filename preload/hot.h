@@ -21,7 +21,7 @@ struct hot {
 	_Atomic bool owes;                   /* transfer.h */
 	uint8_t padding;
 	const char *single_threaded; /* libc.h; NULL until the constructor has run */
-	/* Copies of what real.h holds. NULL until the constructor has run. */
+	/* Copies of what real.h holds, of the calls that most connections live on. NULL until the constructor has run. */
 	ssize_t (*read)(int, void *, size_t);
 	ssize_t (*recv)(int, void *, size_t, int);
 	ssize_t (*write)(int, const void *, size_t);

@@ -240,6 +240,8 @@ ssize_t wrap_recvfrom(int fd, void *buffer, size_t count, int flags, struct sock
 {
 	struct conn *conn = conn_get(fd);
 
+	if (!address && hot.direct)
+		return receive_short(AS_RECV, fd, buffer, count, flags); /* glibc's recv() is no more than that */
 	if (conn && is_empty_receive(conn, count, flags))
 		return receive_nothing_from(conn, fd, flags, address, length);
 	if (conn && urgent_is_hidden(conn, fd, flags))
@@ -261,74 +263,6 @@ ssize_t wrap___recvfrom_chk(int fd, void *buffer, size_t count, size_t room, int
 	if (!conn || count > room || goes_past(count, flags))
 		return REAL(__recvfrom_chk)(fd, buffer, count, room, flags, address, length);
 	return receive_recvfrom(conn, fd, buffer, count, flags, address, length);
-}
-
-static ssize_t receive_vector(struct conn *conn, struct receive_call *call, const struct iovec *vector, int count)
-{
-	struct msghdr message = { .msg_iov = (struct iovec *)vector, .msg_iovlen = (size_t)count };
-
-	call->message = &message;
-	return transfer_receive(conn, call);
-}
-
-static ssize_t perform_readv(const struct receive_call *call)
-{
-	return real_readv(call->fd, call->message->msg_iov, (int)call->message->msg_iovlen);
-}
-
-ssize_t wrap_readv(int fd, const struct iovec *vector, int count)
-{
-	struct conn *conn = conn_get(fd);
-
-	if (!conn)
-		return REAL(readv)(fd, vector, count);
-	size_t bytes;
-	/* A negative count is far above IOV_MAX. */
-	if (!readable_vector(vector, (size_t)count, &bytes) || goes_past(bytes, 0))
-		return real_readv(fd, vector, count);
-	return receive_vector(conn, &(struct receive_call){ .fd = fd, .bytes = bytes, .perform = perform_readv },
-			      vector, count);
-}
-
-static ssize_t perform_preadv2(const struct receive_call *call)
-{
-	const struct msghdr *message = call->message;
-
-	return real_preadv2(call->fd, message->msg_iov, (int)message->msg_iovlen, -1, *(const int *)call->arguments);
-}
-
-/* Offset -1: the file position, which is the only one a socket has. */
-static ssize_t receive_preadv2(struct conn *conn, int fd, const struct iovec *vector, int count, int flags)
-{
-	size_t bytes;
-
-	if (!readable_vector(vector, (size_t)count, &bytes) || goes_past(bytes, 0))
-		return real_preadv2(fd, vector, count, -1, flags);
-	return receive_vector(conn,
-			      &(struct receive_call){ .fd = fd,
-						      .flags = flags & RWF_NOWAIT ? MSG_DONTWAIT : 0,
-						      .bytes = bytes,
-						      .perform = perform_preadv2,
-						      .arguments = &flags },
-			      vector, count);
-}
-
-ssize_t wrap_preadv2(int fd, const struct iovec *vector, int count, off_t offset, int flags)
-{
-	struct conn *conn = conn_get(fd);
-
-	if (!conn || offset != -1)
-		return REAL(preadv2)(fd, vector, count, offset, flags);
-	return receive_preadv2(conn, fd, vector, count, flags);
-}
-
-ssize_t wrap_preadv64v2(int fd, const struct iovec *vector, int count, off64_t offset, int flags)
-{
-	struct conn *conn = conn_get(fd);
-
-	if (!conn || offset != -1)
-		return REAL(preadv64v2)(fd, vector, count, offset, flags);
-	return receive_preadv2(conn, fd, vector, count, flags);
 }
 
 static ssize_t perform_recvmsg(const struct receive_call *call)
@@ -369,10 +303,8 @@ ssize_t intercept_receive_message(struct conn *conn, int fd, struct msghdr *mess
 	return result;
 }
 
-ssize_t wrap_recvmsg(int fd, struct msghdr *message, int flags)
+static __attribute__((noinline)) ssize_t long_recvmsg(struct conn *conn, int fd, struct msghdr *message, int flags)
 {
-	struct conn *conn = conn_get(fd);
-
 	if (conn && libc_is_musl())
 		libc_clear_padding(message);
 	if (conn)
@@ -381,4 +313,32 @@ ssize_t wrap_recvmsg(int fd, struct msghdr *message, int flags)
 	if (result >= 0 && conn_table())
 		intercept_rights_received(message);
 	return result;
+}
+
+static __attribute__((noinline)) ssize_t rest_of_message(struct conn *conn, int fd, struct msghdr *message,
+							 size_t bytes, int flags, struct transfer_short *way,
+							 ssize_t result)
+{
+	return transfer_short_receive_rest(
+		conn,
+		&(struct receive_call){
+			.fd = fd, .flags = flags, .bytes = bytes, .message = message, .perform = perform_recvmsg },
+		way, result);
+}
+
+ssize_t wrap_recvmsg(int fd, struct msghdr *message, int flags)
+{
+	struct conn *conn = conn_get(fd);
+	struct transfer_short way;
+	size_t bytes;
+
+	if (conn && hot.direct && readable_message(message, &bytes) && !inq_is_wanted(conn, fd) &&
+	    transfer_short_receive(conn, fd, bytes, flags, &way)) {
+		ssize_t result = direct_recvmsg(fd, message, flags);
+
+		if (transfer_short_received(conn, bytes, &way, result))
+			return result;
+		return rest_of_message(conn, fd, message, bytes, flags, &way, result);
+	}
+	return long_recvmsg(conn, fd, message, flags);
 }

@@ -13,10 +13,6 @@
 #include "readable.h"
 #include "transfer_short.h"
 
-#ifndef RWF_NOSIGNAL
-#define RWF_NOSIGNAL 0x00000100 /* Linux 6.18 */
-#endif
-
 /* Flags that a joined end cannot honour. True if the call goes to the real function. */
 static bool goes_past(struct conn *conn, int fd, size_t bytes, int flags)
 {
@@ -55,11 +51,6 @@ static ssize_t perform_flagged(const struct send_call *call)
 
 	quiet.flags |= MSG_NOSIGNAL;
 	return call->perform(&quiet);
-}
-
-static ssize_t perform_as_message(const struct send_call *call)
-{
-	return real_sendmsg(call->fd, call->message, call->flags | MSG_NOSIGNAL);
 }
 
 static ssize_t send_buffer(struct conn *conn, struct send_call *call, const void *buffer)
@@ -189,6 +180,8 @@ ssize_t wrap_sendto(int fd, const void *buffer, size_t count, int flags, const s
 {
 	struct conn *conn = conn_get(fd);
 
+	if (!address && hot.direct)
+		return send_short(AS_SEND, fd, buffer, count, flags); /* glibc's send() is no more than that */
 	if (conn && urgent_is_refused(conn, fd, flags))
 		return -1;
 	if (!conn || goes_past(conn, fd, count, flags))
@@ -203,83 +196,28 @@ ssize_t wrap_sendto(int fd, const void *buffer, size_t count, int flags, const s
 			   buffer);
 }
 
-static ssize_t send_vector(struct conn *conn, struct send_call *call, const struct iovec *vector, int count)
-{
-	struct msghdr message = { .msg_iov = (struct iovec *)vector, .msg_iovlen = (size_t)count };
-
-	call->message = &message;
-	return transfer_send(conn, call);
-}
-
-static ssize_t perform_writev(const struct send_call *call)
-{
-	return real_writev(call->fd, call->message->msg_iov, (int)call->message->msg_iovlen);
-}
-
-ssize_t wrap_writev(int fd, const struct iovec *vector, int count)
-{
-	struct conn *conn = conn_get(fd);
-
-	if (!conn)
-		return REAL(writev)(fd, vector, count);
-	size_t bytes;
-	/* A negative count is far above IOV_MAX. Of no bytes at all the socket is not told. */
-	if (!readable_vector(vector, (size_t)count, &bytes) || goes_past(conn, fd, bytes, 0))
-		return real_writev(fd, vector, count);
-	return send_vector(
-		conn,
-		&(struct send_call){
-			.fd = fd, .bytes = bytes, .perform = perform_writev, .perform_quietly = perform_as_message },
-		vector, count);
-}
-
-static ssize_t perform_pwritev2(const struct send_call *call)
-{
-	const struct msghdr *message = call->message;
-
-	return real_pwritev2(call->fd, message->msg_iov, (int)message->msg_iovlen, -1, *(const int *)call->arguments);
-}
-
-/* Offset -1: the file position, which is the only one a socket has. */
-static ssize_t send_pwritev2(struct conn *conn, int fd, const struct iovec *vector, int count, int flags)
-{
-	size_t bytes;
-
-	if (!readable_vector(vector, (size_t)count, &bytes) || goes_past(conn, fd, bytes, 0))
-		return real_pwritev2(fd, vector, count, -1, flags);
-	return send_vector(
-		conn,
-		&(struct send_call){
-			.fd = fd,
-			.flags = (flags & RWF_NOWAIT ? MSG_DONTWAIT : 0) | (flags & RWF_NOSIGNAL ? MSG_NOSIGNAL : 0),
-			.bytes = bytes,
-			.perform = perform_pwritev2,
-			.perform_quietly = flags ? NULL : perform_as_message, /* some kernels know not all flags */
-			.arguments = &flags },
-		vector, count);
-}
-
-ssize_t wrap_pwritev2(int fd, const struct iovec *vector, int count, off_t offset, int flags)
-{
-	struct conn *conn = conn_get(fd);
-
-	if (!conn || offset != -1)
-		return REAL(pwritev2)(fd, vector, count, offset, flags);
-	return send_pwritev2(conn, fd, vector, count, flags);
-}
-
-ssize_t wrap_pwritev64v2(int fd, const struct iovec *vector, int count, off64_t offset, int flags)
-{
-	struct conn *conn = conn_get(fd);
-
-	if (!conn || offset != -1)
-		return REAL(pwritev64v2)(fd, vector, count, offset, flags);
-	return send_pwritev2(conn, fd, vector, count, flags);
-}
-
 static ssize_t perform_sendmsg(const struct send_call *call)
 {
 	return real_sendmsg(call->fd, call->message, call->flags);
+}
+
+static inline struct send_call describe_message(int fd, const struct msghdr *message, size_t bytes, int flags)
+{
+	return (struct send_call){ .fd = fd,
+				   .flags = flags,
+				   .bytes = bytes,
+				   .message = message,
+				   .perform = perform_sendmsg,
+				   .perform_quietly = perform_flagged };
+}
+
+static __attribute__((noinline)) ssize_t rest_of_message(struct conn *conn, int fd, const struct msghdr *message,
+							 size_t bytes, int flags, struct transfer_short *way,
+							 ssize_t result)
+{
+	struct send_call call = describe_message(fd, message, bytes, flags);
+
+	return transfer_short_send_rest(conn, &call, way, result);
 }
 
 ssize_t intercept_send_message(struct conn *conn, int fd, const struct msghdr *message, int flags,
@@ -295,18 +233,15 @@ ssize_t intercept_send_message(struct conn *conn, int fd, const struct msghdr *m
 	/* The kernel does not look at control data of a message that it redirects. */
 	if (message->msg_controllen > 0 && conn_is_joined(conn))
 		(void)lifecycle_make_plain(conn, fd, REASON_OPTION);
-	return transfer_send(conn, &(struct send_call){ .fd = fd,
-							.flags = flags,
-							.is_one_of_many = perform != perform_sendmsg,
-							.bytes = bytes,
-							.message = message,
-							.perform = perform,
-							.perform_quietly = perform_flagged });
+	struct send_call call = describe_message(fd, message, bytes, flags);
+	call.is_one_of_many = perform != perform_sendmsg;
+	call.perform = perform;
+	return transfer_send(conn, &call);
 }
 
-ssize_t wrap_sendmsg(int fd, const struct msghdr *message, int flags)
+static __attribute__((noinline)) ssize_t long_sendmsg(struct conn *conn, int fd, const struct msghdr *message,
+						      int flags)
 {
-	struct conn *conn = conn_get(fd);
 	struct msghdr clean;
 
 	if (conn_table() && libc_is_musl())
@@ -316,4 +251,21 @@ ssize_t wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 	if (conn_table())
 		intercept_rights_given(message);
 	return REAL(sendmsg)(fd, message, flags);
+}
+
+ssize_t wrap_sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	struct conn *conn = conn_get(fd);
+	struct transfer_short way;
+	size_t bytes;
+
+	if (conn && hot.direct && readable_message(message, &bytes) && message->msg_controllen == 0 &&
+	    transfer_short_send(conn, fd, bytes, flags, &way)) {
+		ssize_t result = direct_sendmsg(fd, message, flags | way.no_signal);
+
+		if (transfer_short_sent(conn, bytes, &way, result))
+			return result;
+		return rest_of_message(conn, fd, message, bytes, flags, &way, result);
+	}
+	return long_sendmsg(conn, fd, message, flags);
 }

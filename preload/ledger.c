@@ -78,6 +78,7 @@ void ledger_attach(struct conn *conn, struct ledger_cell *cell, uint32_t side, u
 	atomic_store(&own->sent, atomic_exchange(&conn->sent, 0));
 	atomic_store(&own->consumed, atomic_exchange(&conn->received, 0));
 	atomic_store(&own->waiting, 0);
+	atomic_store(&own->room_until, 0);
 	atomic_store(&own->attached, slot_generation);
 	atomic_store_explicit(&conn->ledger, cell, memory_order_release);
 }
@@ -142,10 +143,15 @@ static int64_t pace_limit(const struct conn *conn, struct ledger_cell *cell, siz
 	return (int64_t)limit;
 }
 
-bool ledger_should_pace(struct conn *conn, struct ledger_cell *cell, size_t bytes)
+bool ledger_is_full(struct conn *conn, struct ledger_cell *cell, size_t bytes)
 {
+	struct ledger_half *own = ledger_own(conn, cell);
 	int64_t unread = unread_out(conn, cell);
 
+	atomic_store_explicit(&own->room_until,
+			      atomic_load_explicit(&own->sent, memory_order_relaxed) - (uint64_t)unread +
+				      LEDGER_PACE_APART_BYTES,
+			      memory_order_relaxed);
 	if (unread <= 0) { /* an empty pipe never waits: a single large write goes out at once */
 		conn->pacing_off = 0;
 		return false;

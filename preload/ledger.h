@@ -78,7 +78,6 @@ static inline bool ledger_cpu_is_other(_Atomic uint32_t *cpu)
  * senders on blocking fds. A reader that did not get there in that time is slow, and then TCP's buffers, larger than
  * what is paced to, are the better ones: no pacing until everything was read once. */
 void ledger_pace(struct conn *conn, struct ledger_cell *cell, size_t bytes);
-bool ledger_should_pace(struct conn *conn, struct ledger_cell *cell, size_t bytes);
 
 /* What stays in flight before a blocking sender pauses: below the gate's bound, so that it never spills, and in the caches. Two
  * messages at least: with one, writer and reader take turns, and each waits for the other's wake-up (writes of 256 KiB on two CPUs
@@ -90,5 +89,19 @@ bool ledger_should_pace(struct conn *conn, struct ledger_cell *cell, size_t byte
 #define LEDGER_PACE_MAX_BYTES (2u << 20)
 #define LEDGER_PACE_STEP_MS 2
 #define LEDGER_PACE_STEPS 2
+
+/* More than the limit would be in flight with so many bytes. The peer's account is looked at only if it may be so: it is in the cache of
+ * another CPU. */
+bool ledger_is_full(struct conn *conn, struct ledger_cell *cell, size_t bytes);
+static inline bool ledger_should_pace(struct conn *conn, struct ledger_cell *cell, size_t bytes)
+{
+	struct ledger_half *own = ledger_own(conn, cell);
+	uint64_t after = atomic_load_explicit(&own->sent, memory_order_relaxed) + bytes;
+
+	if (__builtin_expect(after <= atomic_load_explicit(&own->room_until, memory_order_relaxed), 1) &&
+	    !conn->pacing_off)
+		return false;
+	return ledger_is_full(conn, cell, bytes);
+}
 
 #endif

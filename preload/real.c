@@ -172,7 +172,7 @@ static void *look_up(const char *name)
 #include "intercept.def"
 #undef INTERCEPT
 
-/* Whether the four of hot.h are glibc's own: another preloaded library may want to see these calls, too. */
+/* Whether those that direct.h makes in place are glibc's own: another preloaded library may want to see these calls, too. */
 static bool are_of_libc(void)
 {
 	void *libc = libc_is_musl() ? NULL : dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
@@ -180,8 +180,11 @@ static bool are_of_libc(void)
 
 	if (!libc)
 		return false;
-	all = dlsym(libc, "read") == (void *)real_read && dlsym(libc, "recv") == (void *)real_recv &&
-	      dlsym(libc, "write") == (void *)real_write && dlsym(libc, "send") == (void *)real_send;
+#define IS_OF_LIBC(name) (dlsym(libc, #name) == (void *)real_##name)
+	all = IS_OF_LIBC(read) && IS_OF_LIBC(recv) && IS_OF_LIBC(write) && IS_OF_LIBC(send) && IS_OF_LIBC(readv) &&
+	      IS_OF_LIBC(recvfrom) && IS_OF_LIBC(recvmsg) && IS_OF_LIBC(writev) && IS_OF_LIBC(sendto) &&
+	      IS_OF_LIBC(sendmsg);
+#undef IS_OF_LIBC
 	dlclose(libc);
 	return all;
 }

@@ -145,7 +145,10 @@ struct ledger_half {
 	_Atomic uint32_t
 		waiting; /* futex: this side's sender waits until no more than so many bytes are unread; 0: it does not */
 	_Atomic uint32_t send_cpu; /* where it last sent, plus 1; 0: unknown */
-	uint32_t padding_sent[11];
+	uint32_t padding;
+	_Atomic uint64_t
+		room_until; /* of this side alone: while `sent` stays below, no look at what the peer has consumed is needed */
+	uint32_t padding_sent[8];
 	_Atomic uint64_t consumed; /* by this side's application */
 	_Atomic uint32_t read_cpu; /* where it last read, plus 1; 0: unknown */
 	uint32_t padding_consumed[13];
