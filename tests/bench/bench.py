@@ -69,20 +69,22 @@ QUICK_TIMES_MAX = 4     # of the seconds asked for
 
 
 def chosen_arms(options, workload):
-    """Of the arms asked for, those that the workload has; an arm that is asked for by name need not be in its list."""
+    """Of the arms asked for, those that the workload has; an arm that is asked for by name need not be in its list, unless the workload
+    is made for some other than auto."""
     asked = [name for name in options.arms.split(",") if name]
     unknown = set(asked) - set(ARMS)
     if unknown:
         sys.exit(f"no such arm: {', '.join(sorted(unknown))} (--list names them)")
     if not asked:
         return [name for name in workload.arms if not options.quick or name in ("plain", "auto")]
-    own = [name for name in asked if name != "plain" and (name != "unix" or "unix" in workload.arms)]
+    own = [name for name in asked if name != "plain"
+           and (name in workload.arms or (name != "unix" and "auto" in workload.arms))]
     return ["plain", *own]
 
 
-def reason_to_leave_out(workload, arms):
+def reason_to_leave_out(workload, arms, options):
     """In words; empty: none."""
-    if arms[1:] and not {*arms[1:]} & {*workload.arms, "again"}:
+    if arms == ["plain"] and options.arms.strip(",") != "plain":
         return f"it is made for the arms {', '.join(workload.arms[1:])}"
     here = os.sched_getaffinity(0)
     missing = [cpu for cpu in workload.cpus if cpu >= 0 and cpu not in here]
@@ -106,7 +108,7 @@ def measure_all(options, chosen, treatment):
     summaries, failures = [], []
     for number, workload in enumerate(chosen, 1):
         arms = chosen_arms(options, workload)
-        reason = reason_to_leave_out(workload, arms)
+        reason = reason_to_leave_out(workload, arms, options)
         if reason:
             print(f"left out: {workload.name}: {reason}", file=sys.stderr)
             continue
