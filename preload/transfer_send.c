@@ -31,16 +31,20 @@ static void note_spill(struct conn *conn, ssize_t result, bool waits)
 		lifecycle_spilled(conn);
 }
 
-static void account(struct conn *conn, struct ledger_cell *ledger, size_t announced, ssize_t result)
+/* Not of a connection that another thread has closed meanwhile: its place in the ledger may be another's by now. */
+static void account(struct conn *conn, struct ledger_cell *ledger, uint32_t generation, size_t announced,
+		    ssize_t result)
 {
 	size_t sent = result > 0 ? (size_t)result : 0;
 
-	if (ledger) {
-		if (sent != announced)
-			atomic_fetch_sub(&ledger_own(conn, ledger)->sent, announced - sent);
-	} else {
+	if (atomic_load_explicit(&conn->generation, memory_order_relaxed) != generation)
+		return;
+	if (!ledger)
 		transfer_add(&conn->sent, sent);
-	}
+	else if (sent != announced && atomic_load(&conn->ledger) == ledger)
+		atomic_fetch_sub(&ledger_own(conn, ledger)->sent, announced - sent);
+	else if (sent != announced) /* it has been taken out, with all that was announced */
+		atomic_fetch_sub(&conn->sent, announced - sent);
 	transfer_count_sent(conn, sent);
 }
 
@@ -222,10 +226,9 @@ ssize_t transfer_send_once(struct conn *conn, const struct send_call *call, stru
 	if (ledger)
 		ledger_announce(conn, ledger, call->bytes);
 	ssize_t result = perform(conn, call, generation);
-	if (ledger || atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation) {
+	if (atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)
 		note_spill(conn, result, call->waits);
-		account(conn, ledger, call->bytes, result);
-	}
+	account(conn, ledger, generation, call->bytes, result);
 	return result;
 }
 
@@ -313,10 +316,9 @@ ssize_t transfer_short_send_rest(struct conn *conn, const struct send_call *call
 		result = call->perform(call);
 	else if (result < 0 && errno == EPIPE && way->no_signal)
 		result = after_broken_pipe(conn, call, way->generation, true);
-	if (way->ledger || transfer_short_is_same(conn, way)) {
+	if (transfer_short_is_same(conn, way))
 		note_spill(conn, result, false);
-		account(conn, way->ledger, call->bytes, result);
-	}
+	account(conn, way->ledger, way->generation, call->bytes, result);
 	if (result < 0 && conn_is_joined(conn) && transfer_fd_is(call->fd, conn, way->generation))
 		transfer_take_reported_error(call->fd);
 	transfer_short_end(way);
