@@ -24,6 +24,12 @@
 
 #define SIGNALS 64
 #define MASK_BYTES (SIGNALS / 8)
+#define PIPE_BIT (1ul << (SIGPIPE - 1))
+#ifdef __riscv
+#define MASK_AT 0 /* of kernel_action.rest: the only one that has no restorer */
+#else
+#define MASK_AT 1
+#endif
 #define LIBC_SIGNAL_FIRST 32
 #define LIBC_SIGNAL_LAST 33
 
@@ -39,10 +45,24 @@ typedef void (*handler_function)(int number, siginfo_t *information, void *conte
 static struct {
 	_Atomic(void *) handler;
 	_Atomic bool restarts;
+	_Atomic bool blocks_pipe; /* while it runs: its own mask says so */
 } installed[SIGNALS + 1];
 
 __thread struct signals_mark signals_ran __attribute__((tls_model("initial-exec")));
 __thread bool signals_cancel_at_once __attribute__((tls_model("initial-exec")));
+__thread bool signals_holds_pipe __attribute__((tls_model("initial-exec")));
+
+/* One that waits is of the interrupted call, which says afterwards whether it is to be raised. */
+static void release_pipe(int number)
+{
+	const unsigned long pipe_only = PIPE_BIT;
+	unsigned long pending = 0;
+
+	if (number == SIGPIPE || atomic_load_explicit(&installed[number].blocks_pipe, memory_order_relaxed) ||
+	    raw_syscall(SYS_rt_sigpending, &pending, MASK_BYTES) != 0 || (pending & PIPE_BIT))
+		return;
+	raw_syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, &pipe_only, NULL, MASK_BYTES);
+}
 
 static void call_handler(int number, siginfo_t *information, void *context)
 {
@@ -57,8 +77,15 @@ static void call_handler(int number, siginfo_t *information, void *context)
 		pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, NULL);
 	}
 	held_handler_runs();
+	bool held_pipe = signals_holds_pipe;
+	if (__builtin_expect(held_pipe, 0)) {
+		signals_holds_pipe = false;
+		release_pipe(number);
+	}
 	if (handler)
 		((handler_function)handler)(number, information, context);
+	if (__builtin_expect(held_pipe, 0))
+		signals_holds_pipe = true; /* the mask comes back with the return */
 }
 
 static bool is_left_alone(int number)
@@ -77,6 +104,7 @@ void signals_changed(int number)
 	if (is_left_alone(number) || raw_syscall(SYS_rt_sigaction, number, NULL, &action, MASK_BYTES) != 0)
 		goto out;
 	atomic_store(&installed[number].restarts, (action.flags & SA_RESTART) != 0);
+	atomic_store(&installed[number].blocks_pipe, (action.rest[MASK_AT] & PIPE_BIT) != 0);
 	if (action.handler == (void *)SIG_DFL || action.handler == (void *)SIG_IGN ||
 	    action.handler == (void *)call_handler)
 		goto out;

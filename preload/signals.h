@@ -28,6 +28,10 @@ extern __thread struct signals_mark signals_ran __attribute__((tls_model("initia
  * also leave by siglongjmp, ends that. */
 extern __thread bool signals_cancel_at_once __attribute__((tls_model("initial-exec")));
 
+/* SIGPIPE is blocked in this thread for the time of a system call, where the application has not blocked it (transfer_send.c). A
+ * handler runs with the mask that it would have without us: it may look at it, and leave by longjmp. */
+extern __thread bool signals_holds_pipe __attribute__((tls_model("initial-exec")));
+
 /* A receive that began at `before` was woken: did a handler run that makes it end with EINTR? With SO_RCVTIMEO set any
  * handler does (signal(7)). */
 static inline bool signals_interrupted(struct signals_mark before, bool has_timeout)

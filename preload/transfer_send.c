@@ -103,8 +103,10 @@ static ssize_t perform_holding_sigpipe(const struct send_call *call)
 	raw_syscall(SYS_rt_sigprocmask, SIG_BLOCK, &pipe_only, &before, sizeof(before));
 	if (before & pipe_only)
 		raw_syscall(SYS_rt_sigpending, &pending, sizeof(pending));
+	signals_holds_pipe = !(before & pipe_only);
 	ssize_t result = call->perform(call);
 	int error = errno;
+	signals_holds_pipe = false;
 	/* Raised for a call that was cut short, too, where TCP leaves it to the next one. */
 	if ((result < 0 ? error == EPIPE : (size_t)result < call->bytes) && !(pending & pipe_only))
 		raw_syscall(SYS_rt_sigtimedwait, &pipe_only, NULL, &at_once, sizeof(pipe_only));

@@ -4,6 +4,7 @@
 #include "semantics.h"
 
 #include <aio.h>
+#include <setjmp.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/syscall.h>
@@ -230,6 +231,46 @@ static void send_file_signal(struct pair *pair, int flags)
 	note_result("end", got, errno);
 }
 
+static const char *pipe_mask(void)
+{
+	sigset_t now;
+
+	pthread_sigmask(SIG_SETMASK, NULL, &now);
+	return sigismember(&now, SIGPIPE) ? "blocked" : "free";
+}
+
+static sigjmp_buf away;
+static const char *volatile seen_mask;
+static void jump_away(int number)
+{
+	seen_mask = pipe_mask();
+	siglongjmp(away, number);
+}
+
+/* A handler leaves it, and the mask as it is then: of SIGPIPE it is the program's own, blocked or not. */
+static void send_file_jump(struct pair *pair, int how)
+{
+	struct sigaction action = { .sa_handler = jump_away };
+	sigset_t pipe_only;
+	int file = large_file();
+
+	sigemptyset(&pipe_only);
+	sigaddset(&pipe_only, SIGPIPE);
+	if (how == 1)
+		action.sa_mask = pipe_only;
+	if (how == 2)
+		pthread_sigmask(SIG_BLOCK, &pipe_only, NULL);
+	sigaction(SIGUSR1, &action, NULL);
+	later_signal(4 * SOON_MS, SIGUSR1);
+	if (sigsetjmp(away, 0) == 0) {
+		sendfile(pair->a, file, NULL, FILE_BYTES);
+		note("unreached", "yes");
+	}
+	later_join();
+	note("in-handler", "%s", seen_mask);
+	note("after", "%s", pipe_mask());
+}
+
 /* The peer resets, or closes, while it sleeps. */
 static void send_file_peer_ends(struct pair *pair, int resets)
 {
@@ -311,6 +352,9 @@ static const struct semantics_case cases[] = {
 	{ "family-changed", family_changed, 0, CASE_BARE },
 	{ "family-changed-unread", family_changed, 1, CASE_BARE },
 	{ "fd-numbers", numbers, 0, 0 },
+	{ "sendfile-signal-jump", send_file_jump, 0, 0 },
+	{ "sendfile-signal-jump-masked", send_file_jump, 1, 0 },
+	{ "sendfile-signal-jump-blocked", send_file_jump, 2, 0 },
 	{ "sendfile-signal-interrupts", send_file_signal, 0, 0 },
 	{ "sendfile-signal-restart", send_file_signal, SA_RESTART, 0 },
 	{ "sendfile-peer-closes", send_file_peer_ends, 0, 0 },
