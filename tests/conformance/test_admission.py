@@ -78,7 +78,8 @@ def test_peer_without_the_shim_costs_next_to_nothing(helper, tmp_path):
 
 
 def test_helper_that_does_not_answer_is_looked_for_less_and_less(tmp_path):
-    """One that has no CPU for a while: not every turn pays for a look whether there is a session now."""
+    """One that has no CPU for a while: not every turn pays for a look whether there is a session now. A look is ten calls and more; there is one
+    in so much time, so that a slow machine sees more of them a connection. Each of twelve turns asks whether there was a fork."""
     with Helper() as helper:
         plain = calls_per_connection(tmp_path, PLAIN, PLAIN, helper, 20)
         helper.signal(signal.SIGSTOP)
@@ -87,7 +88,7 @@ def test_helper_that_does_not_answer_is_looked_for_less_and_less(tmp_path):
         finally:
             helper.signal(signal.SIGCONT)
     print(f"calls per connection of 20 turns (client, server): plain {plain}, auto {fast}")
-    assert fast[0] <= plain[0] + 15, (plain, fast)
+    assert fast[0] <= plain[0] + 12 + 30, (plain, fast)
 
 
 def test_peer_that_comes_under_the_shim_later_is_found(helper):
