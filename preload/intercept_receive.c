@@ -153,7 +153,8 @@ static inline __attribute__((always_inline)) ssize_t receive_short(enum short_re
 
 		if (transfer_short_received(conn, count, &way, result))
 			return result;
-		return rest_of_receive(as, conn, fd, buffer, count, flags, &way, result);
+		struct transfer_short rest = way;
+		return rest_of_receive(as, conn, fd, buffer, count, flags, &rest, result);
 	}
 	return as == AS_READ ? long_read(conn, fd, buffer, count) : long_recv(conn, fd, buffer, count, flags);
 }
@@ -338,7 +339,8 @@ ssize_t wrap_recvmsg(int fd, struct msghdr *message, int flags)
 
 		if (transfer_short_received(conn, bytes, &way, result))
 			return result;
-		return rest_of_message(conn, fd, message, bytes, flags, &way, result);
+		struct transfer_short rest = way;
+		return rest_of_message(conn, fd, message, bytes, flags, &rest, result);
 	}
 	return long_recvmsg(conn, fd, message, flags);
 }

@@ -146,7 +146,8 @@ static inline __attribute__((always_inline)) ssize_t send_short(enum short_send 
 
 		if (transfer_short_sent(conn, count, &way, result))
 			return result;
-		return rest_of_send(as, conn, fd, buffer, count, flags, &way, result);
+		struct transfer_short rest = way;
+		return rest_of_send(as, conn, fd, buffer, count, flags, &rest, result);
 	}
 	return as == AS_WRITE ? long_write(conn, fd, buffer, count) : long_send(conn, fd, buffer, count, flags);
 }
@@ -265,7 +266,8 @@ ssize_t wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 
 		if (transfer_short_sent(conn, bytes, &way, result))
 			return result;
-		return rest_of_message(conn, fd, message, bytes, flags, &way, result);
+		struct transfer_short rest = way;
+		return rest_of_message(conn, fd, message, bytes, flags, &rest, result);
 	}
 	return long_sendmsg(conn, fd, message, flags);
 }

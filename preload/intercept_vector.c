@@ -56,7 +56,8 @@ ssize_t wrap_readv(int fd, const struct iovec *vector, int count)
 	ssize_t result = direct_readv(fd, vector, count);
 	if (transfer_short_received(conn, bytes, &way, result))
 		return result;
-	return long_readv(conn, fd, &message, bytes, &way, result);
+	struct transfer_short rest = way;
+	return long_readv(conn, fd, &message, bytes, &rest, result);
 }
 
 static ssize_t perform_writev(const struct send_call *call)
@@ -98,7 +99,8 @@ ssize_t wrap_writev(int fd, const struct iovec *vector, int count)
 	ssize_t result = way.no_signal ? direct_sendmsg(fd, &message, way.no_signal) : direct_writev(fd, vector, count);
 	if (transfer_short_sent(conn, bytes, &way, result))
 		return result;
-	return long_writev(conn, fd, &message, bytes, &way, result);
+	struct transfer_short rest = way;
+	return long_writev(conn, fd, &message, bytes, &rest, result);
 }
 
 static ssize_t perform_preadv2(const struct receive_call *call)

@@ -17,6 +17,9 @@
 /* Flags of recv and send that change nothing about how a call is counted. */
 #define TRANSFER_SHORT_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL)
 
+/* In place, so that `way` stays in registers: who goes on with a call gets a copy, whose address may be told. */
+#define SHORT_INLINE static inline __attribute__((always_inline))
+
 struct transfer_short {
 	struct thread_slot *slot; /* NULL: not marked */
 	uint32_t generation;
@@ -34,7 +37,7 @@ static inline bool transfer_short_is_same(const struct conn *conn, const struct 
 
 /* Marks the thread as inside. Not one without a slot, nor a signal handler that interrupted another call: so there is nothing
  * to put back. */
-static inline bool transfer_short_mark(struct conn *conn, int fd, uint32_t state, struct transfer_short *way)
+SHORT_INLINE bool transfer_short_mark(struct conn *conn, int fd, uint32_t state, struct transfer_short *way)
 {
 	struct thread_slot *slot = thread_self;
 
@@ -50,7 +53,7 @@ static inline bool transfer_short_mark(struct conn *conn, int fd, uint32_t state
 	return false;
 }
 
-static inline void transfer_short_end(const struct transfer_short *way)
+SHORT_INLINE void transfer_short_end(const struct transfer_short *way)
 {
 	if (__builtin_expect(way->slot != NULL, 0))
 		thread_mark_end(way->slot, 0);
@@ -58,7 +61,7 @@ static inline void transfer_short_end(const struct transfer_short *way)
 
 /* False: something is to be done first, or the state is one of those that need care. The only thread of a process needs no mark:
  * nobody looks for it. */
-static inline bool transfer_short_enter(struct conn *conn, int fd, size_t bytes, int flags, struct transfer_short *way)
+SHORT_INLINE bool transfer_short_enter(struct conn *conn, int fd, size_t bytes, int flags, struct transfer_short *way)
 {
 	uint32_t state = conn_state(conn);
 
@@ -77,7 +80,7 @@ static inline bool transfer_short_enter(struct conn *conn, int fd, size_t bytes,
 }
 
 /* Makes the thread the reader of an end that is or was in the sockhash. */
-static inline bool transfer_short_claim(struct conn *conn, int flags, struct transfer_short *way)
+SHORT_INLINE bool transfer_short_claim(struct conn *conn, int flags, struct transfer_short *way)
 {
 	struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
 
@@ -96,8 +99,7 @@ static inline bool transfer_short_claim(struct conn *conn, int flags, struct tra
 }
 
 /* True: the caller makes the call itself (direct.h); then transfer_short_received(). */
-static inline __attribute__((always_inline)) bool transfer_short_receive(struct conn *conn, int fd, size_t bytes,
-									 int flags, struct transfer_short *way)
+SHORT_INLINE bool transfer_short_receive(struct conn *conn, int fd, size_t bytes, int flags, struct transfer_short *way)
 {
 	if (!transfer_short_enter(conn, fd, bytes, flags, way))
 		return false;
@@ -109,8 +111,8 @@ static inline __attribute__((always_inline)) bool transfer_short_receive(struct 
 }
 
 /* False: transfer_short_receive_rest() goes on. */
-static inline bool transfer_short_received(struct conn *conn, size_t bytes, const struct transfer_short *way,
-					   ssize_t result)
+SHORT_INLINE bool transfer_short_received(struct conn *conn, size_t bytes, const struct transfer_short *way,
+					  ssize_t result)
 {
 	bool has_bytes = result > 0 && transfer_short_is_same(conn, way);
 
@@ -136,8 +138,7 @@ ssize_t transfer_short_receive_rest(struct conn *conn, const struct receive_call
 				    ssize_t result);
 
 /* True: the caller makes the call itself (direct.h), with `no_signal` among the flags; then transfer_short_sent(). */
-static inline __attribute__((always_inline)) bool transfer_short_send(struct conn *conn, int fd, size_t bytes,
-								      int flags, struct transfer_short *way)
+SHORT_INLINE bool transfer_short_send(struct conn *conn, int fd, size_t bytes, int flags, struct transfer_short *way)
 {
 	if (!transfer_short_enter(conn, fd, bytes, flags, way))
 		return false;
@@ -159,8 +160,7 @@ static inline __attribute__((always_inline)) bool transfer_short_send(struct con
 }
 
 /* False: transfer_short_send_rest() goes on. */
-static inline bool transfer_short_sent(struct conn *conn, size_t bytes, const struct transfer_short *way,
-				       ssize_t result)
+SHORT_INLINE bool transfer_short_sent(struct conn *conn, size_t bytes, const struct transfer_short *way, ssize_t result)
 {
 	if (__builtin_expect(result != (ssize_t)bytes, 0))
 		return false;
