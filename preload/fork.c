@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "held.h"
 #include "lifecycle.h"
 #include "quiet.h"
 
@@ -75,6 +76,13 @@ static void parent_before_fork(void)
 {
 	atomic_store(&forking_pid, (uint32_t)getpid());
 	fork_note();
+	held_before_fork();
+}
+
+/* Also where there is no child after all. */
+static void parent_after_fork(void)
+{
+	held_after_fork();
 }
 
 bool fork_parent_lives(void)
@@ -101,9 +109,10 @@ extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (
 static void register_handlers(void)
 {
 	if (__register_atfork)
-		__register_atfork(parent_before_fork, NULL, child_after_fork, NULL); /* NULL: never unloaded */
+		__register_atfork(parent_before_fork, parent_after_fork, child_after_fork,
+				  NULL); /* NULL: never unloaded */
 	else if (pthread_atfork)
-		pthread_atfork(parent_before_fork, NULL, child_after_fork);
+		pthread_atfork(parent_before_fork, parent_after_fork, child_after_fork);
 }
 
 void fork_init(void)

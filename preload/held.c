@@ -33,8 +33,11 @@ _Static_assert(MEMORY_CELLS <= 1u << (FD_SHIFT - INDEX_SHIFT), "16 bits are an i
 
 #define WAIT_STEP_NS 100000
 #define WAIT_STEPS 100
+#define FORK_STEPS 10000 /* that of a large process takes its time */
 
-static _Atomic uint32_t notes; /* slots with one */
+static _Atomic uint32_t notes;   /* slots with one */
+static _Atomic uint32_t forks;   /* under way */
+static _Atomic uint32_t changes; /* likewise: of a duplicate and its note */
 
 static uint64_t key_of(const struct conn *conn, int fd)
 {
@@ -59,6 +62,33 @@ static void pause_briefly(void)
 	raw_syscall(SYS_nanosleep, &step, NULL);
 }
 
+static void change_begin(void)
+{
+	atomic_fetch_add(&changes, 1);
+	for (int i = 0; atomic_load(&forks) && i < FORK_STEPS; i++) {
+		atomic_fetch_sub(&changes, 1);
+		pause_briefly();
+		atomic_fetch_add(&changes, 1);
+	}
+}
+
+static void change_end(void)
+{
+	atomic_fetch_sub(&changes, 1);
+}
+
+void held_before_fork(void)
+{
+	atomic_fetch_add(&forks, 1);
+	for (int i = 0; atomic_load(&changes) && i < WAIT_STEPS; i++)
+		pause_briefly();
+}
+
+void held_after_fork(void)
+{
+	atomic_fetch_sub(&forks, 1);
+}
+
 static void close_duplicate(const struct thread_slot *slot, uint64_t note)
 {
 	int fd = duplicate_in(note);
@@ -69,10 +99,15 @@ static void close_duplicate(const struct thread_slot *slot, uint64_t note)
 		raw_syscall(SYS_close, fd);
 }
 
-/* The duplicate goes before the note: a child made in between finds that the number is none any more. */
+static void drop_now(struct thread_slot *slot, uint64_t note)
+{
+	close_duplicate(slot, note);
+	if (atomic_exchange(&slot->held, 0))
+		atomic_fetch_sub(&notes, 1);
+}
+
 void held_drop(struct thread_slot *slot)
 {
-	int saved = errno;
 	uint64_t note = atomic_load(&slot->held);
 
 	while (note && duplicate_in(note) < 0)
@@ -80,9 +115,12 @@ void held_drop(struct thread_slot *slot)
 			atomic_fetch_sub(&notes, 1);
 			return;
 		}
-	close_duplicate(slot, note);
-	if (note && atomic_exchange(&slot->held, 0))
-		atomic_fetch_sub(&notes, 1);
+	if (!note)
+		return;
+	int saved = errno;
+	change_begin();
+	drop_now(slot, note);
+	change_end();
 	errno = saved;
 }
 
@@ -183,9 +221,11 @@ void held_hand_over(struct conn *conn, int fd)
 		if (slot == thread_self || !has_key(atomic_load(&slot->held), key) ||
 		    endpoint_cookie(fd) != slot->held_cookie)
 			continue;
+		change_begin();
 		int duplicate = channel_fd_duplicate(fd);
 		if (duplicate >= 0 && !give_duplicate(slot, key, duplicate))
 			raw_syscall(SYS_close, duplicate);
+		change_end();
 		for (int k = 0; k < WAIT_STEPS; k++) {
 			uint64_t note = atomic_load(&slot->held);
 			if (!has_key(note, key) || !(note & CALLING))
@@ -216,9 +256,12 @@ void held_forked(void)
 {
 	struct thread_slot *slot;
 
+	atomic_store(&forks, 0);
+	atomic_store(&changes, 0);
 	if (atomic_load(&notes) == 0)
 		return;
 	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++)
-		held_drop(slot);
+		if (atomic_load(&slot->held))
+			drop_now(slot, atomic_load(&slot->held));
 	atomic_store(&notes, 0);
 }

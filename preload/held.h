@@ -9,7 +9,8 @@
  *
  * A signal handler ends that, as it makes TCP's call let go of the file: the call ends with what it has sent, or begins anew with
  * the number. So a handler that leaves by siglongjmp leaves nothing behind. Nor does a thread that ends, or is cancelled,
- * nor a child: it has no such thread.
+ * nor a child: it has no such thread, and closes the duplicate. (One of a raw fork, which no handler is told of, may keep one that
+ * was made or closed at that very moment, until it ends or execs.)
  */
 #ifndef SMACCEL_HELD_H
 #define SMACCEL_HELD_H
@@ -44,7 +45,10 @@ void held_end(struct held *held);
 void held_hand_over(struct conn *conn, int fd);
 /* The lowest duplicate from that number on; -1: none. The application is not to close it. */
 int held_next_fd(int from);
-void held_forked(void);
+/* Around a fork: the child gets the numbers first, and then the memory that says which of them are duplicates. What changes both waits. */
+void held_before_fork(void);
+void held_after_fork(void);
+void held_forked(void);                   /* in the child */
 void held_drop(struct thread_slot *slot); /* its thread ends */
 static inline void held_handler_runs(void)
 {

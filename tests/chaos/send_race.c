@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A thread's long sends, and another thread that closes the fd, or puts another connection there, at a random moment.
  *
- * send_race ROUNDS: each round is one connection in this process. A sender sends, with and without SO_SNDTIMEO, by send and
+ * send_race ROUNDS [fork]: each round is one connection in this process. A sender sends, with and without SO_SNDTIMEO, by send and
  * sendmmsg; a reader that now and then stops to think takes it all; in the middle the fd is closed. What must hold, as over TCP:
  * the reader gets the bytes of all calls that returned a count, in order, then the end; no call is cut in two, none of its bytes
  * go to the other connection; no fd is left. In some rounds a signal arrives, whose handler may leave by siglongjmp, or the
- * sender is cancelled, or the process forks and the child lives on: then too the end must come.
+ * sender is cancelled, or the process forks (in all of them, if asked to) and the child lives on: then too the end must come.
  *
  * Prints one JSON line: "late" are calls that had begun LATE_US before the close and yet ended with EBADF.
  */
@@ -255,7 +255,8 @@ static void play(struct round *round, int listener, struct rng *rng)
 int main(int argc, char **argv)
 {
 	int rounds = argc > 1 ? atoi(argv[1]) : 200, listener = loopback_listen("127.0.0.1", 0, 8, 0);
-	struct rng rng = rng_make(argc > 2 ? strtoull(argv[2], NULL, 10) : (uint64_t)getpid(), now_us());
+	struct rng rng = rng_make((uint64_t)getpid(), now_us());
+	bool forks = argc > 2 && strcmp(argv[2], "fork") == 0;
 	struct sigaction action = { .sa_handler = handler };
 	unsigned late = 0, parts = 0, fds = 0;
 
@@ -263,7 +264,9 @@ int main(int argc, char **argv)
 	for (int i = 0; i < rounds; i++) {
 		struct round round = { .pattern = pattern_make((uint64_t)i, 0, 0, 0),
 				       .seed = rng_next(&rng),
-				       .event = rng_below(&rng, 2) ? NOTHING : (enum event)rng_below(&rng, EVENTS),
+				       .event = forks                ? FORK
+						: rng_below(&rng, 2) ? NOTHING
+								     : (enum event)rng_below(&rng, EVENTS),
 				       .timed = rng_below(&rng, 2),
 				       .many = rng_below(&rng, 4) == 0 };
 

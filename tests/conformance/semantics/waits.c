@@ -138,7 +138,7 @@ static void owner_is_a_thread(struct pair *pair, int unused)
 	TRY("owner", fcntl(pair->b, F_SETOWN_EX, &owner));
 	TRY("async", ioctl(pair->b, FIOASYNC, &on));
 	handled = 0;
-	later_put(SOON_MS, pair->a, "hello");
+	later_put(4 * SOON_MS, pair->a, "hello"); /* surely asleep by then: who waits for data is sent none */
 	get("data", pair->b, 64, 0);
 	later_join();
 	settle();
