@@ -113,4 +113,5 @@ def test_pgbench(compare, template, long):
 
 
 def test_replication(compare, template, long):
-    compare(replication(template, 200_000 if long else 5_000), redirected=5_000_000)
+    # A sender that spills again and again leaves: on a busy machine much of the backup goes by TCP. The queries alone are some 10 KB.
+    compare(replication(template, 200_000 if long else 5_000), redirected=1_000_000)
