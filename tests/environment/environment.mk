@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # sandbox uses libseccomp; talk is built for several environments.
+# For each function that direct.h may make in place a library that wraps it, and nothing else.
+COUNTED := read recv recvfrom recvmsg readv write send sendto sendmsg writev
 TEST_OWN_RULES += tests/environment/sandbox.c tests/environment/padding.c tests/environment/counting.c
 TEST_PROGRAMS += $(B)/tests/environment/sandbox $(B)/tests/environment/talk-static $(B)/tests/environment/talk-asan \
-	$(B)/tests/environment/counting.so
+	$(COUNTED:%=$(B)/tests/environment/counting-%.so)
 # Without musl-gcc (tests/packages) the tests of musl fail by name.
 ifneq ($(shell command -v $(MUSL_CC)),)
 TEST_PROGRAMS += $(B)/tests/environment/talk-musl $(B)/tests/environment/padding $(B)/musl/libsmaccel.so
@@ -13,10 +15,10 @@ $(B)/tests/environment/sandbox: tests/environment/sandbox.c $(B)/.flags | $(B)/.
 	$(say) CC $@
 	$(Q)$(CC) $(TEST_CFLAGS) $(TEST_DEPEND) -o $@ $< $(ALL_LDFLAGS) $(shell $(PKG_CONFIG) --libs libseccomp) -pthread
 
-$(B)/tests/environment/counting.so: tests/environment/counting.c $(B)/.flags
+$(COUNTED:%=$(B)/tests/environment/counting-%.so): $(B)/tests/environment/counting-%.so: tests/environment/counting.c $(B)/.flags
 	@mkdir -p $(@D)
 	$(say) CC $@
-	$(Q)$(CC) $(COMMON_FLAGS) $(CPPFLAGS) $(CFLAGS) $(TEST_DEPEND) -fPIC -shared -o $@ $< $(LDFLAGS)
+	$(Q)$(CC) $(COMMON_FLAGS) $(CPPFLAGS) $(CFLAGS) $(TEST_DEPEND) -DCOUNTED=$* -fno-builtin -fPIC -shared -o $@ $< $(LDFLAGS)
 
 $(B)/tests/environment/talk-static: tests/environment/talk.c $(B)/.flags | $(B)/.packages
 	@mkdir -p $(@D)
