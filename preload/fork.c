@@ -94,8 +94,10 @@ bool fork_parent_lives(void)
 
 static void child_after_fork(void)
 {
-	if (quiet_is_on())
+	if (quiet_is_on()) {
+		held_forked();
 		return; /* the page's pid is asked for no more */
+	}
 	atomic_store(&parent_pid, atomic_load(&forking_pid));
 	atomic_store(&page->pid, (uint32_t)getpid());
 	lifecycle_forked();

@@ -65,7 +65,7 @@ static void pause_briefly(void)
 static void change_begin(void)
 {
 	atomic_fetch_add(&changes, 1);
-	for (int i = 0; atomic_load(&forks) && i < FORK_STEPS; i++) {
+	for (int i = 0; atomic_load(&forks) && i < FORK_STEPS && !quiet_is_on(); i++) {
 		atomic_fetch_sub(&changes, 1);
 		pause_briefly();
 		atomic_fetch_add(&changes, 1);
@@ -80,7 +80,7 @@ static void change_end(void)
 void held_before_fork(void)
 {
 	atomic_fetch_add(&forks, 1);
-	for (int i = 0; atomic_load(&changes) && i < WAIT_STEPS; i++)
+	for (int i = 0; atomic_load(&changes) && i < WAIT_STEPS && !quiet_is_on(); i++)
 		pause_briefly();
 }
 

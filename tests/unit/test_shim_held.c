@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* held.c and fork.c: what a child finds of the sends that its parent's threads were in. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../../preload/conn.h"
+#include "../../preload/fork.h"
+#include "../../preload/held.h"
+#include "../../preload/real.h"
+#include "../../preload/signals.h"
+
+#define LATE_MS 200 /* a change that waits for a fork's end gives up after a second */
+
+enum { CHILD_OK, CHILD_KEEPS_DUPLICATE, CHILD_LATE };
+
+static int ends[2];
+static pthread_barrier_t meeting;
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int child_ends_its_send(struct held *held, int duplicate)
+{
+	int64_t begin_ms = now_ms();
+
+	held_end(held);
+	if (now_ms() - begin_ms > LATE_MS)
+		return CHILD_LATE;
+	return fcntl(duplicate, F_GETFD) < 0 ? CHILD_OK : CHILD_KEEPS_DUPLICATE;
+}
+
+/* As a handler does that no wrapper of sigaction() has seen. */
+static int fork_in_a_send(bool quiet)
+{
+	struct conn *conn = conn_get(ends[0]);
+	struct held held = held_begin(conn, ends[0], atomic_load(&conn->generation));
+	int status;
+
+	pthread_barrier_wait(&meeting);
+	pthread_barrier_wait(&meeting);
+	int duplicate = held_next_fd(0);
+	assert_true(duplicate >= 0);
+	atomic_store(&hot.quiet, quiet);
+	pid_t child = fork();
+	if (child == 0)
+		_exit(child_ends_its_send(&held, duplicate));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_true(fcntl(duplicate, F_GETFD) >= 0); /* the parent's is its own */
+	held_end(&held);
+	atomic_store(&hot.quiet, false);
+	assert_int_equal(held_next_fd(0), -1);
+	return WEXITSTATUS(status);
+}
+
+static void *sender(void *quiet)
+{
+	return (void *)(intptr_t)fork_in_a_send(quiet != NULL);
+}
+
+static void check_fork(bool quiet)
+{
+	pthread_t thread;
+	void *status;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	assert_non_null(conn_open(ends[0], false));
+	assert_int_equal(pthread_create(&thread, NULL, sender, quiet ? &meeting : NULL), 0);
+	pthread_barrier_wait(&meeting);
+	conn_fd_drop(ends[0]);
+	close(ends[0]);
+	pthread_barrier_wait(&meeting);
+	pthread_join(thread, &status);
+	assert_int_equal((intptr_t)status, CHILD_OK);
+	close(ends[1]);
+}
+
+static void test_held_child_ends_a_send(void **state)
+{
+	(void)state;
+	check_fork(false);
+}
+
+/* Once its system calls are filtered the shim makes as few as it can; but a child is not to wait for the fork it comes from. */
+static void test_held_child_of_a_sandbox_ends_a_send(void **state)
+{
+	(void)state;
+	check_fork(true);
+}
+
+static int start(void **state)
+{
+	(void)state;
+	real_init();
+	threads_init();
+	fork_init();
+	return conn_init() || pthread_barrier_init(&meeting, NULL, 2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_held_child_ends_a_send),
+		cmocka_unit_test(test_held_child_of_a_sandbox_ends_a_send),
+	};
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, start, NULL);
+}
