@@ -24,7 +24,7 @@
 #include "ledger.h"
 #include "log.h"
 #include "real.h"
-#include "reserved.h"
+#include "session_memory.h"
 #include "stops.h"
 #include "threads.h"
 
@@ -190,7 +190,7 @@ static int map_memory_consume(const struct wire_welcome *welcome, int fd)
 
 	if (fd >= 0 && welcome->memory_bytes == SESSION_BYTES && welcome->cell_count == MEMORY_CELLS &&
 	    fstat(fd, &status) == 0 && (uint64_t)status.st_size >= SESSION_BYTES)
-		mapping = reserved_map(SESSION_BYTES, fd);
+		mapping = session_memory_map(fd);
 	if (fd >= 0)
 		real_close(fd);
 	if (!mapping)

@@ -100,7 +100,8 @@ static uint32_t ask_holders(struct conn *conn, int fd, uint32_t own, bool is_fin
 
 	if (channel_session(&memory, true) != CHANNEL_READY || !(channel_features() & WIRE_FEATURE_HOLDERS))
 		return CELL_HOLDERS_UNKNOWN;
-	lifecycle_bind_cell(conn, memory); /* one that was inherited or passed has none in this session */
+	if (!lifecycle_bind_cell(conn, memory)) /* one that was inherited or passed has none in this session */
+		return CELL_HOLDERS_UNKNOWN;
 	wire_header_init(&message.header, WIRE_HOLDERS, sizeof(message), conn->index,
 			 conn->generation & CELL_GENERATION_MASK);
 	if (lifecycle_request(conn, fd, &message, sizeof(message)) != CELL_DONE)

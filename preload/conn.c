@@ -3,13 +3,13 @@
  *
  * Taking a struct conn: round-robin over a window that grows with the number of live ones, so that a struct is not
  * reused at once (a thread that is still inside a call on a closed connection compares generations when it comes out),
- * yet a process with few connections touches little memory. The state CONN_FREE is the allocator's only record.
+ * yet a process with few connections touches little memory, and reserves little: the window's growth maps the part of them
+ * that it takes in. The state CONN_FREE is the allocator's only record.
  */
 #include "conn.h"
 
 #include <errno.h>
 
-#include "../helper/wire/latency.h"
 #include "channel.h"
 #include "config.h"
 #include "fork.h"
@@ -19,29 +19,58 @@
 #include "log.h"
 #include "quiet.h"
 #include "reserved.h"
+#include "session_memory.h"
 
-#define WINDOW_FIRST 512u
+#define WINDOW_FIRST MEMORY_CELLS_FIRST
 #define PROBES 64u
 
 _Atomic bool conn_ever_touched;
 _Atomic uint32_t conn_fd_high; /* highest fd ever tracked */
 static _Atomic uint32_t next_index;
 static _Atomic uint32_t window = WINDOW_FIRST;
+static struct conn *_Atomic parts[MEMORY_PARTS]; /* by memory_part(); the first lies behind the table */
 
 int conn_init(void)
 {
-	size_t bytes = CONN_FD_MAX * sizeof(uint32_t) + MEMORY_CELLS * sizeof(struct conn);
-	void *memory = reserved_has_room(bytes + SESSION_BYTES + LEDGER_BYTES) ? reserved_map(bytes, -1) : NULL;
+	size_t bytes = CONN_FD_MAX * sizeof(uint32_t) + WINDOW_FIRST * sizeof(struct conn);
+	_Atomic uint32_t *table =
+		reserved_has_room(bytes + SESSION_MEMORY_BYTES_FIRST + LEDGER_BYTES) ? reserved_map(bytes, -1) : NULL;
 
-	if (!memory)
+	if (!table)
 		return -ENOMEM;
-	hot.table = memory;
+	atomic_store(&parts[0], (struct conn *)(table + CONN_FD_MAX));
+	hot.table = table;
 	return 0;
 }
 
 void conn_shut(void)
 {
 	hot.table = NULL; /* the memory stays: threads may be looking at it */
+}
+
+/* Where conn is, for the table; 0: out of its reach. */
+static uint32_t place_of(_Atomic uint32_t *table, const struct conn *conn)
+{
+	uintptr_t place = ((uintptr_t)conn + CONN_REACH - (uintptr_t)table) >> CONN_LINE_BITS;
+
+	return place <= INT32_MAX ? (uint32_t)place : 0;
+}
+
+/* Whether the connections from `size` on, as many again, are there. */
+static bool map_part(_Atomic uint32_t *table, uint32_t size)
+{
+	struct conn *nothing = NULL, *_Atomic *part = &parts[memory_part(size)];
+	size_t bytes = size * sizeof(struct conn);
+
+	if (atomic_load(part))
+		return true;
+	int saved = errno;
+	struct conn *fresh = reserved_map(bytes, -1);
+	if (fresh && (!place_of(table, fresh) || !place_of(table, fresh + size - 1) ||
+		      !atomic_compare_exchange_strong(part, &nothing, fresh)))
+		reserved_unmap(fresh, bytes);
+	errno = saved;
+	return atomic_load(part) != NULL;
 }
 
 static struct conn *conn_take(_Atomic uint32_t *table)
@@ -51,13 +80,14 @@ static struct conn *conn_take(_Atomic uint32_t *table)
 		uint32_t index = atomic_fetch_add_explicit(&next_index, 1, memory_order_relaxed) % (size - 1) + 1;
 		uint32_t expected = CONN_FREE;
 
-		struct conn *conn = conn_at(table, index);
+		uint32_t part = memory_part(index);
+		struct conn *conn = atomic_load(&parts[part]) + (index - memory_part_first(part));
 
 		if (atomic_compare_exchange_strong(&conn->state, &expected, CONN_WATCHING)) {
 			conn->index = index;
 			return conn;
 		}
-		if (probe % PROBES == PROBES - 1 && size < MEMORY_CELLS)
+		if (probe % PROBES == PROBES - 1 && size < MEMORY_CELLS && map_part(table, size))
 			atomic_compare_exchange_strong(&window, &size, size * 2);
 	}
 	return NULL; /* very full: this one stays plain TCP */
@@ -110,18 +140,18 @@ struct conn *conn_open(int fd, bool accepted)
 	uint32_t high = atomic_load_explicit(&conn_fd_high, memory_order_relaxed);
 	while (high < (uint32_t)fd && !atomic_compare_exchange_weak(&conn_fd_high, &high, (uint32_t)fd))
 		;
-	atomic_store_explicit(&table[fd], conn->index, memory_order_release);
+	atomic_store_explicit(&table[fd], place_of(table, conn), memory_order_release);
 	return conn;
 }
 
 bool conn_fd_drop(int fd)
 {
 	_Atomic uint32_t *table = conn_table();
-	uint32_t index = table && (unsigned)fd < CONN_FD_MAX ? atomic_exchange(&table[fd], 0) : 0;
+	uint32_t place = table && (unsigned)fd < CONN_FD_MAX ? atomic_exchange(&table[fd], 0) : 0;
 
-	if ((int32_t)index <= 0)
+	if ((int32_t)place <= 0)
 		return false;
-	struct conn *conn = conn_at(table, index);
+	struct conn *conn = conn_at(table, place);
 	held_hand_over(conn, fd);
 	if (atomic_fetch_sub(&conn->fds, 1) != 1)
 		return false;
@@ -149,7 +179,7 @@ void conn_fd_copy(int oldfd, int newfd)
 	uint32_t high = atomic_load_explicit(&conn_fd_high, memory_order_relaxed);
 	while (high < (uint32_t)newfd && !atomic_compare_exchange_weak(&conn_fd_high, &high, (uint32_t)newfd))
 		;
-	atomic_store_explicit(&table[newfd], conn->index, memory_order_release);
+	atomic_store_explicit(&table[newfd], place_of(table, conn), memory_order_release);
 }
 
 void conn_publish(struct conn *conn)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Connections as the shim knows them: the table from fd to connection, their states, their accounts.
  *
- * Memory is reserved once (MAP_NORESERVE) and never freed: a struct conn is type-stable, its generation changes when
+ * Memory is reserved as connections become more, and never freed: a struct conn is type-stable, its generation changes when
  * it is taken anew. Nothing here allocates, locks or blocks; everything may run in a signal handler.
  */
 #ifndef SMACCEL_CONN_H
@@ -73,15 +73,18 @@ struct conn {
 } __attribute__((aligned(64)));
 _Static_assert(offsetof(struct conn, admission) == 60, "what comes before it is the first line");
 _Static_assert(sizeof(struct conn) == 192, "three lines a connection");
-/* The table: hot.table[fd] is 0, an index, or a mark; the connections lie behind it. Read with two loads on the hot path. NULL:
- * the wrappers are off; conn_shut() can make it so at any moment, so who looks at it keeps what he saw. */
+/* The table: hot.table[fd] is 0, the place of a connection, or a mark. Read with two loads on the hot path. NULL: the wrappers are
+ * off; conn_shut() can make it so at any moment, so who looks at it keeps what he saw. A place is a distance in lines, from what
+ * lies CONN_REACH bytes below the table: the connections are mapped a few at a time, wherever the kernel finds room. */
 static inline _Atomic uint32_t *conn_table(void)
 {
 	return atomic_load_explicit(&hot.table, memory_order_acquire);
 }
-static inline struct conn *conn_at(_Atomic uint32_t *table, uint32_t index)
+#define CONN_REACH ((uintptr_t)64 << 30)
+#define CONN_LINE_BITS 6
+static inline struct conn *conn_at(_Atomic uint32_t *table, uint32_t place)
 {
-	return (struct conn *)(table + CONN_FD_MAX) + index;
+	return (struct conn *)((uintptr_t)table - CONN_REACH + ((uintptr_t)place << CONN_LINE_BITS));
 }
 extern _Atomic uint32_t conn_fd_high; /* the highest fd ever tracked: the end of a walk over all */
 
@@ -92,8 +95,8 @@ static inline struct conn *conn_get(int fd)
 
 	if ((unsigned)fd >= CONN_FD_MAX || !table)
 		return NULL;
-	uint32_t index = atomic_load_explicit(&table[fd], memory_order_acquire);
-	return __builtin_expect((int32_t)index > 0, 0) ? conn_at(table, index) : NULL;
+	uint32_t place = atomic_load_explicit(&table[fd], memory_order_acquire);
+	return __builtin_expect((int32_t)place > 0, 0) ? conn_at(table, place) : NULL;
 }
 
 /* What a number was when the shim last saw it, so that nothing needs to be asked of the kernel for each connection. A mark may be

@@ -17,11 +17,14 @@
 #include "endpoint.h"
 #include "fork.h"
 #include "lifecycle_internal.h"
+#include "session_memory.h"
 
 #define CHECK_CALLS 65536u
 #define SESSION_TRIES_STEP 64u /* calls between two attempts to get a session for a group */
 
-static struct latency_memory *_Atomic region;
+static struct session_memory *_Atomic session; /* NULL: none */
+static struct latency_memory *_Atomic region;  /* of it; NULL: nothing was recorded yet, or there is no room */
+static struct session_memory *_Atomic refused; /* the session in which there was none */
 static _Atomic uint32_t calls;
 /* What a group counts before its session stands. */
 static _Atomic uint64_t opened_early[2], closed_early[LATENCY_REASONS];
@@ -44,16 +47,41 @@ static void count(_Atomic uint64_t *early, _Atomic uint64_t *shared, uint64_t on
 		atomic_fetch_add_explicit(shared, all, memory_order_relaxed);
 }
 
+/* Where latencies go; NULL: nowhere. */
+static struct latency_memory *region_get(void)
+{
+	struct latency_memory *known = atomic_load_explicit(&region, memory_order_acquire), *fresh = NULL;
+	struct session_memory *memory = atomic_load(&session);
+
+	if (__builtin_expect(known != NULL, 1) || !memory || atomic_load(&refused) == memory)
+		return known;
+	fresh = session_memory_map_latency(memory);
+	if (!fresh) {
+		atomic_store(&refused, memory);
+		return NULL;
+	}
+	if (!atomic_compare_exchange_strong(&region, &known, fresh)) {
+		session_memory_unmap_latency(fresh);
+		return known;
+	}
+	/* Another session's, by now: its own is made when it is wanted. */
+	if (atomic_load(&session) != memory)
+		atomic_compare_exchange_strong(&region, &fresh, NULL);
+	return atomic_load(&region);
+}
+
 void latency_session(struct session_memory *memory)
 {
-	struct latency_memory *fresh = memory ? (void *)((char *)memory + LATENCY_OFFSET) : NULL;
-
-	if (!fresh)
+	if (!memory)
 		atomic_store(&hot.recording, &hot.recording_apart);
-	atomic_store(&region, fresh);
-	if (!fresh)
+	atomic_store(&session, memory);
+	atomic_store(&region, NULL);
+	if (!memory)
 		return;
 	atomic_store(&hot.recording, &memory->recording);
+	struct latency_memory *fresh = config.group ? region_get() : NULL;
+	if (!fresh)
+		return;
 	for (unsigned role = 0; role < 2; role++)
 		count(&opened_early[role], &fresh->opened[role], 0);
 	for (unsigned reason = 0; reason < LATENCY_REASONS; reason++)
@@ -87,9 +115,9 @@ void latency_opened(struct conn *conn)
 {
 	if (__builtin_expect(!config.group, 1))
 		return;
-	if (!atomic_load(&region))
+	if (!atomic_load(&session))
 		look_after_session(true);
-	struct latency_memory *shared = atomic_load(&region);
+	struct latency_memory *shared = region_get();
 	enum latency_role role = conn->is_accepted ? LATENCY_SERVER : LATENCY_CLIENT;
 	count(&opened_early[role], shared ? &shared->opened[role] : NULL, 1);
 }
@@ -110,7 +138,7 @@ void latency_closed(const struct conn *conn)
 {
 	if (__builtin_expect(!config.group && !latency_is_on(), 1))
 		return;
-	struct latency_memory *shared = atomic_load(&region);
+	struct latency_memory *shared = region_get();
 	struct memory_cell *cell = atomic_load(&((struct conn *)conn)->cell);
 	uint32_t recording = atomic_load(atomic_load(&hot.recording));
 	uint32_t reason = atomic_load_explicit(&((struct conn *)conn)->reason, memory_order_relaxed) % LATENCY_REASONS;
@@ -200,7 +228,7 @@ static void cell_add(struct memory_cell *cell, uint32_t key, uint64_t value_ns)
 
 static void record(struct conn *conn, int fd, uint64_t value_ns)
 {
-	struct latency_memory *shared = atomic_load_explicit(&region, memory_order_acquire);
+	struct latency_memory *shared = region_get();
 	uint32_t recording =
 		atomic_load_explicit(atomic_load_explicit(&hot.recording, memory_order_relaxed), memory_order_relaxed);
 	struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
@@ -229,7 +257,7 @@ static void record(struct conn *conn, int fd, uint64_t value_ns)
 static void count_call(void)
 {
 	uint32_t number = atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed);
-	uint32_t step = atomic_load_explicit(&region, memory_order_relaxed) ? CHECK_CALLS : SESSION_TRIES_STEP;
+	uint32_t step = atomic_load_explicit(&session, memory_order_relaxed) ? CHECK_CALLS : SESSION_TRIES_STEP;
 
 	if (__builtin_expect(number % step == step - 1, 0))
 		look_after_session(false);

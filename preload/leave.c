@@ -36,9 +36,9 @@ static enum cell_state leave(struct conn *conn, int fd, enum sm_reason reason)
 	struct wire_pin message = { .cookie = conn->cookie, .reason = reason };
 	struct session_memory *memory;
 
-	if (channel_session(&memory, true) != CHANNEL_READY)
+	/* A forked child has a session, and a cell, of its own. */
+	if (channel_session(&memory, true) != CHANNEL_READY || !lifecycle_bind_cell(conn, memory))
 		return CELL_ABANDONED;
-	lifecycle_bind_cell(conn, memory); /* a forked child has a session, and a cell, of its own */
 	wire_header_init(&message.header, WIRE_LEAVE, sizeof(message), conn->index,
 			 conn->generation & CELL_GENERATION_MASK);
 	return lifecycle_request(conn, fd, &message, sizeof(message));

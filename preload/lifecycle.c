@@ -29,6 +29,7 @@
 #include "option.h"
 #include "quiet.h"
 #include "raw_syscall.h"
+#include "session_memory.h"
 #include "threads.h"
 #include "transfer.h"
 
@@ -91,13 +92,15 @@ void lifecycle_settle(struct conn *conn)
 	errno = saved;
 }
 
-void lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)
+bool lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)
 {
-	struct memory_cell *cell = &memory->cells[conn->index];
+	struct memory_cell *cell = session_memory_cell(memory, conn->index);
 
+	if (!cell)
+		return false;
 	if (conn->cell == cell && conn->session_epoch == channel_epoch() &&
 	    cell_word_generation(cell->status) == (conn->generation & CELL_GENERATION_MASK))
-		return;
+		return true;
 	cell->reason = REASON_NONE;
 	cell->ledger_id = 0;
 	atomic_store(&cell->latency_key, 0);
@@ -107,6 +110,7 @@ void lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)
 	atomic_store(&cell->status, cell_word(conn->generation, 0));
 	conn->session_epoch = channel_epoch();
 	atomic_store(&conn->cell, cell);
+	return true;
 }
 
 enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message, size_t bytes)

@@ -10,7 +10,8 @@
 #define TURNS_HELPER_CHECK 64u /* between looks whether the helper that knows our offer still lives */
 
 /* Makes conn->cell this connection's cell in the present session's memory. */
-void lifecycle_bind_cell(struct conn *conn, struct session_memory *memory);
+/* False: there is no room for its cell. */
+bool lifecycle_bind_cell(struct conn *conn, struct session_memory *memory);
 
 /* Sends a request about a cell (its word becomes PENDING) and waits for the end of it, bounded. The result is CELL_DONE,
  * CELL_REFUSED (cell->reason says why) or CELL_ABANDONED (no helper, time-out, closed). */

@@ -67,7 +67,10 @@ bool lifecycle_prepare(struct conn *conn, int fd, struct endpoints *ends)
 		return false;
 	}
 	conn->cookie = endpoint_cookie(fd);
-	lifecycle_bind_cell(conn, memory);
+	if (!lifecycle_bind_cell(conn, memory)) {
+		atomic_store(&conn->reason, REASON_NO_HELPER);
+		return false;
+	}
 	show_endpoints(conn, fd, ends);
 	if (!(channel_features() & WIRE_FEATURE_PEERS) && !endpoint_is_local(ends)) {
 		admission_judge_unmatched(&conn->admission);

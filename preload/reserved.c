@@ -64,6 +64,8 @@ void *reserved_map(size_t bytes, int fd)
 	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED;
 	void *memory;
 
+	if (!reserved_has_room(reserved_bytes() + bytes))
+		return NULL;
 	if (reserved_is_future_locked()) {
 		memory = map_unlocked(bytes, flags, fd);
 	} else {
@@ -79,6 +81,18 @@ void *reserved_map(size_t bytes, int fd)
 		madvise(memory, bytes, MADV_DONTDUMP);
 	note(memory, bytes);
 	return memory;
+}
+
+void *reserved_map_again(void *memory, size_t bytes)
+{
+	if (!reserved_has_room(reserved_bytes() + bytes))
+		return NULL;
+	/* Of what is shared, and 0 bytes long, a second mapping is made; all else that is peculiar to the first one it has, too. */
+	void *again = mremap(memory, 0, bytes, MREMAP_MAYMOVE);
+	if (again == MAP_FAILED)
+		return NULL;
+	note(again, bytes);
+	return again;
 }
 
 void reserved_unmap(void *memory, size_t bytes)

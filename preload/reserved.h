@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The shim's large mappings, of which little is ever touched: some 50 MB of addresses, some 0.2 MB of memory.
+/* The shim's large mappings, of which little is ever touched: some 4 MB of addresses, and more with hundreds of connections;
+ * some 0.2 MB of memory.
  *
  * mlockall() would make memory of all of them, and compares the size of the whole process with RLIMIT_MEMLOCK: a program that may
  * lock its 3 MB must not be refused for them. So they stay out of it (intercept_lock.c).
@@ -17,9 +18,12 @@
  * RLIMIT_DATA): a program that is kept small is to find the room that it has without the shim, or nearly. */
 bool reserved_has_room(size_t bytes);
 
-/* Maps so many bytes, readable and writable: of a file, shared, or (fd -1) of nothing. NULL if the kernel refuses. Of more than
- * RESERVED_MAX that there are at once the later ones are like any other memory. */
+/* Maps so many bytes, readable and writable: of a file, shared, or (fd -1) of nothing. NULL if the kernel refuses, or if there is no room
+ * for them beside what is mapped already, by the limits that there are now. Of more than RESERVED_MAX that there are at once
+ * the later ones are like any other memory. */
 void *reserved_map(size_t bytes, int fd);
+/* The same of so many bytes of the file that is mapped at memory, from there on: the first mapping stays. */
+void *reserved_map_again(void *memory, size_t bytes);
 void reserved_unmap(void *memory, size_t bytes);
 
 /* The i-th: its first byte and the one after its last. False: there is none in this place. */

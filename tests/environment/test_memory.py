@@ -27,8 +27,8 @@ CASES = {
     "limited-too-much": (NOBODY, 512, CURRENT, "late", errno.ENOMEM, True),
     "nothing-allowed": (NOBODY, 0, CURRENT, "late", errno.EPERM, True),
     "no-such-flag": (NOBODY, 8 * MEBI, CURRENT | 64, "late", errno.EINVAL, True),
-    # Too little room for the way to the helper, which is mapped later: plain TCP.
-    "limited-future": (NOBODY, 8 * MEBI, CURRENT | FUTURE, "early", 0, False),
+    # The way to the helper is mapped later.
+    "limited-future": (NOBODY, 8 * MEBI, CURRENT | FUTURE, "early", 0, True),
     "root": ([], 0, CURRENT, "late", 0, True),
     "root-future": ([], 0, CURRENT | FUTURE, "early", 0, True),
     "root-future-only": ([], 0, FUTURE, "early", 0, True),
@@ -74,7 +74,55 @@ def test_small_programs_have_their_room(helper, limit, mebi):
     assert plain > 0.5 * mebi and seen > 0.86 * plain, (seen, plain)
 
 
-@pytest.mark.parametrize("mebi, redirects", [(200, False), (1000, True)])
+# So many connections, both ends of each here; then the sizes, or a limit: the argument.
+LATE = """
+import json, resource, socket, sys
+listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+ends = []
+for _ in range(int(sys.argv[1])):
+    ends.append(socket.create_connection(listener.getsockname()))
+    ends.append(listener.accept()[0])
+for _ in range(3):
+    for one, other in zip(ends[::2], ends[1::2]):
+        for a, b in ((one, other), (other, one)):
+            a.sendall(b"x" * 100)
+            assert b.recv(100, socket.MSG_WAITALL) == b"x" * 100
+if sys.argv[2] == "sizes":
+    memory = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    print(json.dumps({"as": int(memory["VmSize"].split()[0]), "data": int(memory["VmData"].split()[0])}))
+    raise SystemExit
+limit = {"as": resource.RLIMIT_AS, "data": resource.RLIMIT_DATA}[sys.argv[2]]
+resource.setrlimit(limit, (int(sys.argv[3]), resource.RLIM_INFINITY))
+"""
+
+
+@pytest.mark.parametrize("limit", ["as", "data"])
+def test_programs_that_limit_themselves_have_their_room(helper, limit):
+    """The limit comes when the shim has reserved what it needs: some 5 MiB (54 MiB were too many)."""
+    before = run([sys.executable, "-c", LATE, 1, "sizes"], PLAIN, timeout=20)
+    room = before[limit] + 60 * MEBI
+    command = [sys.executable, "-c", LATE + TAKE, 1, limit, room * 1024]
+    plain = run(command, PLAIN, timeout=20)["mebi"]
+    with helper.counting() as grown:
+        seen = run(command, EAGER, helper.socket, timeout=20)["mebi"]
+    assert grown["redirected_bytes"] > 0, helper.explain()
+    assert plain > 40 and seen > 0.86 * plain, (seen, plain)
+
+
+def test_more_is_reserved_with_more_connections(helper):
+    """Each of 1500 connections of one process, 3000 ends, is accelerated; the addresses for them come as they do."""
+    sizes = []
+    for count in (1, 1500):
+        command = ["prlimit", "--nofile=8192", sys.executable, "-c", LATE, count, "sizes"]
+        plain = run(command, PLAIN, timeout=30)
+        with helper.counting() as grown:
+            seen = run(command, EAGER, helper.socket, timeout=60)
+        assert grown["pairs_armed_total"] == count, (grown, helper.explain())
+        sizes.append(seen["as"] - plain["as"])
+    assert sizes[0] < 8 * MEBI and sizes[0] < sizes[1] < 10 * MEBI, sizes
+
+
+@pytest.mark.parametrize("mebi, redirects", [(30, False), (60, True)])
 def test_limited_programs_talk(helper, mebi, redirects):
     prefix = ["prlimit", f"--as={mebi << 20}", built("environment/talk")]
     more = ["when-redirecting"] if redirects else []
