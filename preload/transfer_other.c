@@ -151,9 +151,17 @@ ssize_t transfer_splice_out(struct conn *conn, int fd, int pipe_fd, size_t bytes
 	return (ssize_t)done;
 }
 
-/* The bytes in both queues. What the kernel says to FIONREAD lacks one of them on some kernels (fact 6); a ledger that agrees
- * with it, on a positive number, confirms it. What the ledger alone says is no answer: it runs ahead of a send under way,
- * and knows nothing of a peer's raw system calls. */
+/* The redirected bytes; guess: how many they are to the ledger, so that the peek need not offer more room. */
+static int64_t redirected_bytes(int fd, int64_t guess)
+{
+	int64_t bytes = queue_redirected_bytes(fd, guess + 1);
+
+	return bytes <= guess ? bytes : queue_redirected_bytes(fd, INT_MAX);
+}
+
+/* The bytes in both queues. What the kernel says to FIONREAD lacks one of them on some kernels (fact 6). A ledger that agrees with
+ * it confirms nothing: it runs ahead of a send under way, and knows nothing of a peer's raw system calls, whose bytes may be
+ * those that are left out. */
 static int64_t unread_bytes(struct conn *conn, int fd, int64_t kernel_bytes)
 {
 	uint32_t features = channel_features();
@@ -164,16 +172,17 @@ static int64_t unread_bytes(struct conn *conn, int fd, int64_t kernel_bytes)
 	int64_t unread = ledger ? ledger_unread_in(conn, ledger) : INT64_MAX;
 
 	thread_leave(previous);
-	if ((counts_tcp && counts_psock) || (kernel_bytes > 0 && unread == kernel_bytes))
+	if (counts_tcp && counts_psock)
 		return kernel_bytes;
-	/* An end that has left the sockhash, here or in another process: TCP's own answer. */
-	if (counts_psock && kernel_bytes > 0 && !queue_has_redirected(fd))
-		return kernel_bytes;
-	if (counts_psock)
-		return kernel_bytes + queue_tcp_bytes(fd);
+	if (counts_psock) {
+		int64_t tcp_bytes = queue_tcp_bytes(fd);
+		/* Of an end that has left the sockhash, here or in another process, both answers are TCP's own. */
+		bool left = tcp_bytes > 0 && kernel_bytes > 0 && !queue_has_redirected(fd);
+		return left ? kernel_bytes : kernel_bytes + tcp_bytes;
+	}
 	if (counts_tcp) {
-		bool known = unread > kernel_bytes && unread != INT64_MAX;
-		return kernel_bytes + queue_redirected_bytes(fd, known ? unread - kernel_bytes : INT_MAX);
+		bool known = unread >= kernel_bytes && unread != INT64_MAX;
+		return kernel_bytes + redirected_bytes(fd, known ? unread - kernel_bytes : INT_MAX);
 	}
 	return queue_tcp_bytes(fd) + queue_redirected_bytes(fd, INT_MAX);
 }

@@ -284,6 +284,23 @@ static void peek_all(struct pair *pair, int unused)
 	get("data", pair->b, 64, 0);
 }
 
+/* What the wrappers have accounted for agrees with the queue of redirected bytes, and behind it are others. */
+static void raw_behind(struct pair *pair, int unused)
+{
+	char field[32], raw[10];
+
+	(void)unused;
+	fill(raw, sizeof(raw), 7);
+	for (int i = 0; i < 8; i++) {
+		put(pair->a, "small");
+		TRY("raw", syscall(SYS_sendto, pair->a, raw, sizeof(raw), 0, NULL, 0));
+		settle();
+		snprintf(field, sizeof(field), "unread%d", i);
+		note_unread(field, pair->b);
+		drain("data", pair->b, 15);
+	}
+}
+
 static const struct semantics_case cases[] = {
 	{ "fionread", simple, 0, 0 },
 	{ "fionread-mixture-100", mixture, 100, 0 },
@@ -296,6 +313,7 @@ static const struct semantics_case cases[] = {
 	{ "fionread-loop", read_what_is_there, 0, 0 },
 	{ "fionread-raw-1000", raw_mixture, 1000, 0 },
 	{ "fionread-raw-30000", raw_mixture, 30000, 0 },
+	{ "fionread-raw-behind", raw_behind, 0, 0 },
 	{ "fionread-closed-last", closed, ENDING_FIN_LAST, 0 },
 	{ "fionread-closed-first", closed, ENDING_FIN_FIRST, 0 },
 	{ "fionread-closed-reset", closed, ENDING_RESET, 0 },
