@@ -8,13 +8,12 @@
 #include "channel.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 
-#include "../helper/wire/latency.h"
 #include "../helper/wire/wire.h"
 #include "channel_fd.h"
 #include "clock.h"
@@ -94,11 +93,6 @@ int channel_next_fd(int from)
 	return next;
 }
 
-bool channel_owns_fd(int fd)
-{
-	return fd >= 0 && channel_next_fd(fd) == fd;
-}
-
 static void forget_session(void)
 {
 	atomic_store(&phase, PHASE_NONE);
@@ -157,6 +151,18 @@ void channel_open_door(void)
 	errno = saved;
 }
 
+int channel_give_number(int fd)
+{
+	int number = -1;
+
+	if (!lock())
+		return -1;
+	if (channel_fd_get(&door) >= 0 && (number = real_dup3(fd, door.fd, O_CLOEXEC)) >= 0)
+		atomic_store(&door.fd, -1);
+	unlock();
+	return number;
+}
+
 /* With the lock: sends the far end of a fresh pair through the door. */
 static void request_session(void)
 {
@@ -185,14 +191,8 @@ static void request_session(void)
 
 static int map_memory_consume(const struct wire_welcome *welcome, int fd)
 {
-	struct stat status;
-	void *mapping = NULL;
+	struct session_memory *mapping = session_memory_map_consume(welcome, fd);
 
-	if (fd >= 0 && welcome->memory_bytes == SESSION_BYTES && welcome->cell_count == MEMORY_CELLS &&
-	    fstat(fd, &status) == 0 && (uint64_t)status.st_size >= SESSION_BYTES)
-		mapping = session_memory_map(fd);
-	if (fd >= 0)
-		real_close(fd);
 	if (!mapping)
 		return -EPROTO;
 	atomic_store(&memory, mapping);

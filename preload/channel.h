@@ -55,9 +55,15 @@ void channel_count_spin(uint64_t ns, bool hit);
 /* Reads announcements (ledgers) without waiting. */
 void channel_drain(void);
 
-bool channel_owns_fd(int fd);
 int channel_next_fd(int from); /* the lowest own fd >= from, or -1: close_range() goes around them */
-void channel_forked(void);     /* child: the session is the parent's */
-void channel_shut(void);       /* for good: closes all, opens nothing any more; waits CHANNEL_WAIT_MS at most */
+static inline bool channel_owns_fd(int fd)
+{
+	return fd >= 0 && channel_next_fd(fd) == fd;
+}
+/* Where no number is free: puts fd's file in the place of the door, which is opened anew when one is. The number, which is not the
+ * channel's any more; -1: there is no door, or it is in use. */
+int channel_give_number(int fd);
+void channel_forked(void); /* child: the session is the parent's */
+void channel_shut(void);   /* for good: closes all, opens nothing any more; waits CHANNEL_WAIT_MS at most */
 
 #endif

@@ -11,16 +11,19 @@
 #include "held.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "channel.h"
 #include "channel_fd.h"
 #include "config.h"
 #include "endpoint.h"
 #include "libc.h"
 #include "quiet.h"
 #include "raw_syscall.h"
+#include "real.h"
 #include "transfer_internal.h"
 
 /* A note: the number + 1, the connection's index, whether a system call is under way, the duplicate + 1. */
@@ -209,6 +212,16 @@ static bool give_duplicate(struct thread_slot *slot, uint64_t key, int fd)
 	return false;
 }
 
+/* A number as high as can be; or any; or one of the shim's own. */
+static int make_duplicate(int fd)
+{
+	int duplicate = channel_fd_duplicate(fd);
+
+	if (duplicate < 0)
+		duplicate = real_fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return duplicate < 0 ? channel_give_number(fd) : duplicate;
+}
+
 void held_hand_over(struct conn *conn, int fd)
 {
 	uint64_t key = key_of(conn, fd);
@@ -222,7 +235,7 @@ void held_hand_over(struct conn *conn, int fd)
 		    endpoint_cookie(fd) != slot->held_cookie)
 			continue;
 		change_begin();
-		int duplicate = channel_fd_duplicate(fd);
+		int duplicate = make_duplicate(fd);
 		if (duplicate >= 0 && !give_duplicate(slot, key, duplicate))
 			raw_syscall(SYS_close, duplicate);
 		change_end();

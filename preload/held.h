@@ -5,7 +5,8 @@
  * another file there, changes nothing for it. A send of the shim sleeps outside of system calls, too: until the reader has made
  * room (ledger_pace), between the parts of a call with SO_SNDTIMEO, and between the messages of sendmmsg. So it notes in its
  * thread's slot which number it depends on. Who closes that number finds the note, and leaves a duplicate behind, with which the
- * send goes on, and which it closes at its end. No duplicate is ever made for a send that nobody closes the fd of.
+ * send goes on, and which it closes at its end; where no number is free it gives up one of the shim's own for it. No duplicate is
+ * ever made for a send that nobody closes the fd of.
  *
  * A signal handler ends that, as it makes TCP's call let go of the file: the call ends with what it has sent, or begins anew with
  * the number. So a handler that leaves by siglongjmp leaves nothing behind. Nor does a thread that ends, or is cancelled,

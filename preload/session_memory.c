@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* See session_memory.h. Async-signal-safe but for session_memory_map().
+/* See session_memory.h. Async-signal-safe but for session_memory_map_consume().
  *
  * Threads make views of the session they know of while another session comes. So each address goes with the session's number, in the
  * bits that are 0 in a page's address: a view of the session before finds no place in the new one's list, nor is one taken
@@ -8,8 +8,11 @@
 #include "session_memory.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <sys/stat.h>
 
 #include "../helper/wire/latency.h"
+#include "real.h"
 #include "reserved.h"
 
 #define NUMBER_MASK ((uintptr_t)0xfff)
@@ -27,11 +30,21 @@ static struct session_memory *memory_of(uintptr_t word)
 	return (struct session_memory *)(word & ~NUMBER_MASK);
 }
 
-struct session_memory *session_memory_map(int fd)
+static bool is_session_memory(const struct wire_welcome *welcome, int fd)
+{
+	struct stat status;
+
+	return fd >= 0 && welcome->memory_bytes == SESSION_BYTES && welcome->cell_count == MEMORY_CELLS &&
+	       fstat(fd, &status) == 0 && (uint64_t)status.st_size >= SESSION_BYTES;
+}
+
+struct session_memory *session_memory_map_consume(const struct wire_welcome *welcome, int fd)
 {
 	static uintptr_t number;
-	struct session_memory *memory = reserved_map(view_bytes(0), fd);
+	struct session_memory *memory = is_session_memory(welcome, fd) ? reserved_map(view_bytes(0), fd) : NULL;
 
+	if (fd >= 0)
+		real_close(fd);
 	if (!memory)
 		return NULL;
 	number = (number + 1) & NUMBER_MASK;

@@ -33,8 +33,9 @@ static inline uint32_t memory_part_first(uint32_t part)
 
 struct latency_memory;
 
-/* Maps the memory of a new session. One thread at a time (the channel's lock). NULL: no room. */
-struct session_memory *session_memory_map(int fd);
+/* Maps the memory of a new session, and closes fd. One thread at a time (the channel's lock). NULL: no room, or not what this library
+ * knows. */
+struct session_memory *session_memory_map_consume(const struct wire_welcome *welcome, int fd);
 /* A cell of that session; NULL: no room for so many, or another session has come. */
 struct memory_cell *session_memory_cell(struct session_memory *memory, uint32_t index);
 /* A view of all of it, for latencies: a new mapping. NULL: no room. */

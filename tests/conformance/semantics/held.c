@@ -6,12 +6,14 @@
 
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #define LONG_BYTES (12u << 20)
 #define UNREAD_BYTES 700000u /* so much is unread before: more of it than a sender of the shim goes on behind at once */
 #define HIGH_FD 700
 #define CHILD_MS 3000
+#define FULL_FILES 1050 /* more than the library's own numbers */
 
 enum how {
 	BY_CLOSE,
@@ -28,6 +30,7 @@ enum how {
 	TWO = 512,       /* two threads sleep */
 	MANY = 1024,     /* sendmmsg */
 	VECTOR = 2048,   /* writev */
+	FULL = 4096,     /* no number is free */
 };
 
 static struct {
@@ -63,10 +66,26 @@ static void wait_sender(void)
 	}
 }
 
+static void fill_up(void)
+{
+	struct rlimit limit;
+	int files = 0;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = FULL_FILES;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		note("FAILED", "setrlimit");
+	while (files < FULL_FILES && fcntl(held.file, F_DUPFD_CLOEXEC, 0) >= 0)
+		files++;
+	note("full", "%s", errno == EMFILE ? "yes" : "no");
+}
+
 static void close_it(void)
 {
 	int fd = held.pair.a;
 
+	if (held.how & FULL)
+		fill_up();
 	switch (held.how & HOW_MASK) {
 	case BY_CLOSE:
 		TRY("close", close(fd));
@@ -226,6 +245,8 @@ static const struct semantics_case cases[] = {
 	{ "held-two-timed", held_while, BY_CLOSE | TWO | TIMED, 0 },
 	{ "held-vector-timed", held_while, BY_FILE | VECTOR | TIMED, 0 },
 	{ "held-vector-unread", held_while, BY_FILE | VECTOR | UNREAD | AT_ONCE, 0 },
+	{ "held-full-timed", held_while, BY_CLOSE | FULL | TIMED, 0 },
+	{ "held-full-unread", held_while, BY_CLOSE | FULL | UNREAD | AT_ONCE, 0 },
 	{ "held-many", held_while, BY_SOCKET | MANY, 0 },
 	{ "held-many-timed", held_while, BY_SOCKET | MANY | TIMED, 0 },
 	{ "held-many-unread", held_while, BY_CLOSE | MANY | UNREAD | AT_ONCE, 0 },
