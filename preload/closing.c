@@ -13,9 +13,9 @@
  *	this one                                                all that is not its own, or becomes another program, need not ask
  *	the count of forks                                      if the helper does not answer; and then never after a fork
  *
- * Between that look and the kernel's close a send could still redirect. The sender announces its bytes in the ledger before it
- * sends: what has been announced is waited for, and what has not is too late for the sockhash, but for a few in 100,000 that meet
- * a close.
+ * Between that look and the kernel's close a send could still redirect, or while another thread's send sleeps on the closed file. So
+ * before the look the receive buffer is made so small that the gate redirects nothing any more (fact 12b): what comes later is
+ * TCP's, which answers it by a reset. What has passed the gate by then is waited for: the sender has announced it in the ledger.
  *
  * When a process ends, its threads may still be at work; what is decided then holds for what is unread at that moment.
  */
@@ -43,6 +43,7 @@
 #define CHILD_CLOSES_MS 50     /* so long a child is believed to be on its way */
 #define LANDING_LOOKS 4
 #define LANDING_MS 1
+#define CLOSING_RCVBUF_BYTES 65535 /* the kernel doubles it: the most that the gate takes for too small */
 /* All the questions of a process that ends together. */
 #define EXIT_BUDGET_MS 50
 
@@ -91,6 +92,13 @@ static bool parent_holds(const struct conn *conn)
 			return false;
 	} while (!atomic_compare_exchange_weak(&cell->shown, &shown, shown | CELL_CHILD_CLOSES));
 	return true;
+}
+
+/* Only while nobody else can be using the connection. */
+static void stop_redirecting(struct conn *conn, int fd)
+{
+	if (lifecycle_in_sockhash(conn_state(conn)) && alone_by_forks(conn) && endpoint_cookie(fd) == conn->cookie)
+		real_setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){ CLOSING_RCVBUF_BYTES }, sizeof(int));
 }
 
 static uint32_t ask_holders(struct conn *conn, int fd, uint32_t own, bool is_final)
@@ -210,6 +218,7 @@ bool lifecycle_closing(struct conn *conn, int fd)
 	if (cell && conn->session_epoch == channel_epoch() && channel_abandon(cell, conn->index, generation, &lent) &&
 	    lent)
 		atomic_store(&conn->lent, 1);
+	stop_redirecting(conn, fd);
 	bool resets = !parent_holds(conn) && loses_bytes_alone(conn, fd, 1) && set_reset(fd, true);
 	ledger_detach(conn);
 	cell = atomic_load(&conn->cell);

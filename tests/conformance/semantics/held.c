@@ -31,6 +31,7 @@ enum how {
 	MANY = 1024,     /* sendmmsg */
 	VECTOR = 2048,   /* writev */
 	FULL = 4096,     /* no number is free */
+	LATE = 8192,     /* the reader sends, too, once the fd is closed: nobody will read it */
 };
 
 static struct {
@@ -126,6 +127,16 @@ static void reader(void *bytes)
 	for (int i = 0; i < 3000 && !held.done; i++)
 		pause_ms(1);
 	pause_ms(2 * SOON_MS);
+	if (held.how & LATE) {
+		static char rest[65536];
+		ssize_t got;
+
+		put(held.pair.b, "late");
+		while ((got = recv(held.pair.b, rest, sizeof(rest), 0)) > 0)
+			;
+		note_result("end", got, errno);
+		return;
+	}
 	uint64_t start_ms = clock_ms();
 	drain("drained", held.pair.b, *(size_t *)bytes);
 	get("end", held.pair.b, 64, 0);
@@ -247,6 +258,8 @@ static const struct semantics_case cases[] = {
 	{ "held-vector-unread", held_while, BY_FILE | VECTOR | UNREAD | AT_ONCE, 0 },
 	{ "held-full-timed", held_while, BY_CLOSE | FULL | TIMED, 0 },
 	{ "held-full-unread", held_while, BY_CLOSE | FULL | UNREAD | AT_ONCE, 0 },
+	{ "held-late", held_while, BY_CLOSE | LATE, 0 },
+	{ "held-late-unread", held_while, BY_CLOSE | LATE | UNREAD | AT_ONCE, 0 },
 	{ "held-many", held_while, BY_SOCKET | MANY, 0 },
 	{ "held-many-timed", held_while, BY_SOCKET | MANY | TIMED, 0 },
 	{ "held-many-unread", held_while, BY_CLOSE | MANY | UNREAD | AT_ONCE, 0 },
