@@ -54,9 +54,11 @@ struct conn {
 	uint64_t cookie;           /* 0 until it offers */
 	_Atomic uint32_t fds;      /* how many fds of this process name it (dup) */
 	uint32_t join_at_turn;     /* no join before that many turns: back-off after a transient refusal */
-	uint32_t attach_countdown; /* calls until the ledger is tried again */
+	uint16_t attach_countdown; /* calls until the ledger is tried again */
+	uint16_t attempts;
 	_Atomic uint32_t reason;
-	uint32_t attempts;
+	uint32_t
+		joined_forks; /* fork_count when it joined: differs = another process may have sent past these accounts */
 	uint32_t session_epoch;  /* of the session whose memory `cell` is in */
 	uint32_t fork_count;     /* of the process when it was opened: differs = another process may share the socket */
 	_Atomic int32_t joiner;  /* tid of the thread in CONN_JOINING */

@@ -69,7 +69,7 @@ struct ledger_cell *ledger_find(uint32_t id, uint32_t cell_index)
 	return NULL;
 }
 
-void ledger_attach(struct conn *conn, struct ledger_cell *cell, uint32_t side, uint32_t slot_generation)
+void ledger_attach(struct conn *conn, struct ledger_cell *cell, uint32_t side, enum ledger_attached how)
 {
 	conn->ledger_side = side & 1;
 	struct ledger_half *own = ledger_own(conn, cell);
@@ -79,7 +79,7 @@ void ledger_attach(struct conn *conn, struct ledger_cell *cell, uint32_t side, u
 	atomic_store(&own->consumed, atomic_exchange(&conn->received, 0));
 	atomic_store(&own->waiting, 0);
 	atomic_store(&own->room_until, 0);
-	atomic_store(&own->attached, slot_generation);
+	atomic_store(&own->attached, how);
 	atomic_store_explicit(&conn->ledger, cell, memory_order_release);
 }
 
@@ -99,7 +99,7 @@ int64_t ledger_unread_in(const struct conn *conn, struct ledger_cell *cell)
 {
 	struct ledger_half *peer = ledger_peer(conn, cell);
 
-	if (atomic_load_explicit(&peer->attached, memory_order_acquire) == 0)
+	if (atomic_load_explicit(&peer->attached, memory_order_acquire) != LEDGER_EXACT)
 		return INT64_MAX;
 	return (int64_t)(atomic_load_explicit(&peer->sent, memory_order_acquire) -
 			 atomic_load_explicit(&ledger_own(conn, cell)->consumed, memory_order_relaxed));

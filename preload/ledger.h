@@ -20,8 +20,8 @@ void ledger_add_consume(uint32_t id, int fd);
 struct ledger_cell *ledger_find(uint32_t id, uint32_t cell_index);
 
 /* Stores this side's sums and makes the ledger the connection's accounts. The caller has made sure that no other
- * thread is inside a call on the connection. */
-void ledger_attach(struct conn *conn, struct ledger_cell *cell, uint32_t side, uint32_t slot_generation);
+ * thread is inside a call on the connection, and says whether the sums are all of it. */
+void ledger_attach(struct conn *conn, struct ledger_cell *cell, uint32_t side, enum ledger_attached how);
 /* Takes the sums back into the connection (it leaves, or is closed). */
 void ledger_detach(struct conn *conn);
 
@@ -35,7 +35,7 @@ static inline struct ledger_half *ledger_peer(const struct conn *conn, struct le
 }
 
 /* Bytes the peer has sent, or is about to, that this application has not read. Positive whenever something may be
- * behind a short read; INT64_MAX while the peer has not attached (unknown). */
+ * behind a short read; INT64_MAX while it is not known: the peer has not attached, or its sums are inexact. */
 int64_t ledger_unread_in(const struct conn *conn, struct ledger_cell *cell);
 
 /* The peer has sent, or is about to, what this application has not read. False also while it is not known. */

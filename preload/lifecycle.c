@@ -177,7 +177,8 @@ static void attach(struct conn *conn)
 	if (!ledger || !lifecycle_joining_begin(conn, CONN_ARMED))
 		return;
 	if (!threads_others_inside(conn->index))
-		ledger_attach(conn, ledger, cell->side, 1);
+		ledger_attach(conn, ledger, cell->side,
+			      conn->joined_forks == fork_count() ? LEDGER_EXACT : LEDGER_INEXACT);
 	lifecycle_joining_end(conn, generation, CONN_ARMED, REASON_ARMED);
 }
 
@@ -201,6 +202,7 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 		lifecycle_joining_end(conn, generation, before, REASON_SECCOMP);
 		return;
 	}
+	conn->joined_forks = fork_count(); /* before the helper compares the sums with the kernel's */
 	conn_touch(conn);
 	if (threads_others_inside(conn->index)) {
 		atomic_store(&conn->touched, touched);

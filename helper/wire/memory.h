@@ -139,9 +139,15 @@ _Static_assert(MEMORY_CELLS <= 1u << 16, "16 bits are a cell");
  * a hint. `sent` is raised before a send by what it may send, and lowered afterwards by what it did not: it is never
  * below what the peer may find in its queues. sent - consumed answers: is something behind a short read; how much is
  * unread. */
+enum ledger_attached {
+	LEDGER_APART = 0, /* this side has not stored its sums */
+	LEDGER_EXACT = 1, /* they are all that it has sent and consumed */
+	LEDGER_INEXACT =
+		2, /* a process that was forked between the join and the storing may have sent and consumed more */
+};
 struct ledger_half {
 	_Atomic uint64_t sent;     /* by this side, since the connection began */
-	_Atomic uint32_t attached; /* generation of the slot once this side has stored its sums; 0 before */
+	_Atomic uint32_t attached; /* enum ledger_attached */
 	_Atomic uint32_t
 		waiting; /* futex: this side's sender waits until no more than so many bytes are unread; 0: it does not */
 	_Atomic uint32_t send_cpu; /* where it last sent, plus 1; 0: unknown */

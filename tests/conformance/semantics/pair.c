@@ -81,17 +81,9 @@ int pair_listen(struct any_address *address)
 	return fd;
 }
 
-bool pair_make(struct pair *pair, bool nodelay)
+void pair_connect(struct pair *pair)
 {
 	struct any_address address;
-
-	if (pair_is_unix) {
-		int ends[2];
-		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-			fail("socketpair");
-		*pair = (struct pair){ ends[0], ends[1] };
-		return false;
-	}
 	int listener = pair_listen(&address);
 
 	pair->a = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -101,6 +93,18 @@ bool pair_make(struct pair *pair, bool nodelay)
 	if (pair->b < 0)
 		fail("accepting");
 	close(listener);
+}
+
+bool pair_make(struct pair *pair, bool nodelay)
+{
+	if (pair_is_unix) {
+		int ends[2];
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+			fail("socketpair");
+		*pair = (struct pair){ ends[0], ends[1] };
+		return false;
+	}
+	pair_connect(pair);
 	if (nodelay) {
 		set_int(pair->a, IPPROTO_TCP, TCP_NODELAY, 1);
 		set_int(pair->b, IPPROTO_TCP, TCP_NODELAY, 1);

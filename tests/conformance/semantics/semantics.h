@@ -127,6 +127,7 @@ void note_poll(const char *field, int fd, short events, int timeout_ms);
 
 /* ---- the pair and its traffic (pair.c) ---- */
 
+void pair_connect(struct pair *pair); /* and no more: as it is after connect() and accept() */
 bool pair_make(struct pair *pair, bool nodelay);
 /* Pairs go back to plain TCP before a case gets them. */
 extern bool pair_leaves;

@@ -4,6 +4,7 @@
 
 #include <linux/sockios.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 static void note_unread(const char *field, int fd)
 {
@@ -301,6 +302,35 @@ static void raw_behind(struct pair *pair, int unused)
 	}
 }
 
+/* A child sends before either end has made a call, so that its parent's accounts lack so many bytes. Then as many are passed behind
+ * redirected ones: together with those that is what the accounts say is redirected. */
+static void forked_early(struct pair *pair, int bytes)
+{
+	char text[64];
+
+	pair_connect(pair);
+	set_int(pair->a, IPPROTO_TCP, TCP_NODELAY, 1);
+	pid_t child = fork();
+	if (child == 0) {
+		put_bytes(pair->a, (size_t)bytes, 1);
+		_exit(0);
+	}
+	waitpid(child, NULL, 0);
+	drain("of-the-child", pair->b, (size_t)bytes);
+	pair_warm_up(pair);
+	for (int i = 0; i < 2; i++) {
+		put(pair->a, "a word__");
+		put_bytes(pair->a, (size_t)bytes, 2);
+		settle();
+		note_unread("unread", pair->b);
+		GET("data", text, recv(pair->b, text, sizeof(text), 0));
+		put(pair->a, "a word__");
+		put_bytes(pair->a, (size_t)bytes, 3);
+		settle();
+		GET("read", text, read(pair->b, text, sizeof(text)));
+	}
+}
+
 static const struct semantics_case cases[] = {
 	{ "fionread", simple, 0, 0 },
 	{ "fionread-mixture-100", mixture, 100, 0 },
@@ -322,6 +352,8 @@ static const struct semantics_case cases[] = {
 	{ "oob-fionread-30000", urgent_behind, 30000, 0 },
 	{ "fionread-left-10", after_leaving, 10, 0 },
 	{ "fionread-left-30000", after_leaving, 30000, 0 },
+	{ "forked-early-3", forked_early, 3, CASE_BARE },
+	{ "forked-early-7", forked_early, 7, CASE_BARE },
 	{ "peek-waitall-behind", peek_all, 0, 0 },
 	{ "outq", outgoing, SIOCOUTQ, 0 },
 	{ "outqnsd", outgoing, SIOCOUTQNSD, 0 },
