@@ -7,6 +7,7 @@ A walk that differs is made again, alone and several times, in both arms: what a
 """
 import contextlib
 import functools
+import os
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from support.helper import Helper  # noqa: E402
 from support.program import EAGER, PLAIN, Program, auto, built  # noqa: E402
 
 WALKS = 96
+HELPER_PRIORITY = 1  # SCHED_FIFO: niceness means nothing between the autogroups of two sessions
 SIDE_BY_SIDE = 3  # processes
 REPEATS = 4
 # name: arm, the helper's options, the program's
@@ -70,6 +72,8 @@ def differences(name, first, count):
     arm, helper_options, options = VARIANTS[name]
     plain = plain_walks(first, count, tuple(options))
     with Helper(*helper_options) as helper:
+        # As in test_semantics.py: of a helper that gets a CPU. One that is silent for 50 ms leaves a close with bytes unread a FIN.
+        os.sched_setscheduler(helper.pid, os.SCHED_FIFO, os.sched_param(HELPER_PRIORITY))
         with helper.counting() as grown:
             here = walks(first, count, options, arm, helper.socket)
         found = [always_differs(seed, options, arm, helper.socket) for seed in plain if plain[seed] != here[seed]]

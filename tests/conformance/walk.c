@@ -14,7 +14,7 @@
 #define WALK_SECONDS 20
 #define WARM_UP_TURNS 40
 #define WAIT_MS 60
-#define ASLEEP_US 3000
+#define PIPE_BYTES (1 << 20) /* a slot for each piece that waits: how TCP cut them depends on where its pages ended */
 
 static uint64_t first = 1, count = 1, calls = 150, split, large = 1;
 
@@ -65,14 +65,16 @@ static void choose_pair(struct walk *walk, struct call *sleeper, struct call *wa
 		sleeper->wait_ms = WAIT_MS;
 		sleeper->random = 1 + rng_below(&walk->rng, 2);
 	}
+	sleeper->role = SLEEPER;
 	*waker = (struct call){ .kind = SEND,
 				.end = !sleeper->end,
 				.bytes = rng_size(&walk->rng, 2000),
 				.flags = MSG_NOSIGNAL,
 				.random = 7 * rng_below(&walk->rng, 1000),
-				.delay_us = ASLEEP_US };
+				.role = WAKER };
 	if (rng_below(&walk->rng, 12) == 0) {
 		waker->kind = END;
+		sleeper->wakes_often = true;
 		waker->random = endings[rng_below(&walk->rng, 4)];
 	}
 }
@@ -120,6 +122,7 @@ static void begin(struct walk *walk)
 	fds[0] = loopback_connect("127.0.0.1", loopback_port(listener));
 	fds[1] = accept(listener, NULL, NULL);
 	close(listener);
+	stage_begin();
 	for (int i = 0; i < 2; i++)
 		setsockopt(fds[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	for (int i = 0; i < 2 * WARM_UP_TURNS; i++)
@@ -149,6 +152,7 @@ static void make_calls(struct walk *walk, const struct call *call, int number, u
 {
 	struct answer answers[2];
 
+	stage_clear();
 	for (int i = 0; i < number; i++)
 		if (split && call[i].end == 1 && write(walk->peer, &call[i], sizeof(call[i])) != sizeof(call[i]))
 			die("the other process");
@@ -212,8 +216,10 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	buffer = malloc(SIZE_MAX_BYTES + 64);
 	file_fd = memfd_create("walk", MFD_CLOEXEC);
-	if (!buffer || file_fd < 0 || pipe2(pipe_fds, O_CLOEXEC) < 0)
+	if (!buffer || file_fd < 0 || pipe2(pipe_fds, O_CLOEXEC) < 0 ||
+	    fcntl(pipe_fds[0], F_SETPIPE_SZ, PIPE_BYTES) < 0)
 		die("set-up");
+	stage_init();
 	for (uint64_t seed = first; seed < first + count; seed++)
 		one_walk(seed);
 	return 0;

@@ -6,7 +6,6 @@
 #include <limits.h>
 #include <linux/sockios.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -17,64 +16,11 @@
 
 #include "../support/loopback.h"
 #include "../support/random.h"
+#include "walk_answer.h"
+#include "walk_arrival.h"
 
 #define SIZE_MAX_BYTES 14000
-#define LINE_BYTES 240
-#define FLUSH_TRIES 300
 #define ACKNOWLEDGED_MS 80
-
-struct call {
-	unsigned kind, end; /* 0: the connecting one */
-	size_t bytes;
-	int flags;
-	uint64_t random;
-	bool forked, threaded; /* made by a child, by a thread */
-	int wait_ms;           /* of poll and epoll_wait */
-	uint64_t delay_us;     /* before the call */
-};
-
-struct answer {
-	ssize_t result;
-	char line[LINE_BYTES];
-};
-
-/* What a process knows of its ends. */
-static int fds[2] = { -1, -1 }, epolls[2] = { -1, -1 }, pipe_fds[2], file_fd;
-static char *buffer;
-
-static uint64_t hash(const void *data, size_t bytes)
-{
-	uint64_t sum = UINT64_C(14695981039346656037);
-
-	for (size_t i = 0; i < bytes; i++)
-		sum = (sum ^ ((const unsigned char *)data)[i]) * UINT64_C(1099511628211);
-	return sum;
-}
-
-static size_t describe(struct answer *answer, size_t used, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-static size_t describe(struct answer *answer, size_t used, const char *format, ...)
-{
-	va_list list;
-
-	va_start(list, format);
-	int more = vsnprintf(answer->line + used, LINE_BYTES - used, format, list);
-	va_end(list);
-	return used + (size_t)more < LINE_BYTES ? used + (size_t)more : LINE_BYTES - 1;
-}
-
-static void conclude(struct answer *answer, const char *name, const struct call *call, ssize_t result, bool has_data)
-{
-	int error = errno;
-	size_t used = describe(answer, 0, "%s %zu %x%s -> %zd", name, call->bytes, (unsigned)call->flags,
-			       call->forked ? " forked" : "", result);
-
-	answer->result = result;
-	if (result < 0)
-		used = describe(answer, used, " %s", strerrorname_np(error));
-	else if (has_data)
-		used = describe(answer, used, " #%llx", (unsigned long long)hash(buffer, (size_t)result));
-}
 
 /* Vectors of many lengths, none among them. */
 static int cut(const struct call *call, struct iovec *vector, int most)
@@ -102,15 +48,6 @@ static void fill(const struct call *call)
 
 		memcpy(buffer + i, &word, 8);
 	}
-}
-
-/* Until TCP has let go of all of it: what its congestion window holds back the other end does not see yet. */
-static void flush(int fd)
-{
-	int unsent = 0;
-
-	for (int i = 0; i < FLUSH_TRIES && ioctl(fd, SIOCOUTQNSD, &unsent) == 0 && unsent > 0; i++)
-		pause_us(1000);
 }
 
 static void send_one(const struct call *call, struct answer *answer)
@@ -157,7 +94,7 @@ static void do_send(const struct call *call, struct answer *answer)
 {
 	send_one(call, answer);
 	if (answer->result > 0)
-		flush(fds[call->end]);
+		arrival_sent(fds[call->end], call->end);
 }
 
 static void do_receive(const struct call *call, struct answer *answer)
@@ -205,11 +142,37 @@ static void do_receive(const struct call *call, struct answer *answer)
 	}
 }
 
+static int wait_for(const struct call *call, struct pollfd *poller, struct epoll_event *event)
+{
+	bool is_woken;
+	int ready;
+
+	do {
+		is_woken = atomic_load(&stage->is_woken);
+		ready = poller ? poll(poller, 1, call->wait_ms)
+			       : epoll_wait(epolls[call->end], event, 1, call->wait_ms);
+	} while (ready == 0 && call->role == SLEEPER && !is_woken);
+	return ready;
+}
+
+static void ask_edge(const struct call *call, struct answer *answer)
+{
+	struct epoll_event event = { 0 };
+	int ready = wait_for(call, NULL, &event);
+
+	if (ready >= 0 && call->role == SLEEPER && call->wakes_often) {
+		atomic_store(&stage->is_back, true);
+		stage_await_waker();
+		ready |= epoll_wait(epolls[call->end], &event, 1, 0);
+	}
+	conclude(answer, "edge", call, ready, false);
+	describe(answer, strlen(answer->line), " %x", event.events);
+}
+
 static void do_ask(const struct call *call, struct answer *answer)
 {
 	struct pollfd poller = { .fd = fds[call->end],
 				 .events = POLLIN | (call->wait_ms ? 0 : POLLOUT) | POLLPRI | POLLRDHUP };
-	struct epoll_event event = { 0 };
 	int value = 0;
 	socklen_t length = sizeof(value);
 
@@ -220,12 +183,11 @@ static void do_ask(const struct call *call, struct answer *answer)
 		describe(answer, strlen(answer->line), " %d", value);
 		break;
 	case 1:
-		conclude(answer, "poll", call, poll(&poller, 1, call->wait_ms), false);
+		conclude(answer, "poll", call, wait_for(call, &poller, NULL), false);
 		describe(answer, strlen(answer->line), " %x", (unsigned)poller.revents);
 		break;
 	case 2:
-		conclude(answer, "edge", call, epoll_wait(epolls[call->end], &event, 1, call->wait_ms), false);
-		describe(answer, strlen(answer->line), " %x", event.events);
+		ask_edge(call, answer);
 		break;
 	case 3:
 		conclude(answer, "error", call, getsockopt(fds[call->end], SOL_SOCKET, SO_ERROR, &value, &length),
@@ -328,6 +290,7 @@ static void do_end(const struct call *call, struct answer *answer)
 			setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 		conclude(answer, call->random % 8 == 7 ? "reset" : "close", call, close(fd), false);
 		fds[call->end] = -1;
+		atomic_store(&stage->closed[call->end], true);
 	}
 	answer->result = 0;
 }
@@ -367,11 +330,19 @@ static void make_call(const struct call *call, struct answer *answer)
 	int answers[2];
 
 	memset(answer, 0, sizeof(*answer));
-	pause_us(call->delay_us);
+	if (fds[call->end] >= 0)
+		arrival_await(fds[call->end], call->end);
+	if (call->role == WAKER)
+		stage_await_sleeper();
+	if (call->role == SLEEPER)
+		atomic_store(&stage->sleeper, getpid());
 	if (call->threaded)
 		return make_in_thread(call, answer);
-	if (!call->forked)
-		return kinds[call->kind].make(call, answer);
+	if (!call->forked) {
+		kinds[call->kind].make(call, answer);
+		atomic_store(call->role == WAKER ? &stage->is_woken : &stage->is_back, true);
+		return;
+	}
 	if (pipe2(answers, O_CLOEXEC) < 0)
 		die("pipe");
 	pid_t child = fork();
