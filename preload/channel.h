@@ -17,7 +17,8 @@
 
 #include "../helper/wire/memory.h"
 
-#define CHANNEL_WAIT_MS 50 /* the bound of every wait for the helper */
+#define CHANNEL_WAIT_MS 50       /* the bound of every wait for the helper ... */
+#define CHANNEL_WAIT_LONG_MS 200 /* ... but for one whose answer nothing can stand in for */
 
 /* Connects the door if there is none. Never waits. */
 void channel_open_door(void);
@@ -41,11 +42,11 @@ int channel_send(const void *message, size_t bytes, int fd);
 int channel_mailbox_fd(void);
 void channel_breaker_trip(void);
 
-/* Waits, bounded, for a cell's word to leave PENDING of that generation. On time-out it abandons the request, takes
+/* Waits, at most so long, for a cell's word to leave PENDING of that generation. On time-out it abandons the request, takes
  * its message back out of the mailbox and opens the breaker. Returns the final state of the word (enum cell_state);
  * CELL_ABANDONED also when another thread abandoned it. *lent is set if the fd was not found in the mailbox, so that
  * the helper may have it. */
-enum cell_state channel_wait(struct memory_cell *cell, uint32_t index, uint32_t generation, bool *lent);
+enum cell_state channel_wait(struct memory_cell *cell, uint32_t index, uint32_t generation, int wait_ms, bool *lent);
 /* Abandons a pending request from any thread or signal handler. True if this call did. */
 bool channel_abandon(struct memory_cell *cell, uint32_t index, uint32_t generation, bool *lent);
 

@@ -79,10 +79,10 @@ static int64_t now_us(void)
 	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-enum cell_state channel_wait(struct memory_cell *cell, uint32_t index, uint32_t generation, bool *lent)
+enum cell_state channel_wait(struct memory_cell *cell, uint32_t index, uint32_t generation, int wait_ms, bool *lent)
 {
 	int saved = errno;
-	int64_t deadline_us = now_us() + CHANNEL_WAIT_MS * 1000;
+	int64_t deadline_us = now_us() + wait_ms * 1000;
 	uint32_t pending = cell_word(generation, CELL_PENDING);
 	uint32_t word = atomic_load(&cell->word);
 

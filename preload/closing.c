@@ -11,7 +11,8 @@
  *	                                                        kernel just now: they count as references, too
  *	the cell in the session of the process that forked      it shows there what that process still holds: a child that closes
  *	this one                                                all that is not its own, or becomes another program, need not ask
- *	the count of forks                                      if the helper does not answer; and then never after a fork
+ *	the count of forks                                      if the helper does not answer; and then never after a fork, where
+ *	                                                        it is waited for longer (CHANNEL_WAIT_LONG_MS)
  *
  * Between that look and the kernel's close a send could still redirect, or while another thread's send sleeps on the closed file. So
  * before the look the receive buffer is made so small that the gate redirects nothing any more (fact 12b): what comes later is

@@ -113,6 +113,15 @@ bool lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)
 	return true;
 }
 
+/* Who holds a socket a process that has forked cannot say by itself (closing.c). Without an answer a peer would take lost bytes for the
+ * end of the stream, and a busy machine's helper is late more often than it is dead. */
+static int wait_ms_for(const struct conn *conn, const struct wire_header *header)
+{
+	bool is_long = header->type == WIRE_HOLDERS && conn->fork_count != fork_count();
+
+	return is_long ? CHANNEL_WAIT_LONG_MS : CHANNEL_WAIT_MS;
+}
+
 enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message, size_t bytes)
 {
 	struct memory_cell *cell = atomic_load(&conn->cell);
@@ -130,7 +139,7 @@ enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message
 		atomic_store(&cell->word, cell_word(generation, CELL_IDLE));
 		return CELL_ABANDONED;
 	}
-	enum cell_state result = channel_wait(cell, conn->index, generation, &lent);
+	enum cell_state result = channel_wait(cell, conn->index, generation, wait_ms_for(conn, message), &lent);
 	if (lent)
 		atomic_store(&conn->lent, 1);
 	return result;

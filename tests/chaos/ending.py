@@ -2,6 +2,7 @@
 """A process that ends with bytes unread on many connections: how long that takes, and what their peers see.
 
   ready           the peers' answer to commands: {}
+  fork 1          the other process forks a child, which ends: {}
   turns N         N turns on each connection: {}
   end exit|close  sends bytes that are not read; the other process ends, or closes and then ends:
                   {"ms": until it was gone, "errors": how many peers saw a reset}
@@ -17,13 +18,18 @@ CONNECTIONS = 12
 
 
 def serve_child(listener_port, gate):
-    """What the gate says: t a turn on each connection, x _exit, c close first."""
+    """What the gate says: t a turn on each connection, f fork, x _exit, c close first."""
     ends = [socket.create_connection(("127.0.0.1", listener_port)) for _ in range(CONNECTIONS)]
     while True:
         what = os.read(gate, 1)
         if what == b"t":
             for end in ends:
                 end.sendall(end.recv(64))
+            continue
+        if what == b"f":
+            if os.fork() == 0:
+                os._exit(0)
+            os.wait()
             continue
         if what == b"c":
             for end in ends:
@@ -33,7 +39,8 @@ def serve_child(listener_port, gate):
 
 def saw_reset(end):
     try:
-        return end.recv(64) and False
+        end.recv(64)
+        return False
     except OSError as error:
         return error.errno == errno.ECONNRESET
 
@@ -56,6 +63,10 @@ def main():
                     end.sendall(b"turn")
                 for end in ends:
                     end.recv(64)
+            print("{}", flush=True)
+            continue
+        if command == "fork":
+            os.write(commands, b"f")
             print("{}", flush=True)
             continue
         for end in ends:
