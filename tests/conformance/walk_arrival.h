@@ -2,7 +2,7 @@
 /* What one end has sent has come to the other before that makes its next call.
  *
  * Over the loopback device it mostly has when send() returns: the packet is taken in where it was sent. On a busy machine that
- * is left to ksoftirqd, which waits for a CPU like everybody else, and plain TCP differs from itself: a receive finds less, a send meets
+ * can be left to ksoftirqd, which waits for a CPU like everybody else, and plain TCP differs from itself: a receive finds less, a send meets
  * no reset yet. What TCP carries it counts, at both ends; redirected bytes are in no count, and nowhere under way. A FIN or a reset that
  * never comes differs all the same, after ARRIVAL_LOOKS.
  */
