@@ -2,7 +2,7 @@
 """Samba: smbd, a forked process per client, and smbclient: files up and down in both dialects' sizes, many small ones, a listing."""
 import re
 
-from stage import checksum, random_file, tree
+from stage import STREAM_LEAST, checksum, random_file, tree
 
 CONFIGURATION = """
 [global]
@@ -55,4 +55,4 @@ def transfers(size):
 
 def test_samba(compare, long):
     size = 500_000_000 if long else 10_000_000
-    compare(transfers(size), redirected=0.02 * size)
+    compare(transfers(size), redirected=min(0.02 * size, STREAM_LEAST))
