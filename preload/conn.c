@@ -21,18 +21,19 @@
 #include "reserved.h"
 #include "session_memory.h"
 
-#define WINDOW_FIRST MEMORY_CELLS_FIRST
+#define WINDOW_FIRST 64u /* 12 KB of them, which stay in the first cache */
 #define PROBES 64u
 
 _Atomic bool conn_ever_touched;
 _Atomic uint32_t conn_fd_high; /* highest fd ever tracked */
+_Static_assert(WINDOW_FIRST <= MEMORY_CELLS_FIRST, "the first part has room for it");
 static _Atomic uint32_t next_index;
 static _Atomic uint32_t window = WINDOW_FIRST;
 static struct conn *_Atomic parts[MEMORY_PARTS]; /* by memory_part(); the first lies behind the table */
 
 int conn_init(void)
 {
-	size_t bytes = CONN_FD_MAX * sizeof(uint32_t) + WINDOW_FIRST * sizeof(struct conn);
+	size_t bytes = CONN_FD_MAX * sizeof(uint32_t) + MEMORY_CELLS_FIRST * sizeof(struct conn);
 	_Atomic uint32_t *table =
 		reserved_has_room(bytes + SESSION_MEMORY_BYTES_FIRST + LEDGER_BYTES) ? reserved_map(bytes, -1) : NULL;
 
@@ -93,6 +94,47 @@ static struct conn *conn_take(_Atomic uint32_t *table)
 	return NULL; /* very full: this one stays plain TCP */
 }
 
+/* Plain stores: until the table names it only a thread sees it that was in a call on the connection before, and that compares
+ * generations. */
+#define CLEAR(member) atomic_store_explicit(&(member), 0, memory_order_relaxed)
+static void begin(struct conn *conn, bool accepted)
+{
+	atomic_fetch_add(&conn->generation, 1);
+	atomic_thread_fence(memory_order_release);
+	CLEAR(conn->sent);
+	CLEAR(conn->received);
+	CLEAR(conn->ledger);
+	CLEAR(conn->cell);
+	CLEAR(conn->touched);
+	CLEAR(conn->lent);
+	CLEAR(conn->given_away);
+	CLEAR(conn->owed_error);
+	CLEAR(conn->latency_moment_ns);
+	CLEAR(conn->adopted);
+	CLEAR(conn->not_pinned);
+	CLEAR(conn->tells_inq);
+	CLEAR(conn->exec_resets);
+	atomic_store_explicit(&conn->reason, REASON_WATCHING, memory_order_relaxed);
+	atomic_store_explicit(&conn->fds, 1, memory_order_relaxed);
+	conn->cookie = 0;
+	conn->turns = 0;
+	conn->retry_at_turn = config.eager ? 0 : config.admit_turns;
+	conn->join_at_turn = 0;
+	conn->attach_countdown = 0;
+	conn->attempts = 0;
+	conn->session_epoch = 0;
+	conn->fork_count = fork_count();
+	conn->last_was_receive = 0;
+	conn->is_accepted = accepted;
+	conn->pacing_off = 0;
+	conn->announced = (struct spin_history){ 0 };
+	conn->readable = (struct spin_history){ 0 };
+	conn->latency_port_h = 0;
+	conn->admission = (struct admission){ 0 };
+	conn->throughput = (struct throughput){ 0 };
+}
+#undef CLEAR
+
 struct conn *conn_open(int fd, bool accepted)
 {
 	_Atomic uint32_t *table = conn_table();
@@ -104,38 +146,7 @@ struct conn *conn_open(int fd, bool accepted)
 	struct conn *conn = conn_take(table);
 	if (!conn)
 		return NULL;
-	atomic_fetch_add(&conn->generation, 1);
-	conn->sent = 0;
-	conn->received = 0;
-	conn->ledger = NULL;
-	conn->cell = NULL;
-	conn->cookie = 0;
-	conn->turns = 0;
-	conn->retry_at_turn = config.eager ? 0 : config.admit_turns;
-	conn->join_at_turn = 0;
-	conn->attach_countdown = 0;
-	conn->reason = REASON_WATCHING;
-	conn->attempts = 0;
-	conn->session_epoch = 0;
-	conn->fork_count = fork_count();
-	conn->touched = 0;
-	conn->last_was_receive = 0;
-	conn->is_accepted = accepted;
-	conn->lent = 0;
-	conn->pacing_off = 0;
-	conn->announced = (struct spin_history){ 0 };
-	conn->readable = (struct spin_history){ 0 };
-	conn->given_away = 0;
-	conn->latency_port_h = 0;
-	conn->latency_moment_ns = 0;
-	conn->adopted = 0;
-	conn->owed_error = 0;
-	conn->admission = (struct admission){ 0 };
-	conn->throughput = (struct throughput){ 0 };
-	conn->not_pinned = 0;
-	conn->tells_inq = 0;
-	conn->exec_resets = 0;
-	atomic_store(&conn->fds, 1);
+	begin(conn, accepted);
 
 	uint32_t high = atomic_load_explicit(&conn_fd_high, memory_order_relaxed);
 	while (high < (uint32_t)fd && !atomic_compare_exchange_weak(&conn_fd_high, &high, (uint32_t)fd))
