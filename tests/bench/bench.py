@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import plots
+import profiles
 import report
 from arms import ARMS, BUILD, Failed, Treatment
 from quiet import Quiet
@@ -35,11 +36,15 @@ def parse_arguments():
     parser.add_argument("--patience", type=float, default=0, metavar="S",
                         help="seconds a workload to wait, in all, for moments when nothing else runs (0)")
     parser.add_argument("--nice", type=int, default=0, metavar="N", help="priority of all arms and the helper, -20..19 (0)")
+    parser.add_argument("--profile", nargs="?", const="missed", choices=["missed", "all"],
+                        help="of each workload that misses a goal, or of all: where the CPU time of an operation goes (perf)")
     parser.add_argument("--output", type=Path, default=BUILD / "bench", metavar="PREFIX",
                         help="PREFIX.json, PREFIX.md and PREFIX-*.svg are written (%(default)s)")
     parser.add_argument("--strict", action="store_true", help="a missed goal is a failure")
     parser.add_argument("--list", action="store_true", help="names workloads, groups and arms, and ends")
     options = parser.parse_args()
+    if options.profile and profiles.missing():
+        parser.error(f"--profile: {profiles.missing()}")
     options.rounds = options.rounds or (2 if options.quick else 10)
     options.seconds = options.seconds or (0.4 if options.quick else 0.2)
     return options
@@ -91,8 +96,12 @@ def reason_to_leave_out(workload, arms, options):
     return f"takes CPU {missing[0]}" if missing else workload.load.missing()
 
 
+def missed(summary):
+    return any(goal["met"] is False for goal in summary["goals"])
+
+
 def measure(workload, arms, options, treatment):
-    """All rounds; each is {arm: its two runs}."""
+    """Its summary, of all rounds; each is {arm: its two runs}."""
     rounds = []
     count = min(options.rounds, workload.rounds or options.rounds)
     times = min(workload.seconds, QUICK_TIMES_MAX) if options.quick else workload.seconds
@@ -101,7 +110,10 @@ def measure(workload, arms, options, treatment):
             turned = arms[number % len(arms):] + arms[:number % len(arms)]
             runs = session.round(turned + turned[::-1], options.seconds * times)
             rounds.append({name: [run for run in runs if run["arm"] == name] for name in arms})
-    return rounds
+        summary = summarize(workload, arms, rounds)
+        if options.profile == "all" or (options.profile and missed(summary)):
+            summary["profiles"] = profiles.take(session, arms, options.seconds * times)
+    return summary
 
 
 def measure_all(options, chosen, treatment):
@@ -115,7 +127,7 @@ def measure_all(options, chosen, treatment):
         begun = time.monotonic()
         treatment.quiet = Quiet(options.patience)
         try:
-            summary = summarize(workload, arms, measure(workload, arms, options, treatment))
+            summary = measure(workload, arms, options, treatment)
         except KeyboardInterrupt:
             failures.append(f"interrupted in {workload.name}: what comes after it was not measured")
             break
@@ -159,8 +171,7 @@ def main():
     Path(f"{options.output}.md").write_text(report.markdown(whole))
     print(f"\nnumbers of every run: {options.output}.json; report: {options.output}.md")
     print(plots.draw(whole, options.output))
-    missed = [s["name"] for s in summaries if any(goal["met"] is False for goal in s["goals"])]
-    sys.exit(1 if failures or (options.strict and missed) else 0)
+    sys.exit(1 if failures or (options.strict and any(map(missed, summaries))) else 0)
 
 
 if __name__ == "__main__":

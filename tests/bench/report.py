@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The numbers as text: a table for the terminal, a report in Markdown."""
+import profiles
+
 UNITS = {"us": (1e-3, " us"), "ns": (1, " ns"), "MB/s": (1e-6, " MB/s"), "1/s": (1, " /s"), "x": (1, "")}
 TITLES = ["workload", "plain TCP", "auto", "95 %", "p99", "CPU", "eager", "spin", "AF_UNIX", "bypass", "goals"]
 LOSS = 0.97
@@ -104,6 +106,14 @@ def detail_rows(summary):
                f"{arm['redirected_bytes'] / 2**20:.1f} MiB", helper_text(arm)]
 
 
+def profile_lines(summary):
+    """Where the CPU time of an operation goes; nothing where no profile was taken."""
+    for title, rows in (("part", profiles.rows(summary, "parts")), ("function that differs most from plain TCP", profiles.symbols_that_differ(summary))):
+        if rows:
+            yield from markdown_table([f"{title}, ns/op", *summary["profiles"]], [[row[0], *(f"{ns:.0f}" for ns in row[1:])] for row in rows])
+            yield ""
+
+
 def markdown(whole):
     lines = ["# smaccel: benchmark", "", conditions(whole) + ".", "", "## Ratios", ""]
     lines += markdown_table(TITLES, [row_of(summary) for summary in whole["workloads"]])
@@ -116,5 +126,5 @@ def markdown(whole):
         lines += [f"### {summary['name']}", "", f"Other threads that wanted a CPU as runs began: {summary['foreign_threads']}.", ""]
         lines += markdown_table(["arm", summary["measure"], "ratio", "95 %", "p99", "p99.9", "max", "CPU/op", "CPU ratio",
                                  "redirected", "helper's CPU"], list(detail_rows(summary)))
-        lines.append("")
+        lines += ["", *profile_lines(summary)]
     return "\n".join(lines)
