@@ -63,13 +63,29 @@ struct receive_wait receive_wait_begin(void)
 	return (struct receive_wait){ .started_ms = transfer_now_ms(), .ran = signals_ran, .stopped = stops_mark() };
 }
 
-/* Past libc, which would put the time-out into memory of its own; so that here is made a cancellation point as libc makes its. With a part
- * to return musl's are none: the call ends, and the next one is cancelled. */
+/* musl cancels by this signal. */
+#define MUSL_SIGCANCEL 33
+
+/* With a part to return musl's sleeps are no cancellation points: the call ends, and the next one is cancelled. A cancellation that came
+ * between two steps of the call is found, too: musl's handler has blocked its signal then, and sent it again. */
+static int ppoll_until_cancelled(struct pollfd *entries, size_t count, const void *timeout)
+{
+	uint64_t mask = 0;
+
+	_Static_assert(sizeof(mask) == SIGNAL_MASK_BYTES, "the kernel's sigset_t");
+	raw_syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, SIGNAL_MASK_BYTES);
+	mask &= ~(1ULL << (MUSL_SIGCANCEL - 1));
+	return (int)raw_syscall(SYS_ppoll, entries, count, timeout, &mask, SIGNAL_MASK_BYTES);
+}
+
+/* Past libc, which would put the time-out into memory of its own; so that here is made a cancellation point as libc makes its. */
 static int ppoll_here(struct pollfd *entries, size_t count, const void *timeout, bool has_part)
 {
 	int type = 0;
 
-	if (libc_single_threaded() || (has_part && libc_is_musl()))
+	if (has_part && libc_is_musl())
+		return ppoll_until_cancelled(entries, count, timeout);
+	if (libc_single_threaded())
 		return (int)raw_syscall(SYS_ppoll, entries, count, timeout, NULL, SIGNAL_MASK_BYTES);
 	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
 	signals_cancel_at_once = type == PTHREAD_CANCEL_DEFERRED;
