@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "../helper/wire/latency.h"
+#include "config.h"
 #include "real.h"
 #include "reserved.h"
 
@@ -23,6 +24,12 @@ static _Atomic uintptr_t views[MEMORY_PARTS]; /* only the number: none yet */
 static size_t view_bytes(uint32_t part)
 {
 	return sizeof(struct session_memory) + ((size_t)MEMORY_CELLS_FIRST << part) * sizeof(struct memory_cell);
+}
+
+/* At once: a filter that the process was started under may allow no mremap(). */
+static bool is_mapped_whole(void)
+{
+	return config.trusts_filter;
 }
 
 static struct session_memory *memory_of(uintptr_t word)
@@ -41,7 +48,8 @@ static bool is_session_memory(const struct wire_welcome *welcome, int fd)
 struct session_memory *session_memory_map_consume(const struct wire_welcome *welcome, int fd)
 {
 	static uintptr_t number;
-	struct session_memory *memory = is_session_memory(welcome, fd) ? reserved_map(view_bytes(0), fd) : NULL;
+	size_t bytes = is_mapped_whole() ? SESSION_BYTES : view_bytes(0);
+	struct session_memory *memory = is_session_memory(welcome, fd) ? reserved_map(bytes, fd) : NULL;
 
 	if (fd >= 0)
 		real_close(fd);
@@ -50,7 +58,7 @@ struct session_memory *session_memory_map_consume(const struct wire_welcome *wel
 	number = (number + 1) & NUMBER_MASK;
 	atomic_store(&current, 0);
 	for (uint32_t part = 0; part < MEMORY_PARTS; part++)
-		atomic_store(&views[part], (part == 0 ? (uintptr_t)memory : 0) | number);
+		atomic_store(&views[part], (part == 0 || is_mapped_whole() ? (uintptr_t)memory : 0) | number);
 	atomic_store(&current, (uintptr_t)memory | number);
 	return memory;
 }
@@ -82,7 +90,7 @@ struct memory_cell *session_memory_cell(struct session_memory *memory, uint32_t 
 struct latency_memory *session_memory_map_latency(struct session_memory *memory)
 {
 	int saved = errno;
-	char *all = reserved_map_again(memory, SESSION_BYTES);
+	char *all = is_mapped_whole() ? (char *)memory : reserved_map_again(memory, SESSION_BYTES);
 
 	errno = saved;
 	return all ? (void *)(all + LATENCY_OFFSET) : NULL;
@@ -90,5 +98,6 @@ struct latency_memory *session_memory_map_latency(struct session_memory *memory)
 
 void session_memory_unmap_latency(struct latency_memory *latency)
 {
-	reserved_unmap((char *)latency - LATENCY_OFFSET, SESSION_BYTES);
+	if (!is_mapped_whole())
+		reserved_unmap((char *)latency - LATENCY_OFFSET, SESSION_BYTES);
 }
