@@ -86,7 +86,11 @@ static inline _Atomic uint32_t *conn_table(void)
 #define CONN_LINE_BITS 6
 static inline struct conn *conn_at(_Atomic uint32_t *table, uint32_t place)
 {
-	return (struct conn *)((uintptr_t)table - CONN_REACH + ((uintptr_t)place << CONN_LINE_BITS));
+	uintptr_t address = (uintptr_t)table - CONN_REACH + ((uintptr_t)place << CONN_LINE_BITS);
+
+	if (!address)
+		__builtin_unreachable(); /* so that nobody looks whether it is NULL */
+	return (struct conn *)address;
 }
 extern _Atomic uint32_t conn_fd_high; /* the highest fd ever tracked: the end of a walk over all */
 
