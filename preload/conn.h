@@ -102,7 +102,7 @@ static inline struct conn *conn_get(int fd)
 	if ((unsigned)fd >= CONN_FD_MAX || !table)
 		return NULL;
 	uint32_t place = atomic_load_explicit(&table[fd], memory_order_acquire);
-	return __builtin_expect((int32_t)place > 0, 0) ? conn_at(table, place) : NULL;
+	return __builtin_expect((int32_t)place > 0, 1) ? conn_at(table, place) : NULL;
 }
 
 /* What a number was when the shim last saw it, so that nothing needs to be asked of the kernel for each connection. A mark may be

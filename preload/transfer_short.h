@@ -76,7 +76,9 @@ SHORT_INLINE bool transfer_short_enter(struct conn *conn, int fd, size_t bytes, 
 		if (state != CONN_OFFERED && state != CONN_LEFT && !way->ledger)
 			return false;
 	}
-	return libc_single_threaded() || transfer_short_mark(conn, fd, state, way);
+	if (__builtin_expect(!libc_single_threaded(), 0))
+		return transfer_short_mark(conn, fd, state, way);
+	return true;
 }
 
 /* Makes the thread the reader of an end that is or was in the sockhash. */
@@ -114,9 +116,16 @@ SHORT_INLINE bool transfer_short_receive(struct conn *conn, int fd, size_t bytes
 SHORT_INLINE bool transfer_short_received(struct conn *conn, size_t bytes, const struct transfer_short *way,
 					  ssize_t result)
 {
-	bool has_bytes = result > 0 && transfer_short_is_same(conn, way);
+	bool has_bytes = __builtin_expect(result > 0, 1) && __builtin_expect(transfer_short_is_same(conn, way), 1);
 
-	if (__builtin_expect(way->cell != NULL, 0)) {
+	/* The most frequent case first, and in one piece: what lies apart is fetched anew after each system call. */
+	if (__builtin_expect(has_bytes, 1) && __builtin_expect(!way->cell, 1) && __builtin_expect(!way->ledger, 1)) {
+		transfer_add(&conn->received, (size_t)result);
+		transfer_count_received(conn, (size_t)result);
+		transfer_short_end(way);
+		return true;
+	}
+	if (way->cell) {
 		reader_release(way->cell);
 		if (!has_bytes || quiet_is_on())
 			return false;
@@ -164,12 +173,13 @@ SHORT_INLINE bool transfer_short_sent(struct conn *conn, size_t bytes, const str
 {
 	if (__builtin_expect(result != (ssize_t)bytes, 0))
 		return false;
-	if (way->ledger) {
-		transfer_count_sent(conn, bytes);
-	} else if (transfer_short_is_same(conn, way)) {
+	if (__builtin_expect(!way->ledger, 1)) {
+		if (__builtin_expect(!transfer_short_is_same(conn, way), 0))
+			goto out;
 		transfer_add(&conn->sent, bytes);
-		transfer_count_sent(conn, bytes);
 	}
+	transfer_count_sent(conn, bytes);
+out:
 	transfer_short_end(way);
 	return true;
 }
