@@ -18,6 +18,7 @@ static struct {
 	_Atomic size_t bytes;
 } areas[RESERVED_MAX];
 
+static _Atomic size_t mapped; /* all of it, also what has no place in the list */
 static _Atomic bool future_locked;
 
 static bool is_small_part(size_t bytes, int resource)
@@ -33,8 +34,14 @@ bool reserved_has_room(size_t bytes)
 	return is_small_part(bytes, RLIMIT_AS) && is_small_part(bytes, RLIMIT_DATA);
 }
 
+static bool may_map(size_t bytes)
+{
+	return reserved_has_room(atomic_load(&mapped) + bytes);
+}
+
 static void note(char *memory, size_t bytes)
 {
+	atomic_fetch_add(&mapped, bytes);
 	for (int i = 0; i < RESERVED_MAX; i++) {
 		char *nobody = NULL;
 
@@ -64,7 +71,7 @@ void *reserved_map(size_t bytes, int fd)
 	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED;
 	void *memory;
 
-	if (!reserved_has_room(reserved_bytes() + bytes))
+	if (!may_map(bytes))
 		return NULL;
 	if (reserved_is_future_locked()) {
 		memory = map_unlocked(bytes, flags, fd);
@@ -85,7 +92,7 @@ void *reserved_map(size_t bytes, int fd)
 
 void *reserved_map_again(void *memory, size_t bytes)
 {
-	if (!reserved_has_room(reserved_bytes() + bytes))
+	if (!may_map(bytes))
 		return NULL;
 	/* Of what is shared, and 0 bytes long, a second mapping is made; all else that is peculiar to the first one it has, too. */
 	void *again = mremap(memory, 0, bytes, MREMAP_MAYMOVE);
@@ -106,6 +113,7 @@ void reserved_unmap(void *memory, size_t bytes)
 		break;
 	}
 	munmap(memory, bytes);
+	atomic_fetch_sub(&mapped, bytes);
 }
 
 bool reserved_at(int i, char **begin, char **end)

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -14,6 +15,8 @@
 
 #define LARGE_BYTES ((size_t)64 << 20)
 #define SMALL_BYTES ((size_t)4096)
+#define PIECE_BYTES ((size_t)256 << 10)
+#define MANY 1024
 
 static volatile sig_atomic_t looks, wrong, seen;
 
@@ -77,9 +80,33 @@ static void test_reserved_place_taken_again(void **state)
 	reserved_unmap(small, SMALL_BYTES);
 }
 
+/* As the ledgers of a server that many processes talk to. What has no place in the list counts, too. */
+static void test_reserved_share_of_many(void **state)
+{
+	struct rlimit before, limit;
+	void *areas[MANY];
+	size_t count = 0, allowed;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
+	limit = before;
+	limit.rlim_cur = (rlim_t)2 * MANY * PIECE_BYTES;
+	allowed = limit.rlim_cur / RESERVED_SHARE / PIECE_BYTES;
+	assert_true(allowed > RESERVED_MAX && allowed < MANY);
+	assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
+	while (count < MANY && (areas[count] = reserved_map(PIECE_BYTES, -1)))
+		count++;
+	assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+	for (size_t i = 0; i < count; i++)
+		reserved_unmap(areas[i], PIECE_BYTES);
+	assert_int_equal(count, allowed);
+	assert_int_equal(reserved_bytes(), 0);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_reserved_place_taken_again) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_reserved_place_taken_again),
+					    cmocka_unit_test(test_reserved_share_of_many) };
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
