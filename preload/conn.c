@@ -23,6 +23,7 @@
 
 #define WINDOW_FIRST 64u /* 12 KB of them, which stay in the first cache */
 #define PROBES 64u
+#define MAP_AGAIN 1024u
 
 _Atomic bool conn_ever_touched;
 _Atomic uint32_t conn_fd_high; /* highest fd ever tracked */
@@ -57,19 +58,47 @@ static uint32_t place_of(_Atomic uint32_t *table, const struct conn *conn)
 	return place <= INT32_MAX ? (uint32_t)place : 0;
 }
 
-/* Whether the connections from `size` on, as many again, are there. */
+/* Those from `first` on. Where a program has mapped so much that what comes next is out of reach: somewhere near the table, each part
+ * beside the one before. */
+static struct conn *map_in_reach(_Atomic uint32_t *table, uint32_t first, uint32_t count)
+{
+	static const int distances_mebi[] = { 0, 64, -64, 1024, -1024, 8192, -8192, 32768, -32768 };
+	const intptr_t mebi = 1 << 20;
+
+	for (size_t i = 0; i < sizeof(distances_mebi) / sizeof(distances_mebi[0]); i++) {
+		uintptr_t beside =
+			(uintptr_t)table + (uintptr_t)(distances_mebi[i] * mebi) + first * sizeof(struct conn);
+		/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+		struct conn *fresh = reserved_map_at(i ? (void *)beside : NULL, count * sizeof(struct conn));
+
+		if (!fresh || (place_of(table, fresh) && place_of(table, fresh + count - 1)))
+			return fresh;
+		reserved_unmap(fresh, count * sizeof(struct conn));
+	}
+	return NULL;
+}
+
+/* Whether the connections from `size` on, as many again, are there. A refusal holds for a while: not every further connection is to
+ * pay for another. */
 static bool map_part(_Atomic uint32_t *table, uint32_t size)
 {
+	static _Atomic uint32_t refusals;
 	struct conn *nothing = NULL, *_Atomic *part = &parts[memory_part(size)];
-	size_t bytes = size * sizeof(struct conn);
 
 	if (atomic_load(part))
 		return true;
+	if (atomic_load(&refusals) % MAP_AGAIN) {
+		atomic_fetch_add(&refusals, 1);
+		return false;
+	}
 	int saved = errno;
-	struct conn *fresh = reserved_map(bytes, -1);
-	if (fresh && (!place_of(table, fresh) || !place_of(table, fresh + size - 1) ||
-		      !atomic_compare_exchange_strong(part, &nothing, fresh)))
-		reserved_unmap(fresh, bytes);
+	struct conn *fresh = map_in_reach(table, size, size);
+	if (!fresh)
+		atomic_fetch_add(&refusals, 1);
+	else if (!atomic_compare_exchange_strong(part, &nothing, fresh))
+		reserved_unmap(fresh, size * sizeof(struct conn));
+	else
+		atomic_store(&refusals, 0);
 	errno = saved;
 	return atomic_load(part) != NULL;
 }

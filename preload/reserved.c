@@ -53,9 +53,9 @@ static void note(char *memory, size_t bytes)
 }
 
 /* While new memory is locked the kernel fills it at once, but for memory that cannot be accessed yet. */
-static void *map_unlocked(size_t bytes, int flags, int fd)
+static void *map_unlocked(void *place, size_t bytes, int flags, int fd)
 {
-	void *memory = mmap(NULL, bytes, PROT_NONE, flags, fd, 0);
+	void *memory = mmap(place, bytes, PROT_NONE, flags, fd, 0);
 
 	if (memory == MAP_FAILED)
 		return NULL;
@@ -66,7 +66,7 @@ static void *map_unlocked(size_t bytes, int flags, int fd)
 	return NULL;
 }
 
-void *reserved_map(size_t bytes, int fd)
+static void *map(void *place, size_t bytes, int fd)
 {
 	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED;
 	void *memory;
@@ -74,9 +74,9 @@ void *reserved_map(size_t bytes, int fd)
 	if (!may_map(bytes))
 		return NULL;
 	if (reserved_is_future_locked()) {
-		memory = map_unlocked(bytes, flags, fd);
+		memory = map_unlocked(place, bytes, flags, fd);
 	} else {
-		memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+		memory = mmap(place, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
 		if (memory == MAP_FAILED)
 			memory = NULL;
 	}
@@ -88,6 +88,16 @@ void *reserved_map(size_t bytes, int fd)
 		madvise(memory, bytes, MADV_DONTDUMP);
 	note(memory, bytes);
 	return memory;
+}
+
+void *reserved_map(size_t bytes, int fd)
+{
+	return map(NULL, bytes, fd);
+}
+
+void *reserved_map_at(void *place, size_t bytes)
+{
+	return map(place, bytes, -1);
 }
 
 void *reserved_map_again(void *memory, size_t bytes)

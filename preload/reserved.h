@@ -22,6 +22,8 @@ bool reserved_has_room(size_t bytes);
  * for them beside what is mapped already, by the limits that there are now. Of more than RESERVED_MAX that there are at once
  * the later ones are like any other memory. */
 void *reserved_map(size_t bytes, int fd);
+/* The same of nothing, at `place` if that is free, and else anywhere. */
+void *reserved_map_at(void *place, size_t bytes);
 /* The same of so many bytes of the file that is mapped at memory, from there on: the first mapping stays. */
 void *reserved_map_again(void *memory, size_t bytes);
 void reserved_unmap(void *memory, size_t bytes);

@@ -122,6 +122,26 @@ def test_more_is_reserved_with_more_connections(helper):
     assert sizes[0] < 8 * MEBI and sizes[0] < sizes[1] < 10 * MEBI, sizes
 
 
+# What a database maps: more than lies in reach of the table of connections.
+HUGE = """
+import ctypes, mmap
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+assert libc.mmap(None, 200 << 30, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, -1, 0) > 0
+"""
+
+
+@pytest.mark.parametrize("layout", [[], ["setarch", "-R"], ["prlimit", "--stack=unlimited:", "setarch", "-R"]],
+                         ids=["random", "fixed", "upwards"])
+def test_connections_beyond_a_huge_mapping(helper, layout):
+    """Where the kernel finds room for more connections only far away, all of 2500 are accelerated as well."""
+    command = [*layout, "prlimit", "--nofile=8192", sys.executable, "-c", HUGE + LATE, 2500, "sizes"]
+    with helper.counting() as grown:
+        run(command, EAGER, helper.socket, timeout=60)
+    assert grown["pairs_armed_total"] == 2500, (grown, helper.explain())
+
+
 @pytest.mark.parametrize("mebi, redirects", [(30, False), (60, True)])
 def test_limited_programs_talk(helper, mebi, redirects):
     prefix = ["prlimit", f"--as={mebi << 20}", built("environment/talk")]
