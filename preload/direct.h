@@ -4,8 +4,8 @@
  * A return from a function is mispredicted when a system call came in between: the kernel has used up the processor's
  * stack of return addresses. Measured on an AMD EPYC under Linux 6.18: 22 ns for each function that a call has to return
  * through, out of 710 ns for a send of 64 bytes. So the wrapper is the only function there is, and makes the system call
- * itself where glibc's function would do no more than that: it is glibc's, and the process has one thread, so that the call is no
- * cancellation point.
+ * itself where glibc's function would do no more than that: it is glibc's, and the process has one thread, which has not cancelled itself
+ * (intercept_cancel.c), so that the call is no cancellation point.
  */
 #ifndef SMACCEL_DIRECT_H
 #define SMACCEL_DIRECT_H

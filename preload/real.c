@@ -150,6 +150,8 @@ static void *look_up(const char *name)
 #define BOOT_prctl(operation, a, b, c, d) RAW(SYS_prctl, operation, a, b, c, d)
 #define BOOT_syscall(number, a, b, c, d, e, f) RAW(number, a, b, c, d, e, f)
 
+#define BOOT_pthread_cancel(thread) LOOK_UP(pthread_cancel, ENOSYS, (thread))
+
 #define BOOT_mlockall(flags) RAW(SYS_mlockall, flags)
 
 #define BOOT_sigaction(number, action, old) LOOK_UP(sigaction, -1, (number, action, old))

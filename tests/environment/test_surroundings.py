@@ -103,6 +103,14 @@ def test_neighbour_that_wraps_one_call_sees_it(helper, tmp_path, name):
     assert counts == [TURNS] * 3, counts
 
 
+@pytest.mark.parametrize("arm", [auto(1000000), EAGER], ids=str)
+@pytest.mark.parametrize("name", ["read", "recv", "recvmsg", "readv", "write", "send", "sendmsg", "writev"])
+def test_process_of_one_thread_cancels_itself(helper, name, arm):
+    """Its calls are cancellation points then, although libc says that there is one thread."""
+    for each in (PLAIN, arm):
+        assert run([built("environment/cancelled"), 20, name], each, helper.socket, timeout=TIMEOUT_S) == {"cancelled": True}, each
+
+
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_waits_are_bounded_under_a_clock_that_stands_still(order):
     """The shim's bounds are of real time. A helper that stops in the middle of joins costs one of them, whatever the program's
