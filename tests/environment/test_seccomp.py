@@ -4,13 +4,14 @@
 The filters of sandbox.c end the process for any other call, so a single one of the shim's is a failure. All bytes are checked.
 """
 import os
+import re
 import signal
 import sys
 from pathlib import Path
 
 import pytest
-from support.apps import Commanded, ss_rows, wait_until
-from support.program import EAGER, PLAIN, auto, built, run
+from support.apps import Commanded, ss_rows, strace_counts, wait_until
+from support.program import EAGER, PLAIN, Program, auto, built, run
 
 ALL = [(kind, data) for kind in ["strict", "prctl", "library", "child"]
        for data in ["idle", "unread", "signals", "nonblocking", "edge"]
@@ -108,6 +109,25 @@ def test_trusted_filter_is_asked_for_nothing_more_by_more_connections(helper, mo
     with helper.counting() as grown:
         assert run(crowd, EAGER, helper.socket, timeout=TIMEOUT_S)["per_second"] > 0
     assert grown["pairs_armed_total"] >= 700, grown
+
+
+def calls_of(cases, arm, socket, path):
+    with Program(["strace", "-f", "-c", "-o", path, built("conformance/semantics"), *cases], arm, socket) as program:
+        assert program.wait(3 * TIMEOUT_S) == 0, program.describe()
+    return set(strace_counts(path))
+
+
+def test_trusted_filter_is_asked_for_what_the_manual_says(helper, monkeypatch, tmp_path):
+    """Each system call that a program makes only because of the shim is listed."""
+    cases = ["send-after-shutdown", "threads-readers", "cancel-second-reader", "close-unread", "close-unread-dup", "splice-out-no-reader",
+             "fionread-mixture-5000", "exit-unread"]
+    manual = (Path(__file__).parents[2] / "helper/man/smaccel.1").read_text()
+    listed = set(re.findall(r"\w+", manual.partition("uses anyway:")[2].partition(". A filter")[0]))
+    plain = calls_of(cases, PLAIN, helper.socket, tmp_path / "plain")
+    monkeypatch.setenv("SMACCEL_SECCOMP", "trust")
+    with helper.counting() as grown:
+        more = calls_of(cases, EAGER, helper.socket, tmp_path / "trusting") - plain
+    assert grown["redirected_bytes"] > 0 and {"socketpair", "tkill", "rt_tgsigqueueinfo"} <= more <= listed, more - listed
 
 
 def test_sandbox_holds_no_way_to_the_helper(helper):
