@@ -25,9 +25,13 @@ struct ledgers {
 	uint32_t count;
 };
 
-struct ledgers *ledgers_new(void)
+struct ledgers *ledgers_new(uint32_t last_id)
 {
-	return calloc(1, sizeof(struct ledgers));
+	struct ledgers *ledgers = calloc(1, sizeof(*ledgers));
+
+	if (ledgers)
+		ledgers->last_id = last_id;
+	return ledgers;
 }
 
 static void ledger_destroy(struct ledgers *ledgers, struct ledger *ledger)

@@ -23,7 +23,9 @@ struct ledger {
 	struct ledger *next, *prev;
 };
 
-struct ledgers *ledgers_new(void); /* NULL: out of memory */
+/* Ids begin after last_id, which is to be random: a process keeps the ledgers of an earlier helper, under that one's ids. NULL: out of
+ * memory. */
+struct ledgers *ledgers_new(uint32_t last_id);
 void ledgers_free(struct ledgers *ledgers);
 
 /* A zeroed cell for a connection between two sessions. *out and *cell; 0 or -errno (then the pair does without). */

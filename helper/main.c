@@ -156,14 +156,15 @@ static int open_state(struct helper *helper)
 {
 	uint64_t seed[2] = { 1, 2 };
 	struct sm_slot *shared;
-	uint32_t count;
+	uint32_t count, last_ledger_id;
 
-	if (getrandom(seed, sizeof(seed), 0) != sizeof(seed))
+	if (getrandom(seed, sizeof(seed), 0) != sizeof(seed) ||
+	    getrandom(&last_ledger_id, sizeof(last_ledger_id), 0) != sizeof(last_ledger_id))
 		return -errno;
 	shared = datapath_slots(helper->datapath, &count);
 	helper->policy = policy_new(&helper->options.settings, count);
 	helper->registry = registry_new(seed);
-	helper->ledgers = ledgers_new();
+	helper->ledgers = ledgers_new(last_ledger_id);
 	helper->groups = groups_new(helper);
 	helper->trials = trials_new(helper);
 	helper->sessions = sessions_new(helper);

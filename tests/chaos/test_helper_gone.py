@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The helper dies, ends, comes back, is switched off and on, in mid-traffic: nobody but the clock can tell."""
+import re
 import signal
 import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from support.apps import ACCELERATED, Commanded, fd_count, median, wait_until
@@ -102,6 +105,41 @@ def test_helper_gone_and_back(arm, end, traffic_of):
         traffic.commands.write("quit\n")
         assert traffic.wait(10) == 0, traffic.describe()
         wait_until(lambda: armed(helper) == 0, 10, helper.explain)
+
+
+# Turns with the server of environment/talk.c at that port, then sleep.
+TURNS = """
+import socket, sys
+server = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+for _ in range(400):
+    server.sendall(b"0" * 100)
+    assert len(server.recv(100, socket.MSG_WAITALL)) == 100
+print("ready ", flush=True)
+sys.stdin.readline()
+"""
+
+
+def ledgers_of(pid):
+    return set(re.findall(r" (\d+) +/memfd:smaccel-ledger", Path(f"/proc/{pid}/maps").read_text()))
+
+
+def test_next_helpers_ledgers_are_new():
+    """What two processes share is of the two of them: a helper's first ledger is not taken for the first one of the helper before."""
+    def client():
+        return Commanded([sys.executable, "-c", TURNS, port], EAGER, helper.socket)
+
+    with Helper() as helper, Commanded([built("environment/talk"), "server"], EAGER, helper.socket) as server:
+        port = server.wait_output("port ")
+        with client() as first:
+            first.wait_output("ready")
+            before = ledgers_of(server.pid)
+            assert before and before == ledgers_of(first.pid)
+            helper.kill()
+            helper.start()
+            with client() as second:
+                second.wait_output("ready")
+                assert ledgers_of(second.pid) and ledgers_of(second.pid) == ledgers_of(server.pid) - before, helper.explain()
 
 
 @pytest.mark.parametrize("arm", [auto(1), EAGER], ids=str)
