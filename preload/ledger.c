@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Ledgers: see ledger.h. The table of mappings only grows, up to LEDGERS_MAX; a connection whose ledger found no room
- * runs without one: every short read is topped up by a system call, and its sender is not paced. */
+/* Ledgers: see ledger.h. The table of mappings only grows, up to LEDGERS_MAX; then a ledger comes in the place of one that no connection
+ * uses any more, of a process that has ended, most likely. A connection whose ledger found no room runs without one: every
+ * short read is topped up by a system call, and its sender is not paced. */
 #include "ledger.h"
 
 #include <errno.h>
@@ -18,6 +19,7 @@
 
 #define LEDGERS_MAX 4096u
 #define LEDGER_PROBES 16u
+#define LEDGER_NOBODY UINT32_MAX
 #define PACE_WAITS_MAX 16
 
 static struct {
@@ -32,26 +34,65 @@ static bool fd_is_ledger(int fd)
 	return fstat(fd, &status) == 0 && (uint64_t)status.st_size >= LEDGER_BYTES;
 }
 
-void ledger_add_consume(uint32_t id, int fd)
+static bool place_free(uint32_t id, struct ledger_cell *memory)
 {
-	if (id == 0 || ledger_find(id, 0) || !fd_is_ledger(fd)) {
-		real_close(fd);
-		return;
-	}
-	void *memory = reserved_map(LEDGER_BYTES, fd);
-	real_close(fd);
-	if (!memory)
-		return;
 	for (uint32_t probe = 0; probe < LEDGER_PROBES; probe++) {
-		uint32_t at = (id + probe) % LEDGERS_MAX;
-		uint32_t expected = 0;
+		uint32_t at = (id + probe) % LEDGERS_MAX, expected = 0;
 
 		if (atomic_compare_exchange_strong(&ledgers[at].id, &expected, id)) {
 			atomic_store(&ledgers[at].cells, memory);
-			return;
+			return true;
 		}
 	}
-	reserved_unmap(memory, LEDGER_BYTES);
+	return false;
+}
+
+static bool is_in_use(const struct ledger_cell *cells)
+{
+	uint32_t high = atomic_load(&conn_fd_high);
+
+	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {
+		struct conn *conn = conn_get((int)fd);
+		struct ledger_cell *ledger = conn ? atomic_load(&conn->ledger) : NULL;
+
+		if (ledger >= cells && ledger < cells + LEDGER_CELLS)
+			return true;
+	}
+	return false;
+}
+
+/* In the place of one that no connection uses any more, in its memory, too: a thread that has just come out of a call on a connection which
+ * another one closed may still look there. */
+static void place_of_another(uint32_t id, int fd)
+{
+	for (uint32_t probe = 0; probe < LEDGER_PROBES; probe++) {
+		uint32_t at = (id + probe) % LEDGERS_MAX, before = atomic_load(&ledgers[at].id);
+		struct ledger_cell *cells = atomic_load(&ledgers[at].cells);
+
+		if (before == 0 || !cells || is_in_use(cells) ||
+		    !atomic_compare_exchange_strong(&ledgers[at].id, &before, LEDGER_NOBODY))
+			continue;
+		bool done = reserved_map_over(cells, LEDGER_BYTES, fd);
+		if (!done)
+			atomic_store(&ledgers[at].cells, NULL); /* never used again */
+		atomic_store(&ledgers[at].id, done ? id : LEDGER_NOBODY);
+		return;
+	}
+}
+
+void ledger_add_consume(uint32_t id, int fd)
+{
+	struct ledger_cell *memory = NULL;
+
+	if (id != 0 && id != LEDGER_NOBODY && !ledger_find(id, 0) && fd_is_ledger(fd)) {
+		memory = reserved_map(LEDGER_BYTES, fd);
+		if (!memory || !place_free(id, memory)) {
+			place_of_another(id, fd);
+			if (memory)
+				reserved_unmap(memory, LEDGER_BYTES);
+		}
+	}
+	real_close(fd);
 }
 
 struct ledger_cell *ledger_find(uint32_t id, uint32_t cell_index)

@@ -66,6 +66,14 @@ static void *map_unlocked(void *place, size_t bytes, int flags, int fd)
 	return NULL;
 }
 
+/* Of a file without a name the kernel would dump every page, those that are none yet, too: as zeros. Not under a filter that may forbid
+ * it. */
+static void dump_none_of(void *memory, size_t bytes)
+{
+	if (!config.trusts_filter)
+		madvise(memory, bytes, MADV_DONTDUMP);
+}
+
 static void *map(void *place, size_t bytes, int fd)
 {
 	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED;
@@ -82,10 +90,8 @@ static void *map(void *place, size_t bytes, int fd)
 	}
 	if (!memory)
 		return NULL;
-	/* Of a file without a name the kernel would dump every page, those that are none yet, too: as zeros. Not under a filter that may
-	 * forbid it. */
-	if (fd >= 0 && !config.trusts_filter)
-		madvise(memory, bytes, MADV_DONTDUMP);
+	if (fd >= 0)
+		dump_none_of(memory, bytes);
 	note(memory, bytes);
 	return memory;
 }
@@ -98,6 +104,15 @@ void *reserved_map(size_t bytes, int fd)
 void *reserved_map_at(void *place, size_t bytes)
 {
 	return map(place, bytes, -1);
+}
+
+bool reserved_map_over(void *memory, size_t bytes, int fd)
+{
+	if (reserved_is_future_locked() ||
+	    mmap(memory, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+		return false;
+	dump_none_of(memory, bytes);
+	return true;
 }
 
 void *reserved_map_again(void *memory, size_t bytes)

@@ -24,6 +24,8 @@ bool reserved_has_room(size_t bytes);
 void *reserved_map(size_t bytes, int fd);
 /* The same of nothing, at `place` if that is free, and else anywhere. */
 void *reserved_map_at(void *place, size_t bytes);
+/* The file in the place of the one that is mapped at memory, as long. False: not done, and the memory may be gone. */
+bool reserved_map_over(void *memory, size_t bytes, int fd);
 /* The same of so many bytes of the file that is mapped at memory, from there on: the first mapping stays. */
 void *reserved_map_again(void *memory, size_t bytes);
 void reserved_unmap(void *memory, size_t bytes);
