@@ -7,8 +7,8 @@
  *
  *	the kernel's count of references, through the helper    forked, spawned and other children (those of system() and popen()
  *	(WIRE_HOLDERS), asked only if such bytes are unread     too), fds passed on, in flight, or never seen by a wrapper
- *	threads.h                                               calls of this process's own threads that do not sleep in the
- *	                                                        kernel just now: they count as references, too
+ *	threads.h, held.h                                       calls of this process's own threads that do not sleep in the
+ *	                                                        kernel just now, and duplicates: they count as references, too
  *	the cell in the session of the process that forked      it shows there what that process still holds: a child that closes
  *	this one                                                all that is not its own, or becomes another program, need not ask
  *	the count of forks                                      if the helper does not answer; and then never after a fork, where
@@ -30,6 +30,7 @@
 #include "clock.h"
 #include "endpoint.h"
 #include "fork.h"
+#include "held.h"
 #include "ledger.h"
 #include "lifecycle_internal.h"
 #include "log.h"
@@ -139,7 +140,8 @@ static bool is_alone(struct conn *conn, int fd, uint32_t own)
 	log_debug("conn %u: %u others, %s", conn->index, others, worth_waiting ? "one is closing" : "-");
 	if (others == CELL_HOLDERS_UNKNOWN)
 		return alone_by_forks(conn);
-	return others == 0 || (alone_by_forks(conn) && others <= threads_count_inside(conn->index));
+	return others == 0 ||
+	       (alone_by_forks(conn) && others <= threads_count_inside(conn->index) + held_references(conn));
 }
 
 /* The peer has announced bytes that are not here yet: its send is between the verdict, or what comes before it, and the queue. They are

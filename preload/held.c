@@ -31,6 +31,7 @@
 #define INDEX_SHIFT 27
 #define CALLING (UINT64_C(1) << 26)
 #define DUPLICATE_MASK (CALLING - 1)
+#define INDEX_MASK ((UINT64_C(1) << FD_SHIFT) - (UINT64_C(1) << INDEX_SHIFT))
 _Static_assert(CONN_FD_MAX < 1u << (64 - FD_SHIFT), "21 bits are a number and 1");
 _Static_assert(MEMORY_CELLS <= 1u << (FD_SHIFT - INDEX_SHIFT), "16 bits are an index");
 
@@ -247,6 +248,22 @@ void held_hand_over(struct conn *conn, int fd)
 		}
 	}
 	errno = saved;
+}
+
+uint32_t held_references(const struct conn *conn)
+{
+	uint64_t key = key_of(conn, -1); /* of any number */
+	struct thread_slot *slot;
+	uint32_t count = 0;
+
+	if (__builtin_expect(atomic_load(&notes) == 0, 1))
+		return 0;
+	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++) {
+		uint64_t note = atomic_load(&slot->held);
+
+		count += (note & INDEX_MASK) == key && duplicate_in(note) >= 0 ? 2 : 0;
+	}
+	return count;
 }
 
 int held_next_fd(int from)

@@ -44,6 +44,9 @@ void held_end(struct held *held);
 
 /* The table has forgotten that fd names the connection, and fd is about to be closed. */
 void held_hand_over(struct conn *conn, int fd);
+/* How many references to the file the sends on the connection that go on by a duplicate may have, beside the one of a call: the
+ * duplicate, and a second one of a ppoll() of two entries (transfer_wait.c). */
+uint32_t held_references(const struct conn *conn);
 /* The lowest duplicate from that number on; -1: none. The application is not to close it. */
 int held_next_fd(int from);
 /* Around a fork: the child gets the numbers first, and then the memory that says which of them are duplicates. What changes both waits. */

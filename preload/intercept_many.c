@@ -182,7 +182,7 @@ static int send_messages(struct conn *conn, int fd, struct mmsghdr *messages, un
 	unsigned int done = 0;
 	struct held held = { .conn = conn, .fd = fd };
 
-	if (count > 1 && !(flags & MSG_DONTWAIT) && conn_is_joined(conn))
+	if (count > 1 && !(flags & MSG_DONTWAIT))
 		held = held_begin(conn, fd, atomic_load(&conn->generation));
 	count = count > IOV_MAX ? IOV_MAX : count;
 	while (done < count) {

@@ -32,6 +32,8 @@ enum how {
 	VECTOR = 2048,   /* writev */
 	FULL = 4096,     /* no number is free */
 	LATE = 8192,     /* the reader sends, too, once the fd is closed: nobody will read it */
+	EARLY = 16384,   /* ... or before that */
+	FRESH = 32768,   /* nothing was sent before */
 };
 
 static struct {
@@ -127,11 +129,12 @@ static void reader(void *bytes)
 	for (int i = 0; i < 3000 && !held.done; i++)
 		pause_ms(1);
 	pause_ms(2 * SOON_MS);
-	if (held.how & LATE) {
+	if (held.how & (LATE | EARLY)) {
 		static char rest[65536];
 		ssize_t got;
 
-		put(held.pair.b, "late");
+		if (held.how & LATE)
+			put(held.pair.b, "late");
 		while ((got = recv(held.pair.b, rest, sizeof(rest), 0)) > 0)
 			;
 		note_result("end", got, errno);
@@ -196,6 +199,8 @@ static void take(struct pair *pair, int how)
 		setsockopt(held.pair.a, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	if (how & UNREAD)
 		put_bytes(held.pair.a, UNREAD_BYTES, 1);
+	if (how & EARLY)
+		put(pair->b, "early");
 }
 
 static void held_while(struct pair *pair, int how)
@@ -204,6 +209,8 @@ static void held_while(struct pair *pair, int how)
 	char *buffer = calloc(1, LONG_BYTES);
 	pthread_t second;
 
+	if (how & FRESH)
+		pair_connect(pair);
 	take(pair, how);
 	if (!(how & TWO))
 		fill(buffer, LONG_BYTES, 2);
@@ -260,7 +267,11 @@ static const struct semantics_case cases[] = {
 	{ "held-full-unread", held_while, BY_CLOSE | FULL | UNREAD | AT_ONCE, 0 },
 	{ "held-late", held_while, BY_CLOSE | LATE, 0 },
 	{ "held-late-unread", held_while, BY_CLOSE | LATE | UNREAD | AT_ONCE, 0 },
+	{ "held-early", held_while, BY_CLOSE | EARLY, 0 },
+	{ "held-early-timed", held_while, BY_CLOSE | EARLY | TIMED, 0 },
+	{ "held-early-unread", held_while, BY_CLOSE | EARLY | UNREAD | AT_ONCE, 0 },
 	{ "held-many", held_while, BY_SOCKET | MANY, 0 },
+	{ "held-many-fresh", held_while, BY_CLOSE | MANY | FRESH, CASE_BARE },
 	{ "held-many-timed", held_while, BY_SOCKET | MANY | TIMED, 0 },
 	{ "held-many-unread", held_while, BY_CLOSE | MANY | UNREAD | AT_ONCE, 0 },
 };
