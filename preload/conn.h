@@ -151,6 +151,20 @@ static inline uint32_t conn_state(const struct conn *conn)
 {
 	return atomic_load_explicit(&((struct conn *)conn)->state, memory_order_acquire);
 }
+/* The cell, if it is still this connection's. One that was joined before this process was forked has its cell in the session of
+ * the process that did it, which may have closed its copy, and given the cell to another connection. */
+static inline bool conn_cell_is_lost(const struct conn *conn, uint32_t status)
+{
+	return __builtin_expect(cell_word_generation(status) != (conn->generation & CELL_GENERATION_MASK), 0);
+}
+static inline struct memory_cell *conn_cell(const struct conn *conn)
+{
+	struct memory_cell *cell = atomic_load_explicit(&((struct conn *)conn)->cell, memory_order_acquire);
+
+	if (!cell || conn_cell_is_lost(conn, atomic_load_explicit(&cell->status, memory_order_acquire)))
+		return NULL;
+	return cell;
+}
 /* A connection of this process was once touched: else there is nothing to be done when it ends. */
 extern _Atomic bool conn_ever_touched;
 static inline void conn_touch(struct conn *conn)

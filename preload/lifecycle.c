@@ -247,7 +247,7 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 
 static void joined_step(struct conn *conn)
 {
-	struct memory_cell *cell = atomic_load(&conn->cell);
+	struct memory_cell *cell = conn_cell(conn);
 	uint32_t status = cell ? atomic_load(&cell->status) : 0;
 
 	if (status & CELL_TAKEN_OUT) {
@@ -261,6 +261,17 @@ static void joined_step(struct conn *conn)
 	}
 	if (conn_state(conn) == CONN_ARMED && !conn->ledger)
 		attach(conn);
+}
+
+/* The cell is another connection's by now, of the process that forked this one. Who receives needs one (reader.h): of this process's
+ * own session. The helper does not know it, so it says nothing there. */
+static void replace_cell(struct conn *conn)
+{
+	struct session_memory *memory;
+
+	conn->retry_at_turn = conn->turns + TURNS_BACKOFF;
+	if (channel_session(&memory, config.eager) == CHANNEL_READY)
+		(void)lifecycle_bind_cell(conn, memory);
 }
 
 static void watching_step(struct conn *conn, int fd)
@@ -310,6 +321,8 @@ void lifecycle_step(struct conn *conn, int fd, bool may_join)
 		fork_notice();
 		uint32_t state = conn_state(conn);
 
+		if (lifecycle_in_sockhash(state) && atomic_load(&conn->cell) && !conn_cell(conn))
+			replace_cell(conn);
 		if (conn->admission.wants_out) {
 			lifecycle_withdraw(conn, fd);
 			state = conn_state(conn);

@@ -30,6 +30,8 @@ static inline bool lifecycle_due(const struct conn *conn)
 	struct memory_cell *cell = atomic_load_explicit(&((struct conn *)conn)->cell, memory_order_acquire);
 	uint32_t status = cell ? atomic_load_explicit(&cell->status, memory_order_acquire) : 0;
 
+	if (cell && conn_cell_is_lost(conn, status))
+		return conn->turns >= conn->retry_at_turn;
 	if (__builtin_expect(state == CONN_ARMED, 1))
 		return (status & CELL_TAKEN_OUT) || conn->admission.wants_out ||
 		       (!atomic_load_explicit(&((struct conn *)conn)->ledger, memory_order_relaxed) && cell &&

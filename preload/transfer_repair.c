@@ -84,7 +84,7 @@ static bool is_readable(int fd)
  * it; should it get no CPU for very long, all bytes go by TCP from then on, which wakes it wherever it sleeps. */
 static ssize_t receive_alone(struct conn *conn, const struct receive_call *call, size_t done)
 {
-	struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
+	struct memory_cell *cell = conn_cell(conn);
 	uint32_t generation = atomic_load(&conn->generation);
 
 	if (!cell || (call->flags & MSG_PEEK))
@@ -241,7 +241,7 @@ static ssize_t top_up(struct conn *conn, const struct receive_call *call, struct
 			break;
 		if (transfer_must_end(call->fd) || !transfer_fd_is(call->fd, conn, generation))
 			break;
-		struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
+		struct memory_cell *cell = conn_cell(conn);
 		if (cell && !reader_claim(cell))
 			break; /* what is behind is another reader's */
 		ssize_t more = receive_now(call, done);
@@ -310,7 +310,7 @@ static ssize_t receive_truncated(struct conn *conn, const struct receive_call *c
 
 ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger)
 {
-	struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
+	struct memory_cell *cell = conn_cell(conn);
 	struct receive_wait wait;
 	ssize_t result;
 

@@ -84,7 +84,7 @@ SHORT_INLINE bool transfer_short_enter(struct conn *conn, int fd, size_t bytes, 
 /* Makes the thread the reader of an end that is or was in the sockhash. */
 SHORT_INLINE bool transfer_short_claim(struct conn *conn, int flags, struct transfer_short *way)
 {
-	struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
+	struct memory_cell *cell = conn_cell(conn);
 
 	if (!cell || config.spin_ns)
 		return false;

@@ -122,6 +122,8 @@ void lifecycle_withdraw(struct conn *conn, int fd)
 	/* Another session: the end was joined by a parent, or under a helper that is gone. It stays. */
 	if (!cell || conn->session_epoch != channel_epoch())
 		return;
+	if (state == CONN_ARMED && !(atomic_load(&cell->status) & CELL_ARMED))
+		return; /* likewise, and this session's cell came later */
 	if (state == CONN_OFFERED && atomic_compare_exchange_strong(&conn->state, &offered, CONN_WATCHING)) {
 		lifecycle_retire(conn);
 		conn->retry_at_turn = conn->turns + turns_wanted(conn);
@@ -156,13 +158,16 @@ void lifecycle_taken_out(struct conn *conn, struct memory_cell *cell)
 	uint32_t before = conn_state(conn), generation = atomic_load(&conn->generation);
 	enum sm_reason why = before == CONN_LEAVING || before == CONN_PINNED ? conn->reason : cell->reason;
 	enum conn_state next = CONN_OFFERED;
+	bool is_inherited = conn->session_epoch != channel_epoch();
 
 	if (!lifecycle_joining_begin(conn, before))
 		return;
 	conn->admission.is_unsettled = true;
 	if (!threads_others_inside(conn->index))
 		lifecycle_accounts_settle(conn, cell);
-	atomic_fetch_and(&cell->status, ~(uint32_t)(CELL_TAKEN_OUT | CELL_ARMED | CELL_PINNED));
+	/* Not what the process that forked this one is to find. */
+	if (!is_inherited)
+		atomic_fetch_and(&cell->status, ~(uint32_t)(CELL_TAKEN_OUT | CELL_ARMED | CELL_PINNED));
 	if (before == CONN_PINNED) {
 		next = CONN_REFUSED;
 	} else if (before == CONN_LEAVING || why == REASON_SPILLS) {
@@ -173,6 +178,9 @@ void lifecycle_taken_out(struct conn *conn, struct memory_cell *cell)
 			       : before == CONN_LEAVING     ? ADMISSION_SPILLS
 							    : ADMISSION_PASSES,
 			       admission_now_ms());
+		conn->retry_at_turn = conn->turns + turns_wanted(conn);
+	} else if (is_inherited) { /* so was the offer */
+		next = CONN_WATCHING;
 		conn->retry_at_turn = conn->turns + turns_wanted(conn);
 	} else {
 		conn->join_at_turn = conn->turns + TURNS_AWAY;
