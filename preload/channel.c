@@ -12,7 +12,6 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include "../helper/wire/wire.h"
 #include "channel_fd.h"
@@ -29,6 +28,7 @@
 
 #define RETRY_MS 100     /* between attempts to reach a helper that is not there */
 #define LOOK_AGAIN_MS 20 /* how long a session is taken to stand without a look */
+#define DOUBT_MS 200
 
 enum phase { PHASE_NONE, PHASE_REQUESTED, PHASE_READY };
 
@@ -43,14 +43,7 @@ static uint32_t features;
 static _Atomic int64_t tried_ms, looked_ms;
 static _Atomic bool breaker_open;
 static _Atomic uint32_t ping_nonce; /* what `pong` must show to close the breaker; 0: not sent yet */
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_read(CLOCK_MONOTONIC_COARSE, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
+static int64_t doubted_ms;          /* since when the session has to prove that its helper lives; 0: it need not */
 
 static bool lock(void)
 {
@@ -97,6 +90,7 @@ static void forget_session(void)
 {
 	atomic_store(&phase, PHASE_NONE);
 	atomic_store(&epoch, 0);
+	doubted_ms = 0;
 	latency_session(NULL);
 	/* The mapping stays: connections of that session may still look at their cells. */
 	channel_fd_close(&session);
@@ -118,25 +112,31 @@ static bool door_stands(void)
 	return false;
 }
 
+/* With the lock. */
+static void send_ping(void)
+{
+	struct wire_ping ping = { .nonce = (uint32_t)clock_coarse_ms() | 1 };
+
+	wire_header_init(&ping.header, WIRE_PING, sizeof(ping), 0, 0);
+	atomic_store(&ping_nonce, channel_send(&ping, sizeof(ping), -1) == 0 ? ping.nonce : 0);
+}
+
 static void connect_door(void)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int64_t now = now_ms();
+	int64_t now = clock_coarse_ms();
 
 	if (now - atomic_load(&tried_ms) < RETRY_MS && tried_ms != 0)
 		return;
 	atomic_store(&tried_ms, now);
-	int fd = real_socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
+	if (channel_fd_connect(&door) != 0)
 		return;
-	memcpy(address.sun_path, config.socket_path, sizeof(address.sun_path));
-	if (real_connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
-		log_info("no helper at %s: errno %d", config.socket_path, errno);
-		real_close(fd);
+	atomic_store(&tried_ms, 0);
+	if (atomic_load(&phase) == PHASE_NONE)
 		return;
-	}
-	if (channel_fd_set_consume(&door, fd) == 0)
-		atomic_store(&tried_ms, 0);
+	/* The last door was closed, or given away: nobody saw whether the session's helper has gone since. */
+	doubted_ms = now;
+	atomic_store(&breaker_open, true);
+	send_ping();
 }
 
 void channel_open_door(void)
@@ -211,6 +211,7 @@ static void handle_message(const void *message, ssize_t bytes, int fd)
 		if (map_memory_consume(message, fd) == 0) {
 			atomic_store(&epoch, ++epochs);
 			atomic_store(&breaker_open, false);
+			doubted_ms = 0;
 			atomic_store(&phase, PHASE_READY);
 			log_info("session %u stands", epochs);
 		}
@@ -256,35 +257,32 @@ void channel_breaker_trip(void)
 	log_info("the helper does not answer: plain TCP until it does");
 }
 
-/* With the lock. Asks for, or looks for, a sign of life; never waits. */
+/* With the lock. Asks for, or looks for, a sign of life; never waits. A session that is not READY has its WELCOME for that. */
 static void breaker_probe(void)
 {
 	struct session_memory *shared = atomic_load(&memory);
 	uint32_t nonce = atomic_load(&ping_nonce);
+	bool is_ready = atomic_load(&phase) == PHASE_READY;
 
-	if (atomic_load(&phase) != PHASE_READY)
-		return; /* the WELCOME will close it */
-	if (nonce != 0 && atomic_load(&shared->pong) == nonce) {
+	if (is_ready && nonce != 0 && atomic_load(&shared->pong) == nonce) {
 		atomic_store(&breaker_open, false);
+		doubted_ms = 0;
 		log_info("the helper answers again");
-		return;
-	}
-	if (nonce == 0) {
-		struct wire_ping ping = { .nonce = (uint32_t)now_ms() | 1 };
-
-		wire_header_init(&ping.header, WIRE_PING, sizeof(ping), 0, 0);
-		if (channel_send(&ping, sizeof(ping), -1) == 0)
-			atomic_store(&ping_nonce, ping.nonce);
+	} else if (doubted_ms && clock_coarse_ms() - doubted_ms > DOUBT_MS) {
+		forget_session(); /* the next look asks for one of whoever is behind the door */
+		atomic_store(&breaker_open, false);
+	} else if (is_ready && nonce == 0) {
+		send_ping();
 	}
 }
 
 static void wait_for_welcome(void)
 {
 	struct pollfd poller = { .fd = channel_fd_get(&session), .events = POLLIN };
-	int64_t deadline = now_ms() + CHANNEL_WAIT_MS;
+	int64_t deadline = clock_coarse_ms() + CHANNEL_WAIT_MS;
 
 	while (poller.fd >= 0 && atomic_load(&phase) == PHASE_REQUESTED) {
-		int64_t left = deadline - now_ms();
+		int64_t left = deadline - clock_coarse_ms();
 		if (left <= 0 || real_poll(&poller, 1, (int)left) == 0) {
 			channel_breaker_trip();
 			return;
@@ -304,7 +302,7 @@ static void advance(bool wait)
 	}
 	if (channel_fd_get(&session) < 0 || channel_fd_get(&mailbox) < 0)
 		forget_session();
-	atomic_store(&looked_ms, now_ms());
+	atomic_store(&looked_ms, clock_coarse_ms());
 	if (atomic_load(&phase) == PHASE_NONE)
 		request_session();
 	if (atomic_load(&phase) == PHASE_REQUESTED)
@@ -333,7 +331,7 @@ enum channel_state channel_session(struct session_memory **memory_out, bool wait
 
 	/* Offers come often, and a helper that has just gone costs them nothing. */
 	if (!wait && atomic_load(&phase) == PHASE_READY && !atomic_load(&breaker_open) &&
-	    now_ms() - atomic_load(&looked_ms) < LOOK_AGAIN_MS) {
+	    clock_coarse_ms() - atomic_load(&looked_ms) < LOOK_AGAIN_MS) {
 		*memory_out = atomic_load(&memory);
 		return CHANNEL_READY;
 	}

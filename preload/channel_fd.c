@@ -5,8 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
+#include "config.h"
+#include "log.h"
 #include "real.h"
 
 /* Below 1024 even if more is allowed: a single high fd makes the kernel grow the process's fd table to hold it. */
@@ -44,6 +48,24 @@ int channel_fd_set_consume(struct channel_fd *own, int fd)
 	own->cookie = socket_cookie(high);
 	atomic_store(&own->fd, high);
 	return 0;
+}
+
+int channel_fd_connect(struct channel_fd *own)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = real_socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	memcpy(address.sun_path, config.socket_path, sizeof(address.sun_path));
+	if (real_connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
+		int error = -errno;
+
+		log_info("no helper at %s: errno %d", config.socket_path, -error);
+		real_close(fd);
+		return error;
+	}
+	return channel_fd_set_consume(own, fd);
 }
 
 int channel_fd_get(struct channel_fd *own)

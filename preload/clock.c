@@ -25,6 +25,14 @@ void clock_read(clockid_t clock, struct timespec *now)
 		clock_gettime(clock, now); /* whosever that is */
 }
 
+int64_t clock_coarse_ms(void)
+{
+	struct timespec now;
+
+	clock_read(CLOCK_MONOTONIC_COARSE, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 int64_t clock_us(void)
 {
 	struct timespec now;

@@ -197,6 +197,22 @@ def test_off_and_on_in_mid_traffic(arm, traffic_of):
         assert traffic.wait(10) == 0, traffic.describe()
 
 
+@pytest.mark.parametrize("arm", [auto(1), EAGER], ids=str)
+@pytest.mark.parametrize("between", ["same", "another"])
+def test_door_lost_without_a_hang_up(arm, between):
+    """A process whose door was closed does not see the helper go. With the next door it finds out whether its session still stands."""
+    program = [sys.executable, Path(__file__).with_name("door.py")]
+    with Helper() as helper, Commanded(program, arm, helper.socket) as ends:
+        ends.answer(5)
+        wait_until(lambda: ends.ask("open 2") == {} and armed(helper) >= 2, 10, helper.explain)
+        ends.ask("close")
+        if between == "another":
+            helper.kill()
+            helper.start()
+        before = armed(helper)
+        wait_until(lambda: ends.ask("open 2") == {} and armed(helper) >= before + 2, 10, helper.explain)
+
+
 def test_sigint_ends_as_sigterm():
     with Helper() as helper:
         helper.signal(signal.SIGINT)
