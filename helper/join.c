@@ -353,6 +353,7 @@ int pairing_handle_join(struct request *request)
 	if (!reason) {
 		join.cell->slot = join.slot->index;
 		join.cell->side = join.side;
+		join.cell->holders = join.look.facts.holders ? join.look.facts.holders - 1 : 0; /* one is ours */
 		if (session_word_settle(join.cell, header->generation, CELL_DONE, REASON_NONE)) {
 			joined(&join);
 			/* Only now: who slept finds the pair armed already, if it can be. */

@@ -57,8 +57,7 @@ struct conn {
 	uint16_t attach_countdown; /* calls until the ledger is tried again */
 	uint16_t attempts;
 	_Atomic uint32_t reason;
-	uint32_t
-		joined_forks; /* fork_count when it joined: differs = another process may have sent past these accounts */
+	uint32_t joined_forks;   /* fork_count when it joined: differs = another process may send past these accounts */
 	uint32_t session_epoch;  /* of the session whose memory `cell` is in */
 	uint32_t fork_count;     /* of the process when it was opened: differs = another process may share the socket */
 	_Atomic int32_t joiner;  /* tid of the thread in CONN_JOINING */

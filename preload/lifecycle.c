@@ -24,6 +24,7 @@
 #include "fork.h"
 #include "latency.h"
 #include "ledger.h"
+#include "libc.h"
 #include "lifecycle_internal.h"
 #include "log.h"
 #include "option.h"
@@ -191,6 +192,14 @@ static void attach(struct conn *conn)
 	lifecycle_joining_end(conn, generation, CONN_ARMED, REASON_ARMED);
 }
 
+/* Another process, forked earlier, has the socket at the end of this join, and may send and receive past these accounts; or, in a process
+ * that has forked and has threads, it may be one of those in a call. */
+static bool is_shared(const struct conn *conn, const struct memory_cell *cell)
+{
+	return cell && cell->holders > atomic_load(&((struct conn *)conn)->fds) &&
+	       (conn->fork_count != conn->joined_forks || libc_single_threaded());
+}
+
 /* Gives the fd to the helper and waits for the word. `before` is the state to go back to. */
 static void join(struct conn *conn, int fd, enum conn_state before)
 {
@@ -228,9 +237,13 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 	message.eager = config.eager;
 	message.fd_number = (uint32_t)fd;
 	conn_publish(conn);
+	if (cell)
+		cell->holders = 0;
 	switch (lifecycle_request(conn, fd, &message, sizeof(message))) {
 	case CELL_DONE:
 		conn->attempts = 0;
+		if (is_shared(conn, cell))
+			conn->joined_forks--; /* as if there had been a fork since */
 		lifecycle_joining_end(conn, generation, CONN_JOINED, REASON_JOINED);
 		break;
 	case CELL_REFUSED:

@@ -72,8 +72,10 @@ struct memory_cell {
 	_Atomic uint32_t word;
 	_Atomic uint32_t status;
 	union {
-		uint32_t reason;  /* enum sm_reason; helper -> shim, with REFUSED or TAKEN_OUT */
-		uint32_t holders; /* the same, with DONE for WIRE_HOLDERS: see below */
+		uint32_t reason; /* enum sm_reason; helper -> shim, with REFUSED or TAKEN_OUT */
+		/* helper -> shim, with DONE: for WIRE_HOLDERS see above; for WIRE_JOIN how many references to the file there are
+		 * beside the helper's own, 0: not known (an older helper says nothing) */
+		uint32_t holders;
 	};
 	uint32_t ledger_id;   /* helper -> shim, valid with CELL_ARMED; 0: none */
 	uint32_t ledger_cell; /* index in that ledger */

@@ -31,6 +31,9 @@ Arm_run = collections.namedtuple("Arm_run", "notes grown log")
 ARMS = {"auto": (auto(1), []), "eager": (EAGER, []),
         "spin": (Arm("spin", "eager", {"SMACCEL_SPIN_US": "500"}), []),
         "mixed": (Arm("mixed", "eager"), ["--test-bound", MIXED_BOUND])}
+# In eager arms both ends have joined before a case can fork.
+LATE_ARMS = {"split": (auto(1), ["--test-bound", MIXED_BOUND])}
+LATE_CASES = ["forked-early-3", "forked-early-7", "forked-before-3", "forked-before-7"]
 OPTIONS = {"spin": ["--threads"], "mixed": ["--ipv6"]}  # of the program: nothing that cases note depends on them
 # Where pairs may be of AF_UNIX, and then end in time.
 UNIX_FAMILIES = ["blocking", "flags", "epolls", "polls", "waits", "faults", "closing", "threads", "escapes", "stdios"]
@@ -63,7 +66,7 @@ def run_cases(arm, socket=None, cases=("--all",), program=(built("conformance/se
 
 
 def run_arm(name, cases=("--all",), **program):
-    arm, options = ARMS[name]
+    arm, options = {**ARMS, **LATE_ARMS}[name]
     with Helper(*options, "--verbose") as helper:
         # What is compared is what applications see of a helper that gets a CPU; tests/chaos is about those that do not.
         os.setpriority(os.PRIO_PROCESS, helper.process.pid, HELPER_NICE)
@@ -147,6 +150,13 @@ def test_no_difference_of_ends_that_have_left():
     assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
     armed = [fields["armed"] == ["yes"] for fields in run.notes.values() if "armed" in fields]
     assert run.grown["leaves"] >= 0.9 * sum(armed) > 100, run.grown
+
+
+def test_no_difference_of_who_forks_before_joining():
+    run = run_arm("split", LATE_CASES)
+    rows = list(compare(run_cases(PLAIN, None, LATE_CASES), run.notes))
+    assert not rows, table(rows)
+    assert run.grown["pairs_armed_total"] > 0 and run.grown["redirected_bytes"] > 0, run.grown
 
 
 def test_no_difference_of_unix_sockets():

@@ -302,22 +302,10 @@ static void raw_behind(struct pair *pair, int unused)
 	}
 }
 
-/* A child sends before either end has made a call, so that its parent's accounts lack so many bytes. Then as many are passed behind
- * redirected ones: together with those that is what the accounts say is redirected. */
-static void forked_early(struct pair *pair, int bytes)
+static void mixed_behind(struct pair *pair, int bytes)
 {
 	char text[64];
 
-	pair_connect(pair);
-	set_int(pair->a, IPPROTO_TCP, TCP_NODELAY, 1);
-	pid_t child = fork();
-	if (child == 0) {
-		put_bytes(pair->a, (size_t)bytes, 1);
-		_exit(0);
-	}
-	waitpid(child, NULL, 0);
-	drain("of-the-child", pair->b, (size_t)bytes);
-	pair_warm_up(pair);
 	for (int i = 0; i < 2; i++) {
 		put(pair->a, "a word__");
 		put_bytes(pair->a, (size_t)bytes, 2);
@@ -329,6 +317,45 @@ static void forked_early(struct pair *pair, int bytes)
 		settle();
 		GET("read", text, read(pair->b, text, sizeof(text)));
 	}
+}
+
+/* A child sends before either end has made a call, so that its parent's accounts lack so many bytes. Then as many are passed behind
+ * redirected ones: together with those that is what the accounts say is redirected. */
+static void forked_early(struct pair *pair, int bytes)
+{
+	pair_connect(pair);
+	set_int(pair->a, IPPROTO_TCP, TCP_NODELAY, 1);
+	pid_t child = fork();
+	if (child == 0) {
+		put_bytes(pair->a, (size_t)bytes, 1);
+		_exit(0);
+	}
+	waitpid(child, NULL, 0);
+	drain("of-the-child", pair->b, (size_t)bytes);
+	pair_warm_up(pair);
+	mixed_behind(pair, bytes);
+}
+
+/* As above, but the child was forked before either end has joined, and sends when both have. */
+static void forked_before(struct pair *pair, int bytes)
+{
+	int gate[2];
+	char go;
+
+	pair_connect(pair);
+	set_int(pair->a, IPPROTO_TCP, TCP_NODELAY, 1);
+	TRY("gate", pipe2(gate, O_CLOEXEC));
+	pid_t child = fork();
+	if (child == 0) {
+		read_whole(gate[0], &go, 1);
+		put_bytes(pair->a, (size_t)bytes, 1);
+		_exit(0);
+	}
+	pair_warm_up(pair);
+	TRY("open", write(gate[1], "x", 1));
+	waitpid(child, NULL, 0);
+	drain("of-the-child", pair->b, (size_t)bytes);
+	mixed_behind(pair, bytes);
 }
 
 static const struct semantics_case cases[] = {
@@ -354,6 +381,8 @@ static const struct semantics_case cases[] = {
 	{ "fionread-left-30000", after_leaving, 30000, 0 },
 	{ "forked-early-3", forked_early, 3, CASE_BARE },
 	{ "forked-early-7", forked_early, 7, CASE_BARE },
+	{ "forked-before-3", forked_before, 3, CASE_BARE },
+	{ "forked-before-7", forked_before, 7, CASE_BARE },
 	{ "peek-waitall-behind", peek_all, 0, 0 },
 	{ "outq", outgoing, SIOCOUTQ, 0 },
 	{ "outqnsd", outgoing, SIOCOUTQNSD, 0 },
