@@ -96,10 +96,19 @@ static bool parent_holds(const struct conn *conn)
 	return true;
 }
 
+/* In the sockhash, or perhaps: another thread, or the one that this signal handler has interrupted, is in a join that the helper may
+ * have done already, or attaches the ledger. */
+static bool may_be_redirected_to(const struct conn *conn)
+{
+	uint32_t state = conn_state(conn);
+
+	return lifecycle_in_sockhash(state) || state == CONN_JOINING;
+}
+
 /* Only while nobody else can be using the connection. */
 static void stop_redirecting(struct conn *conn, int fd)
 {
-	if (lifecycle_in_sockhash(conn_state(conn)) && alone_by_forks(conn) && endpoint_cookie(fd) == conn->cookie)
+	if (may_be_redirected_to(conn) && alone_by_forks(conn) && endpoint_cookie(fd) == conn->cookie)
 		real_setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){ CLOSING_RCVBUF_BYTES }, sizeof(int));
 }
 
@@ -161,7 +170,7 @@ static bool lands(struct conn *conn, int fd)
 /* Redirected bytes are unread, fd is that connection, and the peer has not reset it. */
 static bool loses_bytes(struct conn *conn, int fd, bool may_wait)
 {
-	return lifecycle_in_sockhash(conn_state(conn)) && (queue_has_redirected(fd) || (may_wait && lands(conn, fd))) &&
+	return may_be_redirected_to(conn) && (queue_has_redirected(fd) || (may_wait && lands(conn, fd))) &&
 	       !queue_has_error(fd) && endpoint_cookie(fd) == conn->cookie;
 }
 
@@ -211,7 +220,7 @@ bool lifecycle_closing(struct conn *conn, int fd)
 	uint32_t generation = conn->generation & CELL_GENERATION_MASK;
 	bool lent = false;
 
-	if (!cell && !lifecycle_in_sockhash(conn_state(conn)))
+	if (!cell && !may_be_redirected_to(conn))
 		return false;
 	if (cell && !lifecycle_in_plain_arm(conn))
 		admission_judge_end(&conn->admission, conn->turns);

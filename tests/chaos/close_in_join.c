@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A signal handler that closes a connection in the middle of its join: after the helper has done it, before the thread knows.
+ *
+ * The peer is another process. The test stops the helper when told "connected", continues it at "handler", and answers each line with one
+ * of its own when that is done; before "handler" is answered both ends are armed. At last the peer tells what it saw: {"end": errno}.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define HANDLER_US 10000 /* the join waits 50 ms */
+
+static int next_fd, to_peer[2], from_peer[2];
+
+static void tell(const char *line)
+{
+	char answer[16];
+
+	if (write(STDOUT_FILENO, line, strlen(line)) < 0 || read(STDIN_FILENO, answer, sizeof(answer)) <= 0)
+		_exit(1);
+}
+
+static void pass(int pipe[2])
+{
+	if (write(pipe[1], "x", 1) != 1)
+		_exit(1);
+}
+
+static void await(int pipe[2])
+{
+	char byte;
+
+	if (read(pipe[0], &byte, 1) != 1)
+		_exit(1);
+}
+
+static void handler(int number)
+{
+	(void)number;
+	tell("\"handler\"\n");
+	pass(to_peer);
+	await(from_peer); /* it has sent */
+	tell("\"sent\"\n");
+	close(next_fd);
+	pass(to_peer);
+}
+
+static void peer(const struct sockaddr_in *address)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	char byte;
+
+	if (connect(fd, (const void *)address, sizeof(*address)) < 0)
+		_exit(1);
+	pass(from_peer);
+	await(to_peer);
+	if (send(fd, "unread", 6, 0) != 6)
+		_exit(1);
+	pass(from_peer);
+	await(to_peer);
+	ssize_t got = recv(fd, &byte, 1, 0);
+	printf("{\"end\": %d}\n", got < 0 ? errno : 0);
+	fflush(stdout);
+	_exit(0);
+}
+
+/* So that the library has its session with the helper. */
+static void connect_to_oneself(int listener, const struct sockaddr_in *address)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (connect(fd, (const void *)address, sizeof(*address)) < 0)
+		_exit(1);
+	close(accept(listener, NULL, NULL));
+	close(fd);
+}
+
+int main(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	const struct itimerval soon = { .it_value.tv_usec = HANDLER_US };
+	socklen_t length = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (bind(listener, (void *)&address, length) < 0 || listen(listener, 1) < 0 ||
+	    getsockname(listener, (void *)&address, &length) < 0 || pipe(to_peer) < 0 || pipe(from_peer) < 0)
+		return 1;
+	if (fork() == 0) {
+		await(to_peer);
+		peer(&address);
+	}
+	connect_to_oneself(listener, &address);
+	pass(to_peer);
+	await(from_peer);
+	signal(SIGALRM, handler);
+	tell("\"connected\"\n");
+	next_fd = dup(listener);
+	close(next_fd);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	accept(listener, NULL, NULL);
+	wait(NULL);
+	return 0;
+}
