@@ -276,10 +276,10 @@ static void breaker_probe(void)
 	}
 }
 
-static void wait_for_welcome(void)
+static void wait_for_welcome(int wait_ms)
 {
 	struct pollfd poller = { .fd = channel_fd_get(&session), .events = POLLIN };
-	int64_t deadline = clock_coarse_ms() + CHANNEL_WAIT_MS;
+	int64_t deadline = clock_coarse_ms() + wait_ms;
 
 	while (poller.fd >= 0 && atomic_load(&phase) == PHASE_REQUESTED) {
 		int64_t left = deadline - clock_coarse_ms();
@@ -293,7 +293,7 @@ static void wait_for_welcome(void)
 	}
 }
 
-static void advance(bool wait)
+static void advance(int wait_ms)
 {
 	if (!door_stands()) {
 		connect_door();
@@ -309,8 +309,8 @@ static void advance(bool wait)
 		receive_messages();
 	if (atomic_load(&breaker_open))
 		breaker_probe();
-	else if (wait && atomic_load(&phase) == PHASE_REQUESTED)
-		wait_for_welcome();
+	else if (wait_ms && atomic_load(&phase) == PHASE_REQUESTED)
+		wait_for_welcome(wait_ms);
 }
 
 /* Another thread is at it: in eager mode its result is worth a bounded wait. */
@@ -325,24 +325,24 @@ static void wait_for_other(void)
 	}
 }
 
-enum channel_state channel_session(struct session_memory **memory_out, bool wait)
+enum channel_state channel_session(struct session_memory **memory_out, int wait_ms)
 {
 	int saved = errno;
 
 	/* Offers come often, and a helper that has just gone costs them nothing. */
-	if (!wait && atomic_load(&phase) == PHASE_READY && !atomic_load(&breaker_open) &&
+	if (!wait_ms && atomic_load(&phase) == PHASE_READY && !atomic_load(&breaker_open) &&
 	    clock_coarse_ms() - atomic_load(&looked_ms) < LOOK_AGAIN_MS) {
 		*memory_out = atomic_load(&memory);
 		return CHANNEL_READY;
 	}
 	bool locked = lock();
 
-	if (!locked && wait && !atomic_load(&breaker_open)) {
+	if (!locked && wait_ms && !atomic_load(&breaker_open)) {
 		wait_for_other();
 		locked = lock();
 	}
 	if (locked) {
-		advance(wait);
+		advance(wait_ms);
 		unlock();
 	}
 	errno = saved;

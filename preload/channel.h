@@ -29,9 +29,9 @@ enum channel_state {
 	CHANNEL_STARTING, /* asked for, no answer yet: try again some turns later */
 	CHANNEL_NONE,     /* no helper, or the breaker is open */
 };
-/* Starts a session if there is none, and takes notice of a helper that is gone. With `wait`, waits up to
- * CHANNEL_WAIT_MS for the answer (eager mode), unless the breaker is open. */
-enum channel_state channel_session(struct session_memory **memory, bool wait);
+/* Starts a session if there is none, and takes notice of a helper that is gone. Waits up to
+ * wait_ms for the answer (0: not at all), unless the breaker is open. */
+enum channel_state channel_session(struct session_memory **memory, int wait_ms);
 uint32_t channel_epoch(void);    /* changes with each session; 0: none */
 uint32_t channel_features(void); /* enum wire_feature */
 

@@ -46,8 +46,9 @@
 #define LANDING_LOOKS 4
 #define LANDING_MS 1
 #define CLOSING_RCVBUF_BYTES 65535 /* the kernel doubles it: the most that the gate takes for too small */
-/* All the questions of a process that ends together. */
-#define EXIT_BUDGET_MS 50
+/* All the questions of a process that ends together, and those that only the helper can answer. */
+#define EXIT_BUDGET_MS CHANNEL_WAIT_MS
+#define EXIT_BUDGET_LONG_MS CHANNEL_WAIT_LONG_MS
 
 uint32_t lifecycle_parent_epoch;
 
@@ -117,7 +118,8 @@ static uint32_t ask_holders(struct conn *conn, int fd, uint32_t own, bool is_fin
 	struct wire_holders message = { .cookie = conn->cookie, .own = own, .is_final = is_final };
 	struct session_memory *memory;
 
-	if (channel_session(&memory, true) != CHANNEL_READY || !(channel_features() & WIRE_FEATURE_HOLDERS))
+	if (channel_session(&memory, lifecycle_holders_wait_ms(conn)) != CHANNEL_READY ||
+	    !(channel_features() & WIRE_FEATURE_HOLDERS))
 		return CELL_HOLDERS_UNKNOWN;
 	if (!lifecycle_bind_cell(conn, memory)) /* one that was inherited or passed has none in this session */
 		return CELL_HOLDERS_UNKNOWN;
@@ -250,7 +252,7 @@ bool lifecycle_closing(struct conn *conn, int fd)
 static void each_losing(bool (*concerns)(struct conn *conn, int fd), void (*visit)(struct conn *conn, int fd))
 {
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
-	int64_t deadline_ms = now_ms() + EXIT_BUDGET_MS;
+	int64_t started_ms = now_ms();
 	uint32_t high = atomic_load(&conn_fd_high);
 
 	fork_notice();
@@ -259,8 +261,9 @@ static void each_losing(bool (*concerns)(struct conn *conn, int fd), void (*visi
 
 		if (!conn || parent_holds(conn) || !concerns(conn, (int)fd))
 			continue;
-		if (now_ms() < deadline_ms ? loses_bytes_alone(conn, (int)fd, atomic_load(&conn->fds))
-					   : alone_by_forks(conn) && loses_bytes(conn, (int)fd, false))
+		if (now_ms() - started_ms < (alone_by_forks(conn) ? EXIT_BUDGET_MS : EXIT_BUDGET_LONG_MS)
+			    ? loses_bytes_alone(conn, (int)fd, atomic_load(&conn->fds))
+			    : alone_by_forks(conn) && loses_bytes(conn, (int)fd, false))
 			visit(conn, (int)fd);
 	}
 	lifecycle_quiet_end(quiet);

@@ -106,7 +106,7 @@ static void look_after_session(bool wait)
 
 	if (!fork_in_vfork_child()) {
 		fork_notice();
-		(void)channel_session(&memory, wait);
+		(void)channel_session(&memory, wait ? CHANNEL_WAIT_MS : 0);
 	}
 	lifecycle_quiet_end(quiet);
 }

@@ -37,7 +37,7 @@ static enum cell_state leave(struct conn *conn, int fd, enum sm_reason reason)
 	struct session_memory *memory;
 
 	/* A forked child has a session, and a cell, of its own. */
-	if (channel_session(&memory, true) != CHANNEL_READY || !lifecycle_bind_cell(conn, memory))
+	if (channel_session(&memory, CHANNEL_WAIT_MS) != CHANNEL_READY || !lifecycle_bind_cell(conn, memory))
 		return CELL_ABANDONED;
 	wire_header_init(&message.header, WIRE_LEAVE, sizeof(message), conn->index,
 			 conn->generation & CELL_GENERATION_MASK);

@@ -116,11 +116,14 @@ bool lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)
 
 /* Who holds a socket a process that has forked cannot say by itself (closing.c). Without an answer a peer would take lost bytes for the
  * end of the stream, and a busy machine's helper is late more often than it is dead. */
+int lifecycle_holders_wait_ms(const struct conn *conn)
+{
+	return conn->fork_count != fork_count() ? CHANNEL_WAIT_LONG_MS : CHANNEL_WAIT_MS;
+}
+
 static int wait_ms_for(const struct conn *conn, const struct wire_header *header)
 {
-	bool is_long = header->type == WIRE_HOLDERS && conn->fork_count != fork_count();
-
-	return is_long ? CHANNEL_WAIT_LONG_MS : CHANNEL_WAIT_MS;
+	return header->type == WIRE_HOLDERS ? lifecycle_holders_wait_ms(conn) : CHANNEL_WAIT_MS;
 }
 
 enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message, size_t bytes)
@@ -242,8 +245,7 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 	switch (lifecycle_request(conn, fd, &message, sizeof(message))) {
 	case CELL_DONE:
 		conn->attempts = 0;
-		if (is_shared(conn, cell))
-			conn->joined_forks--; /* as if there had been a fork since */
+		conn->joined_forks -= is_shared(conn, cell); /* as if there had been a fork since */
 		lifecycle_joining_end(conn, generation, CONN_JOINED, REASON_JOINED);
 		break;
 	case CELL_REFUSED:
@@ -283,7 +285,7 @@ static void replace_cell(struct conn *conn)
 	struct session_memory *memory;
 
 	conn->retry_at_turn = conn->turns + TURNS_BACKOFF;
-	if (channel_session(&memory, config.eager) == CHANNEL_READY)
+	if (channel_session(&memory, config.eager ? CHANNEL_WAIT_MS : 0) == CHANNEL_READY)
 		(void)lifecycle_bind_cell(conn, memory);
 }
 
@@ -311,7 +313,7 @@ static void offered_step(struct conn *conn, int fd, bool may_join)
 			admission_judge_unmatched(&conn->admission);
 		conn->retry_at_turn =
 			conn->turns + (lifecycle_in_plain_arm(conn) ? TURNS_PLAIN_ARM : TURNS_HELPER_CHECK);
-		enum channel_state channel = channel_session(&memory, false);
+		enum channel_state channel = channel_session(&memory, 0);
 		if (channel == CHANNEL_NONE || conn->session_epoch != channel_epoch()) {
 			/* The helper that knew of the offer is gone, or does not answer: anew, later. */
 			state_swap(conn, CONN_OFFERED, CONN_WATCHING);

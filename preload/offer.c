@@ -53,7 +53,7 @@ bool lifecycle_prepare(struct conn *conn, int fd, struct endpoints *ends)
 		return false; /* not connected yet: later */
 	if (!destination_pays(conn, ends))
 		return false;
-	switch (channel_session(&memory, config.eager)) {
+	switch (channel_session(&memory, config.eager ? CHANNEL_WAIT_MS : 0)) {
 	case CHANNEL_READY:
 		look_settled(&look);
 		break;

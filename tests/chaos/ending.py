@@ -3,6 +3,7 @@
 
   ready           the peers' answer to commands: {}
   fork 1          the other process forks a child, which ends: {}
+  child 1         the other process forks a child, which goes on in its place: {}
   turns N         N turns on each connection: {}
   end exit|close  sends bytes that are not read; the other process ends, or closes and then ends:
                   {"ms": until it was gone, "errors": how many peers saw a reset}
@@ -18,7 +19,7 @@ CONNECTIONS = 12
 
 
 def serve_child(listener_port, gate):
-    """What the gate says: t a turn on each connection, f fork, x _exit, c close first."""
+    """What the gate says: t a turn on each connection, f fork, h hand over to a child, x _exit, c close first."""
     ends = [socket.create_connection(("127.0.0.1", listener_port)) for _ in range(CONNECTIONS)]
     while True:
         what = os.read(gate, 1)
@@ -30,6 +31,14 @@ def serve_child(listener_port, gate):
             if os.fork() == 0:
                 os._exit(0)
             os.wait()
+            continue
+        if what == b"h":
+            child = os.fork()
+            if child:
+                for end in ends:
+                    end.close()
+                os.waitpid(child, 0)
+                os._exit(0)
             continue
         if what == b"c":
             for end in ends:
@@ -65,8 +74,8 @@ def main():
                     end.recv(64)
             print("{}", flush=True)
             continue
-        if command == "fork":
-            os.write(commands, b"f")
+        if command in ("fork", "child"):
+            os.write(commands, b"f" if command == "fork" else b"h")
             print("{}", flush=True)
             continue
         for end in ends:

@@ -202,18 +202,20 @@ def test_ending_with_unread_bytes(how):
             assert seen["ms"] <= 8 * BOUND_US / 1000, seen  # a wait for each of the twelve would be more
 
 
-def test_closing_with_unread_bytes_after_a_fork():
+@pytest.mark.parametrize("who", ["fork", "child"])
+@pytest.mark.parametrize("how", ["exit", "close"])
+def test_ending_with_unread_bytes_after_a_fork(how, who):
     """Then it is the helper alone who can say whether another process has the socket. One that gets no CPU for a while is waited for,
-    longer than a join waits for it: a FIN would tell the peers that all was read."""
+    longer than a join waits for it, and so is the session that a child needs to ask: a FIN would tell the peers that all was read."""
     with Helper() as helper:
         with Commanded([sys.executable, Path(__file__).with_name("ending.py")], EAGER, helper.socket) as ends:
             ends.answer(10)
             wait_until(lambda: ends.ask("turns 20") == {} and helper.totals()["pairs_armed"] == 12, 10, helper.explain)
-            ends.ask("fork 1")
+            ends.ask(f"{who} 1")
             ends.ask("turns 20")
             helper.signal(signal.SIGSTOP)
             late = threading.Timer(2 * BOUND_US / 1e6, helper.signal, [signal.SIGCONT])
             late.start()
-            seen = ends.ask("end close", 10)
+            seen = ends.ask(f"end {how}", 10)
             late.join()
             assert seen["errors"] == 12, seen
