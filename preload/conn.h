@@ -60,7 +60,7 @@ struct conn {
 	uint32_t joined_forks;   /* fork_count when it joined: differs = another process may send past these accounts */
 	uint32_t session_epoch;  /* of the session whose memory `cell` is in */
 	uint32_t fork_count;     /* of the process when it was opened: differs = another process may share the socket */
-	_Atomic int32_t joiner;  /* tid of the thread in CONN_JOINING */
+	_Atomic int32_t joiner;  /* tid of the thread in CONN_JOINING; 0: waited for in vain */
 	_Atomic uint8_t adopted; /* its fd came in a message: it may be in the sockhash, or not */
 	_Atomic uint8_t exec_resets;        /* closing.c has set SO_LINGER for an exec */
 	_Atomic uint8_t not_pinned;         /* CONN_PINNED, but the helper has not said that it did it */

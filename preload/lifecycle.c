@@ -83,12 +83,16 @@ void lifecycle_joining_end(struct conn *conn, uint32_t generation, enum conn_sta
 void lifecycle_settle(struct conn *conn)
 {
 	struct timespec moment = { .tv_nsec = SETTLE_NS };
+	int32_t joiner = atomic_load(&conn->joiner);
 
-	if (conn_state(conn) != CONN_JOINING || atomic_load(&conn->joiner) == thread_tid())
+	if (conn_state(conn) != CONN_JOINING || joiner == 0 || joiner == thread_tid())
 		return;
 	int saved = errno;
 	atomic_fetch_add(&settling, 1);
-	raw_syscall(SYS_futex, &conn->state, FUTEX_WAIT_PRIVATE, CONN_JOINING, &moment, NULL, 0);
+	/* A handler may have left the join by siglongjmp, and nobody ends it: one such wait is enough for all. */
+	if (raw_syscall(SYS_futex, &conn->state, FUTEX_WAIT_PRIVATE, CONN_JOINING, &moment, NULL, 0) != 0 &&
+	    errno == ETIMEDOUT)
+		atomic_compare_exchange_strong(&conn->joiner, &joiner, 0);
 	atomic_fetch_sub(&settling, 1);
 	errno = saved;
 }

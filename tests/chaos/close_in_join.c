@@ -1,23 +1,34 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A signal handler that closes a connection in the middle of its join: after the helper has done it, before the thread knows.
+/* A signal handler in the middle of a join: after the helper has done it, before the thread knows.
  *
  * The peer is another process. The test stops the helper when told "connected", continues it at "handler", and answers each line with one
- * of its own when that is done; before "handler" is answered both ends are armed. At last the peer tells what it saw: {"end": errno}.
+ * of its own when that is done; before "handler" is answered both ends are armed.
+ *
+ *	close    the handler closes the connection. At last the peer tells what it saw: {"end": errno}
+ *	jump     it leaves by siglongjmp. How long another thread's sends then take: {"us": the median}
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define HANDLER_US 10000 /* the join waits 50 ms */
+#define SENDS 21
 
 static int next_fd, to_peer[2], from_peer[2];
+static bool jumps;
+static sigjmp_buf before;
 
 static void tell(const char *line)
 {
@@ -45,6 +56,8 @@ static void handler(int number)
 {
 	(void)number;
 	tell("\"handler\"\n");
+	if (jumps)
+		siglongjmp(before, 1);
 	pass(to_peer);
 	await(from_peer); /* it has sent */
 	tell("\"sent\"\n");
@@ -61,6 +74,8 @@ static void peer(const struct sockaddr_in *address)
 		_exit(1);
 	pass(from_peer);
 	await(to_peer);
+	if (jumps)
+		_exit(0);
 	if (send(fd, "unread", 6, 0) != 6)
 		_exit(1);
 	pass(from_peer);
@@ -69,6 +84,29 @@ static void peer(const struct sockaddr_in *address)
 	printf("{\"end\": %d}\n", got < 0 ? errno : 0);
 	fflush(stdout);
 	_exit(0);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+static void *send_some(void *unused)
+{
+	struct timespec start, end;
+	int us[SENDS];
+
+	for (int i = 0; i < SENDS; i++) {
+		clock_gettime(CLOCK_MONOTONIC, &start);
+		if (send(next_fd, "x", 1, MSG_NOSIGNAL) != 1)
+			_exit(1);
+		clock_gettime(CLOCK_MONOTONIC, &end);
+		us[i] = (int)((end.tv_sec - start.tv_sec) * 1000000 + (end.tv_nsec - start.tv_nsec) / 1000);
+	}
+	qsort(us, SENDS, sizeof(us[0]), by_value);
+	printf("{\"us\": %d}\n", us[SENDS / 2]);
+	fflush(stdout);
+	return unused;
 }
 
 /* So that the library has its session with the helper. */
@@ -82,13 +120,15 @@ static void connect_to_oneself(int listener, const struct sockaddr_in *address)
 	close(fd);
 }
 
-int main(void)
+int main(int count, char **arguments)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	const struct itimerval soon = { .it_value.tv_usec = HANDLER_US };
 	socklen_t length = sizeof(address);
 	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	pthread_t thread;
 
+	jumps = count > 1 && strcmp(arguments[1], "jump") == 0;
 	if (bind(listener, (void *)&address, length) < 0 || listen(listener, 1) < 0 ||
 	    getsockname(listener, (void *)&address, &length) < 0 || pipe(to_peer) < 0 || pipe(from_peer) < 0)
 		return 1;
@@ -103,8 +143,14 @@ int main(void)
 	tell("\"connected\"\n");
 	next_fd = dup(listener);
 	close(next_fd);
-	setitimer(ITIMER_REAL, &soon, NULL);
-	accept(listener, NULL, NULL);
+	if (sigsetjmp(before, 1) == 0) {
+		setitimer(ITIMER_REAL, &soon, NULL);
+		accept(listener, NULL, NULL);
+	}
+	if (jumps && pthread_create(&thread, NULL, send_some, NULL) == 0) {
+		pthread_join(thread, NULL);
+		pass(to_peer);
+	}
 	wait(NULL);
 	return 0;
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""close() in a signal handler, in the middle of the join of the connection that it closes."""
+"""A signal handler in the middle of a join: it closes the connection, or leaves by siglongjmp."""
 import errno
 import signal
 
@@ -8,18 +8,32 @@ from support.helper import Helper
 from support.program import EAGER, built
 
 
+SETTLING_US = 10_000  # how long a call waits for another thread's join
+
+
+def until_armed(helper, ends):
+    assert ends.answer(5) == "connected"
+    before = helper.totals()["pairs_armed_total"]
+    helper.signal(signal.SIGSTOP)
+    ends.commands.write("stopped\n")
+    assert ends.answer(5) == "handler"
+    helper.signal(signal.SIGCONT)
+    wait_until(lambda: helper.totals()["pairs_armed_total"] == before + 1, 5, helper.explain)
+    ends.commands.write("armed\n")
+
+
 def test_bytes_that_came_before_the_join_was_noticed():
     """They were redirected, and nobody has read them: the peer sees a reset, as TCP has it."""
-    with Helper() as helper, Commanded([built("chaos/close_in_join")], EAGER, helper.socket) as ends:
-        assert ends.answer(5) == "connected"
-        before = helper.totals()["pairs_armed_total"]
-        helper.signal(signal.SIGSTOP)
-        ends.commands.write("stopped\n")
-        assert ends.answer(5) == "handler"
-        helper.signal(signal.SIGCONT)
-        wait_until(lambda: helper.totals()["pairs_armed_total"] == before + 1, 5, helper.explain)
-        ends.commands.write("armed\n")
+    with Helper() as helper, Commanded([built("chaos/close_in_join"), "close"], EAGER, helper.socket) as ends:
+        until_armed(helper, ends)
         assert ends.answer(5) == "sent"
         assert helper.totals()["redirected_msgs"] == 1, helper.explain()
         ends.commands.write("close\n")
         assert ends.answer(5) == {"end": errno.ECONNRESET}
+
+
+def test_others_do_not_wait_for_a_join_that_was_left():
+    """Nobody ends it any more. The other threads' calls wait for it once, not each time."""
+    with Helper() as helper, Commanded([built("chaos/close_in_join"), "jump"], EAGER, helper.socket) as ends:
+        until_armed(helper, ends)
+        assert ends.answer(5)["us"] < SETTLING_US / 2
