@@ -340,6 +340,8 @@ enum channel_state channel_session(struct session_memory **memory_out, int wait_
 	if (!locked && wait_ms && !atomic_load(&breaker_open)) {
 		wait_for_other();
 		locked = lock();
+		if (!locked && atomic_load(&busy) != thread_tid()) /* perhaps a handler has left it by siglongjmp */
+			channel_breaker_trip();
 	}
 	if (locked) {
 		advance(wait_ms);

@@ -6,6 +6,7 @@
  *
  *	close    the handler closes the connection. At last the peer tells what it saw: {"end": errno}
  *	jump     it leaves by siglongjmp. How long another thread's sends then take: {"us": the median}
+ *	early    likewise, while the library waits for its session. How long the other thread's connects take
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -27,7 +28,8 @@
 #define SENDS 21
 
 static int next_fd, to_peer[2], from_peer[2];
-static bool jumps;
+static bool jumps, is_early;
+static struct sockaddr_in address = { .sin_family = AF_INET };
 static sigjmp_buf before;
 
 static void tell(const char *line)
@@ -65,13 +67,20 @@ static void handler(int number)
 	pass(to_peer);
 }
 
-static void peer(const struct sockaddr_in *address)
+static int connected(void)
 {
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (connect(fd, (const void *)&address, sizeof(address)) < 0)
+		_exit(1);
+	return fd;
+}
+
+static void peer(void)
+{
+	int fd = connected();
 	char byte;
 
-	if (connect(fd, (const void *)address, sizeof(*address)) < 0)
-		_exit(1);
 	pass(from_peer);
 	await(to_peer);
 	if (jumps)
@@ -98,7 +107,9 @@ static void *send_some(void *unused)
 
 	for (int i = 0; i < SENDS; i++) {
 		clock_gettime(CLOCK_MONOTONIC, &start);
-		if (send(next_fd, "x", 1, MSG_NOSIGNAL) != 1)
+		if (is_early)
+			(void)connected();
+		else if (send(next_fd, "x", 1, MSG_NOSIGNAL) != 1)
 			_exit(1);
 		clock_gettime(CLOCK_MONOTONIC, &end);
 		us[i] = (int)((end.tv_sec - start.tv_sec) * 1000000 + (end.tv_nsec - start.tv_nsec) / 1000);
@@ -110,33 +121,33 @@ static void *send_some(void *unused)
 }
 
 /* So that the library has its session with the helper. */
-static void connect_to_oneself(int listener, const struct sockaddr_in *address)
+static void connect_to_oneself(int listener)
 {
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	int fd = connected();
 
-	if (connect(fd, (const void *)address, sizeof(*address)) < 0)
-		_exit(1);
 	close(accept(listener, NULL, NULL));
 	close(fd);
 }
 
 int main(int count, char **arguments)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	const struct itimerval soon = { .it_value.tv_usec = HANDLER_US };
 	socklen_t length = sizeof(address);
 	int listener = socket(AF_INET, SOCK_STREAM, 0);
 	pthread_t thread;
 
-	jumps = count > 1 && strcmp(arguments[1], "jump") == 0;
-	if (bind(listener, (void *)&address, length) < 0 || listen(listener, 1) < 0 ||
+	is_early = count > 1 && strcmp(arguments[1], "early") == 0;
+	jumps = is_early || (count > 1 && strcmp(arguments[1], "jump") == 0);
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (bind(listener, (void *)&address, length) < 0 || listen(listener, 2 * SENDS) < 0 ||
 	    getsockname(listener, (void *)&address, &length) < 0 || pipe(to_peer) < 0 || pipe(from_peer) < 0)
 		return 1;
 	if (fork() == 0) {
 		await(to_peer);
-		peer(&address);
+		peer();
 	}
-	connect_to_oneself(listener, &address);
+	if (!is_early)
+		connect_to_oneself(listener);
 	pass(to_peer);
 	await(from_peer);
 	signal(SIGALRM, handler);

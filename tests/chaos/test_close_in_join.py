@@ -11,14 +11,14 @@ from support.program import EAGER, built
 SETTLING_US = 10_000  # how long a call waits for another thread's join
 
 
-def until_armed(helper, ends):
+def until_armed(helper, ends, more=1):
     assert ends.answer(5) == "connected"
     before = helper.totals()["pairs_armed_total"]
     helper.signal(signal.SIGSTOP)
     ends.commands.write("stopped\n")
     assert ends.answer(5) == "handler"
     helper.signal(signal.SIGCONT)
-    wait_until(lambda: helper.totals()["pairs_armed_total"] == before + 1, 5, helper.explain)
+    wait_until(lambda: helper.totals()["pairs_armed_total"] == before + more, 5, helper.explain)
     ends.commands.write("armed\n")
 
 
@@ -36,4 +36,11 @@ def test_others_do_not_wait_for_a_join_that_was_left():
     """Nobody ends it any more. The other threads' calls wait for it once, not each time."""
     with Helper() as helper, Commanded([built("chaos/close_in_join"), "jump"], EAGER, helper.socket) as ends:
         until_armed(helper, ends)
+        assert ends.answer(5)["us"] < SETTLING_US / 2
+
+
+def test_others_do_not_wait_for_a_session_that_was_left():
+    """Nobody else can ask for one any more. The other threads' connects wait for it once, not each time."""
+    with Helper() as helper, Commanded([built("chaos/close_in_join"), "early"], EAGER, helper.socket) as ends:
+        until_armed(helper, ends, 0)
         assert ends.answer(5)["us"] < SETTLING_US / 2
