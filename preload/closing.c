@@ -46,9 +46,10 @@
 #define LANDING_LOOKS 4
 #define LANDING_MS 1
 #define CLOSING_RCVBUF_BYTES 65535 /* the kernel doubles it: the most that the gate takes for too small */
-/* All the questions of a process that ends together, and those that only the helper can answer. */
+/* All the questions of a process that ends together; and those that only the helper can answer: for a session, the first answer, which
+ * may both be late, and the others. */
 #define EXIT_BUDGET_MS CHANNEL_WAIT_MS
-#define EXIT_BUDGET_LONG_MS CHANNEL_WAIT_LONG_MS
+#define EXIT_BUDGET_LONG_MS (2 * CHANNEL_WAIT_LONG_MS)
 
 uint32_t lifecycle_parent_epoch;
 
