@@ -231,7 +231,7 @@ static void record(struct conn *conn, int fd, uint64_t value_ns)
 	struct latency_memory *shared = region_get();
 	uint32_t recording =
 		atomic_load_explicit(atomic_load_explicit(&hot.recording, memory_order_relaxed), memory_order_relaxed);
-	struct memory_cell *cell = atomic_load_explicit(&conn->cell, memory_order_acquire);
+	struct memory_cell *cell = conn_cell(conn);
 	enum latency_arm arm = arm_of(conn, cell, recording);
 	enum latency_role role = conn->is_accepted ? LATENCY_SERVER : LATENCY_CLIENT;
 

@@ -176,7 +176,7 @@ static void join_failed(struct conn *conn, uint32_t generation, enum conn_state 
 
 static void attach(struct conn *conn)
 {
-	struct memory_cell *cell = atomic_load(&conn->cell);
+	struct memory_cell *cell = conn_cell(conn);
 
 	if (!cell)
 		return;

@@ -32,7 +32,7 @@ void lifecycle_joining_end(struct conn *conn, uint32_t generation, enum conn_sta
 /* A trial keeps it on plain TCP: what becomes of it says nothing about its destination. */
 static inline bool lifecycle_in_plain_arm(const struct conn *conn)
 {
-	struct memory_cell *cell = atomic_load(&((struct conn *)conn)->cell);
+	struct memory_cell *cell = conn_cell(conn);
 
 	return cell && (atomic_load(&cell->status) & CELL_TRIAL_PLAIN);
 }
