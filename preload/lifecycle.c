@@ -284,13 +284,18 @@ static void joined_step(struct conn *conn)
 
 /* The cell is another connection's by now, of the process that forked this one. Who receives needs one (reader.h): of this process's
  * own session. The helper does not know it, so it says nothing there. */
-static void replace_cell(struct conn *conn)
+static void replace_cell(struct conn *conn, uint32_t state)
 {
 	struct session_memory *memory;
+	uint32_t generation = conn->generation;
 
 	conn->retry_at_turn = conn->turns + TURNS_BACKOFF;
-	if (channel_session(&memory, config.eager ? CHANNEL_WAIT_MS : 0) == CHANNEL_READY)
+	if (channel_session(&memory, config.eager ? CHANNEL_WAIT_MS : 0) != CHANNEL_READY ||
+	    !lifecycle_joining_begin(conn, state))
+		return;
+	if (!threads_others_inside(conn->index)) /* they have not claimed it there */
 		(void)lifecycle_bind_cell(conn, memory);
+	lifecycle_joining_end(conn, generation, state, conn->reason);
 }
 
 static void watching_step(struct conn *conn, int fd)
@@ -341,7 +346,7 @@ void lifecycle_step(struct conn *conn, int fd, bool may_join)
 		uint32_t state = conn_state(conn);
 
 		if (lifecycle_in_sockhash(state) && atomic_load(&conn->cell) && !conn_cell(conn))
-			replace_cell(conn);
+			replace_cell(conn, state);
 		if (conn->admission.wants_out) {
 			lifecycle_withdraw(conn, fd);
 			state = conn_state(conn);
