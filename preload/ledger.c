@@ -47,6 +47,7 @@ static bool place_free(uint32_t id, struct ledger_cell *memory)
 	return false;
 }
 
+/* Or may be just now, by a connection that is about to attach. */
 static bool is_in_use(const struct ledger_cell *cells)
 {
 	uint32_t high = atomic_load(&conn_fd_high);
@@ -55,7 +56,7 @@ static bool is_in_use(const struct ledger_cell *cells)
 		struct conn *conn = conn_get((int)fd);
 		struct ledger_cell *ledger = conn ? atomic_load(&conn->ledger) : NULL;
 
-		if (ledger >= cells && ledger < cells + LEDGER_CELLS)
+		if ((ledger >= cells && ledger < cells + LEDGER_CELLS) || (conn && conn_state(conn) == CONN_JOINING))
 			return true;
 	}
 	return false;
@@ -72,6 +73,11 @@ static void place_of_another(uint32_t id, int fd)
 		if (before == 0 || !cells || is_in_use(cells) ||
 		    !atomic_compare_exchange_strong(&ledgers[at].id, &before, LEDGER_NOBODY))
 			continue;
+		/* Nobody finds it any more; who had found it before is in sight by now. */
+		if (is_in_use(cells)) {
+			atomic_store(&ledgers[at].id, before);
+			continue;
+		}
 		bool done = reserved_map_over(cells, LEDGER_BYTES, fd);
 		if (!done)
 			atomic_store(&ledgers[at].cells, NULL); /* never used again */

@@ -193,7 +193,8 @@ static void attach(struct conn *conn)
 	uint32_t generation = conn->generation;
 	if (!ledger || !lifecycle_joining_begin(conn, CONN_ARMED))
 		return;
-	if (!threads_others_inside(conn->index))
+	/* Once more: its place may have been taken for another (ledger.c) until the state said that one is wanted. */
+	if (ledger_find(cell->ledger_id, cell->ledger_cell) == ledger && !threads_others_inside(conn->index))
 		ledger_attach(conn, ledger, cell->side,
 			      conn->joined_forks == fork_count() ? LEDGER_EXACT : LEDGER_INEXACT);
 	lifecycle_joining_end(conn, generation, CONN_ARMED, REASON_ARMED);
