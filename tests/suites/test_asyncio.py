@@ -18,4 +18,4 @@ def checked(rounds):
 
 @pytest.mark.parametrize("arm", [EAGER, auto(1)], ids=str)
 def test_asyncio(compare, long, arm):
-    compare(checked(400 if long else 20), redirected=lambda seen: 0.5 * seen["bytes"], arms=(arm,))
+    compare(checked(400 if long else 20), redirected=lambda seen: 0.2 * seen["bytes"], arms=(arm,))

@@ -21,4 +21,6 @@ def checked(rounds):
 @pytest.mark.long
 @pytest.mark.parametrize("arm", [EAGER, auto(1)], ids=str)
 def test_java(compare, arm):
-    compare(checked(60), redirected=lambda seen: 0.2 * seen["bytes"], arms=(arm,))
+    # In auto mode its streams stay joined as long as the scheduler makes turns of them: a busy machine has redirected 7 %.
+    share = 0.2 if arm == EAGER else 0.02
+    compare(checked(60), redirected=lambda seen: share * seen["bytes"], arms=(arm,))
