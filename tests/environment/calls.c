@@ -50,11 +50,9 @@ int main(int argc, char **argv)
 	if (!calls)
 		return EXIT_USAGE;
 	alarm(DEADLINE_S);
-	int listener = loopback_listen("127.0.0.1", 0, 1, 0);
-	int one = loopback_connect("127.0.0.1", loopback_port(listener)), other = accept(listener, NULL, NULL);
+	int one, other;
 
-	if (other < 0)
-		die("accept");
+	loopback_pair(&one, &other);
 	/* Nagle's algorithm would wait for the acknowledgement of each byte. */
 	setsockopt(one, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
 	setsockopt(other, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));

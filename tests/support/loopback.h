@@ -123,6 +123,17 @@ static inline int loopback_connect(const char *text, unsigned port_h)
 	return loopback_connect_with(text, port_h, 0);
 }
 
+/* Both ends of a connection in this process: that which has connected, and that which was accepted. The listener stays open. */
+static inline void loopback_pair(int *connected, int *accepted)
+{
+	int listener = loopback_listen("127.0.0.1", 0, 1, 0);
+
+	*connected = loopback_connect("127.0.0.1", loopback_port(listener));
+	*accepted = accept(listener, NULL, NULL);
+	if (*accepted < 0)
+		die("accept");
+}
+
 /* Blocking; 0, or -1 with errno (0 in errno: end of file). */
 static inline int read_whole(int fd, void *buffer, size_t bytes)
 {

@@ -101,7 +101,8 @@ static void cancelled_as_a_part_comes(struct pair *pair, int unused)
 		void *value = NULL;
 
 		pthread_create(&thread, NULL, receive_all_and_test, NULL);
-		usleep(i % 2 ? 200 : 50);
+		usleep(i % 2 ? 200
+			     : 50); /* it sleeps already, or is about to: no look from outside tells how near it is */
 		if (send(pair->a, "1", 1, 0) != 1)
 			break;
 		for (volatile unsigned spin = i * 97 % 100000; spin; spin--)
