@@ -151,18 +151,19 @@ void listener_close_uid(struct listener *listener, uint32_t uid)
 
 /* ---- the socket ---- */
 
-/* Whether a helper serves that address. */
-static bool somebody_answers(const struct sockaddr_un *address)
+/* 0: nobody has that address open, its file is left over. -EADDRINUSE: a helper serves it; -EPROTOTYPE: it is another program's. */
+static int find_owner(const struct sockaddr_un *address)
 {
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	bool answers;
+	int error;
 
 	if (fd < 0)
-		return false;
-	/* EAGAIN: its backlog is full, so it is there. */
-	answers = connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN;
+		return -errno;
+	error = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? errno : 0;
 	close(fd);
-	return answers;
+	if (error == ECONNREFUSED || error == ENOENT)
+		return 0;
+	return error && error != EAGAIN ? -error : -EADDRINUSE; /* EAGAIN: its backlog is full, so it is there */
 }
 
 static void make_parent(const char *path)
@@ -230,8 +231,9 @@ static int bind_path(struct listener *listener, const char *path)
 	if (lstat(path, &facts) == 0) {
 		if (!S_ISSOCK(facts.st_mode))
 			return -EEXIST;
-		if (somebody_answers(&address))
-			return -EADDRINUSE;
+		error = find_owner(&address);
+		if (error)
+			return error;
 		unlink(path);
 	}
 	listener->source.fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -286,6 +288,8 @@ int listener_open(struct listener **out, struct helper *helper)
 			log_error("another smacceld serves %s", path);
 		else if (error == -EEXIST)
 			log_error("%s exists and is not a socket", path);
+		else if (error == -EPROTOTYPE)
+			log_error("%s is the socket of another program", path);
 		else
 			log_error("cannot listen on %s: %s", path, strerror(-error));
 		listener_close(listener);

@@ -40,6 +40,10 @@ static int read_config(struct policy_settings *settings, const char *path, bool 
 	}
 	if (error)
 		fprintf(stderr, "smacceld: %s:%d: not a setting, or its value is out of range\n", path, number);
+	else if (ferror(file)) { /* a folder, for example: what it says must not be taken for nothing */
+		error = -errno;
+		fprintf(stderr, "smacceld: cannot read %s: %s\n", path, strerror(-error));
+	}
 	free(line);
 	fclose(file);
 	return error;
