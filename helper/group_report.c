@@ -136,7 +136,7 @@ int group_handle(struct request *request)
 	struct group *group, *next;
 
 	if (request->creds.uid == (uid_t)-1 || !request->message.group.group) {
-		stats_reply(request->channel->source.fd, request->message.group.group ? -EPERM : -EINVAL, NULL);
+		stats_reply(request->channel->source.fd, request->message.group.group ? -EPERM : -EINVAL);
 		return 0;
 	}
 	HASH_ITER (hh, helper->groups->table, group, next) {

@@ -19,6 +19,7 @@ struct pairing;
 struct policy;
 struct reaper;
 struct registry;
+struct replies;
 struct sessions;
 struct slots;
 struct stats;
@@ -34,6 +35,7 @@ struct helper {
 	struct policy *policy;
 	struct registry *registry;
 	struct reaper *reaper;
+	struct replies *replies;
 	struct ledgers *ledgers;
 	struct groups *groups;
 	struct sessions *sessions;

@@ -29,6 +29,7 @@
 #include "log.h"
 #include "loop.h"
 #include "policy.h"
+#include "replies.h"
 
 #define BACKLOG 4096
 #define ACCEPTS_PER_TURN 32
@@ -67,6 +68,7 @@ static void door_close(struct channel *channel)
 
 	DL_DELETE(helper->listener->doors, door);
 	policy_give(helper->policy, channel->uid, POLICY_DOORS);
+	replies_door_closed(helper->replies, channel);
 	loop_remove(helper->loop, &channel->source);
 	reaper_close_socket(helper->reaper, channel->source.fd);
 	loop_bury(helper->loop, &channel->corpse);

@@ -33,6 +33,7 @@
 #include "privileges.h"
 #include "reaper.h"
 #include "registry.h"
+#include "replies.h"
 #include "selftest.h"
 #include "session.h"
 #include "slots.h"
@@ -170,8 +171,9 @@ static int open_state(struct helper *helper)
 	helper->sessions = sessions_new(helper);
 	helper->slots = slots_new(helper, shared, count);
 	helper->wakes = wakes_new(helper->loop);
+	helper->replies = replies_new(helper->loop);
 	if (!helper->policy || !helper->registry || !helper->ledgers || !helper->groups || !helper->trials ||
-	    !helper->sessions || !helper->slots || !helper->wakes)
+	    !helper->sessions || !helper->slots || !helper->wakes || !helper->replies)
 		return -ENOMEM;
 	return 0;
 }
@@ -246,6 +248,7 @@ static void stop(struct helper *helper, struct signals *signals)
 	pairing_free(helper);
 	stats_close(helper);
 	wakes_free(helper->wakes);
+	replies_free(helper->replies);
 	loop_close(helper->loop); /* frees what was buried */
 	reaper_free(helper->reaper);
 	slots_free(helper->slots);

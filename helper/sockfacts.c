@@ -2,6 +2,7 @@
 /* Facts of a received fd: what it is, and the name of the connection it belongs to. */
 #include "sockfacts.h"
 
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -30,6 +31,14 @@ bool sockfacts_is_channel(int fd)
 bool sockfacts_closes_quickly(int fd)
 {
 	return sockfacts_is_tcp(fd) || sockfacts_is_channel(fd);
+}
+
+bool sockfacts_has_unread(int channel)
+{
+	uint32_t values[SK_MEMINFO_VARS] = { 0 };
+	socklen_t bytes = sizeof(values);
+
+	return getsockopt(channel, SOL_SOCKET, SO_MEMINFO, values, &bytes) == 0 && values[SK_MEMINFO_WMEM_ALLOC];
 }
 
 uint64_t sockfacts_cookie(int fd)

@@ -8,11 +8,9 @@
 #include "stats.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -23,6 +21,7 @@
 #include "helper.h"
 #include "log.h"
 #include "pairing.h"
+#include "replies.h"
 #include "session.h"
 #include "slots.h"
 #include "stats_internal.h"
@@ -140,51 +139,30 @@ json_t *stats_status(struct helper *helper)
 
 /* ---- replies ---- */
 
-/* A sealed memfd of the text: the client reads it as it likes, and cannot change it for others. */
-static int text_memfd(const char *text, size_t bytes)
-{
-	int fd = memfd_create("smaccel-reply", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	size_t done = 0;
-
-	if (fd < 0)
-		return -errno;
-	while (done < bytes) {
-		ssize_t written = write(fd, text + done, bytes - done);
-
-		if (written <= 0) {
-			close(fd);
-			return -ENOMEM;
-		}
-		done += written;
-	}
-	fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
-	return fd;
-}
-
 /* A client that does not read its replies loses them. */
-void stats_reply(int door, int error, const char *text)
+static void send_reply(int door, int error, int fd, const char *text)
 {
 	struct wire_reply message = { .error = error };
-	int fd = -1;
 
 	if (text) {
 		message.json_bytes = strlen(text);
-		fd = text_memfd(text, message.json_bytes);
-		if (fd < 0)
-			message.error = fd;
+		message.error = replies_write(fd, text, message.json_bytes);
 	}
 	wire_header_init(&message.header, WIRE_REPLY, sizeof(message), 0, 0);
-	wire_send(door, &message, sizeof(message), fd);
-	if (fd >= 0)
-		close(fd);
+	wire_send(door, &message, sizeof(message), text && !message.error ? fd : -1);
 }
 
-/* Takes the reference. */
-void stats_reply_json(int door, json_t *json)
+void stats_reply(int door, int error)
+{
+	send_reply(door, error, -1, NULL);
+}
+
+static void reply_json(struct request *request, json_t *json)
 {
 	char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	int fd = text ? replies_make(request->helper->replies, request->channel) : -ENOMEM;
 
-	stats_reply(door, text ? 0 : -ENOMEM, text);
+	send_reply(request->channel->source.fd, fd < 0 ? fd : 0, fd, fd < 0 ? NULL : text);
 	free(text);
 	json_decref(json);
 }
@@ -192,14 +170,14 @@ void stats_reply_json(int door, json_t *json)
 int stats_handle_status(struct request *request)
 {
 	pairing_look_for_all_closed(request->helper);
-	stats_reply_json(request->channel->source.fd, stats_status(request->helper));
+	reply_json(request, stats_status(request->helper));
 	return 0;
 }
 
 void stats_reply_by_child(struct request *request, char *(*make)(const struct request *request))
 {
 	struct stats *stats = request->helper->stats;
-	int free_place = -1;
+	int free_place = -1, fd;
 	char *text;
 	pid_t pid;
 
@@ -212,24 +190,25 @@ void stats_reply_by_child(struct request *request, char *(*make)(const struct re
 	}
 	if (free_place < 0)
 		goto busy;
-	pid = fork();
+	fd = replies_make(request->helper->replies, request->channel);
+	pid = fd < 0 ? -1 : fork();
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL); /* or doors would look alive */
 		signal(SIGALRM, SIG_DFL);
 		alarm(CHILD_SECONDS);
 		text = make(request);
-		stats_reply(request->channel->source.fd, text ? 0 : -ENOMEM, text);
+		send_reply(request->channel->source.fd, text ? 0 : -ENOMEM, fd, text);
 		_exit(0);
 	}
 	if (pid < 0) {
-		stats_reply(request->channel->source.fd, -errno, NULL);
+		stats_reply(request->channel->source.fd, fd < 0 ? fd : -errno);
 		return;
 	}
 	stats->children[free_place].pid = pid;
 	stats->children[free_place].uid = request->creds.uid;
 	return;
 busy:
-	stats_reply(request->channel->source.fd, -EBUSY, NULL);
+	stats_reply(request->channel->source.fd, -EBUSY);
 }
 
 static char *make_connections(const struct request *request)
@@ -252,12 +231,12 @@ int stats_handle_switch(struct request *request)
 	const bool off = request->message.header.type == WIRE_OFF;
 
 	if (request->creds.uid != 0 && request->creds.uid != geteuid()) {
-		stats_reply(request->channel->source.fd, -EPERM, NULL);
+		stats_reply(request->channel->source.fd, -EPERM);
 		return 0;
 	}
 	__atomic_store_n(&helper->switches->off, off, __ATOMIC_SEQ_CST);
 	sessions_set_off(helper->sessions, off);
 	log_debug("kill switch: %s", off ? "off" : "on");
-	stats_reply(request->channel->source.fd, 0, NULL);
+	stats_reply(request->channel->source.fd, 0);
 	return 0;
 }

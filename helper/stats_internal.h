@@ -8,9 +8,8 @@
 struct helper;
 struct request;
 
-/* The answer on a door: error 0 or -errno, text NULL or JSON; the second takes the reference (NULL: -ENOMEM). */
-void stats_reply(int door, int error, const char *text);
-void stats_reply_json(int door, json_t *json);
+/* An answer without a text on a door: 0 or -errno. */
+void stats_reply(int door, int error);
 /* JSON text made by a child process from a snapshot of everything: for what may be long. NULL: -ENOMEM. -EBUSY is answered
  * when too many run already. */
 void stats_reply_by_child(struct request *request, char *(*make)(const struct request *request));

@@ -295,7 +295,7 @@ int trial_handle_start(struct request *request)
 {
 	int error = may_ask(request) ? start(request->helper->trials, &request->message.trial) : -EPERM;
 
-	stats_reply(request->channel->source.fd, error, NULL);
+	stats_reply(request->channel->source.fd, error);
 	return 0;
 }
 
@@ -320,7 +320,7 @@ int trial_handle_stop(struct request *request)
 {
 	int error = may_ask(request) ? stop(request->helper->trials) : -EPERM;
 
-	stats_reply(request->channel->source.fd, error, NULL);
+	stats_reply(request->channel->source.fd, error);
 	return 0;
 }
 
@@ -331,7 +331,7 @@ int trial_handle_report(struct request *request)
 	uint32_t budget = LATENCY_BUDGET_PAGES;
 
 	if (!may_ask(request)) {
-		stats_reply(request->channel->source.fd, -EPERM, NULL);
+		stats_reply(request->channel->source.fd, -EPERM);
 		return 0;
 	}
 	for (; session && trial_is_collecting(trials) && trials->state != TRIAL_STARTING; session = session->hh.next)

@@ -9,7 +9,7 @@
  *    SCM_CREDENTIALS, set by the kernel, and these are the credentials of the session. The helper never answers on
  *    the door, it answers WIRE_WELCOME on the session. When the door hangs up, the helper is gone.
  *  - the command line sends WIRE_STATUS, WIRE_CONNECTIONS, WIRE_OFF, WIRE_ON, WIRE_GROUP, WIRE_TRIAL_* and gets one
- *    WIRE_REPLY back on the door.
+ *    WIRE_REPLY back on the door. It reads that before it sends the next: else the helper hangs up.
  *
  * The session's far end is duplicated by the shim before it is handed over (the *retractable mailbox*): on a time-out
  * the shim reads its own messages, and the fds in them, back out of the helper's queue.
@@ -52,8 +52,9 @@ enum wire_type {
 	WIRE_CONNECTIONS = 17,
 	WIRE_OFF = 18, /* root (or the helper's own uid) only */
 	WIRE_ON = 19,
-	WIRE_REPLY =
-		20, /* door, helper -> command line; fd: a sealed memfd of JSON text where the request has a result */
+	/* door, helper -> command line; fd: a memfd of JSON text where the request has a result. To be read while the door is
+	 * open, and within some seconds: then the helper takes its memory back. */
+	WIRE_REPLY = 20,
 	WIRE_GROUP = 21, /* door: the accounts of a group (SMACCEL_GROUP); the user's own, root's those of all users */
 	WIRE_TRIAL_START = 22, /* door; as the two that follow for root (or the helper's own uid) only */
 	WIRE_TRIAL_STOP = 23,
