@@ -172,6 +172,7 @@ int datapath_open(struct datapath **out, const struct datapath_options *options)
 	int fds[DATAPATH_MAP_COUNT] = { -1, -1, -1, -1 };
 	struct datapath_map_spec specs[DATAPATH_MAP_COUNT];
 	struct datapath *self;
+	bool was_off = false;
 	int error = 0;
 
 	*out = NULL;
@@ -185,7 +186,7 @@ int datapath_open(struct datapath **out, const struct datapath_options *options)
 	if (options->pin_dir) {
 		error = datapath_pins_prepare(options->pin_dir);
 		if (!error)
-			error = datapath_pins_open(options->pin_dir, specs, fds);
+			error = datapath_pins_open(options->pin_dir, specs, fds, &was_off);
 		if (error < 0)
 			goto out;
 		self->took_over = error == 1;
@@ -193,6 +194,8 @@ int datapath_open(struct datapath **out, const struct datapath_options *options)
 	error = load_best(self, options, specs, fds);
 	if (!error)
 		error = finish(self, options, specs);
+	if (!error && was_off)
+		self->switches->off = 1; /* until somebody says `smaccel on` */
 out:
 	for (int i = 0; i < DATAPATH_MAP_COUNT; i++)
 		if (fds[i] >= 0)

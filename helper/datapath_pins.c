@@ -7,7 +7,8 @@
  * sockets that join from then on get that one, the others keep the one they have; both work on the same slots.
  *
  * Maps of another layout (SM_ABI, sizes, number of slots) are unpinned, not emptied: the kernel keeps them for as long
- * as a socket in them lives (invariant 5).
+ * as a socket in them lives (invariant 5). Their kill switch is set before: nobody can pin those pairs any more, or take them out, and
+ * no later `smaccel off` would reach them.
  */
 #define _GNU_SOURCE
 #include "datapath_internal.h"
@@ -17,6 +18,7 @@
 #include <limits.h>
 #include <linux/bpf.h>
 #include <linux/magic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -25,6 +27,7 @@
 #include <unistd.h>
 
 #define BPFFS_ROOT "/sys/fs/bpf"
+#define SWITCHES_MAX 4096 /* bytes; they are a page at the most */
 
 void datapath_map_specs(struct datapath_map_spec specs[DATAPATH_MAP_COUNT], uint32_t slot_count)
 {
@@ -111,7 +114,27 @@ static int unpin_all(const char *pin_dir, const struct datapath_map_spec *specs)
 	return 0;
 }
 
-int datapath_pins_open(const char *pin_dir, const struct datapath_map_spec *specs, int fds[DATAPATH_MAP_COUNT])
+/* Sets the kill switch in switches of whatever layout: these two words stay where they are in all of them. Whether it was set. */
+static bool switch_off(int fd)
+{
+	uint32_t words[SWITCHES_MAX / sizeof(uint32_t)] = { 0 };
+	struct bpf_map_info info = {};
+	__u32 bytes = sizeof(info), zero = 0;
+	bool was_off;
+
+	_Static_assert(offsetof(struct sm_switches, abi) == 0 && offsetof(struct sm_switches, off) == 4, "for ever");
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &bytes) < 0 || info.type != BPF_MAP_TYPE_ARRAY ||
+	    info.key_size != sizeof(zero) || info.value_size < 2 * sizeof(*words) || info.value_size > sizeof(words) ||
+	    bpf_map_lookup_elem(fd, &zero, words) < 0 || !words[0])
+		return false;
+	was_off = words[1];
+	words[1] = 1;
+	bpf_map_update_elem(fd, &zero, words, BPF_ANY);
+	return was_off;
+}
+
+int datapath_pins_open(const char *pin_dir, const struct datapath_map_spec *specs, int fds[DATAPATH_MAP_COUNT],
+		       bool *was_off)
 {
 	struct sm_switches switches = {};
 	char path[PATH_MAX];
@@ -132,10 +155,12 @@ int datapath_pins_open(const char *pin_dir, const struct datapath_map_spec *spec
 		fit = false;
 	if (fit)
 		return 1;
+	*was_off = switch_off(fds[DATAPATH_SWITCHES]);
 	close_all(fds);
 	if (found)
 		fprintf(stderr,
-			"smacceld: the maps in %s have another layout or size: left to run out, new ones are made\n",
+			"smacceld: the maps in %s have another layout or size: what runs on them goes by TCP from now "
+			"on, new ones are made\n",
 			pin_dir);
 	return unpin_all(pin_dir, specs);
 }

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A helper that starts with another number of slots cannot take over what runs: nobody could pin those pairs any more, and no
+kill switch would reach them. So they pass from then on."""
+import os
+import subprocess
+from pathlib import Path
+
+from support.apps import Commanded, wait_until
+from support.helper import Helper
+from support.program import BUILD, EAGER, built
+
+PAIRS = 3
+TURNS = 100
+
+
+def packets():
+    line = next(line for line in Path("/proc/net/dev").read_text().splitlines() if line.split()[0] == "lo:")
+    return int(line.split()[2])
+
+
+def packets_of_turns(traffic):
+    before = packets()
+    assert traffic.ask(f"turns {TURNS}")["turns"] >= TURNS
+    return packets() - before
+
+
+def test_what_cannot_be_taken_over_goes_by_tcp():
+    with Helper("--slots", 64) as helper, Commanded([built("chaos/traffic")], EAGER, helper.socket) as traffic:
+        traffic.answer(5)
+        traffic.ask(f"open {PAIRS}")
+        wait_until(lambda: traffic.ask("turns 20") and helper.totals()["pairs_armed"] == PAIRS, 10, helper.explain)
+        assert packets_of_turns(traffic) < TURNS, "not redirected: nothing can be seen"
+        helper.stop()
+        assert packets_of_turns(traffic) < TURNS, "armed pairs run on without a helper"
+        helper.options = ["--slots", "128"]
+        helper.start()
+        assert helper.totals()["pairs_armed"] == 0
+        assert packets_of_turns(traffic) >= TURNS, helper.log
+        traffic.ask(f"open {PAIRS}")
+        wait_until(lambda: traffic.ask("turns 20") and helper.totals()["pairs_armed"] == PAIRS, 10, helper.explain)
+
+
+def test_the_kill_switch_stays_set():
+    with Helper("--slots", 64) as helper:
+        environment = dict(os.environ, SMACCEL_SOCKET=str(helper.socket))
+        subprocess.run([str(BUILD / "smaccel"), "off"], env=environment, check=True, timeout=5)
+        for slots in 64, 128, 256:
+            helper.stop()
+            helper.options = ["--slots", str(slots)]
+            helper.start()
+            assert helper.status()["switches"]["off"], slots
+        subprocess.run([str(BUILD / "smaccel"), "on"], env=environment, check=True, timeout=5)
+        helper.stop()
+        helper.options = ["--slots", "64"]
+        helper.start()
+        assert not helper.status()["switches"]["off"]
