@@ -21,6 +21,7 @@
 #include "datapath.h"
 #include "log.h"
 #include "pairing_internal.h"
+#include "policy.h"
 #include "proof.h"
 #include "sockfacts.h"
 #include "trial.h"
@@ -44,6 +45,7 @@
 struct leave {
 	uint64_t session_id; /* 0: nobody waits for an answer */
 	uint64_t give_up_ns, due_ns, poll_ns;
+	uint32_t uid;              /* charged for it */
 	uint32_t cell, generation; /* of the requester */
 	uint32_t slot, slot_generation;
 	uint32_t calm_polls; /* in a row */
@@ -229,11 +231,18 @@ static bool leave_step(struct helper *helper, struct leave *leave, uint64_t now_
 	return true;
 }
 
+static void leave_free(struct pairing *pairing, struct leave *leave)
+{
+	if (leave->uid != LEAVE_OF_SWEEP)
+		policy_give(pairing->helper->policy, leave->uid, POLICY_LEAVES);
+	free(leave);
+}
+
 static void leave_forget(struct pairing *pairing, struct leave *leave)
 {
 	DL_DELETE(pairing->leaves, leave);
 	pairing->leave_count--;
-	free(leave);
+	leave_free(pairing, leave);
 }
 
 static void leave_add(struct pairing *pairing, struct leave *leave, uint64_t now_ns)
@@ -274,7 +283,7 @@ void leave_expired(struct loop_timer *timer)
 		}
 		steps++;
 		if (leave_step(pairing->helper, leave, now_ns)) {
-			free(leave);
+			leave_free(pairing, leave);
 			continue;
 		}
 		if (!leave->session_id && ++leave->polls % UNWAITED_POLLS_DOUBLE == 0 &&
@@ -302,19 +311,22 @@ void leave_refuse_all(struct helper *helper)
 	}
 }
 
-/* Steps at once, and again later if need be. False: no room for it. */
-static bool leave_begin(struct helper *helper, const struct leave *what)
+/* Steps at once, which is all that most need, and again later. False: no room for that. */
+static bool leave_begin(struct helper *helper, struct leave first)
 {
 	struct pairing *pairing = helper->pairing;
-	struct leave *leave = pairing->leave_count < LEAVES_MAX ? calloc(1, sizeof(*leave)) : NULL;
+	struct leave *leave;
 
+	if (leave_step(helper, &first, loop_now_ns()))
+		return true;
+	leave = pairing->leave_count < LEAVES_MAX ? malloc(sizeof(*leave)) : NULL;
+	if (leave && first.uid != LEAVE_OF_SWEEP && policy_take(helper->policy, first.uid, POLICY_LEAVES)) {
+		free(leave);
+		leave = NULL;
+	}
 	if (!leave)
 		return false;
-	*leave = *what;
-	if (leave_step(helper, leave, loop_now_ns())) {
-		free(leave);
-		return true;
-	}
+	*leave = first;
 	leave_add(pairing, leave, loop_now_ns());
 	leave_timer_set(pairing);
 	return true;
@@ -326,6 +338,7 @@ static void leave_start(struct request *request, const struct request_end *found
 	struct slot *slot = slot_at(request->helper->slots, found->end->slot);
 	struct leave leave = {
 		.session_id = request->session->id,
+		.uid = request->session->channel.uid,
 		.give_up_ns = loop_now_ns() + patience_ns(message->reason),
 		.poll_ns = POLL_NS,
 		.cell = message->header.cell,
@@ -339,14 +352,15 @@ static void leave_start(struct request *request, const struct request_end *found
 	/* The one that wanted this is forgotten, the other is found when that one comes again. */
 	leave.keep_offer[!found->end->side] = true;
 	pin(request->helper, slot, message->reason);
-	if (!leave_begin(request->helper, &leave)) /* pinned it is, which is what matters */
+	if (!leave_begin(request->helper, leave)) /* pinned it is, which is what matters */
 		session_word_answer(found->cell, message->header.generation, CELL_REFUSED, REASON_TABLE_FULL);
 }
 
-void leave_unwaited(struct helper *helper, struct slot *slot, enum sm_reason reason, enum sm_reason told,
+void leave_unwaited(struct helper *helper, struct slot *slot, uint32_t uid, enum sm_reason reason, enum sm_reason told,
 		    const bool keep_offer[SM_SIDES])
 {
 	struct leave leave = {
+		.uid = uid,
 		.give_up_ns = loop_now_ns() + UNWAITED_MAX_NS,
 		.poll_ns = UNWAITED_POLL_NS,
 		.slot = slot->index,
@@ -361,7 +375,7 @@ void leave_unwaited(struct helper *helper, struct slot *slot, enum sm_reason rea
 	if (other->slot == leave.slot && other->slot_generation == leave.slot_generation)
 		return; /* it is on its way already */
 	pin(helper, slot, reason);
-	(void)leave_begin(helper, &leave); /* no room: the sweep tries again */
+	(void)leave_begin(helper, leave); /* no room: the sweep tries again */
 }
 
 int pairing_handle_leave(struct request *request)

@@ -20,7 +20,8 @@ struct pairing {
 	uint32_t leave_count;
 };
 
-#define LEAVES_MAX 4096u
+#define LEAVES_MAX 4096u          /* of all users: policy.c has how many of one */
+#define LEAVE_OF_SWEEP UINT32_MAX /* the helper itself wants it */
 
 /* ---- pairing.c ---- */
 /* The namespace of an end's name: its own, or 0 for a name that is one and the same in all of them. */
@@ -58,8 +59,8 @@ void leave_expired(struct loop_timer *timer);
 void leave_session_closed(struct helper *helper, uint64_t session_id);
 void leave_refuse_all(struct helper *helper);
 /* Pins the pair, and takes it out as soon as it is drained, for which nobody waits. The owners of its ends find `told` in
- * their cells; keep_offer: whether an end stays known as an offer. */
-void leave_unwaited(struct helper *helper, struct slot *slot, enum sm_reason reason, enum sm_reason told,
+ * their cells; keep_offer: whether an end stays known as an offer. uid: who wants it, or LEAVE_OF_SWEEP. */
+void leave_unwaited(struct helper *helper, struct slot *slot, uint32_t uid, enum sm_reason reason, enum sm_reason told,
 		    const bool keep_offer[SM_SIDES]);
 
 /* ---- withdraw.c ---- */

@@ -19,6 +19,7 @@
 #define LIMIT_OFFERS 65536
 #define LIMIT_GROUPS 64
 #define LIMIT_HISTOGRAMS 256 /* 224 KiB each at the very most */
+#define LIMIT_LEAVES 1024
 #define LONELY_MS 2000
 #define SOCKET_MODE 0666 /* open to every local user: safe by the invariants */
 
@@ -42,7 +43,8 @@ void policy_settings_init(struct policy_settings *settings)
 			   [POLICY_SESSIONS] = LIMIT_SESSIONS,
 			   [POLICY_OFFERS] = LIMIT_OFFERS,
 			   [POLICY_GROUPS] = LIMIT_GROUPS,
-			   [POLICY_HISTOGRAMS] = LIMIT_HISTOGRAMS },
+			   [POLICY_HISTOGRAMS] = LIMIT_HISTOGRAMS,
+			   [POLICY_LEAVES] = LIMIT_LEAVES },
 		.lonely_ms = LONELY_MS,
 		.socket_mode = SOCKET_MODE,
 	};

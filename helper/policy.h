@@ -14,6 +14,7 @@ enum policy_kind {
 	POLICY_SLOTS,    /* pairs */
 	POLICY_GROUPS,   /* accounts of SMACCEL_GROUP */
 	POLICY_HISTOGRAMS,
+	POLICY_LEAVES, /* pairs that are to leave and are not drained yet; charged to who wants it */
 	POLICY_KIND_COUNT
 };
 

@@ -181,7 +181,7 @@ static void leave_for_trial(struct helper *helper, struct slot *slot, enum sm_re
 {
 	const bool keep_offer[SM_SIDES] = { slot->end[0]->owner.session_id != 0, slot->end[1]->owner.session_id != 0 };
 
-	leave_unwaited(helper, slot, reason, reason, keep_offer);
+	leave_unwaited(helper, slot, LEAVE_OF_SWEEP, reason, reason, keep_offer);
 }
 
 void trial_slot_found(struct helper *helper, struct slot *slot)

@@ -38,7 +38,7 @@ void withdraw_consider(struct helper *helper, struct slot *slot)
 	if (slot->shared->state != SM_SLOT_ARMED || !slot->end[0] || !slot->end[1])
 		return;
 	if (slot->shared->pins) {
-		leave_unwaited(helper, slot, slot->shared->pin_reason, REASON_LEFT, keep);
+		leave_unwaited(helper, slot, LEAVE_OF_SWEEP, slot->shared->pin_reason, REASON_LEFT, keep);
 		return;
 	}
 	redirected_now = sum(slot->shared, redirected);
@@ -50,7 +50,7 @@ void withdraw_consider(struct helper *helper, struct slot *slot)
 	if (passed_grown < PASSED_MIN || passed_grown <= redirected_grown || helper->switches->off)
 		return;
 	helper->refusals[REASON_SPILLS]++;
-	leave_unwaited(helper, slot, REASON_SPILLS, REASON_SPILLS, forget);
+	leave_unwaited(helper, slot, LEAVE_OF_SWEEP, REASON_SPILLS, REASON_SPILLS, forget);
 }
 
 /* No fd is needed: the session itself joined that end, and whoever speaks on it can hurt only its own connections. */
@@ -74,6 +74,6 @@ int pairing_handle_withdraw(struct request *request)
 		return 0;
 	keep_offer[end->side] = false;
 	keep_offer[!end->side] = true;
-	leave_unwaited(request->helper, slot, message->reason, REASON_LEFT, keep_offer);
+	leave_unwaited(request->helper, slot, request->session->channel.uid, message->reason, REASON_LEFT, keep_offer);
 	return 0;
 }

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* hoarder SOCKET hoard N: arms N pairs of its own, leaves a byte unread in each, and asks for all of them to be taken out, which
+ *   cannot be done before the byte is read; again and again, until its stdin ends. "hoarding" on stdout, once it is under way.
+ * hoarder SOCKET leave: arms a pair and has it taken out; then one with a byte unread, which is refused for that reason and
+ *   no other. Exit 0: so it was. */
+#include "hostile.h"
+
+#define ROUND_MS 300
+#define ARM_US 2000000
+
+static void arm_pair(struct hostile *client, uint32_t first_cell, int ends[2])
+{
+	hostile_pair(ends);
+	for (uint32_t side = 0; side < 2; side++) {
+		uint32_t cell = first_cell + side;
+		int error;
+
+		while ((error = hostile_join(client, ends[side], cell, 1, cell_word(1, CELL_PENDING))) == -EAGAIN)
+			pause_us(100);
+		if (error || hostile_answer(client, cell, 1) != CELL_DONE)
+			die("an end has not joined");
+	}
+}
+
+static void await_armed(const struct hostile *client, uint32_t cell)
+{
+	uint64_t start_us = now_us();
+
+	while (!(atomic_load(&client->memory->cells[cell].status) & CELL_ARMED)) {
+		if (now_us() - start_us > ARM_US)
+			die("not armed");
+		pause_us(200);
+	}
+}
+
+/* A byte for the other end, which nobody reads. */
+static void leave_unread(int fd)
+{
+	if (send(fd, "x", 1, 0) != 1)
+		die("send");
+}
+
+static int hoard(struct hostile *client, uint32_t pairs)
+{
+	uint64_t *cookies = calloc(pairs, sizeof(*cookies));
+	struct pollfd end = { .fd = STDIN_FILENO, .events = POLLIN };
+
+	for (uint32_t i = 0; i < pairs; i++) {
+		int ends[2];
+
+		arm_pair(client, 1 + 2 * i, ends);
+		await_armed(client, 1 + 2 * i);
+		cookies[i] = hostile_cookie(ends[0]);
+		leave_unread(ends[0]);
+	}
+	for (bool is_first = true;; is_first = false) {
+		for (uint32_t i = 0; i < pairs; i++) {
+			struct wire_pin message = { .cookie = cookies[i], .reason = REASON_WATCHING };
+
+			wire_header_init(&message.header, WIRE_WITHDRAW, sizeof(message), 1 + 2 * i, 1);
+			while (wire_send(client->near, &message, sizeof(message), -1) == -EAGAIN)
+				pause_us(100);
+		}
+		if (is_first) {
+			pause_us(ROUND_MS * 1000);
+			printf("hoarding\n");
+			fflush(stdout);
+		}
+		if (poll(&end, 1, ROUND_MS) == 1)
+			return 0;
+	}
+}
+
+static uint32_t take_out(struct hostile *client, int fd, uint32_t cell)
+{
+	hostile_pin(client, WIRE_LEAVE, fd, cell, hostile_cookie(fd));
+	return hostile_answer(client, cell, 1);
+}
+
+static int leave(struct hostile *client)
+{
+	int ends[2];
+	uint32_t drained, unread;
+
+	arm_pair(client, 1, ends);
+	await_armed(client, 1);
+	drained = take_out(client, ends[0], 1);
+	arm_pair(client, 3, ends);
+	await_armed(client, 3);
+	leave_unread(ends[0]);
+	unread = take_out(client, ends[0], 3);
+	printf("drained: state %u; unread: state %u, reason %u\n", drained, unread, client->memory->cells[3].reason);
+	return drained == CELL_DONE && unread == CELL_REFUSED && client->memory->cells[3].reason == REASON_TIMEOUT ? 0
+														   : 1;
+}
+
+int main(int argc, char **argv)
+{
+	struct hostile client;
+
+	if (argc < 3)
+		return EXIT_USAGE;
+	hostile_path = argv[1];
+	hostile_rng = rng_make(1, 0);
+	if (!hostile_open(&client))
+		die("no session");
+	return argc > 3 ? hoard(&client, (uint32_t)strtoul(argv[3], NULL, 10)) : leave(&client);
+}
