@@ -25,6 +25,7 @@
 #include "session.h"
 #include "slots.h"
 #include "stats_internal.h"
+#include "trial.h"
 #include "wire/wire.h"
 
 #define CHILDREN 4
@@ -236,6 +237,8 @@ int stats_handle_switch(struct request *request)
 	}
 	__atomic_store_n(&helper->switches->off, off, __ATOMIC_SEQ_CST);
 	sessions_set_off(helper->sessions, off);
+	if (off)
+		trial_switched_off(helper);
 	log_debug("kill switch: %s", off ? "off" : "on");
 	stats_reply(request->channel->source.fd, 0);
 	return 0;

@@ -170,8 +170,11 @@ static bool sweep_slots(struct trials *trials)
 	if (last - trials->slot_cursor > SHARE_SLOTS)
 		last = trials->slot_cursor + SHARE_SLOTS;
 	for (; trials->slot_cursor < last; trials->slot_cursor++) {
-		struct slot *slot = slot_at(slots, trials->slot_cursor);
+		struct slot *slot;
 
+		if (slot_shared_at(slots, trials->slot_cursor)->state == SM_SLOT_FREE)
+			continue; /* and stays untouched */
+		slot = slot_at(slots, trials->slot_cursor);
 		if (trials->state == TRIAL_ENDING)
 			trial_slot_released(trials->helper, slot);
 		if (trials->state == TRIAL_STARTING || trials->off)
@@ -212,6 +215,12 @@ static void trial_finish(struct trials *trials, enum trial_end end)
 	trials->off = trials->fired = end == TRIAL_END_GUARD;
 	state_set(trials, TRIAL_ENDING);
 	sweep_begin(trials);
+}
+
+void trial_switched_off(struct helper *helper)
+{
+	if (trial_is_assigning(helper->trials))
+		trial_finish(helper->trials, TRIAL_END_SWITCH);
 }
 
 static void collected(struct trials *trials)

@@ -31,6 +31,9 @@ int trial_handle_start(struct request *request);
 int trial_handle_stop(struct request *request);
 int trial_handle_report(struct request *request);
 
+/* The kill switch was set: from now on nothing that is measured is acceleration's. */
+void trial_switched_off(struct helper *helper);
+
 /* ---- sessions ---- */
 /* What session_memory.recording is to say, but for RECORDING_GROUP. */
 uint32_t trial_recording(const struct helper *helper);
@@ -39,7 +42,7 @@ void trial_session_closed(struct helper *helper, struct session *session); /* it
 void trial_sinks(struct helper *helper, struct latency_sinks *sinks);
 
 /* ---- pairs ---- */
-/* The ends have found each other (an offer's word is enough: what a liar can do is to spoil a trial that he is in).
+/* The ends have found each other (an offer's word is enough: what a liar can do is to spoil a trial).
  * REASON_NONE: they may join. REASON_TRIAL_PLAIN, REASON_TRIAL_STOPPED: they must not. Their cells say which arm it is. */
 enum sm_reason trial_assign(struct helper *helper, struct registry_end *a, struct registry_end *b);
 static inline bool trial_refuses(enum sm_reason reason)

@@ -29,7 +29,7 @@ static const char *state_name(const struct trials *trials)
 
 static const char *end_name(enum trial_end end)
 {
-	static const char *const names[] = { "", "stopped", "duration", "guard" };
+	static const char *const names[] = { "", "stopped", "duration", "guard", "kill switch" };
 
 	_Static_assert(sizeof(names) / sizeof(names[0]) == TRIAL_END_COUNT, "a name for each end");
 	return names[end];

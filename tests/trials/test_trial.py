@@ -297,3 +297,35 @@ def test_layout_of_the_recording_word():
         assert not any(recording_words(helper))
         start(helper)
         wait_until(lambda: all(word & 2 for word in recording_words(helper)), 10)
+
+
+def test_the_kill_switch_ends_a_trial(helper, load):
+    """From then on the accelerated arm would be plain TCP, and the report would call that no difference."""
+    environment = dict(os.environ, SMACCEL_SOCKET=str(helper.socket))
+    start(helper, "--port", str(load.port))
+    load.ask("open 20")
+    settled(helper, load, 20)
+    subprocess.run([str(BUILD / "smaccel"), "off"], env=environment, check=True, timeout=5)
+    try:
+        wait_until(lambda: trial_state(helper) == "ended", 10)
+        answer = report(helper)
+        assert answer["ended_by"] == "kill switch"
+        before = load.answered()
+        wait_until(lambda: load.answered() > before + 200, 20, load.describe)
+        assert report(helper)["requests"] == answer["requests"]
+        trial(helper, "start", expect=1)
+    finally:
+        subprocess.run([str(BUILD / "smaccel"), "on"], env=environment, check=True, timeout=5)
+    settled(helper, load, 20, ("armed",))
+
+
+def test_a_trial_costs_no_memory_for_slots_that_nobody_uses():
+    def memory_kb():
+        lines = Path(f"/proc/{helper.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+    with Helper("--slots", 32768) as helper:
+        before = memory_kb()
+        start(helper)
+        trial(helper, "stop")
+        wait_until(lambda: trial_state(helper) == "ended", 10)
+        assert memory_kb() < before + 4096
