@@ -69,6 +69,7 @@ static int signals_open(struct signals *signals, struct helper *helper)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP); /* of a terminal that is closed; under nohup it is ignored, and does not come */
 	sigaddset(&set, SIGCHLD);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return -errno;

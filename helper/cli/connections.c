@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../wire/wire.h"
 #include "cli.h"
 #include "client.h"
 #include "fields.h"
@@ -71,21 +72,23 @@ static int print_rows(const char *title, const json_t *rows)
 
 int cli_connections_main(int argc, const char **argv)
 {
+	struct wire_request message = { 0 };
 	struct cli_options options;
 	int status = CLI_OK;
-	char *text = NULL;
 	json_t *answer;
 
 	if (!cli_options_parse(&options, argc, argv, CLI_ACCEPTS_SOCKET | CLI_ACCEPTS_JSON, "[--json] [--socket=PATH]"))
 		return CLI_USAGE;
-	answer = client_ask_json(argv[0], options.socket_path, WIRE_CONNECTIONS, &text);
+	wire_header_init(&message.header, WIRE_CONNECTIONS, sizeof(message), 0, 0);
+	answer = client_ask_long(argv[0], options.socket_path, &message, sizeof(message));
 	if (!answer)
 		return CLI_FAILURE;
-	if (options.json)
-		puts(text);
-	else /* REDIRECTED, PASSED: what this end sent */
+	if (options.json) {
+		json_dumpf(answer, stdout, JSON_COMPACT);
+		putchar('\n');
+	} else { /* REDIRECTED, PASSED: what this end sent */
 		status = print_rows(argv[0], json_is_array(answer) ? answer : json_object_get(answer, "connections"));
+	}
 	json_decref(answer);
-	free(text);
 	return status;
 }

@@ -213,7 +213,9 @@ def test_door_lost_without_a_hang_up(arm, between):
         wait_until(lambda: ends.ask("open 2") == {} and armed(helper) >= before + 2, 10, helper.explain)
 
 
-def test_sigint_ends_as_sigterm():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["int", "hup"])
+def test_other_signals_end_it_as_sigterm(number):
     with Helper() as helper:
-        helper.signal(signal.SIGINT)
+        helper.signal(number)
         assert helper.process.wait(5) == 0, helper.log
+        assert not helper.socket.exists()

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Replies are the helper's memory: what a client does not read, or keeps, is bounded."""
+import json
 import mmap
 import os
 import socket
 import struct
+import subprocess
 import time
 
 import pytest
 from support.apps import wait_until
+from support.program import BUILD
 
 MAGIC, VERSION = 0x6D73, 3
 HELLO, WELCOME, STATUS, CONNECTIONS = 1, 2, 16, 17
@@ -92,6 +95,16 @@ def test_texts_that_are_kept_do_not_add_up(helper, claims):
         for door, fd in zip(doors, fds):
             door.close()
             os.close(fd)
+
+
+def test_lists_are_waited_for(helper, claims):
+    """The helper makes only some at a time."""
+    command = [str(BUILD / "smaccel"), "ss", "--json", f"--socket={helper.socket}"]
+    asking = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(7)]
+    for one in asking:
+        out, err = one.communicate(timeout=20)
+        assert one.returncode == 0, err
+        assert len(json.loads(out)["connections"]) == CLAIMED - 1
 
 
 def test_who_does_not_read_is_hung_up_on(helper):
