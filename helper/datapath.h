@@ -22,6 +22,9 @@ struct datapath_options {
 	bool skip_rmem_probe;  /* for that probe itself: take the kernel for one of before 6.1.123 / 6.12.8 (fact 12) */
 };
 
+/* Makes `pin_dir` (0700) and mounts bpffs on /sys/fs/bpf if nobody did, so that the folder can be locked before anything in it is
+ * looked at. datapath_open() does so, too. 0 or -errno with a line on stderr. */
+int datapath_pins_prepare(const char *pin_dir);
 /* Loads the programs, or takes over the maps pinned in options->pin_dir when their ABI and size fit (slots, sockhash,
  * storage, switches live on). Raises switches->helper_generation. 0 and *out, or -errno with a line on stderr that says
  * what to do. */

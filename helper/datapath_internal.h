@@ -19,14 +19,12 @@ struct datapath_map_spec {
 
 void datapath_map_specs(struct datapath_map_spec specs[DATAPATH_MAP_COUNT], uint32_t slot_count);
 
-/* Makes `pin_dir` (0700) and mounts bpffs on /sys/fs/bpf if nobody did. 0 or -errno with a line on stderr. */
-int datapath_pins_prepare(const char *pin_dir);
 /* Opens the pins of an earlier helper. 1: all are there and fit, fds[] are the caller's. 0: none to take over (pins
  * that do not fit were unpinned: what runs on them passes until its sockets close; *was_off: whether their kill switch was set).
  * -errno otherwise. */
 int datapath_pins_open(const char *pin_dir, const struct datapath_map_spec *specs, int fds[DATAPATH_MAP_COUNT],
 		       bool *was_off);
-/* Pins the maps. On failure nothing stays pinned. 0 or -errno. */
+/* Pins the maps. On failure none of them stays pinned. 0 or -errno. */
 int datapath_pins_make(const char *pin_dir, const struct datapath_map_spec *specs, const int fds[DATAPATH_MAP_COUNT]);
 
 /* Whether the kernel's BTF has bpf_rdonly_cast (6.2 and later). */

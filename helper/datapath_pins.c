@@ -99,12 +99,13 @@ static void close_all(int fds[DATAPATH_MAP_COUNT])
 	}
 }
 
-static int unpin_all(const char *pin_dir, const struct datapath_map_spec *specs)
+/* The first `count` of them. */
+static int unpin(const char *pin_dir, const struct datapath_map_spec *specs, int count)
 {
 	char path[PATH_MAX];
 	int error = 0;
 
-	for (int i = 0; i < DATAPATH_MAP_COUNT; i++) {
+	for (int i = 0; i < count; i++) {
 		error = pin_path(path, pin_dir, specs[i].name);
 		if (error)
 			return error;
@@ -162,7 +163,7 @@ int datapath_pins_open(const char *pin_dir, const struct datapath_map_spec *spec
 			"smacceld: the maps in %s have another layout or size: what runs on them goes by TCP from now "
 			"on, new ones are made\n",
 			pin_dir);
-	return unpin_all(pin_dir, specs);
+	return unpin(pin_dir, specs, DATAPATH_MAP_COUNT);
 }
 
 int datapath_pins_make(const char *pin_dir, const struct datapath_map_spec *specs, const int fds[DATAPATH_MAP_COUNT])
@@ -176,7 +177,7 @@ int datapath_pins_make(const char *pin_dir, const struct datapath_map_spec *spec
 			error = -errno;
 		if (error) {
 			fprintf(stderr, "smacceld: cannot pin %s/%s: %s\n", pin_dir, specs[i].name, strerror(-error));
-			unpin_all(pin_dir, specs);
+			unpin(pin_dir, specs, i);
 			return error;
 		}
 	}

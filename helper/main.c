@@ -108,16 +108,15 @@ static int open_datapath(struct helper *helper)
 	};
 	int error;
 
+	error = datapath_pins_prepare(options->pin_dir);
+	if (error)
+		return error;
 	helper->pins_lock_fd = lock_pins(options->pin_dir);
-	if (helper->pins_lock_fd == -EADDRINUSE)
-		return -EADDRINUSE;
+	if (helper->pins_lock_fd < 0)
+		return helper->pins_lock_fd;
 	error = datapath_open(&helper->datapath, &wanted);
 	if (error)
 		return error;
-	if (helper->pins_lock_fd < 0)
-		helper->pins_lock_fd = lock_pins(options->pin_dir); /* it was made just now */
-	if (helper->pins_lock_fd < 0)
-		return helper->pins_lock_fd;
 	error = datapath_stops_open(&helper->stops);
 	if (error)
 		log_error("receives with SO_RCVTIMEO will not notice SIGSTOP: the kernel does not tell of it: %s",

@@ -9,6 +9,8 @@ import pytest
 from support.helper import Helper, ensure_bpf_fs
 from support.program import BUILD
 
+READY = "smacceld: ready"
+
 
 @pytest.fixture
 def place():
@@ -27,12 +29,42 @@ def start(place, *options, timeout=20):
         signal.alarm(timeout)       # pytest ends: better than to hang
         for line in process.stderr:
             said += line
-            if "ready" in line:
+            if READY in line:
                 process.terminate()
                 break
         status = process.wait()
         signal.alarm(0)
-    return (None if "ready" in said else status), said
+    return (None if READY in said else status), said
+
+
+def switch_off(socket_path):
+    environment = dict(os.environ, SMACCEL_SOCKET=str(socket_path))
+    subprocess.run([str(BUILD / "smaccel"), "off"], env=environment, check=True, timeout=5)
+
+
+def test_one_of_two_that_start_at_once(place):
+    """With the same maps, which are not there yet. The other one ends, and the pins are the first one's."""
+    sockets = [place.directory / name for name in "ab"]
+    processes = [subprocess.Popen([str(BUILD / "smacceld"), "--socket", str(path), "--pin-dir", str(place.pins)],
+                                  stderr=subprocess.PIPE, text=True) for path in sockets]
+    said = ["", ""]
+    try:
+        signal.alarm(20)
+        for i, process in enumerate(processes):
+            for line in process.stderr:
+                said[i] += line
+                if READY in line:
+                    break
+        served = [i for i in range(2) if READY in said[i]]
+        assert len(served) == 1 and "another smacceld uses" in said[1 - served[0]], said
+        switch_off(sockets[served[0]])
+    finally:
+        for process in processes:
+            process.terminate()
+            process.communicate(timeout=10)
+        signal.alarm(0)
+    with place:     # takes over what is pinned
+        assert place.status()["switches"]["off"]
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["stream", "datagram"])
