@@ -74,7 +74,7 @@ _Static_assert(sizeof(struct sm_slot) == 320 && __builtin_offsetof(struct sm_slo
 
 /* One page of switches and of what must outlive a helper. Written by the helper only. */
 struct sm_switches {
-	__u32 abi; /* this and the next stay where they are, whatever SM_ABI */
+	__u32 abi;               /* this and the next stay where they are, whatever SM_ABI */
 	__u32 off;               /* kill switch: every verdict passes */
 	__u32 test_no_order;     /* tests only, never set in production: leave out invariant 1's test */
 	__u32 test_bound_bytes;  /* tests only: an upper limit of the bound; 0: none */

@@ -18,7 +18,14 @@
  * collected from for the last time. TRIAL_ENDED: the report is kept until the next one starts. */
 enum trial_state { TRIAL_NONE, TRIAL_STARTING, TRIAL_RUNNING, TRIAL_ENDING, TRIAL_ENDED, TRIAL_STATE_COUNT };
 
-enum trial_end { TRIAL_END_NOT_YET, TRIAL_END_STOPPED, TRIAL_END_DURATION, TRIAL_END_GUARD, TRIAL_END_SWITCH, TRIAL_END_COUNT };
+enum trial_end {
+	TRIAL_END_NOT_YET,
+	TRIAL_END_STOPPED,
+	TRIAL_END_DURATION,
+	TRIAL_END_GUARD,
+	TRIAL_END_SWITCH,
+	TRIAL_END_COUNT
+};
 
 /* What made the guard fire: all requests since the trial began, or those of its window. */
 enum trial_seen { GUARD_SAW_NOTHING, GUARD_SAW_ALL, GUARD_SAW_WINDOW, GUARD_SEEN_COUNT };

@@ -22,14 +22,14 @@ def ask(path, group, uid=None):
         door.connect(str(path))
         door.send(message)
         reply, fds, _, _ = socket.recv_fds(door, REPLY_BYTES, 4)
-    error, size = struct.unpack_from("iI", reply, 16)
-    try:
-        if error:
-            raise OSError(-error, os.strerror(-error))
-        return json.loads(os.pread(fds[0], size, 0))
-    finally:
-        for fd in fds:
-            os.close(fd)
+        error, size = struct.unpack_from("iI", reply, 16)
+        try:
+            if error:
+                raise OSError(-error, os.strerror(-error))
+            return json.loads(os.pread(fds[0], size, 0))
+        finally:
+            for fd in fds:
+                os.close(fd)
 
 
 def _as_user(path, group, uid):
