@@ -17,6 +17,7 @@
 #include "log.h"
 #include "pairing.h"
 #include "session.h"
+#include "shares.h"
 #include "sockfacts.h"
 #include "stats.h"
 #include "trial.h"
@@ -136,9 +137,15 @@ void dispatch_ready(struct loop_source *source, uint32_t events)
 {
 	struct channel *channel = loop_container(source, struct channel, source);
 	struct inbox_message messages[INBOX_MAX];
+	struct shares *shares = channel->helper->shares;
+	const uint32_t uid = channel->uid;
 	int result = 0, count = INBOX_MAX;
+	uint64_t begin_ns;
 
 	(void)events; /* a hang-up shows as end of file, behind what was sent before it */
+	if (!shares_may_serve(shares, channel))
+		return;
+	begin_ns = loop_now_ns();
 	if (channel->state == CHANNEL_SESSION)
 		pairing_look_for_closed(channel->helper, session_of(channel));
 	for (int i = 0; i < TURNS_OF_INBOX && count == INBOX_MAX && !result && channel_is_open(channel); i++) {
@@ -153,4 +160,5 @@ void dispatch_ready(struct loop_source *source, uint32_t events)
 	}
 	if (result && channel_is_open(channel))
 		channel->close(channel);
+	shares_charge(shares, uid, begin_ns);
 }

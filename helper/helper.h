@@ -21,6 +21,7 @@ struct reaper;
 struct registry;
 struct replies;
 struct sessions;
+struct shares;
 struct slots;
 struct stats;
 struct trials;
@@ -36,6 +37,7 @@ struct helper {
 	struct registry *registry;
 	struct reaper *reaper;
 	struct replies *replies;
+	struct shares *shares;
 	struct ledgers *ledgers;
 	struct groups *groups;
 	struct sessions *sessions;

@@ -30,6 +30,7 @@
 #include "loop.h"
 #include "policy.h"
 #include "replies.h"
+#include "shares.h"
 
 #define BACKLOG 4096
 #define ACCEPTS_PER_TURN 32
@@ -69,6 +70,7 @@ static void door_close(struct channel *channel)
 	DL_DELETE(helper->listener->doors, door);
 	policy_give(helper->policy, channel->uid, POLICY_DOORS);
 	replies_door_closed(helper->replies, channel);
+	shares_forget(helper->shares, channel);
 	loop_remove(helper->loop, &channel->source);
 	reaper_close_socket(helper->reaper, channel->source.fd);
 	loop_bury(helper->loop, &channel->corpse);

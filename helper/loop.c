@@ -236,11 +236,16 @@ void loop_pause(struct loop *loop, struct loop_source *source, uint32_t events)
 	epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, source->fd, &event);
 }
 
+void loop_suspend(struct loop *loop, struct loop_source *source)
+{
+	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+}
+
 void loop_remove(struct loop *loop, struct loop_source *source)
 {
 	source->ready = NULL;
 	/* Explicitly: a client may hold a duplicate of the same open file, and closing ours would not remove it. */
-	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+	loop_suspend(loop, source);
 }
 
 void loop_bury(struct loop *loop, struct loop_corpse *corpse)

@@ -62,6 +62,7 @@ void loop_after_turn(struct loop *loop, struct loop_chore *chore);
 int loop_add(struct loop *loop, struct loop_source *source, uint32_t events);
 void loop_pause(struct loop *loop, struct loop_source *source, uint32_t events); /* changes what is waited for */
 void loop_remove(struct loop *loop, struct loop_source *source);                 /* the fd stays the owner's */
+void loop_suspend(struct loop *loop, struct loop_source *source); /* not watched at all, until loop_add() */
 void loop_bury(struct loop *loop, struct loop_corpse *corpse);
 
 void loop_timer_add(struct loop *loop, struct loop_timer *timer, void (*expired)(struct loop_timer *timer));

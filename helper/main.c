@@ -36,6 +36,7 @@
 #include "replies.h"
 #include "selftest.h"
 #include "session.h"
+#include "shares.h"
 #include "slots.h"
 #include "stats.h"
 #include "trial.h"
@@ -172,8 +173,9 @@ static int open_state(struct helper *helper)
 	helper->slots = slots_new(helper, shared, count);
 	helper->wakes = wakes_new(helper->loop);
 	helper->replies = replies_new(helper->loop);
+	helper->shares = shares_new(helper->loop);
 	if (!helper->policy || !helper->registry || !helper->ledgers || !helper->groups || !helper->trials ||
-	    !helper->sessions || !helper->slots || !helper->wakes || !helper->replies)
+	    !helper->sessions || !helper->slots || !helper->wakes || !helper->replies || !helper->shares)
 		return -ENOMEM;
 	return 0;
 }
@@ -249,6 +251,7 @@ static void stop(struct helper *helper, struct signals *signals)
 	stats_close(helper);
 	wakes_free(helper->wakes);
 	replies_free(helper->replies);
+	shares_free(helper->shares);
 	loop_close(helper->loop); /* frees what was buried */
 	reaper_free(helper->reaper);
 	slots_free(helper->slots);

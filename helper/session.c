@@ -26,6 +26,7 @@
 #include "log.h"
 #include "pairing.h"
 #include "policy.h"
+#include "shares.h"
 #include "sockfacts.h"
 #include "trial.h"
 #include "wire/wire.h"
@@ -77,6 +78,7 @@ static void session_close(struct channel *channel)
 	struct sessions *sessions = channel->helper->sessions;
 
 	log_debug("session %llu (pid %u) ends", (unsigned long long)session->id, session->pid);
+	shares_forget(channel->helper->shares, channel);
 	loop_remove(channel->helper->loop, &channel->source);
 	reaper_close_socket(channel->helper->reaper, channel->source.fd);
 	if (session_dissolve(session, DISSOLVE_ENDS))

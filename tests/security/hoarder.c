@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* hoarder SOCKET hoard N: arms N pairs of its own, leaves a byte unread in each, and asks for all of them to be taken out, which
  *   cannot be done before the byte is read; again and again, until its stdin ends. "hoarding" on stdout, once it is under way.
+ * hoarder SOCKET flood N: asks for the status through N doors, through each as soon as it is answered there, without an end.
+ *   "flooding" on stdout, once each has asked.
  * hoarder SOCKET leave: arms a pair and has it taken out; then one with a byte unread, which is refused for that reason and
  *   no other. Exit 0: so it was. */
 #include "hostile.h"
@@ -71,6 +73,38 @@ static int hoard(struct hostile *client, uint32_t pairs)
 	}
 }
 
+static int flood(uint32_t doors)
+{
+	struct wire_request request;
+	int set = epoll_create1(EPOLL_CLOEXEC);
+
+	wire_header_init(&request.header, WIRE_STATUS, sizeof(request), 0, 0);
+	for (uint32_t i = 0; i < doors; i++) {
+		struct epoll_event event = { .events = EPOLLIN, .data.fd = hostile_door() };
+
+		if (event.data.fd < 0 || epoll_ctl(set, EPOLL_CTL_ADD, event.data.fd, &event) < 0 ||
+		    wire_send(event.data.fd, &request, sizeof(request), -1))
+			die("a door");
+	}
+	printf("flooding\n");
+	fflush(stdout);
+	for (;;) {
+		struct epoll_event events[64];
+		int count = epoll_wait(set, events, 64, -1);
+
+		for (int i = 0; i < count; i++) {
+			struct wire_reply reply;
+			int fd = -1;
+
+			if (wire_receive(events[i].data.fd, &reply, sizeof(reply), &fd, NULL) <= 0)
+				return 1;
+			if (fd >= 0)
+				close(fd);
+			wire_send(events[i].data.fd, &request, sizeof(request), -1);
+		}
+	}
+}
+
 static uint32_t take_out(struct hostile *client, int fd, uint32_t cell)
 {
 	hostile_pin(client, WIRE_LEAVE, fd, cell, hostile_cookie(fd));
@@ -102,6 +136,8 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	hostile_path = argv[1];
 	hostile_rng = rng_make(1, 0);
+	if (argc > 3 && !strcmp(argv[2], "flood"))
+		return flood((uint32_t)strtoul(argv[3], NULL, 10));
 	if (!hostile_open(&client))
 		die("no session");
 	return argc > 3 ? hoard(&client, (uint32_t)strtoul(argv[3], NULL, 10)) : leave(&client);

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Shares: how much of the loop's time each user's requests may take. Root's are not counted. */
+#ifndef SMACCEL_HELPER_SHARES_H
+#define SMACCEL_HELPER_SHARES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct channel;
+struct loop;
+struct shares;
+
+struct shares *shares_new(struct loop *loop); /* NULL: out of memory */
+void shares_free(struct shares *shares);      /* after the channels are closed */
+
+/* Whether the channel may be served now. If not, it is not watched until its user's time has come. */
+bool shares_may_serve(struct shares *shares, struct channel *channel);
+/* It was served since begin_ns, and may be closed by now. */
+void shares_charge(struct shares *shares, uint32_t uid, uint64_t begin_ns);
+/* It is being closed. */
+void shares_forget(struct shares *shares, struct channel *channel);
+
+#endif
