@@ -4,6 +4,9 @@
  * `hot.recording` points to the word of the session's memory that the helper sets, or to `hot.recording_apart` while there
  * is none. The latter is on when SMACCEL_GROUP is set: then the first calls ask for a session, where other processes have none until
  * a connection would join. A process whose helper is gone goes back to it: every CHECK_CALLS recordings the door is looked at.
+ *
+ * While recording is off nobody looks at a connection's moment. One that was open when it was turned off is still there when the next
+ * trial turns it on, and is void: `since_ns`, which the first hook sets that sees another word than the last one saw.
  */
 #include "latency.h"
 
@@ -26,6 +29,8 @@ static struct session_memory *_Atomic session; /* NULL: none */
 static struct latency_memory *_Atomic region;  /* of it; NULL: nothing was recorded yet, or there is no room */
 static struct session_memory *_Atomic refused; /* the session in which there was none */
 static _Atomic uint32_t calls;
+static _Atomic uint32_t word_seen;
+static _Atomic uint64_t since_ns;
 /* What a group counts before its session stands. */
 static _Atomic uint64_t opened_early[2], closed_early[LATENCY_REASONS];
 
@@ -76,6 +81,8 @@ void latency_session(struct session_memory *memory)
 		atomic_store(&hot.recording, &hot.recording_apart);
 	atomic_store(&session, memory);
 	atomic_store(&region, NULL);
+	/* The next helper counts its trials from 1 again. A group's is recorded all along. */
+	atomic_fetch_and(&word_seen, (uint32_t)RECORDING_GROUP);
 	if (!memory)
 		return;
 	atomic_store(&hot.recording, &memory->recording);
@@ -154,6 +161,21 @@ static uint64_t now_ns(void)
 
 	clock_read(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Since when recording has been on; `now` if it was not when a hook last ran. */
+static uint64_t recording_since(uint64_t now)
+{
+	uint32_t seen = atomic_load_explicit(&word_seen, memory_order_relaxed);
+	uint32_t word =
+		atomic_load_explicit(atomic_load_explicit(&hot.recording, memory_order_relaxed), memory_order_relaxed);
+
+	if (__builtin_expect(word == seen, 1))
+		return atomic_load_explicit(&since_ns, memory_order_relaxed);
+	if (!(word & seen & RECORDING_GROUP))
+		atomic_store_explicit(&since_ns, now, memory_order_relaxed);
+	atomic_store_explicit(&word_seen, word, memory_order_relaxed);
+	return atomic_load_explicit(&since_ns, memory_order_relaxed);
 }
 
 /* The port of the listening end, in host order; asked for once a connection. */
@@ -272,6 +294,14 @@ struct latency_send latency_send_started(struct conn *conn)
 	if (conn->is_accepted && send.before_ns == 0)
 		return send; /* no request is open */
 	send.begun_ns = now_ns();
+	if (send.before_ns < recording_since(send.begun_ns)) {
+		send.before_ns = 0; /* void */
+		if (conn->is_accepted) {
+			send.begun_ns = 0;
+			atomic_store_explicit(&conn->latency_moment_ns, 0, memory_order_relaxed);
+			return send;
+		}
+	}
 	/* Before the call: the response may be there before it returns. */
 	if (!conn->is_accepted)
 		atomic_store_explicit(&conn->latency_moment_ns, send.begun_ns, memory_order_relaxed);
@@ -294,14 +324,12 @@ void latency_send_ended(struct conn *conn, int fd, const struct latency_send *se
 
 void latency_receive_ended(struct conn *conn, int fd)
 {
-	if (conn->is_accepted) {
-		atomic_store_explicit(&conn->latency_moment_ns, now_ns(), memory_order_relaxed);
-		return;
-	}
 	uint64_t moment_ns = atomic_load_explicit(&conn->latency_moment_ns, memory_order_relaxed);
-	if (moment_ns == 0) /* the rest of a response */
+	if (!conn->is_accepted && moment_ns == 0) /* the rest of a response */
 		return;
-	uint64_t value_ns = now_ns() - moment_ns;
-	if (atomic_compare_exchange_strong(&conn->latency_moment_ns, &moment_ns, 0))
-		record(conn, fd, value_ns);
+	uint64_t now = now_ns(), on_ns = recording_since(now);
+	if (conn->is_accepted)
+		atomic_store_explicit(&conn->latency_moment_ns, now, memory_order_relaxed);
+	else if (atomic_compare_exchange_strong(&conn->latency_moment_ns, &moment_ns, 0) && moment_ns >= on_ns)
+		record(conn, fd, now - moment_ns);
 }

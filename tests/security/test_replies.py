@@ -40,8 +40,9 @@ def receive(channel):
 
 
 @pytest.fixture
-def claims(helper):
-    """A session that claims to have many connections."""
+def claims(request, helper):
+    """A session that claims to have many connections; how many."""
+    count = getattr(request, "param", CLAIMED)
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     near.settimeout(10)
     with near, far, door_to(helper) as door:
@@ -52,11 +53,11 @@ def claims(helper):
             if HEADER.unpack_from(data)[2] == WELCOME:
                 break
             os.close(fd)
-        with mmap.mmap(fd, CELLS_AT + CLAIMED * CELL) as memory:
-            for cell in range(1, CLAIMED):
+        with mmap.mmap(fd, CELLS_AT + (count + 1) * CELL) as memory:
+            for cell in range(1, count + 1):
                 struct.pack_into("<I", memory, CELLS_AT + cell * CELL + SHOWN, 1 << 8 | 1)
         os.close(fd)
-        yield
+        yield count
 
 
 def ask_for_list(helper):
@@ -97,6 +98,7 @@ def test_texts_that_are_kept_do_not_add_up(helper, claims):
             os.close(fd)
 
 
+@pytest.mark.parametrize("claims", [3000], indirect=True, ids=str)
 def test_lists_are_waited_for(helper, claims):
     """The helper makes only some at a time."""
     command = [str(BUILD / "smaccel"), "ss", "--json", f"--socket={helper.socket}"]
@@ -104,7 +106,7 @@ def test_lists_are_waited_for(helper, claims):
     for one in asking:
         out, err = one.communicate(timeout=20)
         assert one.returncode == 0, err
-        assert len(json.loads(out)["connections"]) == CLAIMED - 1
+        assert len(json.loads(out)["connections"]) == claims
 
 
 def test_who_does_not_read_is_hung_up_on(helper):

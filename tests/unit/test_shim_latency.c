@@ -121,6 +121,39 @@ static void test_off_records_nothing(void **state)
 	assert_int_equal(conn.latency_moment_ns, 0);
 }
 
+/* What was open when recording was turned off is no latency when it is on again. */
+static void test_a_pause_of_recording_is_no_latency(void **state)
+{
+	static const uint32_t words[] = {
+		RECORDING_TRIAL | 2 << RECORDING_TRIAL_SHIFT, RECORDING_TRIAL | 1 << RECORDING_TRIAL_SHIFT
+	}; /* the second of another helper */
+	(void)state;
+	for (int accepted = 0; accepted < 2; accepted++) {
+		for (size_t i = 0; i < 2; i++) {
+			enum latency_role role = accepted ? LATENCY_SERVER : LATENCY_CLIENT;
+
+			begin(accepted, RECORDING_TRIAL | 1 << RECORDING_TRIAL_SHIFT);
+			memory->cells[1].status = cell_word(1, CELL_TRIAL_PLAIN);
+			accepted ? latency_received(&conn, NO_FD) : send_bytes(10);
+			memory->recording = 0;
+			accepted ? send_bytes(10) : latency_received(&conn, NO_FD);
+			if (i)
+				latency_session(memory);
+			memory->recording = words[i];
+			accepted ? send_bytes(10) : latency_received(&conn, NO_FD);
+			assert_int_equal(recorded(role, LATENCY_PLAIN), 0);
+			accepted ? latency_received(&conn, NO_FD) : send_bytes(10);
+			accepted ? send_bytes(10) : latency_received(&conn, NO_FD);
+			assert_int_equal(recorded(role, LATENCY_PLAIN), 1);
+		}
+	}
+	begin(false, RECORDING_GROUP);
+	send_bytes(10);
+	memory->recording = RECORDING_GROUP | words[0]; /* was on all along */
+	latency_received(&conn, NO_FD);
+	assert_int_equal(recorded(LATENCY_CLIENT, LATENCY_ALL), 1);
+}
+
 static void test_trial_records_assigned_connections_only(void **state)
 {
 	static const struct {
@@ -286,6 +319,7 @@ int main(void)
 		cmocka_unit_test(test_client_measures_from_last_send_to_first_byte),
 		cmocka_unit_test(test_server_measures_from_request_to_first_send),
 		cmocka_unit_test(test_off_records_nothing),
+		cmocka_unit_test(test_a_pause_of_recording_is_no_latency),
 		cmocka_unit_test(test_trial_records_assigned_connections_only),
 		cmocka_unit_test(test_no_room_is_counted),
 		cmocka_unit_test(test_parts_make_room_for_ports),
