@@ -132,7 +132,6 @@ struct registry_end *pairing_end_add(struct helper *helper, struct session *sess
 
 void pairing_end_remove(struct helper *helper, struct registry_end *end)
 {
-	trial_end_gone(helper, end);
 	if (end->charged)
 		policy_give(helper->policy, end->uid, POLICY_OFFERS);
 	registry_remove(helper->registry, end, session_ends(helper, end));
@@ -140,7 +139,7 @@ void pairing_end_remove(struct helper *helper, struct registry_end *end)
 
 void pairing_end_disown(struct helper *helper, struct registry_end *end)
 {
-	trial_end_gone(helper, end);
+	end->arm = LATENCY_ALL;
 	registry_disown(helper->registry, end, session_ends(helper, end));
 }
 

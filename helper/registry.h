@@ -48,12 +48,12 @@ struct registry_end {
 	uint32_t generation; /* of the owner's cell */
 	enum end_state state;
 	uint32_t uid, pid;
-	uint32_t slot, side; /* END_JOINED */
-	uint8_t arm;         /* enum latency_arm, of the trial of that number */
-	uint32_t trial;
-	uint8_t lonely_times; /* how often it was taken out because no peer came */
-	bool charged;         /* policy: POLICY_OFFERS */
-	int lost;             /* an index had no memory for it */
+	uint32_t slot, side;         /* END_JOINED */
+	uint8_t arm;                 /* enum latency_arm, of the trial of that number */
+	uint32_t trial, trial_armed; /* and in which it was armed */
+	uint8_t lonely_times;        /* how often it was taken out because no peer came */
+	bool charged;                /* policy: POLICY_OFFERS */
+	int lost;                    /* an index had no memory for it */
 	struct registry_name *name;
 	struct registry_end *name_next, *name_prev;       /* ends of the same name */
 	struct registry_end *session_next, *session_prev; /* ends of the same session */

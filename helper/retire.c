@@ -13,6 +13,7 @@
 #include "group.h"
 #include "log.h"
 #include "pairing_internal.h"
+#include "trial.h"
 
 #define CHECK_FIRST_NS (2 * LOOP_NS_PER_MS)
 #define CHECK_TRIES 6 /* 2, 4, 8 ... 64 ms; then the sweep finds it */
@@ -244,6 +245,8 @@ void pairing_look_for_closed(struct helper *helper, struct session *session)
 		const struct registry_owner owner = { .session_id = session->id, .cell = entry >> 16 };
 		struct registry_end *end = entry ? registry_find_owner(helper->registry, owner) : NULL;
 
+		if (entry)
+			trial_connection_closed(session, owner.cell, (uint16_t)entry);
 		if (end && memory_retired(owner.cell, end->generation) == entry)
 			pairing_forget_owner(helper, session, owner.cell);
 	}
@@ -266,6 +269,8 @@ int pairing_handle_retire(struct request *request)
 	const struct registry_owner owner = { .session_id = request->session->id, .cell = header->cell };
 	struct registry_end *end = registry_find_owner(request->helper->registry, owner);
 
+	if (request->message.retire.cookie)
+		trial_connection_closed(request->session, header->cell, (uint16_t)header->generation);
 	/* Only what this very session owns is found. The socket is about to be closed, or just was. */
 	if (end && end->generation == header->generation)
 		pairing_forget_owner(request->helper, request->session, header->cell);

@@ -102,6 +102,7 @@ void trial_session_closed(struct helper *helper, struct session *session)
 	if (!trial_is_collecting(helper->trials))
 		return;
 	collect(helper->trials, session, &budget);
+	trial_connections_end(session);
 	helper->trials->sessions_ended++;
 }
 
@@ -121,7 +122,7 @@ static uint32_t match_ends(struct trials *trials, struct session *session)
 	DL_FOREACH2(session->ends, end, session_next)
 	{
 		if (trials->state == TRIAL_ENDING)
-			trial_end_release(trials->helper, end);
+			end->arm = LATENCY_ALL;
 		if (end->state == END_OFFERED)
 			pairing_match(trials->helper, end);
 		count++;
@@ -153,6 +154,8 @@ static bool sweep_sessions(struct trials *trials)
 		if (trials->state == TRIAL_ENDING)
 			tell(trials, session);
 		collect(trials, session, &pages);
+		if (trials->state == TRIAL_ENDING)
+			trial_connections_end(session);
 		if (trials->state == TRIAL_STARTING)
 			tell(trials, session);
 		if (trials->state != TRIAL_RUNNING)

@@ -7,6 +7,7 @@
  *
  *   trial.c         state: start, collecting, end       trial_assign.c  which arm; what pairing asks and tells
  *   trial_guard.c   when it must not go on              trial_report.c  what there is to say
+ *   trial_connections.c  what a connection has recorded
  */
 #ifndef SMACCEL_HELPER_TRIAL_H
 #define SMACCEL_HELPER_TRIAL_H
@@ -50,8 +51,8 @@ static inline bool trial_refuses(enum sm_reason reason)
 	return reason == REASON_TRIAL_PLAIN || reason == REASON_TRIAL_STOPPED;
 }
 bool trial_is_plain(const struct helper *helper, const struct registry_end *end);
-/* An end loses its cell, or is forgotten: what was recorded for the connection is taken. */
-void trial_end_gone(struct helper *helper, struct registry_end *end);
+/* Its process has closed the connection of that cell: what was recorded is taken. The lower half of its generation. */
+void trial_connection_closed(struct session *session, uint32_t cell, uint16_t generation);
 void trial_slot_armed(struct helper *helper, struct slot *slot);
 void trial_slot_released(struct helper *helper, struct slot *slot);
 /* A pair that had to leave for the trial has left. NULL: that end was closed meanwhile, or is nobody's. */

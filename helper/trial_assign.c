@@ -10,8 +10,6 @@
 #include "siphash.h"
 #include "trial_internal.h"
 
-#define ARM_BITS ((uint32_t)(CELL_TRIAL_ACCELERATED | CELL_TRIAL_PLAIN))
-
 /* ---- which arm ---- */
 
 static bool selects_comm(const struct trials *trials, const struct registry_end *end)
@@ -56,9 +54,9 @@ static void show_arm(struct helper *helper, const struct registry_end *end, uint
 {
 	struct memory_cell *cell = cell_of(helper, end);
 
-	if (cell)
-		atomic_store(&cell->latency_key, 0); /* earlier figures are void */
-	pairing_notify(helper, end, ARM_BITS & ~bit, bit);
+	if (cell && (atomic_load(&cell->status) & TRIAL_ARM_BITS) != bit)
+		atomic_store(&cell->latency_key, 0); /* figures of another arm are void; it may have been here before */
+	pairing_notify(helper, end, TRIAL_ARM_BITS & ~bit, bit);
 }
 
 static bool end_has_arm(const struct trials *trials, const struct registry_end *end)
@@ -73,9 +71,17 @@ static void end_set_arm(struct trials *trials, struct registry_end *end, enum la
 	show_arm(trials->helper, end, arm == LATENCY_PLAIN ? CELL_TRIAL_PLAIN : CELL_TRIAL_ACCELERATED);
 }
 
+/* By its cell, where the end has been forgotten meanwhile. */
+static bool was_assigned(const struct trials *trials, const struct registry_end *end)
+{
+	const struct memory_cell *cell = cell_of(trials->helper, end);
+
+	return end_has_arm(trials, end) || (cell && atomic_load(&cell->status) & TRIAL_ARM_BITS);
+}
+
 static void pair_set_arm(struct trials *trials, struct registry_end *a, struct registry_end *b, enum latency_arm arm)
 {
-	if (!end_has_arm(trials, a) && !end_has_arm(trials, b))
+	if (!was_assigned(trials, a) && !was_assigned(trials, b))
 		trials->arms[arm].assigned++;
 	if (!end_has_arm(trials, a) || a->arm != arm)
 		end_set_arm(trials, a, arm);
@@ -102,42 +108,6 @@ bool trial_is_plain(const struct helper *helper, const struct registry_end *end)
 	return trial_is_assigning(helper->trials) && end_has_arm(helper->trials, end) && end->arm == LATENCY_PLAIN;
 }
 
-void trial_add_connection(struct helper *helper, const struct registry_end *end, struct latency_set *into)
-{
-	struct memory_cell *cell = end_has_arm(helper->trials, end) ? cell_of(helper, end) : NULL;
-	struct histogram *histogram;
-	uint32_t key, count;
-	uint64_t sum_ns;
-
-	if (!cell)
-		return;
-	key = atomic_load(&cell->latency_key);
-	count = atomic_load(&cell->latency_count);
-	sum_ns = atomic_load(&cell->latency_sum_ns);
-	if (!count || key != latency_key(latency_key_role(key), end->arm, latency_key_part(key), latency_key_port(key)))
-		return;
-	histogram = latency_set_get(into, latency_key_of_all_parts(key));
-	if (histogram)
-		histogram_add(histogram, sum_ns / count, 1); /* capped: it is a claim */
-	else
-		into->lost++;
-}
-
-void trial_end_gone(struct helper *helper, struct registry_end *end)
-{
-	if (trial_is_collecting(helper->trials))
-		trial_add_connection(helper, end, &helper->trials->connections);
-	end->arm = LATENCY_ALL;
-}
-
-void trial_end_release(struct helper *helper, struct registry_end *end)
-{
-	if (!end_has_arm(helper->trials, end))
-		return;
-	trial_end_gone(helper, end);
-	show_arm(helper, end, 0);
-}
-
 /* ---- slots ---- */
 
 void trial_slot_sums(const struct slot *slot, struct sm_direction *sums)
@@ -157,14 +127,19 @@ void trial_slot_armed(struct helper *helper, struct slot *slot)
 {
 	struct trials *trials = helper->trials;
 	const struct registry_end *end = slot->end[0];
+	bool was_armed = false;
 
 	if (!trial_is_assigning(trials) || !end || !end_has_arm(trials, end))
 		return;
 	slot->trial = trials->number;
 	slot->trial_arm = end->arm;
-	for (int side = 0; side < SM_SIDES; side++)
+	for (int side = 0; side < SM_SIDES; side++) {
 		slot->trial_base[side] = slot->shared->direction[side];
-	trials->arms[end->arm].armed++;
+		was_armed |= slot->end[side] && slot->end[side]->trial_armed == trials->number;
+		if (slot->end[side])
+			slot->end[side]->trial_armed = trials->number;
+	}
+	trials->arms[end->arm].armed += !was_armed; /* it may leave, and come back */
 }
 
 void trial_slot_released(struct helper *helper, struct slot *slot)

@@ -66,13 +66,16 @@ struct trials {
 
 /* ---- trial_assign.c ---- */
 bool trial_selects(const struct trials *trials, const struct registry_end *a, const struct registry_end *b);
-/* The trial is over for this end: what was recorded is taken, its cell no longer names an arm. */
-void trial_end_release(struct helper *helper, struct registry_end *end);
-/* Adds what was recorded for the connection of that end to `into`. */
-void trial_add_connection(struct helper *helper, const struct registry_end *end, struct latency_set *into);
+#define TRIAL_ARM_BITS ((uint32_t)(CELL_TRIAL_ACCELERATED | CELL_TRIAL_PLAIN))
 /* Of a slot that was armed before: into an arm, or out of the sockhash. */
 void trial_slot_found(struct helper *helper, struct slot *slot);
 void trial_slot_sums(const struct slot *slot, struct sm_direction *sums);
+
+/* ---- trial_connections.c ---- */
+/* Adds the open connections of that process, which go on. */
+void trial_connections_add_open(struct session *session, struct latency_set *into);
+/* The trial is over for its connections, or they are over: what was recorded is taken, their cells no longer name an arm. */
+void trial_connections_end(struct session *session);
 
 /* ---- trial_report.c ---- */
 char *trial_report_text(const struct request *request); /* JSON; runs in a child process. NULL: out of memory */

@@ -3,11 +3,9 @@
  * what it finds. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <utlist.h>
 
 #include "dispatch.h"
 #include "helper.h"
-#include "registry.h"
 #include "session.h"
 #include "trial_internal.h"
 
@@ -107,14 +105,10 @@ static void write_unassigned(const struct trials *trials, FILE *out)
 /* What is still running is added to the child's own copy of the sums. */
 static void add_live(struct trials *trials)
 {
-	struct helper *helper = trials->helper;
-	struct registry_end *end;
+	struct session *session = sessions_first(trials->helper->sessions);
 
-	if (!trial_is_collecting(trials))
-		return;
-	for (struct session *session = sessions_first(helper->sessions); session; session = session->hh.next)
-		DL_FOREACH2(session->ends, end, session_next)
-	trial_add_connection(helper, end, &trials->connections);
+	for (; session && trial_is_collecting(trials); session = session->hh.next)
+		trial_connections_add_open(session, &trials->connections);
 }
 
 static void write_set(const char *name, const struct latency_set *set, FILE *out)

@@ -19,15 +19,25 @@
 /* All the leaves of one exec together wait no longer than this. */
 #define EXEC_BUDGET_MS 100
 
-void lifecycle_retire(struct conn *conn)
+static void retire(struct conn *conn, uint64_t cookie)
 {
-	struct wire_retire message = { .cookie = conn->cookie };
+	struct wire_retire message = { .cookie = cookie };
 
 	if (!conn->cell || conn->session_epoch != channel_epoch())
 		return;
 	wire_header_init(&message.header, WIRE_RETIRE, sizeof(message), conn->index,
 			 conn->generation & CELL_GENERATION_MASK);
 	channel_send(&message, sizeof(message), -1);
+}
+
+void lifecycle_retire(struct conn *conn)
+{
+	retire(conn, conn->cookie);
+}
+
+void lifecycle_forget(struct conn *conn)
+{
+	retire(conn, 0);
 }
 
 /* CELL_DONE when the helper has taken the pair out, CELL_REFUSED when it could only pin it; else nothing is known. */
@@ -76,7 +86,7 @@ bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
 		conn_state_set(conn, plain ? CONN_REFUSED : CONN_PINNED, reason);
 	} else if (state != CONN_REFUSED && state != CONN_FREE) {
 		if (state == CONN_OFFERED)
-			lifecycle_retire(conn);
+			lifecycle_forget(conn);
 		conn_state_set(conn, CONN_REFUSED, reason);
 	}
 out:

@@ -218,7 +218,7 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 	enum sm_reason reason = channel_features() & WIRE_FEATURE_OPTIONS ? REASON_NONE : option_check(fd);
 
 	if (reason != REASON_NONE) {
-		lifecycle_retire(conn);
+		lifecycle_forget(conn);
 		conn_state_set(conn, CONN_REFUSED, reason);
 		return;
 	}

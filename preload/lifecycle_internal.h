@@ -45,8 +45,9 @@ static inline bool lifecycle_in_sockhash(uint32_t state)
 /* closing.c: of the session that the parent had when it forked this process; 0: none. */
 extern uint32_t lifecycle_parent_epoch;
 
-/* leave.c: the helper forgets the offer. */
+/* leave.c: the helper forgets the offer; because the connection is being closed, or else. */
 void lifecycle_retire(struct conn *conn);
+void lifecycle_forget(struct conn *conn);
 
 /* withdraw.c: acts on admission.wants_out; and takes notice of CELL_TAKEN_OUT. */
 void lifecycle_withdraw(struct conn *conn, int fd);

@@ -125,7 +125,7 @@ void lifecycle_withdraw(struct conn *conn, int fd)
 	if (state == CONN_ARMED && !(atomic_load(&cell->status) & CELL_ARMED))
 		return; /* likewise, and this session's cell came later */
 	if (state == CONN_OFFERED && atomic_compare_exchange_strong(&conn->state, &offered, CONN_WATCHING)) {
-		lifecycle_retire(conn);
+		lifecycle_forget(conn);
 		conn->retry_at_turn = conn->turns + turns_wanted(conn);
 		conn_state_set(conn, CONN_WATCHING, reason);
 		return;
@@ -187,6 +187,6 @@ void lifecycle_taken_out(struct conn *conn, struct memory_cell *cell)
 		conn->retry_at_turn = conn->turns + TURNS_HELPER_CHECK;
 	}
 	if (next != CONN_OFFERED)
-		lifecycle_retire(conn);
+		lifecycle_forget(conn);
 	lifecycle_joining_end(conn, generation, next, why);
 }

@@ -38,7 +38,7 @@ enum wire_type {
 	WIRE_JOIN = 4,    /* session; fd: the socket. Answer: the cell's word */
 	WIRE_PIN = 5,     /* session; fd: the socket. Pins both directions. Answer: the cell's word */
 	WIRE_LEAVE = 6,   /* session; fd: the socket. Pins, then takes the pair out. Answer: the cell's word */
-	WIRE_RETIRE = 7,  /* session: the application closed this end; no fd, no answer */
+	WIRE_RETIRE = 7,  /* session: the application closed this end, or it offers no more; no fd, no answer */
 	WIRE_PING = 8,    /* session: the helper writes `nonce` to memory->pong */
 	WIRE_LEDGER = 9,  /* session, helper -> shim; fd: a ledger (memory.h) that a cell will refer to by id */
 	/* session; no fd, no answer: takes this session's own armed end out for speed's sake. Pins both directions, and when
@@ -138,7 +138,7 @@ struct wire_holders {
 
 struct wire_retire {
 	struct wire_header header;
-	uint64_t cookie;
+	uint64_t cookie; /* 0: the connection goes on, only its offer is to be forgotten */
 };
 
 struct wire_ping {
