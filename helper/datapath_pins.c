@@ -109,8 +109,11 @@ static int unpin(const char *pin_dir, const struct datapath_map_spec *specs, int
 		error = pin_path(path, pin_dir, specs[i].name);
 		if (error)
 			return error;
-		if (unlink(path) < 0 && errno != ENOENT)
-			return -errno;
+		if (unlink(path) < 0 && errno != ENOENT) {
+			error = -errno;
+			fprintf(stderr, "smacceld: cannot remove %s: %s\n", path, strerror(-error));
+			return error;
+		}
 	}
 	return 0;
 }
