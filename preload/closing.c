@@ -190,14 +190,6 @@ static bool set_reset(int fd, bool on)
 	return real_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0;
 }
 
-/* The reset that close() does not give while a stopped helper has a duplicate. */
-static void reset_now(int fd)
-{
-	const struct sockaddr nothing = { .sa_family = AF_UNSPEC };
-
-	real_connect(fd, &nothing, sizeof(nothing));
-}
-
 /* An armed end that is closed is in no hurry: the helper finds it here when it is awake anyhow. Not while latencies are recorded
  * in the cell, which is the next connection's when it looks. */
 static bool note_retired(struct conn *conn, struct memory_cell *cell)
@@ -220,8 +212,6 @@ static bool note_retired(struct conn *conn, struct memory_cell *cell)
 bool lifecycle_closing(struct conn *conn, int fd)
 {
 	struct memory_cell *cell = atomic_load(&conn->cell);
-	uint32_t generation = conn->generation & CELL_GENERATION_MASK;
-	bool lent = false;
 
 	if (!cell && !may_be_redirected_to(conn))
 		return false;
@@ -229,24 +219,17 @@ bool lifecycle_closing(struct conn *conn, int fd)
 		admission_judge_end(&conn->admission, conn->turns);
 	fork_notice();
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
-	/* Not what the parent of this process asks for at this moment: its cell is in memory that both have. */
-	if (cell && conn->session_epoch == channel_epoch() && channel_abandon(cell, conn->index, generation, &lent) &&
-	    lent)
-		atomic_store(&conn->lent, 1);
+	lifecycle_take_back(conn);
 	stop_redirecting(conn, fd);
 	bool resets = !parent_holds(conn) && loses_bytes_alone(conn, fd, 1) && set_reset(fd, true);
 	ledger_detach(conn);
 	cell = atomic_load(&conn->cell);
 	if (!cell || !note_retired(conn, cell))
 		lifecycle_retire(conn);
-	/* Only while nobody else can be using the connection: shutdown() would reach them too. */
-	cell = atomic_load(&conn->cell);
-	bool must_shut_down = alone_by_forks(conn) && atomic_load(&conn->lent) && cell &&
-			      atomic_load(&cell->word) == cell_word(generation, CELL_ABANDONED);
-	if (must_shut_down && resets)
-		reset_now(fd);
+	/* Only while nobody else can be using the connection: it would reach them too. */
+	bool must_shut_down = alone_by_forks(conn) && lifecycle_end_lent(conn, fd, resets);
 	lifecycle_quiet_end(quiet);
-	return must_shut_down && !resets;
+	return must_shut_down;
 }
 
 /* Calls visit for every connection that would lose bytes if its fds were closed now. */
@@ -289,10 +272,30 @@ static void reset_at_exit(struct conn *conn, int fd)
 	set_reset(fd, true);
 }
 
+/* The kernel is about to close all that this process has, but not what the helper has of it. */
+static void end_lent_at_exit(void)
+{
+	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
+	uint32_t high = atomic_load(&conn_fd_high);
+
+	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {
+		struct conn *conn = conn_get((int)fd);
+
+		if (!conn || !alone_by_forks(conn))
+			continue;
+		lifecycle_take_back(conn);
+		if (lifecycle_end_lent(conn, (int)fd, false))
+			real_shutdown((int)fd, SHUT_RDWR);
+	}
+	lifecycle_quiet_end(quiet);
+}
+
 void lifecycle_before_exit(void)
 {
-	if (has_work())
-		each_losing(always, reset_at_exit);
+	if (!has_work())
+		return;
+	each_losing(always, reset_at_exit);
+	end_lent_at_exit();
 }
 
 /* The only fd, which goes with the exec; and one whose SO_LINGER the application has not set, so that it can be taken back. */

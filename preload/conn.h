@@ -138,7 +138,7 @@ void conn_shut(void); /* takes the table away for good: the wrappers are off (qu
 struct conn *conn_open(int fd, bool accepted);
 /* The fd no longer names the connection (close, dup2 over it). Called BEFORE the real close. When it was the last fd of
  * this process, lifecycle_closing() has been called; its answer is returned: true if the caller must
- * shutdown(fd, SHUT_WR) before the real close, because a stopped helper may hold a duplicate (invariant 6). */
+ * shutdown(fd, SHUT_RDWR) before the real close, because a stopped helper may hold a duplicate (invariant 6). */
 bool conn_fd_drop(int fd);
 /* newfd is a duplicate of oldfd (called after the real dup), which is a connection or not. */
 void conn_fd_copy(int oldfd, int newfd);

@@ -23,9 +23,9 @@ static void forget(int fd)
 {
 	int saved = errno;
 
-	/* A stopped helper may hold a duplicate: FIN must go out now (invariant 6). */
+	/* A stopped helper may hold a duplicate: FIN must go out now (invariant 6, lent.c). */
 	if (conn_fd_drop(fd))
-		real_shutdown(fd, SHUT_WR);
+		real_shutdown(fd, SHUT_RDWR);
 	errno = saved;
 }
 

@@ -55,7 +55,7 @@ void lifecycle_window(struct conn *conn);
 void lifecycle_spilled(struct conn *conn);
 
 /* The last fd of this process is about to be closed: takes back what is in flight (invariant 6). Called by
- * conn_fd_drop(). Returns true if the caller must shutdown(fd, SHUT_WR) before the real close, because a stopped
+ * conn_fd_drop(). Returns true if the caller must shutdown(fd, SHUT_RDWR) before the real close, because a stopped
  * helper holds a duplicate. */
 bool lifecycle_closing(struct conn *conn, int fd);
 

@@ -45,6 +45,12 @@ static inline bool lifecycle_in_sockhash(uint32_t state)
 /* closing.c: of the session that the parent had when it forked this process; 0: none. */
 extern uint32_t lifecycle_parent_epoch;
 
+/* lent.c: what is in flight to the helper is taken back; if it cannot be, conn->lent says so. */
+void lifecycle_take_back(struct conn *conn);
+/* For the end of a connection that nobody else has: where the helper has a duplicate of fd all the same, and close() would reset the
+ * connection (`resets`: for redirected bytes that are lost), resets it. True if the caller must shutdown(fd, SHUT_RDWR) instead. */
+bool lifecycle_end_lent(struct conn *conn, int fd, bool resets);
+
 /* leave.c: the helper forgets the offer; because the connection is being closed, or else. */
 void lifecycle_retire(struct conn *conn);
 void lifecycle_forget(struct conn *conn);

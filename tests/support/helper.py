@@ -139,3 +139,17 @@ class Helper:
     def explain(self):
         """For the message of a failed assertion."""
         return f"status: {json.dumps(self.status(), indent=1)[-2500:]}\nhelper's log:\n{self.log[-2000:]}"
+
+
+@contextlib.contextmanager
+def stuck(helper, call_ms):
+    """The helper goes on, but each of its bpf(2) calls takes so long: it is late in the middle of whatever it does."""
+    trace = subprocess.Popen(["strace", "-f", "-o", "/dev/null", "-e", "trace=bpf", "-e", f"inject=bpf:delay_enter={call_ms}ms", "-p",
+                              str(helper.pid)], stderr=subprocess.PIPE, text=True)
+    try:
+        seen = trace.stderr.readline()
+        assert "attached" in seen, seen
+        yield
+    finally:
+        trace.terminate()
+        trace.communicate(timeout=10)

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The end of a connection of which a stopped helper has a duplicate: what close() would do, done now (invariant 6).
+ *
+ *	close() would                     so here
+ *	reset: bytes are unread, or       connect(AF_UNSPEC), whose tcp_disconnect() resets, whoever else has the socket
+ *	SO_LINGER says so
+ *	send FIN, and answer what comes   shutdown(SHUT_RDWR): what arrives in FIN_WAIT1 and 2 is answered by a reset then,
+ *	later by a reset                  as tcp_rcv_state_process() does for an end that nobody has
+ *
+ * A FIN before the reset would give the peer EPIPE instead of ECONNRESET, or the end of the stream.
+ */
+#include <sys/socket.h>
+
+#include "lifecycle_internal.h"
+#include "queue.h"
+#include "real.h"
+
+void lifecycle_take_back(struct conn *conn)
+{
+	struct memory_cell *cell = atomic_load(&conn->cell);
+	bool lent = false;
+
+	/* Not what the parent of this process asks for at this moment: its cell is in memory that both have. */
+	if (cell && conn->session_epoch == channel_epoch() &&
+	    channel_abandon(cell, conn->index, conn->generation & CELL_GENERATION_MASK, &lent) && lent)
+		atomic_store(&conn->lent, 1);
+}
+
+static bool is_lent(struct conn *conn)
+{
+	struct memory_cell *cell = atomic_load(&conn->cell);
+
+	return atomic_load(&conn->lent) && cell &&
+	       atomic_load(&cell->word) == cell_word(conn->generation & CELL_GENERATION_MASK, CELL_ABANDONED);
+}
+
+static bool close_resets(int fd)
+{
+	struct linger linger = { 0 };
+	socklen_t length = sizeof(linger);
+
+	return (real_getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 && linger.l_onoff &&
+		linger.l_linger == 0) ||
+	       queue_tcp_bytes(fd) > 0;
+}
+
+bool lifecycle_end_lent(struct conn *conn, int fd, bool resets)
+{
+	const struct sockaddr nothing = { .sa_family = AF_UNSPEC };
+
+	if (!is_lent(conn) || endpoint_cookie(fd) != conn->cookie)
+		return false;
+	if (!resets && !close_resets(fd))
+		return true;
+	real_connect(fd, &nothing, sizeof(nothing));
+	return false;
+}

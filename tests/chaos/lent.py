@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""One end of a connection: lent.py PORT. Says what it is once it is connected, {"inode": N}, and does what it is told, answering {}:
+
+  unread      waits until bytes are there, and leaves them
+  linger      SO_LINGER with 0
+  close       closes it
+  exit, _exit ends, with it open; no answer
+"""
+import json
+import os
+import select
+import socket
+import struct
+import sys
+
+
+def main():
+    end = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+    print(json.dumps({"inode": os.fstat(end.fileno()).st_ino}), flush=True)
+    for line in sys.stdin:
+        command = line.strip()
+        if command == "unread":
+            select.select([end], [], [], 5)
+        elif command == "linger":
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif command == "close":
+            end.close()
+        elif command == "exit":
+            sys.exit()
+        elif command == "_exit":
+            os._exit(0)
+        print("{}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
