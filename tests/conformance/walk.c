@@ -2,11 +2,12 @@
 /* A random walk over what can be done with the two ends of a connection: one call after the other, each with what it returned, as
  * a line. The same seed makes the same calls, whatever the arm, as long as they return the same: test_walk.py compares.
  *
- *   walk [first=SEED] [count=N] [calls=N] [split=1] [large=0]
+ *   walk [first=SEED] [count=N] [calls=N] [split=1] [large=0] [forks=0]
  *
  * split=1: the accepted end is in a process of its own, which makes its calls when it is told to; one end may then sleep in a call
  * that the other's next call ends. Some calls are made by a child
- * that is forked for it, in every third walk some by a thread. large=0: sends stay small.
+ * that is forked for it, in every third walk some by a thread. large=0: sends stay small. forks=0: no process is forked once
+ * there is a connection, so that nobody but who closes it can have the socket.
  */
 #include "walk_calls.h"
 
@@ -16,7 +17,7 @@
 #define WAIT_MS 60
 #define PIPE_BYTES (1 << 20) /* a slot for each piece that waits: how TCP cut them depends on where its pages ended */
 
-static uint64_t first = 1, count = 1, calls = 150, split, large = 1;
+static uint64_t first = 1, count = 1, calls = 150, split, large = 1, forks = 1;
 
 /* ---- which calls ---- */
 
@@ -38,7 +39,7 @@ static struct call choose(struct walk *walk)
 	while (at >= kinds[call.kind].weight)
 		at -= kinds[call.kind++].weight;
 	call.bytes = rng_size(&walk->rng, large ? SIZE_MAX_BYTES : 2000);
-	call.forked = kinds[call.kind].can_fork && rng_below(&walk->rng, 24) == 0;
+	call.forked = kinds[call.kind].can_fork && rng_below(&walk->rng, 24) == 0 && forks;
 	call.threaded = !call.forked && walk->threads && rng_below(&walk->rng, 3) == 0;
 	if (call.kind == SEND)
 		call.flags = MSG_NOSIGNAL | (rng_below(&walk->rng, 4) ? 0 : MSG_DONTWAIT);
@@ -114,28 +115,66 @@ static void serve_peer(int socket)
 	_exit(0);
 }
 
-static void begin(struct walk *walk)
+static void exchange(int fd, bool asks)
 {
-	int listener = loopback_listen("127.0.0.1", 0, 4, 0), on = 1, sockets[2];
 	char byte = 'w';
 
-	fds[0] = loopback_connect("127.0.0.1", loopback_port(listener));
-	fds[1] = accept(listener, NULL, NULL);
-	close(listener);
-	stage_begin();
-	for (int i = 0; i < 2; i++)
-		setsockopt(fds[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if ((asks && send(fd, &byte, 1, 0) != 1) || recv(fd, &byte, 1, 0) != 1 || (!asks && send(fd, &byte, 1, 0) != 1))
+		die("warm-up");
+}
+
+static void set_up(unsigned end, int fd)
+{
+	int on = 1;
+
+	fds[end] = fd;
+	if (fd < 0 || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0)
+		die("set-up");
+}
+
+/* Both ends in this process. */
+static void connect_here(int listener)
+{
+	char byte = 'w';
+
+	set_up(0, loopback_connect("127.0.0.1", loopback_port(listener)));
+	set_up(1, accept(listener, NULL, NULL));
 	for (int i = 0; i < 2 * WARM_UP_TURNS; i++)
 		if (send(fds[i & 1], &byte, 1, 0) != 1 || recv(fds[!(i & 1)], &byte, 1, 0) != 1)
 			die("warm-up");
+}
+
+/* This process's end alone. */
+static void connect_across(int listener, bool accepts)
+{
+	if (accepts)
+		set_up(1, accept(listener, NULL, NULL));
+	else
+		set_up(0, loopback_connect("127.0.0.1", loopback_port(listener)));
+	for (int i = 0; i < WARM_UP_TURNS; i++)
+		exchange(fds[accepts], !accepts);
+}
+
+static void begin(struct walk *walk)
+{
+	int listener = loopback_listen("127.0.0.1", 0, 4, 0), sockets[2];
+
+	stage_begin();
+	fds[0] = fds[1] = -1;
 	walk->peer = -1;
+	if (!split || forks)
+		connect_here(listener);
 	if (split && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
 		die("socketpair");
 	walk->process = split ? fork() : -1;
+	if (split && !forks)
+		connect_across(listener, walk->process == 0);
+	close(listener);
 	for (unsigned end = 0; end < 2; end++) {
 		if (split && (walk->process == 0) != (end == 1)) {
-			close(fds[end]);
 			close(sockets[end]);
+			if (fds[end] >= 0)
+				close(fds[end]);
 			fds[end] = -1;
 		} else {
 			watch(end);
@@ -203,11 +242,8 @@ int main(int argc, char **argv)
 	struct {
 		const char *name;
 		uint64_t *value;
-	} settings[] = { { "first=", &first },
-			 { "count=", &count },
-			 { "calls=", &calls },
-			 { "split=", &split },
-			 { "large=", &large } };
+	} settings[] = { { "first=", &first }, { "count=", &count }, { "calls=", &calls },
+			 { "split=", &split }, { "large=", &large }, { "forks=", &forks } };
 
 	for (int i = 1; i < argc; i++)
 		for (size_t j = 0; j < sizeof(settings) / sizeof(settings[0]); j++)
