@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from support.helper import Helper  # noqa: E402
-from support.program import EAGER, PLAIN, Program, auto, built  # noqa: E402
+from support.program import EAGER, PLAIN, Arm, Program, auto, built  # noqa: E402
 
 WALKS = 96
 HELPER_PRIORITY, HELPER_NICE = 1, -15
@@ -25,7 +25,9 @@ REPEATS = 4
 # name: arm, the helper's options, the program's
 VARIANTS = {"eager": (EAGER, [], ["split=0"]), "eager-split": (EAGER, [], ["split=1"]), "auto-split": (auto(1), [], ["split=1"]),
             "auto": (auto(1), [], ["split=0"]), "mixed": (EAGER, ["--test-bound", 8], ["split=0"]),
-            "mixed-split": (EAGER, ["--test-bound", 3000], ["split=1"])}
+            "mixed-split": (EAGER, ["--test-bound", 3000], ["split=1"]),
+            "signals": (EAGER, [], ["split=1", "signals=300"]),
+            "spin": (Arm("spin", 1, {"SMACCEL_SPIN_US": "100"}), [], ["split=1"])}
 
 
 def walks(first, count, options, arm=PLAIN, socket=None):

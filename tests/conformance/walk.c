@@ -2,12 +2,13 @@
 /* A random walk over what can be done with the two ends of a connection: one call after the other, each with what it returned, as
  * a line. The same seed makes the same calls, whatever the arm, as long as they return the same: test_walk.py compares.
  *
- *   walk [first=SEED] [count=N] [calls=N] [split=1] [large=0] [forks=0]
+ *   walk [first=SEED] [count=N] [calls=N] [split=1] [large=0] [forks=0] [signals=US]
  *
  * split=1: the accepted end is in a process of its own, which makes its calls when it is told to; one end may then sleep in a call
  * that the other's next call ends. Some calls are made by a child
  * that is forked for it, in every third walk some by a thread. large=0: sends stay small. forks=0: no process is forked once
- * there is a connection, so that nobody but who closes it can have the socket.
+ * there is a connection, so that nobody but who closes it can have the socket. signals=US: a signal comes so often, to a handler
+ * with SA_RESTART, so that only polls tell of it, and are made again.
  */
 #include "walk_calls.h"
 
@@ -17,7 +18,7 @@
 #define WAIT_MS 60
 #define PIPE_BYTES (1 << 20) /* a slot for each piece that waits: how TCP cut them depends on where its pages ended */
 
-static uint64_t first = 1, count = 1, calls = 150, split, large = 1, forks = 1;
+static uint64_t first = 1, count = 1, calls = 150, split, large = 1, forks = 1, signals;
 
 /* ---- which calls ---- */
 
@@ -102,11 +103,30 @@ static void follow(struct walk *walk, const struct call *call, const struct answ
 
 /* ---- one walk ---- */
 
+static void on_signal(int number)
+{
+	(void)number;
+}
+
+/* A child has none of its parent's timers. */
+static void start_signals(void)
+{
+	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
+	struct timespec period = { (time_t)(signals / 1000000), (long)(signals % 1000000 * 1000) };
+	timer_t timer;
+
+	if (signals && (sigaction(SIGUSR1, &action, NULL) < 0 || timer_create(CLOCK_MONOTONIC, &event, &timer) < 0 ||
+			timer_settime(timer, 0, &(struct itimerspec){ period, period }, NULL) < 0))
+		die("a timer");
+}
+
 static void serve_peer(int socket)
 {
 	struct answer answer;
 	struct call call;
 
+	start_signals();
 	while (read(socket, &call, sizeof(call)) == sizeof(call)) {
 		make_call(&call, &answer);
 		if (write(socket, &answer, sizeof(answer)) != sizeof(answer))
@@ -256,6 +276,7 @@ int main(int argc, char **argv)
 	    fcntl(pipe_fds[0], F_SETPIPE_SZ, PIPE_BYTES) < 0)
 		die("set-up");
 	stage_init();
+	start_signals();
 	for (uint64_t seed = first; seed < first + count; seed++)
 		one_walk(seed);
 	return 0;

@@ -151,7 +151,7 @@ static int wait_for(const struct call *call, struct pollfd *poller, struct epoll
 		is_woken = atomic_load(&stage->is_woken);
 		ready = poller ? poll(poller, 1, call->wait_ms)
 			       : epoll_wait(epolls[call->end], event, 1, call->wait_ms);
-	} while (ready == 0 && call->role == SLEEPER && !is_woken);
+	} while ((ready < 0 && errno == EINTR) || (ready == 0 && call->role == SLEEPER && !is_woken));
 	return ready;
 }
 
