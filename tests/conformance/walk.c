@@ -262,13 +262,18 @@ int main(int argc, char **argv)
 	struct {
 		const char *name;
 		uint64_t *value;
-	} settings[] = { { "first=", &first }, { "count=", &count }, { "calls=", &calls },
-			 { "split=", &split }, { "large=", &large }, { "forks=", &forks } };
+	} settings[] = { { "first=", &first }, { "count=", &count }, { "calls=", &calls },    { "split=", &split },
+			 { "large=", &large }, { "forks=", &forks }, { "signals=", &signals } };
 
-	for (int i = 1; i < argc; i++)
-		for (size_t j = 0; j < sizeof(settings) / sizeof(settings[0]); j++)
-			if (!strncmp(argv[i], settings[j].name, strlen(settings[j].name)))
-				*settings[j].value = strtoull(argv[i] + strlen(settings[j].name), NULL, 10);
+	for (int i = 1; i < argc; i++) {
+		size_t j = 0, names = sizeof(settings) / sizeof(settings[0]);
+
+		while (j < names && strncmp(argv[i], settings[j].name, strlen(settings[j].name)) != 0)
+			j++;
+		if (j == names)
+			die(argv[i]);
+		*settings[j].value = strtoull(argv[i] + strlen(settings[j].name), NULL, 10);
+	}
 	signal(SIGPIPE, SIG_IGN);
 	buffer = malloc(SIZE_MAX_BYTES + 64);
 	file_fd = memfd_create("walk", MFD_CLOEXEC);

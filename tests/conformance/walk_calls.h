@@ -142,17 +142,31 @@ static void do_receive(const struct call *call, struct answer *answer)
 	}
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* A signal does not end it. */
 static int wait_for(const struct call *call, struct pollfd *poller, struct epoll_event *event)
 {
+	int64_t end_ms = now_ms() + call->wait_ms;
+	int wait_ms = call->wait_ms, ready;
 	bool is_woken;
-	int ready;
 
-	do {
+	for (;;) {
 		is_woken = atomic_load(&stage->is_woken);
-		ready = poller ? poll(poller, 1, call->wait_ms)
-			       : epoll_wait(epolls[call->end], event, 1, call->wait_ms);
-	} while ((ready < 0 && errno == EINTR) || (ready == 0 && call->role == SLEEPER && !is_woken));
-	return ready;
+		ready = poller ? poll(poller, 1, wait_ms) : epoll_wait(epolls[call->end], event, 1, wait_ms);
+		if (ready < 0 && errno == EINTR)
+			wait_ms = end_ms > now_ms() ? (int)(end_ms - now_ms()) : 0;
+		else if (ready == 0 && call->role == SLEEPER && !is_woken)
+			wait_ms = call->wait_ms;
+		else
+			return ready;
+	}
 }
 
 static void ask_edge(const struct call *call, struct answer *answer)
