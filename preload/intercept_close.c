@@ -35,7 +35,7 @@ int wrap_close(int fd)
 
 	if (!conn && !channel_owns_fd(fd)) {
 		if (quiet_is_on())
-			quiet_stuck_remove(fd);
+			quiet_stuck_remove(fd, true);
 		conn_mark_set(fd, 0);
 		return REAL(close)(fd);
 	}
@@ -168,7 +168,7 @@ static bool make_room(int oldfd, int newfd, int flags)
 	struct rlimit limit;
 
 	if (quiet_is_on())
-		quiet_stuck_remove(newfd);
+		quiet_stuck_remove(newfd, true);
 	if ((!conn && !channel_owns_fd(newfd)) || fork_in_vfork_child())
 		return true;
 	if (!conn) {
@@ -209,7 +209,7 @@ int wrap_dup3(int oldfd, int newfd, int flags)
 		va_end(list);                                                                                          \
 		int result = REAL(name)(fd, command, argument);                                                        \
 		if (command == F_SETFL && quiet_is_on())                                                               \
-			quiet_stuck_remove(fd);                                                                        \
+			quiet_stuck_remove(fd, false);                                                                 \
 		if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)                                                  \
 			return duplicated(fd, result);                                                                 \
 		return result;                                                                                         \

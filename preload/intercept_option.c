@@ -220,7 +220,7 @@ int wrap_ioctl(int fd, unsigned long request, ...)
 	if (conn && (unsigned int)request == SIOCATMARK && conn_is_joined(conn))
 		return ask_mark(fd, argument);
 	if (request == FIONBIO && quiet_is_on())
-		quiet_stuck_remove(fd);
+		quiet_stuck_remove(fd, false);
 	return REAL(ioctl)(fd, request, argument);
 }
 

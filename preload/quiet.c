@@ -79,7 +79,7 @@ void quiet_begin(void)
 		struct conn *conn = conn_get((int)fd);
 
 		if (conn && !take_leave(conn, (int)fd, now_ms() < deadline_ms)) {
-			quiet_stuck_add((int)fd);
+			quiet_stuck_add(conn, (int)fd);
 			stuck++;
 		}
 	}

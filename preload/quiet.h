@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "conn.h"
 #include "hot.h"
 
 /* True from the moment on that a filter is about to be installed. */
@@ -34,8 +35,8 @@ bool quiet_inherited(void);
 /* ---- quiet_stuck.c ---- */
 /* The fd's connection could not leave. From now on receives on it are repeated where the sockhash would show. Asks the fd
  * for its flags, so before the filter. */
-void quiet_stuck_add(int fd);
-/* The number is about to be another file's, or the application changes whether it blocks. */
-void quiet_stuck_remove(int fd);
+void quiet_stuck_add(struct conn *conn, int fd);
+/* The number is about to be another file's (is_closed), or the application changes whether it blocks. */
+void quiet_stuck_remove(int fd, bool is_closed);
 
 #endif

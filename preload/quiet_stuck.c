@@ -6,6 +6,8 @@
  *      rest. When that has come to an end the queue of redirected bytes is empty for good, and so is this.
  *   4  EAGAIN on a blocking fd after a wake-up that brought no data: again, a number of times in a row
  *   5  MSG_WAITALL: piece by piece
+ *   8  splice and sendfile from it, which see TCP's queue alone, would wait for what is there: EINVAL, as from a file that cannot
+ *      be spliced, until the redirected bytes are read
  * These stand in for libc's functions behind the wrappers (real_read and its kin), and are put there when the first such
  * connection is found: all others pay nothing.
  */
@@ -15,6 +17,7 @@
 #include <sys/time.h>
 
 #include "intercept.h"
+#include "queue.h"
 #include "quiet.h"
 #include "signals.h"
 #include "transfer_internal.h"
@@ -22,11 +25,49 @@
 #define AGAIN_MAX 64 /* if the number became a non-blocking file's where no wrapper saw it, its EAGAIN comes late */
 #define WORD_BITS 64
 #define WINDOW_IOVECS 64
+#define PLACES 1024
+#define UNREAD_MAX (1 << 25)
 
 enum stuck_kind { STUCK_BLOCKING, STUCK_NONBLOCKING, STUCK_KINDS };
 
 static _Atomic uint64_t stuck[STUCK_KINDS][CONN_FD_MAX / WORD_BITS];
 static _Atomic bool stands_in;
+
+/* How many redirected bytes are unread, which all fds of a connection share: in conn->received, as nobody keeps its accounts any more. One
+ * in many places may have no record, of two numbers that are PLACES apart. */
+static struct place {
+	int fd;
+	struct conn *conn;
+} places[PLACES];
+
+static struct conn *conn_of(int fd)
+{
+	const struct place *place = &places[(unsigned)fd % PLACES];
+
+	return place->fd == fd ? place->conn : NULL;
+}
+
+static void has_received(int fd, ssize_t bytes, int flags)
+{
+	struct conn *conn = conn_of(fd);
+	uint64_t unread = conn ? atomic_load(&conn->received) : 0;
+
+	if (bytes <= 0 || (flags & MSG_PEEK))
+		return;
+	while (unread > 0 && !atomic_compare_exchange_weak(&conn->received, &unread,
+							   unread > (uint64_t)bytes ? unread - (uint64_t)bytes : 0))
+		;
+}
+
+static bool refuses_splice(int fd)
+{
+	struct conn *conn = conn_of(fd);
+
+	if (!conn || atomic_load(&conn->received) == 0)
+		return false;
+	errno = EINVAL;
+	return true;
+}
 
 static bool is_stuck(enum stuck_kind kind, int fd)
 {
@@ -39,10 +80,12 @@ static void stuck_set(enum stuck_kind kind, int fd)
 	atomic_fetch_or(&stuck[kind][fd / WORD_BITS], UINT64_C(1) << fd % WORD_BITS);
 }
 
-void quiet_stuck_remove(int fd)
+void quiet_stuck_remove(int fd, bool is_closed)
 {
 	if (!atomic_load_explicit(&stands_in, memory_order_relaxed) || (unsigned)fd >= CONN_FD_MAX)
 		return;
+	if (is_closed && conn_of(fd))
+		places[(unsigned)fd % PLACES].conn = NULL;
 	for (int kind = 0; kind < STUCK_KINDS; kind++)
 		atomic_fetch_and(&stuck[kind][fd / WORD_BITS], ~(UINT64_C(1) << fd % WORD_BITS));
 }
@@ -104,18 +147,18 @@ static ssize_t receive_nonblocking(const struct attempt *attempt)
 		return result;
 	ssize_t more = attempt->perform(attempt, (size_t)result);
 	/* An error, or the end of the stream, is found again by the next call. */
-	quiet_stuck_remove(attempt->fd);
+	quiet_stuck_remove(attempt->fd, false);
 	errno = saved;
 	return more > 0 ? result + more : result;
 }
 
 static ssize_t receive(const struct attempt *attempt)
 {
-	if (is_stuck(STUCK_BLOCKING, attempt->fd))
-		return receive_blocking(attempt);
-	if (is_stuck(STUCK_NONBLOCKING, attempt->fd))
-		return receive_nonblocking(attempt);
-	return attempt->perform(attempt, 0);
+	ssize_t result = is_stuck(STUCK_BLOCKING, attempt->fd)      ? receive_blocking(attempt)
+			 : is_stuck(STUCK_NONBLOCKING, attempt->fd) ? receive_nonblocking(attempt)
+								    : attempt->perform(attempt, 0);
+	has_received(attempt->fd, result, attempt->flags);
+	return result;
 }
 
 /* ---- the stand-ins, each for one of libc's --------------------------------------------------------------------------- */
@@ -255,8 +298,13 @@ static ssize_t perform_recvmmsg(const struct attempt *attempt, size_t done)
 /* Of one message: of several, each goes on where the one before ended. */
 static int stuck_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
 {
-	if (count != 1 || timeout || !(is_stuck(STUCK_BLOCKING, fd) || is_stuck(STUCK_NONBLOCKING, fd)))
-		return libc_recvmmsg(fd, messages, count, flags, timeout);
+	if (count != 1 || timeout || !(is_stuck(STUCK_BLOCKING, fd) || is_stuck(STUCK_NONBLOCKING, fd))) {
+		int received = libc_recvmmsg(fd, messages, count, flags, timeout);
+
+		for (int i = 0; i < received; i++)
+			has_received(fd, messages[i].msg_len, flags);
+		return received;
+	}
 	ssize_t result = receive(&(struct attempt){
 		.perform = perform_recvmmsg, .fd = fd, .message = &messages->msg_hdr, .flags = flags });
 	if (result < 0)
@@ -287,6 +335,26 @@ static ssize_t stuck_recvfrom_chk(int fd, void *buffer, size_t count, size_t roo
 			    : stuck_recvfrom(fd, buffer, count, flags, address, length);
 }
 
+static __typeof__(real_splice) libc_splice;
+static __typeof__(real_sendfile) libc_sendfile;
+static __typeof__(real_sendfile64) libc_sendfile64;
+
+static ssize_t stuck_splice(int fd_in, off64_t *offset_in, int fd_out, off64_t *offset_out, size_t count,
+			    unsigned int flags)
+{
+	return refuses_splice(fd_in) ? -1 : libc_splice(fd_in, offset_in, fd_out, offset_out, count, flags);
+}
+
+static ssize_t stuck_sendfile(int fd_out, int fd_in, off_t *offset, size_t count)
+{
+	return refuses_splice(fd_in) ? -1 : libc_sendfile(fd_out, fd_in, offset, count);
+}
+
+static ssize_t stuck_sendfile64(int fd_out, int fd_in, off64_t *offset, size_t count)
+{
+	return refuses_splice(fd_in) ? -1 : libc_sendfile64(fd_out, fd_in, offset, count);
+}
+
 static void stand_in(void)
 {
 #define STAND_IN(kept, name, replacement)                                                                              \
@@ -307,22 +375,25 @@ static void stand_in(void)
 	STAND_IN(libc_read_chk, __read_chk, stuck_read_chk);
 	STAND_IN(libc_recv_chk, __recv_chk, stuck_recv_chk);
 	STAND_IN(libc_recvfrom_chk, __recvfrom_chk, stuck_recvfrom_chk);
+	STAND_IN(libc_splice, splice, stuck_splice);
+	STAND_IN(libc_sendfile, sendfile, stuck_sendfile);
+	STAND_IN(libc_sendfile64, sendfile64, stuck_sendfile64);
 #undef STAND_IN
 }
 
-void quiet_stuck_add(int fd)
+void quiet_stuck_add(struct conn *conn, int fd)
 {
 	struct timeval timeout = { 0 };
 	socklen_t length = sizeof(timeout);
 
 	if ((unsigned)fd >= CONN_FD_MAX)
 		return;
+	atomic_store(&conn->received, (uint64_t)queue_redirected_bytes(fd, UNREAD_MAX));
+	places[(unsigned)fd % PLACES] = (struct place){ fd, conn };
 	if (transfer_fd_nonblocking(fd))
 		stuck_set(STUCK_NONBLOCKING, fd);
 	else if (real_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, &length) != 0 ||
 		 (timeout.tv_sec == 0 && timeout.tv_usec == 0)) /* else EAGAIN may be the time-out */
 		stuck_set(STUCK_BLOCKING, fd);
-	else
-		return;
 	stand_in();
 }

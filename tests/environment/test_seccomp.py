@@ -3,6 +3,7 @@
 
 The filters of sandbox.c end the process for any other call, so a single one of the shim's is a failure. All bytes are checked.
 """
+import errno
 import os
 import re
 import signal
@@ -39,6 +40,33 @@ program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(rules), ctypes
 libc = ctypes.CDLL(None)
 assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.c_void_p(ctypes.addressof(program)), 0, 0) == 0
 os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+# A filter that allows all comes while what the peer has sent is unread; then a splice of it, a receive, and a splice of what comes after.
+SPLICE = """
+import ctypes, json, os, socket, struct
+listener = socket.create_server(("127.0.0.1", 0))
+here = socket.create_connection(listener.getsockname())
+peer = listener.accept()[0]
+for _ in range(50):
+    peer.sendall(b"turn")
+    here.sendall(here.recv(64))
+    peer.recv(64)
+peer.sendall(b"unread")
+rule = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000))
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", 1, ctypes.addressof(rule)))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.c_void_p(ctypes.addressof(program)), 0, 0) == 0
+pipe = os.pipe()
+def outcome(call, *arguments):
+    try:
+        return call(*arguments)
+    except OSError as error:
+        return error.errno
+seen = [outcome(os.splice, here.fileno(), pipe[1], 64)]
+seen.append(here.recv(64).decode() if seen[0] < 0 or seen[0] > 6 else os.read(pipe[0], 64).decode())
+peer.sendall(b"more")
+print(json.dumps({"seen": [*seen, outcome(os.splice, here.fileno(), pipe[1], 64), os.read(pipe[0], 64).decode()]}))
 """
 
 
@@ -128,6 +156,15 @@ def test_trusted_filter_is_asked_for_what_the_manual_says(helper, monkeypatch, t
     with helper.counting() as grown:
         more = calls_of(cases, EAGER, helper.socket, tmp_path / "trusting") - plain
     assert grown["redirected_bytes"] > 0 and {"socketpair", "rt_tgsigqueueinfo"} <= more <= listed, more - listed
+
+
+def test_splice_of_what_was_unread_when_the_filter_came(helper):
+    """The kernel's splice does not see it (fact 8), and would wait: EINVAL, as of a file that cannot be spliced, until it is read."""
+    program = [sys.executable, "-c", SPLICE]
+    assert run(program, PLAIN, helper.socket, timeout=TIMEOUT_S)["seen"] == [6, "unread", 4, "more"]
+    with helper.counting() as grown:
+        assert run(program, EAGER, helper.socket, timeout=TIMEOUT_S)["seen"] == [errno.EINVAL, "unread", 4, "more"]
+    assert grown["redirected_bytes"] >= 400, grown
 
 
 def test_sandbox_holds_no_way_to_the_helper(helper):
