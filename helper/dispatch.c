@@ -141,9 +141,10 @@ void dispatch_ready(struct loop_source *source, uint32_t events)
 	const uint32_t uid = channel->uid;
 	int result = 0, count = INBOX_MAX;
 	uint64_t begin_ns;
+	bool is_charged;
 
 	(void)events; /* a hang-up shows as end of file, behind what was sent before it */
-	if (!shares_may_serve(shares, channel))
+	if (!shares_may_serve(shares, channel, &is_charged))
 		return;
 	begin_ns = loop_now_ns();
 	if (channel->state == CHANNEL_SESSION)
@@ -160,5 +161,6 @@ void dispatch_ready(struct loop_source *source, uint32_t events)
 	}
 	if (result && channel_is_open(channel))
 		channel->close(channel);
-	shares_charge(shares, uid, begin_ns);
+	if (is_charged)
+		shares_charge(shares, uid, begin_ns);
 }

@@ -25,8 +25,9 @@ struct channel {
 	struct loop_corpse corpse;
 	struct helper *helper;
 	enum channel_state state;
-	uint32_t uid;  /* whom its fds, quotas and the loop's time are charged to */
-	bool is_aside; /* not watched: its user's requests have had their share (shares.c) */
+	uint32_t uid;   /* whom its fds, quotas and the loop's time are charged to */
+	bool is_aside;  /* not watched: its user's requests have had their share (shares.c) */
+	bool has_spare; /* it is watched again because the loop had nothing else to do */
 	struct channel *aside_next, *aside_prev;
 	void (*close)(struct channel *channel);
 };

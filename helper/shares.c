@@ -6,6 +6,9 @@
  * fills at PART_OF_TIME of real time. Whoever has used it up is put aside, channel by channel as their requests come, and taken up
  * again in that order, some at a time, as it fills: what waits in the loop's queue in between is the others'.
  *
+ * Time that nobody else wants is no part of that: before the loop would sleep, some of those put aside are taken up all the same, and are
+ * not charged for what they ask then. A user who is alone gets all of the helper.
+ *
  * A channel that is put aside is out of the epoll set altogether: as a member it would report its hang-up again and again.
  */
 #include "shares.h"
@@ -21,6 +24,7 @@
 #define PART_OF_TIME_UP 3 /* 3/4 */
 #define PART_OF_TIME_DOWN 4
 #define RESUMED_AT_ONCE 8
+#define SPARE_AT_ONCE 4 /* so many may be before whoever comes next */
 #define PAUSE_NS LOOP_NS_PER_MS
 #define TABLE_MAX 256 /* from there on it is looked through for full buckets */
 
@@ -29,12 +33,15 @@ struct share {
 	int lost;
 	uint64_t full_ns; /* when its bucket is full again; BURST_NS or more ahead: it is empty */
 	struct channel *aside;
+	uint64_t turn; /* the last one that it had of the spare time */
 	UT_hash_handle hh;
 };
 
 struct shares {
 	struct loop *loop;
 	struct loop_timer timer;
+	struct loop_chore spare; /* wanted while somebody is aside */
+	uint64_t turns;
 	struct share *table; /* those whose bucket is not full, or was not when it was last looked at */
 };
 
@@ -84,13 +91,14 @@ static bool is_empty(const struct share *share, uint64_t now_ns)
 }
 
 /* Some of those that were put aside are watched again. */
-static void resume(struct shares *shares, struct share *share)
+static void resume(struct shares *shares, struct share *share, int count, bool is_spare)
 {
-	for (int i = 0; i < RESUMED_AT_ONCE && share->aside; i++) {
+	for (int i = 0; i < count && share->aside; i++) {
 		struct channel *channel = share->aside;
 
 		DL_DELETE2(share->aside, channel, aside_prev, aside_next);
 		channel->is_aside = false;
+		channel->has_spare = is_spare;
 		if (loop_add(shares->loop, &channel->source, EPOLLIN))
 			channel->close(channel);
 	}
@@ -101,16 +109,40 @@ static void timer_expired(struct loop_timer *timer)
 	struct shares *shares = loop_container(timer, struct shares, timer);
 	uint64_t now_ns = loop_now_ns();
 	struct share *share, *next;
-
 	bool again = false;
 
 	HASH_ITER (hh, shares->table, share, next) {
 		if (!is_empty(share, now_ns))
-			resume(shares, share);
+			resume(shares, share, RESUMED_AT_ONCE, false);
 		again |= share->aside != NULL;
 	}
-	if (again)
-		loop_timer_set(shares->loop, timer, now_ns + PAUSE_NS);
+	if (!again)
+		return;
+	loop_timer_set(shares->loop, timer, now_ns + PAUSE_NS);
+	loop_before_sleep(shares->loop, &shares->spare);
+}
+
+/* Whose turn it is: of those who have somebody aside, the one who had it longest ago. */
+static struct share *find_next(const struct shares *shares)
+{
+	struct share *share, *next, *found = NULL;
+
+	HASH_ITER (hh, shares->table, share, next)
+		if (share->aside && (!found || share->turn < found->turn))
+			found = share;
+	return found;
+}
+
+/* The loop has nothing to do. */
+static void spend_spare(struct loop_chore *chore)
+{
+	struct shares *shares = loop_container(chore, struct shares, spare);
+	struct share *share;
+
+	for (int i = 0; i < SPARE_AT_ONCE && (share = find_next(shares)); i++) {
+		share->turn = ++shares->turns;
+		resume(shares, share, 1, true);
+	}
 }
 
 struct shares *shares_new(struct loop *loop)
@@ -120,6 +152,7 @@ struct shares *shares_new(struct loop *loop)
 	if (!shares)
 		return NULL;
 	shares->loop = loop;
+	shares->spare.run = spend_spare;
 	loop_timer_add(loop, &shares->timer, timer_expired);
 	return shares;
 }
@@ -137,23 +170,29 @@ void shares_free(struct shares *shares)
 	free(shares);
 }
 
-bool shares_may_serve(struct shares *shares, struct channel *channel)
+bool shares_may_serve(struct shares *shares, struct channel *channel, bool *is_charged)
 {
 	struct share *share = channel->uid ? share_find(shares, channel->uid) : NULL;
 	uint64_t now_ns = share ? loop_now_ns() : 0;
+	bool is_spare = channel->has_spare;
 
-	if (!share || !is_empty(share, now_ns))
+	channel->has_spare = false;
+	*is_charged = channel->uid && !is_spare;
+	if (share && (share->aside || is_spare))
+		loop_before_sleep(shares->loop, &shares->spare);
+	if (!share || is_spare || !is_empty(share, now_ns))
 		return true;
 	loop_suspend(shares->loop, &channel->source);
 	DL_APPEND2(share->aside, channel, aside_prev, aside_next);
 	channel->is_aside = true;
 	loop_timer_set(shares->loop, &shares->timer, now_ns + PAUSE_NS);
+	loop_before_sleep(shares->loop, &shares->spare);
 	return false;
 }
 
 void shares_charge(struct shares *shares, uint32_t uid, uint64_t begin_ns)
 {
-	struct share *share = uid ? share_get(shares, uid) : NULL;
+	struct share *share = share_get(shares, uid);
 	uint64_t now_ns = loop_now_ns();
 
 	if (!share)

@@ -13,8 +13,8 @@ struct shares;
 struct shares *shares_new(struct loop *loop); /* NULL: out of memory */
 void shares_free(struct shares *shares);      /* after the channels are closed */
 
-/* Whether the channel may be served now. If not, it is not watched until its user's time has come. */
-bool shares_may_serve(struct shares *shares, struct channel *channel);
+/* Whether the channel may be served now. If not, it is not watched until its user's time has come, or nobody else wants it. */
+bool shares_may_serve(struct shares *shares, struct channel *channel, bool *is_charged);
 /* It was served since begin_ns, and may be closed by now. */
 void shares_charge(struct shares *shares, uint32_t uid, uint64_t begin_ns);
 /* It is being closed. */
