@@ -62,6 +62,14 @@ static void signal_ready(struct loop_source *source, uint32_t events)
 	}
 }
 
+/* As SIGHUP is under nohup. The kernel queues a signal that is blocked even so, and signalfd would tell of it. */
+static bool is_ignored(int number)
+{
+	struct sigaction action;
+
+	return sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
 static int signals_open(struct signals *signals, struct helper *helper)
 {
 	sigset_t set;
@@ -70,7 +78,8 @@ static int signals_open(struct signals *signals, struct helper *helper)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP); /* of a terminal that is closed; under nohup it is ignored, and does not come */
+	if (!is_ignored(SIGHUP)) /* of a terminal that is closed */
+		sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGCHLD);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return -errno;

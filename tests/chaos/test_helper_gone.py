@@ -219,3 +219,16 @@ def test_other_signals_end_it_as_sigterm(number):
         helper.signal(number)
         assert helper.process.wait(5) == 0, helper.log
         assert not helper.socket.exists()
+
+
+def test_nohup_keeps_it_running():
+    """A signal that is ignored when it starts stays so."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Helper() as helper:
+            signal.signal(signal.SIGHUP, before)
+            helper.signal(signal.SIGHUP)
+            helper.totals()     # what came before is served before
+            assert helper.process.poll() is None, helper.log
+    finally:
+        signal.signal(signal.SIGHUP, before)
