@@ -227,7 +227,8 @@ bool lifecycle_closing(struct conn *conn, int fd)
 	if (!cell || !note_retired(conn, cell))
 		lifecycle_retire(conn);
 	/* Only while nobody else can be using the connection: it would reach them too. */
-	bool must_shut_down = alone_by_forks(conn) && lifecycle_end_lent(conn, fd, resets);
+	bool must_shut_down = alone_by_forks(conn) && atomic_load(&conn->lent) && !lifecycle_others_call(conn) &&
+			      lifecycle_end_lent(conn, fd, resets);
 	lifecycle_quiet_end(quiet);
 	return must_shut_down;
 }

@@ -2,6 +2,8 @@
 /* The end of a connection of which a stopped helper has a duplicate: what close() would do, done now (invariant 6).
  *
  *	close() would                     so here
+ *	nothing yet: another thread is    nothing: it goes on with its call, and the rest is up to the helper
+ *	in a call on it
  *	reset: bytes are unread, or       connect(AF_UNSPEC), whose tcp_disconnect() resets, whoever else has the socket
  *	SO_LINGER says so
  *	send FIN, and answer what comes   shutdown(SHUT_RDWR): what arrives in FIN_WAIT1 and 2 is answered by a reset then,
@@ -9,11 +11,14 @@
  *
  * A FIN before the reset would give the peer EPIPE instead of ECONNRESET, or the end of the stream.
  */
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "lifecycle_internal.h"
 #include "queue.h"
 #include "real.h"
+#include "threads.h"
 
 void lifecycle_take_back(struct conn *conn)
 {
@@ -34,6 +39,14 @@ static bool is_lent(struct conn *conn)
 	       atomic_load(&cell->word) == cell_word(conn->generation & CELL_GENERATION_MASK, CELL_ABANDONED);
 }
 
+/* An urgent byte, which no receive counts. Once it has been read it counts as unread for close(), too, until what follows it is read. */
+static bool has_urgent(int fd)
+{
+	int at_mark = 0;
+
+	return real_ioctl(fd, SIOCATMARK, &at_mark) == 0 && at_mark;
+}
+
 static bool close_resets(int fd)
 {
 	struct linger linger = { 0 };
@@ -41,7 +54,15 @@ static bool close_resets(int fd)
 
 	return (real_getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 && linger.l_onoff &&
 		linger.l_linger == 0) ||
-	       queue_tcp_bytes(fd) > 0;
+	       queue_tcp_bytes(fd) > 0 || has_urgent(fd);
+}
+
+bool lifecycle_others_call(struct conn *conn)
+{
+	uint32_t count = threads_count_inside(conn->index);
+
+	/* Whose join was taken back is on its way out of it. */
+	return count > (conn_state(conn) == CONN_JOINING);
 }
 
 bool lifecycle_end_lent(struct conn *conn, int fd, bool resets)

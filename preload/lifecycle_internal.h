@@ -51,6 +51,9 @@ void lifecycle_take_back(struct conn *conn);
  * connection (`resets`: for redirected bytes that are lost), resets it. True if the caller must shutdown(fd, SHUT_RDWR) instead. */
 bool lifecycle_end_lent(struct conn *conn, int fd, bool resets);
 
+/* A thread other than the caller is in a call on it: close() would end nothing before that returns. */
+bool lifecycle_others_call(struct conn *conn);
+
 /* leave.c: the helper forgets the offer; because the connection is being closed, or else. */
 void lifecycle_retire(struct conn *conn);
 void lifecycle_forget(struct conn *conn);

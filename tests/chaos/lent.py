@@ -2,7 +2,9 @@
 """One end of a connection: lent.py PORT. Says what it is once it is connected, {"inode": N}, and does what it is told, answering {}:
 
   unread      waits until bytes are there, and leaves them
+  urgent      waits for an urgent byte, and leaves it
   linger      SO_LINGER with 0
+  receiver    another thread waits in a receive
   close       closes it
   exit, _exit ends, with it open; no answer
 """
@@ -12,6 +14,17 @@ import select
 import socket
 import struct
 import sys
+import threading
+import time
+from pathlib import Path
+
+
+def start_receiver(end):
+    thread = threading.Thread(target=end.recv, args=(64,), daemon=True)
+    thread.start()
+    call = Path(f"/proc/self/task/{thread.native_id}/syscall")
+    while call.read_text().split()[1:2] != [hex(end.fileno())]:
+        time.sleep(0.001)
 
 
 def main():
@@ -21,6 +34,10 @@ def main():
         command = line.strip()
         if command == "unread":
             select.select([end], [], [], 5)
+        elif command == "urgent":
+            select.select([], [], [end], 5)
+        elif command == "receiver":
+            start_receiver(end)
         elif command == "linger":
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif command == "close":

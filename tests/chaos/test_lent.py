@@ -40,6 +40,7 @@ def seen_by_peer(peer):
 
 
 def end_seen(arm, commands, sends, helper=None):
+    """sends: what the peer does before, and the end is told to wait for."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         if helper:
@@ -51,8 +52,8 @@ def end_seen(arm, commands, sends, helper=None):
         if helper:
             assert f"socket:[{inode}]" in files(helper.pid), "it is not lent"
         if sends:
-            peer.send(b"unread")
-            program.ask("unread")
+            peer.send(b"u", socket.MSG_OOB if sends == "urgent" else 0)
+            program.ask(sends)
         for command in commands[:-1]:
             program.ask(command)
         program.commands.write(f"{commands[-1]}\n")
@@ -63,7 +64,8 @@ def end_seen(arm, commands, sends, helper=None):
 
 
 @pytest.mark.parametrize("last", ["close", "exit", "_exit"])
-@pytest.mark.parametrize("commands, sends", [([], False), ([], True), (["linger"], False)], ids=["fin", "unread", "linger"])
+@pytest.mark.parametrize("commands, sends", [([], None), ([], "unread"), ([], "urgent"), (["linger"], None), (["receiver"], None)],
+                         ids=["fin", "unread", "urgent", "linger", "receiver"])
 def test_the_end_is_that_of_tcp(commands, sends, last):
     plain = end_seen(PLAIN, [*commands, last], sends)
     with Helper() as helper:
