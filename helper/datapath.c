@@ -141,7 +141,8 @@ static void *map_memory(const struct bpf_map *map, size_t *bytes)
 	return memory == MAP_FAILED ? NULL : memory;
 }
 
-static int finish(struct datapath *self, const struct datapath_options *options, const struct datapath_map_spec *specs)
+static int finish(struct datapath *self, const struct datapath_options *options, const struct datapath_map_spec *specs,
+		  int old_switches)
 {
 	int fds[DATAPATH_MAP_COUNT];
 	int error;
@@ -164,7 +165,11 @@ static int finish(struct datapath *self, const struct datapath_options *options,
 		return 0;
 	for (int i = 0; i < DATAPATH_MAP_COUNT; i++)
 		fds[i] = bpf_map__fd(skeleton_map(self->skeleton, i));
-	return datapath_pins_make(options->pin_dir, specs, fds);
+	self->switches->off = datapath_pins_are_off(old_switches); /* until somebody says `smaccel on` */
+	error = datapath_pins_make(options->pin_dir, specs, fds);
+	if (!error)
+		datapath_pins_retire(old_switches);
+	return error;
 }
 
 int datapath_open(struct datapath **out, const struct datapath_options *options)
@@ -172,8 +177,7 @@ int datapath_open(struct datapath **out, const struct datapath_options *options)
 	int fds[DATAPATH_MAP_COUNT] = { -1, -1, -1, -1 };
 	struct datapath_map_spec specs[DATAPATH_MAP_COUNT];
 	struct datapath *self;
-	bool was_off = false;
-	int error = 0;
+	int old_switches = -1, error = 0;
 
 	*out = NULL;
 	self = calloc(1, sizeof(*self));
@@ -186,17 +190,17 @@ int datapath_open(struct datapath **out, const struct datapath_options *options)
 	if (options->pin_dir) {
 		error = datapath_pins_prepare(options->pin_dir);
 		if (!error)
-			error = datapath_pins_open(options->pin_dir, specs, fds, &was_off);
+			error = datapath_pins_open(options->pin_dir, specs, fds, &old_switches);
 		if (error < 0)
 			goto out;
 		self->took_over = error == 1;
 	}
 	error = load_best(self, options, specs, fds);
 	if (!error)
-		error = finish(self, options, specs);
-	if (!error && was_off)
-		self->switches->off = 1; /* until somebody says `smaccel on` */
+		error = finish(self, options, specs, old_switches);
 out:
+	if (old_switches >= 0)
+		close(old_switches);
 	for (int i = 0; i < DATAPATH_MAP_COUNT; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);

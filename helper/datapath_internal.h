@@ -19,13 +19,16 @@ struct datapath_map_spec {
 
 void datapath_map_specs(struct datapath_map_spec specs[DATAPATH_MAP_COUNT], uint32_t slot_count);
 
-/* Opens the pins of an earlier helper. 1: all are there and fit, fds[] are the caller's. 0: none to take over (pins
- * that do not fit were unpinned: what runs on them passes until its sockets close; *was_off: whether their kill switch was set).
- * -errno otherwise. */
+/* Opens the pins of an earlier helper. 1: all are there and fit, fds[] are the caller's. 0: none to take over; *old_switches: of pins
+ * that do not fit, the caller's, or -1. -errno otherwise. */
 int datapath_pins_open(const char *pin_dir, const struct datapath_map_spec *specs, int fds[DATAPATH_MAP_COUNT],
-		       bool *was_off);
-/* Pins the maps. On failure none of them stays pinned. 0 or -errno. */
+		       int *old_switches);
+/* Pins the maps, in the place of any that are there. 0 or -errno with a line on stderr. */
 int datapath_pins_make(const char *pin_dir, const struct datapath_map_spec *specs, const int fds[DATAPATH_MAP_COUNT]);
+/* The kill switch in switches of whatever layout (-1: none). */
+bool datapath_pins_are_off(int switches_fd);
+/* Sets it: what runs there passes, until its sockets close. */
+void datapath_pins_retire(int switches_fd);
 
 /* Whether the kernel's BTF has bpf_rdonly_cast (6.2 and later). */
 bool datapath_probe_rdonly_cast(void);

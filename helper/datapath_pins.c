@@ -7,8 +7,9 @@
  * sockets that join from then on get that one, the others keep the one they have; both work on the same slots.
  *
  * Maps of another layout (SM_ABI, sizes, number of slots) are unpinned, not emptied: the kernel keeps them for as long
- * as a socket in them lives (invariant 5). Their kill switch is set before: nobody can pin those pairs any more, or take them out, and
- * no later `smaccel off` would reach them.
+ * as a socket in them lives (invariant 5). Their kill switch is set: nobody can pin those pairs any more, or take them out, and
+ * no later `smaccel off` would reach them. All that when the new maps are ready to take their names, which have the kill switch of
+ * the old ones by then: a start that fails, or is killed, loses neither the pairs nor what somebody has said about the switch.
  */
 #define _GNU_SOURCE
 #include "datapath_internal.h"
@@ -27,6 +28,7 @@
 #include <unistd.h>
 
 #define BPFFS_ROOT "/sys/fs/bpf"
+#define NEW_SUFFIX "_new"
 #define SWITCHES_MAX 4096 /* bytes; they are a page at the most */
 
 void datapath_map_specs(struct datapath_map_spec specs[DATAPATH_MAP_COUNT], uint32_t slot_count)
@@ -41,9 +43,9 @@ void datapath_map_specs(struct datapath_map_spec specs[DATAPATH_MAP_COUNT], uint
 		(struct datapath_map_spec){ "sockhash", BPF_MAP_TYPE_SOCKHASH, 8, 8, slot_count * SM_SIDES };
 }
 
-static int pin_path(char path[PATH_MAX], const char *pin_dir, const char *name)
+static int pin_path(char path[PATH_MAX], const char *pin_dir, const char *name, const char *suffix)
 {
-	int length = snprintf(path, PATH_MAX, "%s/%s", pin_dir, name);
+	int length = snprintf(path, PATH_MAX, "%s/%s%s", pin_dir, name, suffix);
 
 	return length < 0 || length >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
@@ -99,46 +101,37 @@ static void close_all(int fds[DATAPATH_MAP_COUNT])
 	}
 }
 
-/* The first `count` of them. */
-static int unpin(const char *pin_dir, const struct datapath_map_spec *specs, int count)
+/* Switches of whatever layout: the first two words stay where they are in all of them. */
+static bool read_switches(int fd, uint32_t words[SWITCHES_MAX / sizeof(uint32_t)])
 {
-	char path[PATH_MAX];
-	int error = 0;
-
-	for (int i = 0; i < count; i++) {
-		error = pin_path(path, pin_dir, specs[i].name);
-		if (error)
-			return error;
-		if (unlink(path) < 0 && errno != ENOENT) {
-			error = -errno;
-			fprintf(stderr, "smacceld: cannot remove %s: %s\n", path, strerror(-error));
-			return error;
-		}
-	}
-	return 0;
-}
-
-/* Sets the kill switch in switches of whatever layout: these two words stay where they are in all of them. Whether it was set. */
-static bool switch_off(int fd)
-{
-	uint32_t words[SWITCHES_MAX / sizeof(uint32_t)] = { 0 };
 	struct bpf_map_info info = {};
 	__u32 bytes = sizeof(info), zero = 0;
-	bool was_off;
 
 	_Static_assert(offsetof(struct sm_switches, abi) == 0 && offsetof(struct sm_switches, off) == 4, "for ever");
-	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &bytes) < 0 || info.type != BPF_MAP_TYPE_ARRAY ||
-	    info.key_size != sizeof(zero) || info.value_size < 2 * sizeof(*words) || info.value_size > sizeof(words) ||
-	    bpf_map_lookup_elem(fd, &zero, words) < 0 || !words[0])
-		return false;
-	was_off = words[1];
+	return fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &bytes) == 0 && info.type == BPF_MAP_TYPE_ARRAY &&
+	       info.key_size == sizeof(zero) && info.value_size >= 2 * sizeof(*words) &&
+	       info.value_size <= SWITCHES_MAX && bpf_map_lookup_elem(fd, &zero, words) == 0 && words[0];
+}
+
+bool datapath_pins_are_off(int switches_fd)
+{
+	uint32_t words[SWITCHES_MAX / sizeof(uint32_t)] = { 0 };
+
+	return read_switches(switches_fd, words) && words[1];
+}
+
+void datapath_pins_retire(int switches_fd)
+{
+	uint32_t words[SWITCHES_MAX / sizeof(uint32_t)] = { 0 }, zero = 0;
+
+	if (!read_switches(switches_fd, words))
+		return;
 	words[1] = 1;
-	bpf_map_update_elem(fd, &zero, words, BPF_ANY);
-	return was_off;
+	bpf_map_update_elem(switches_fd, &zero, words, BPF_ANY);
 }
 
 int datapath_pins_open(const char *pin_dir, const struct datapath_map_spec *specs, int fds[DATAPATH_MAP_COUNT],
-		       bool *was_off)
+		       int *old_switches)
 {
 	struct sm_switches switches = {};
 	char path[PATH_MAX];
@@ -148,7 +141,7 @@ int datapath_pins_open(const char *pin_dir, const struct datapath_map_spec *spec
 
 	for (int i = 0; i < DATAPATH_MAP_COUNT; i++) {
 		fds[i] = -1;
-		error = pin_path(path, pin_dir, specs[i].name);
+		error = pin_path(path, pin_dir, specs[i].name, "");
 		if (error)
 			return error;
 		fds[i] = bpf_obj_get(path);
@@ -159,30 +152,73 @@ int datapath_pins_open(const char *pin_dir, const struct datapath_map_spec *spec
 		fit = false;
 	if (fit)
 		return 1;
-	*was_off = switch_off(fds[DATAPATH_SWITCHES]);
-	close_all(fds);
 	if (found)
 		fprintf(stderr,
-			"smacceld: the maps in %s have another layout or size: what runs on them goes by TCP from now "
-			"on, new ones are made\n",
+			"smacceld: the maps in %s have another layout or size: new ones are made, and what runs on "
+			"them "
+			"goes by TCP from then on\n",
 			pin_dir);
-	return unpin(pin_dir, specs, DATAPATH_MAP_COUNT);
+	*old_switches = fds[DATAPATH_SWITCHES];
+	fds[DATAPATH_SWITCHES] = -1;
+	close_all(fds);
+	return 0;
+}
+
+static int pin_new(const char *pin_dir, const char *name, int fd)
+{
+	char path[PATH_MAX];
+	int error = pin_path(path, pin_dir, name, NEW_SUFFIX);
+
+	if (error)
+		return error;
+	unlink(path); /* of a helper that was killed */
+	return bpf_obj_pin(fd, path) < 0 ? -errno : 0;
+}
+
+static int unpin(const char *pin_dir, const char *name, const char *suffix)
+{
+	char path[PATH_MAX];
+	int error = pin_path(path, pin_dir, name, suffix);
+
+	if (error)
+		return error;
+	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static int give_name(const char *pin_dir, const char *name)
+{
+	char from[PATH_MAX], to[PATH_MAX];
+	int error = pin_path(from, pin_dir, name, NEW_SUFFIX);
+
+	if (!error)
+		error = pin_path(to, pin_dir, name, "");
+	if (error)
+		return error;
+	return rename(from, to) < 0 ? -errno : 0;
+}
+
+static int make_all(const char *pin_dir, const struct datapath_map_spec *specs, const int fds[DATAPATH_MAP_COUNT])
+{
+	int error = 0;
+
+	for (int i = 0; i < DATAPATH_MAP_COUNT && !error; i++)
+		error = pin_new(pin_dir, specs[i].name, fds[i]);
+	/* The switches last: while any other is missing nothing fits, and what they say is carried over once more. */
+	for (int i = DATAPATH_SWITCHES + 1; i < DATAPATH_MAP_COUNT && !error; i++)
+		error = unpin(pin_dir, specs[i].name, "");
+	for (int i = DATAPATH_MAP_COUNT - 1; i >= DATAPATH_SWITCHES && !error; i--)
+		error = give_name(pin_dir, specs[i].name);
+	return error;
 }
 
 int datapath_pins_make(const char *pin_dir, const struct datapath_map_spec *specs, const int fds[DATAPATH_MAP_COUNT])
 {
-	char path[PATH_MAX];
-	int error;
+	int error = make_all(pin_dir, specs, fds);
 
-	for (int i = 0; i < DATAPATH_MAP_COUNT; i++) {
-		error = pin_path(path, pin_dir, specs[i].name);
-		if (!error && bpf_obj_pin(fds[i], path) < 0)
-			error = -errno;
-		if (error) {
-			fprintf(stderr, "smacceld: cannot pin %s/%s: %s\n", pin_dir, specs[i].name, strerror(-error));
-			unpin(pin_dir, specs, i);
-			return error;
-		}
-	}
-	return 0;
+	if (!error)
+		return 0;
+	fprintf(stderr, "smacceld: cannot pin the maps in %s: %s\n", pin_dir, strerror(-error));
+	for (int i = 0; i < DATAPATH_MAP_COUNT; i++)
+		unpin(pin_dir, specs[i].name, NEW_SUFFIX);
+	return error;
 }

@@ -2,9 +2,11 @@
 """A helper that starts with another number of slots cannot take over what runs: nobody could pin those pairs any more, and no
 kill switch would reach them. So they pass from then on."""
 import os
+import signal
 import subprocess
 from pathlib import Path
 
+import pytest
 from support.apps import Commanded, wait_until
 from support.helper import Helper
 from support.program import BUILD, EAGER, built
@@ -54,3 +56,37 @@ def test_the_kill_switch_stays_set():
         helper.options = ["--slots", "64"]
         helper.start()
         assert not helper.status()["switches"]["off"]
+
+
+def start_struck(helper, injection):
+    """A start that strace(1) makes fail at some call, or not at all: then it is ended."""
+    command = ["strace", "-D", "-f", "-o", "/dev/null", "-e", f"inject={injection}", str(BUILD / "smacceld"), "--socket", str(helper.socket),
+               "--pin-dir", str(helper.pins), *helper.options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if "smacceld: ready" in line:
+                process.terminate()
+        return process.wait(20)
+
+
+NAMES = "/^(unlink|rename)"     # (at): the calls that change what is pinned
+STRUCK = {"killed": (f"{NAMES}:signal=KILL:when=%d", range(1, 12)),
+          "no-access": (f"{NAMES}:error=EACCES:when=%d+", range(1, 12, 2)),
+          "no-bpf": ("bpf:error=EPERM:when=%d+", (1, 5, 9, 15, 25, 40))}
+
+
+@pytest.mark.parametrize("off, kind", [(True, "killed"), (False, "killed"), (True, "no-access"), (False, "no-access"), (True, "no-bpf")])
+def test_a_start_that_fails_leaves_the_switch_as_it_was(off, kind):
+    injection, numbers = STRUCK[kind]
+    with Helper("--slots", 64) as helper:
+        if off:
+            environment = dict(os.environ, SMACCEL_SOCKET=str(helper.socket))
+            subprocess.run([str(BUILD / "smaccel"), "off"], env=environment, check=True, timeout=5)
+        helper.stop()
+        failed = 0
+        for number in numbers:
+            helper.options = ["--slots", str(65 + number)]
+            failed += start_struck(helper, injection % number) not in (0, -signal.SIGTERM)
+        assert failed > 2, "it was not struck"
+        helper.start()
+        assert helper.status()["switches"]["off"] == off
