@@ -34,7 +34,7 @@ static _Atomic uint64_t stuck[STUCK_KINDS][CONN_FD_MAX / WORD_BITS];
 static _Atomic bool stands_in;
 
 /* How many redirected bytes are unread, which all fds of a connection share: in conn->received, as nobody keeps its accounts any more. One
- * in many places may have no record, of two numbers that are PLACES apart. */
+ * in many places may have no record, of two numbers that are PLACES apart. UINT64_MAX: no helper has pinned it, there is no end to them. */
 static struct place {
 	int fd;
 	struct conn *conn;
@@ -388,7 +388,8 @@ void quiet_stuck_add(struct conn *conn, int fd)
 
 	if ((unsigned)fd >= CONN_FD_MAX)
 		return;
-	atomic_store(&conn->received, (uint64_t)queue_redirected_bytes(fd, UNREAD_MAX));
+	bool is_pinned = conn_state(conn) == CONN_PINNED && !atomic_load(&conn->not_pinned);
+	atomic_store(&conn->received, is_pinned ? (uint64_t)queue_redirected_bytes(fd, UNREAD_MAX) : UINT64_MAX);
 	places[(unsigned)fd % PLACES] = (struct place){ fd, conn };
 	if (transfer_fd_nonblocking(fd))
 		stuck_set(STUCK_NONBLOCKING, fd);

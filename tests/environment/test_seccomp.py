@@ -42,9 +42,10 @@ assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.c_void_p(cty
 os.execv(sys.argv[1], sys.argv[1:])
 """
 
-# A filter that allows all comes while what the peer has sent is unread; then a splice of it, a receive, and a splice of what comes after.
+# A filter that allows all comes while what the peer has sent is unread, and the process of the argument, if any, is stopped; then a splice
+# of it, a receive, and a splice, or if that is refused a receive, of what comes after.
 SPLICE = """
-import ctypes, json, os, socket, struct
+import ctypes, json, os, signal, socket, struct, sys
 listener = socket.create_server(("127.0.0.1", 0))
 here = socket.create_connection(listener.getsockname())
 peer = listener.accept()[0]
@@ -53,6 +54,8 @@ for _ in range(50):
     here.sendall(here.recv(64))
     peer.recv(64)
 peer.sendall(b"unread")
+if sys.argv[1:]:
+    os.kill(int(sys.argv[1]), signal.SIGSTOP)
 rule = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000))
 program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", 1, ctypes.addressof(rule)))
 libc = ctypes.CDLL(None)
@@ -66,7 +69,8 @@ def outcome(call, *arguments):
 seen = [outcome(os.splice, here.fileno(), pipe[1], 64)]
 seen.append(here.recv(64).decode() if seen[0] < 0 or seen[0] > 6 else os.read(pipe[0], 64).decode())
 peer.sendall(b"more")
-print(json.dumps({"seen": [*seen, outcome(os.splice, here.fileno(), pipe[1], 64), os.read(pipe[0], 64).decode()]}))
+seen.append(outcome(os.splice, here.fileno(), pipe[1], 64))
+print(json.dumps({"seen": [*seen, (here.recv(64) if seen[2] > 6 else os.read(pipe[0], 64)).decode()]}))
 """
 
 
@@ -165,6 +169,15 @@ def test_splice_of_what_was_unread_when_the_filter_came(helper):
     with helper.counting() as grown:
         assert run(program, EAGER, helper.socket, timeout=TIMEOUT_S)["seen"] == [errno.EINVAL, "unread", 4, "more"]
     assert grown["redirected_bytes"] >= 400, grown
+
+
+def test_splice_when_the_helper_could_not_pin(helper):
+    """The peer's bytes are redirected after the filter as before it."""
+    try:
+        seen = run([sys.executable, "-c", SPLICE, helper.pid], EAGER, helper.socket, timeout=TIMEOUT_S)["seen"]
+    finally:
+        helper.signal(signal.SIGCONT)
+    assert seen == [errno.EINVAL, "unread", errno.EINVAL, "more"]
 
 
 def test_sandbox_holds_no_way_to_the_helper(helper):
