@@ -25,6 +25,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "../helper/wire/wire.h"
 #include "clock.h"
@@ -273,8 +274,14 @@ static void reset_at_exit(struct conn *conn, int fd)
 	set_reset(fd, true);
 }
 
-/* The kernel is about to close all that this process has, but not what the helper has of it. */
-static void end_lent_at_exit(void)
+static bool is_flushed(struct conn *conn)
+{
+	return atomic_load(&conn->has_stream) || conn_get(STDOUT_FILENO) == conn || conn_get(STDERR_FILENO) == conn;
+}
+
+/* The kernel is about to close all that this process has, but not what the helper has of it. The end of what libc has still to write to is
+ * up to the helper. */
+static void end_lent_at_exit(bool flushes)
 {
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
 	uint32_t high = atomic_load(&conn_fd_high);
@@ -285,18 +292,18 @@ static void end_lent_at_exit(void)
 		if (!conn || !alone_by_forks(conn))
 			continue;
 		lifecycle_take_back(conn);
-		if (lifecycle_end_lent(conn, (int)fd, false))
+		if (!(flushes && is_flushed(conn)) && lifecycle_end_lent(conn, (int)fd, false))
 			real_shutdown((int)fd, SHUT_RDWR);
 	}
 	lifecycle_quiet_end(quiet);
 }
 
-void lifecycle_before_exit(void)
+void lifecycle_before_exit(bool flushes)
 {
 	if (!has_work())
 		return;
 	each_losing(always, reset_at_exit);
-	end_lent_at_exit();
+	end_lent_at_exit(flushes);
 }
 
 /* The only fd, which goes with the exec; and one whose SO_LINGER the application has not set, so that it can be taken back. */

@@ -136,6 +136,7 @@ static void begin(struct conn *conn, bool accepted)
 	CLEAR(conn->cell);
 	CLEAR(conn->touched);
 	CLEAR(conn->lent);
+	CLEAR(conn->has_stream);
 	CLEAR(conn->given_away);
 	CLEAR(conn->owed_error);
 	CLEAR(conn->latency_moment_ns);

@@ -67,6 +67,7 @@ struct conn {
 	_Atomic uint8_t tells_inq;          /* TCP_INQ was once set (inq.h) */
 	uint16_t latency_port_h;            /* of the listening end; 0: not asked for yet */
 	uint8_t latency_series;             /* where the last latency went (latency.h) */
+	_Atomic uint8_t has_stream;         /* one of stdio's, which libc may flush when the process ends */
 	_Atomic uint64_t latency_moment_ns; /* when a request was sent, or has come; 0: none is open */
 	struct spin_history announced;      /* waits for what the peer is sending, or reading, right now */
 	struct spin_history readable;       /* waits that SMACCEL_SPIN_US asks for */

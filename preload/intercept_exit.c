@@ -22,28 +22,39 @@ extern int __cxa_at_quick_exit(void (*function)(void *), void *library) __attrib
 static void at_exit(void *unused)
 {
 	(void)unused;
-	lifecycle_before_exit();
+	lifecycle_before_exit(true);
+}
+
+static void at_quick(void *unused)
+{
+	(void)unused;
+	lifecycle_before_exit(false);
+}
+
+static void at_quick_of_musl(void)
+{
+	lifecycle_before_exit(false);
 }
 
 void intercept_exit_init(void)
 {
 	__cxa_atexit(at_exit, NULL, NULL);
 	if (__cxa_at_quick_exit)
-		__cxa_at_quick_exit(at_exit, NULL);
+		__cxa_at_quick_exit(at_quick, NULL);
 	else if (at_quick_exit)
-		at_quick_exit(lifecycle_before_exit);
+		at_quick_exit(at_quick_of_musl);
 }
 
 void wrap__exit(int status)
 {
-	lifecycle_before_exit();
+	lifecycle_before_exit(false);
 	REAL(_exit)(status);
 	__builtin_trap();
 }
 
 void wrap__Exit(int status)
 {
-	lifecycle_before_exit();
+	lifecycle_before_exit(false);
 	REAL(_Exit)(status);
 	__builtin_trap();
 }

@@ -239,7 +239,9 @@ FILE *wrap_fdopen(int fd, const char *mode)
 	struct conn *conn = conn_get(fd);
 
 	/* stdio reads and writes inside libc, where no wrapper sees it. */
-	if (conn)
+	if (conn) {
+		atomic_store(&conn->has_stream, 1);
 		(void)lifecycle_make_plain(conn, fd, REASON_STDIO);
+	}
 	return REAL(fdopen)(fd, mode);
 }

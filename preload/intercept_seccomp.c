@@ -40,7 +40,7 @@ static bool installs_filter(long operation, long flags, long filter)
 static void __attribute__((used)) before_call(int number, long a, long b, long c)
 {
 	if (number == __NR_exit_group)
-		lifecycle_before_exit();
+		lifecycle_before_exit(false);
 	else if (installs_filter(a, b, c))
 		before_filter();
 }

@@ -60,8 +60,8 @@ void lifecycle_spilled(struct conn *conn);
 bool lifecycle_closing(struct conn *conn, int fd);
 
 /* The process is about to end, so that the kernel closes all it has. Bounded; async-signal-safe; a load in a process that
- * never joined anything; nothing in a vfork child. */
-void lifecycle_before_exit(void);
+ * never joined anything; nothing in a vfork child. flushes: libc will write what its streams hold first. */
+void lifecycle_before_exit(bool flushes);
 /* It becomes another program, which closes what has FD_CLOEXEC; and did not after all. */
 void lifecycle_exec_begins(void);
 void lifecycle_exec_failed(void);

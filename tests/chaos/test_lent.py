@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.apps import Commanded
 from support.helper import Helper, stuck
-from support.program import EAGER, PLAIN
+from support.program import EAGER, PLAIN, Program, built
 
 STUCK_MS = 3000  # longer than what is asked of the end takes
 PEER_S = 1
@@ -72,3 +72,14 @@ def test_the_end_is_that_of_tcp(commands, sends, last):
         here = end_seen(EAGER, [*commands, last], sends, helper)
         helper.totals()  # it goes on
     assert here == plain
+
+
+@pytest.mark.parametrize("stream", ["stream", "stdout"])
+def test_what_libc_writes_at_the_end_is_sent(stream):
+    """That the end of the stream comes with it is the helper's affair, which has the duplicate."""
+    with Helper() as helper, socket.create_server(("127.0.0.1", 0)) as listener, stuck(helper, STUCK_MS), \
+            Program([built("chaos/last_words"), listener.getsockname()[1], stream], EAGER, helper.socket) as program:
+        peer = listener.accept()[0]
+        peer.settimeout(PEER_S)
+        assert outcome(lambda: peer.recv(64)) == b"line"
+        assert program.wait(10) == 0, program.describe()
