@@ -155,7 +155,7 @@ static bool sweep_sessions(struct trials *trials)
 			tell(trials, session);
 		collect(trials, session, &pages);
 		if (trials->state == TRIAL_ENDING)
-			trial_connections_end(session);
+			ends += trial_connections_end(session);
 		if (trials->state == TRIAL_STARTING)
 			tell(trials, session);
 		if (trials->state != TRIAL_RUNNING)

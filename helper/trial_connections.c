@@ -66,15 +66,20 @@ void trial_connections_add_open(struct session *session, struct latency_set *int
 static bool visit_last(struct session *session, uint32_t index, const struct memory_cell *seen, void *context)
 {
 	struct memory_cell *cell = arm_of(seen->status) == LATENCY_ALL ? NULL : session_cell(session, index);
+	uint32_t *count = context;
 
+	++*count;
 	if (!cell)
 		return true;
-	take(context, cell);
+	take(session->channel.helper->trials, cell);
 	session_status_change(session, index, cell_word_generation(seen->status), TRIAL_ARM_BITS, 0);
 	return true;
 }
 
-void trial_connections_end(struct session *session)
+uint32_t trial_connections_end(struct session *session)
 {
-	session_each_cell(session, visit_last, session->channel.helper->trials);
+	uint32_t count = 0;
+
+	session_each_cell(session, visit_last, &count);
+	return count;
 }

@@ -3,6 +3,8 @@
  *   cannot be done before the byte is read; again and again, until its stdin ends. "hoarding" on stdout, once it is under way.
  * hoarder SOCKET flood N: asks for the status through N doors, through each as soon as it is answered there, without an end.
  *   "flooding" on stdout, once each has asked.
+ * hoarder SOCKET fill N: has N sessions, every cell of which says that it is a connection in a trial. "filled" on stdout, then
+ *   it waits for the end of stdin.
  * hoarder SOCKET leave: arms a pair and has it taken out; then one with a byte unread, which is refused for that reason and
  *   no other. Exit 0: so it was. */
 #include "hostile.h"
@@ -105,6 +107,25 @@ static int flood(uint32_t doors)
 	}
 }
 
+static int fill(uint32_t sessions)
+{
+	char byte;
+
+	for (uint32_t i = 0; i < sessions; i++) {
+		struct hostile client;
+
+		if (!hostile_open(&client))
+			die("no session");
+		for (uint32_t cell = 1; cell < MEMORY_CELLS; cell++) {
+			atomic_store(&client.memory->cells[cell].shown, cell_word(1, 1));
+			atomic_store(&client.memory->cells[cell].status, cell_word(1, CELL_TRIAL_PLAIN));
+		}
+	}
+	printf("filled\n");
+	fflush(stdout);
+	return (int)read(STDIN_FILENO, &byte, 1);
+}
+
 static uint32_t take_out(struct hostile *client, int fd, uint32_t cell)
 {
 	hostile_pin(client, WIRE_LEAVE, fd, cell, hostile_cookie(fd));
@@ -138,6 +159,8 @@ int main(int argc, char **argv)
 	hostile_rng = rng_make(1, 0);
 	if (argc > 3 && !strcmp(argv[2], "flood"))
 		return flood((uint32_t)strtoul(argv[3], NULL, 10));
+	if (argc > 3 && !strcmp(argv[2], "fill"))
+		return fill((uint32_t)strtoul(argv[3], NULL, 10));
 	if (!hostile_open(&client))
 		die("no session");
 	return argc > 3 ? hoard(&client, (uint32_t)strtoul(argv[3], NULL, 10)) : leave(&client);

@@ -2,12 +2,17 @@
 """A user who has a great many of something does not keep others from what is theirs."""
 import os
 import shutil
+import subprocess
+import threading
+import time
 
 from support.apps import NOBODY
-from support.program import Program, built
+from support.program import BUILD, Program, built
 
 PAIRS = 4200        # undrained and to leave: more than the helper looks after for all users together
 DOORS = 3000        # with a request in each
+SESSIONS = 100      # with 65,535 connections in each, as it says
+HELD_UP_S = 0.25
 FDS = 2 * PAIRS + 100
 PATIENCE_S = 3      # the honest one does a dozen things that take microseconds
 
@@ -38,3 +43,47 @@ def test_others_can_leave(helper):
             assert honest.wait(20) == 0, honest.describe() + str(helper.explain())
         os.close(write_end)
         assert hoard.wait(20) == 0, hoard.describe()
+
+
+class Clocked(threading.Thread):
+    """Asks the helper for its status again and again: how long the longest answer took."""
+
+    def __init__(self, helper):
+        super().__init__()
+        self.helper, self.over, self.longest_s = helper, False, 0
+
+    def run(self):
+        while not self.over:
+            before = time.monotonic()
+            self.helper.totals()
+            self.longest_s = max(self.longest_s, time.monotonic() - before)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over = True
+        self.join()
+
+
+def test_the_end_of_a_trial_holds_nobody_up(helper):
+    """It looks at each connection that took part, as far as their processes say."""
+    program = copy_for_everybody(helper)
+    read_end, write_end = os.pipe()
+
+    def trial(command):
+        subprocess.run([BUILD / "smaccel", "trial", command], env=dict(os.environ, SMACCEL_SOCKET=str(helper.socket)), check=True,
+                       timeout=10, stdout=subprocess.DEVNULL)
+
+    with Program([*NOBODY, program, helper.socket, "fill", SESSIONS], stdin=read_end) as filler:
+        os.close(read_end)
+        filler.wait_output("filled", 30)
+        trial("start")
+        with Clocked(helper) as clocked:
+            time.sleep(0.1)
+            trial("stop")
+            time.sleep(1)
+        assert clocked.longest_s < HELD_UP_S, clocked.longest_s
+        os.close(write_end)
+        assert filler.wait(20) == 0, filler.describe()
