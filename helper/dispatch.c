@@ -43,6 +43,7 @@ static const struct row table[] = {
 	{ WIRE_LEAVE, sizeof(struct wire_pin), 1, CHANNEL_SESSION, pairing_handle_leave },
 	{ WIRE_WITHDRAW, sizeof(struct wire_pin), 0, CHANNEL_SESSION, pairing_handle_withdraw },
 	{ WIRE_HOLDERS, sizeof(struct wire_holders), 1, CHANNEL_SESSION, pairing_handle_holders },
+	{ WIRE_LANDING, sizeof(struct wire_holders), 1, CHANNEL_SESSION, pairing_handle_holders },
 	{ WIRE_RETIRE, sizeof(struct wire_retire), 0, CHANNEL_SESSION, pairing_handle_retire },
 	{ WIRE_PING, sizeof(struct wire_ping), 0, CHANNEL_SESSION, session_handle_ping },
 	{ WIRE_STATUS, sizeof(struct wire_request), 0, CHANNEL_DOOR, stats_handle_status },

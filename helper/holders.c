@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Who else holds a socket that a process is about to close with redirected bytes unread?
+/* What a process wants to know of a socket that it is about to close: who else holds it, with redirected bytes unread? And are any still
+ * on their way to it?
  *
  * The last one to close it has to reset the connection (fact 20); before that, a reset would hit the others. The kernel's own
  * count of the references to the file answers that. The fd that comes with the question shows that the asker has the
@@ -8,6 +9,9 @@
  *
  * Two processes that close at the same time would each be told of the other, and nobody would reset. So who was told of
  * others is remembered for a moment: he closes. The next one is told so, and asks again until that has happened.
+ *
+ * A message that has passed the verdict may take its time to the receiver's queue: its sender is preempted, or its CPU stolen. As long as
+ * it is inside it holds references to the psocks of both ends, awake (fact 19a).
  */
 #include <errno.h>
 
@@ -42,16 +46,30 @@ static uint32_t judge(struct request *request, const struct registry_end *end)
 	return facts.holders - message->own - facts.blocked_own;
 }
 
+static uint32_t judge_landing(struct request *request, const struct registry_end *end)
+{
+	const struct slot *slot = slot_at(request->helper->slots, end->slot);
+	struct sm_facts facts[SM_SIDES];
+
+	/* Twice: whoever is asleep may hide one that moves, but hardly at both times. */
+	for (int i = 0; i < 2; i++)
+		if (leave_inspect(request->helper, slot, facts) == PROOF_MOVING)
+			return CELL_HOLDERS_LANDING;
+	return 0;
+}
+
 int pairing_handle_holders(struct request *request)
 {
 	const struct wire_holders *message = &request->message.holders;
 	struct request_end found = { NULL, NULL };
 	int result = leave_identify(request, message->cookie, &found);
-	uint32_t holders;
+	uint32_t holders = CELL_HOLDERS_UNKNOWN;
 
 	if (result <= 0)
 		return result;
-	holders = found.end ? judge(request, found.end) : CELL_HOLDERS_UNKNOWN;
+	if (found.end)
+		holders = message->header.type == WIRE_LANDING ? judge_landing(request, found.end)
+							       : judge(request, found.end);
 	if (session_word_pending(found.cell, message->header.generation))
 		found.cell->holders = holders;
 	session_word_answer(found.cell, message->header.generation, CELL_DONE, REASON_NONE);

@@ -129,8 +129,7 @@ int pairing_handle_pin(struct request *request)
 
 /* ---- leaving ---- */
 
-/* The worst of both ends. */
-static enum proof_inside inspect_both(struct helper *helper, const struct slot *slot, struct sm_facts facts[SM_SIDES])
+enum proof_inside leave_inspect(struct helper *helper, const struct slot *slot, struct sm_facts facts[SM_SIDES])
 {
 	enum proof_inside inside, worst = PROOF_NOBODY;
 
@@ -160,10 +159,10 @@ static bool is_drained(struct helper *helper, const struct slot *slot, struct le
 
 	if (slot->shared->state != SM_SLOT_ARMED)
 		return true; /* nothing was ever redirected */
-	inside = inspect_both(helper, slot, facts);
+	inside = leave_inspect(helper, slot, facts);
 	/* Again: a queue seen empty before the last sender of the other end was seen to be out may have filled since. */
 	if (inside != PROOF_MOVING)
-		inside = inspect_both(helper, slot, facts);
+		inside = leave_inspect(helper, slot, facts);
 	leave->calm_polls = inside == PROOF_MOVING ? 0 : leave->calm_polls + 1;
 	if (inside == PROOF_MOVING || (inside == PROOF_ASLEEP && leave->calm_polls < CALM_POLLS))
 		return false;

@@ -6,6 +6,7 @@
 #include "helper.h"
 #include "loop.h"
 #include "pairing.h"
+#include "proof.h"
 #include "registry.h"
 #include "session.h"
 #include "slots.h"
@@ -55,6 +56,8 @@ struct request_end {
 };
 /* 1; 0: answered, or there is nobody to be answered; negative: a client that does not speak the protocol. */
 int leave_identify(struct request *request, uint64_t cookie, struct request_end *out);
+/* Who is inside a call on one of the two ends: the worst of both. */
+enum proof_inside leave_inspect(struct helper *helper, const struct slot *slot, struct sm_facts facts[SM_SIDES]);
 void leave_expired(struct loop_timer *timer);
 void leave_session_closed(struct helper *helper, uint64_t session_id);
 void leave_refuse_all(struct helper *helper);

@@ -37,7 +37,7 @@ static bool mailbox_take_back(uint32_t index, uint32_t generation)
 		const struct wire_header *header = (const void *)message;
 		bool mine = header->cell == index && header->generation == generation &&
 			    (header->type == WIRE_JOIN || header->type == WIRE_PIN || header->type == WIRE_LEAVE ||
-			     header->type == WIRE_HOLDERS);
+			     header->type == WIRE_HOLDERS || header->type == WIRE_LANDING);
 		bool around = first_bytes == bytes && memcmp(first, message, (size_t)bytes) == 0;
 
 		if (!mine)

@@ -44,8 +44,10 @@
 #define CLOSING_TRIES 7
 #define CLOSING_STEP_NS 500000 /* the first; each is twice the one before: 32 ms together */
 #define CHILD_CLOSES_MS 50     /* so long a child is believed to be on its way */
-#define LANDING_LOOKS 4
-#define LANDING_MS 1
+/* For a message that is on its way. */
+#define LANDING_LOOKS_AWAKE 4
+#define LANDING_LOOKS 10
+#define LANDING_MS 1               /* the first wait; each is twice the one before: 63 ms together */
 #define CLOSING_RCVBUF_BYTES 65535 /* the kernel doubles it: the most that the gate takes for too small */
 /* All the questions of a process that ends together; and those that only the helper can answer: for a session, the first answer, which
  * may both be late, and the others. */
@@ -115,18 +117,18 @@ static void stop_redirecting(struct conn *conn, int fd)
 		real_setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){ CLOSING_RCVBUF_BYTES }, sizeof(int));
 }
 
-static uint32_t ask_holders(struct conn *conn, int fd, uint32_t own, bool is_final)
+static uint32_t ask_helper(struct conn *conn, int fd, struct wire_holders message, enum wire_type type)
 {
-	struct wire_holders message = { .cookie = conn->cookie, .own = own, .is_final = is_final };
+	uint32_t feature = type == WIRE_LANDING ? WIRE_FEATURE_LANDING : WIRE_FEATURE_HOLDERS;
 	struct session_memory *memory;
 
 	if (channel_session(&memory, lifecycle_holders_wait_ms(conn)) != CHANNEL_READY ||
-	    !(channel_features() & WIRE_FEATURE_HOLDERS))
+	    !(channel_features() & feature))
 		return CELL_HOLDERS_UNKNOWN;
 	if (!lifecycle_bind_cell(conn, memory)) /* one that was inherited or passed has none in this session */
 		return CELL_HOLDERS_UNKNOWN;
-	wire_header_init(&message.header, WIRE_HOLDERS, sizeof(message), conn->index,
-			 conn->generation & CELL_GENERATION_MASK);
+	message.cookie = conn->cookie;
+	wire_header_init(&message.header, type, sizeof(message), conn->index, conn->generation & CELL_GENERATION_MASK);
 	if (lifecycle_request(conn, fd, &message, sizeof(message)) != CELL_DONE)
 		return CELL_HOLDERS_UNKNOWN;
 	struct memory_cell *cell = atomic_load(&conn->cell);
@@ -145,7 +147,8 @@ static bool is_alone(struct conn *conn, int fd, uint32_t own)
 	for (int i = 0; i < CLOSING_TRIES; i++, step.tv_nsec *= 2) {
 		if (i > 0)
 			nanosleep(&step, NULL);
-		others = ask_holders(conn, fd, own, i == CLOSING_TRIES - 1);
+		others = ask_helper(conn, fd, (struct wire_holders){ .own = own, .is_final = i == CLOSING_TRIES - 1 },
+				    WIRE_HOLDERS);
 		worth_waiting |= cell && child_closes(conn, cell, atomic_load(&cell->shown));
 		if (others == 0 || others == CELL_HOLDERS_UNKNOWN || (others != CELL_HOLDERS_CLOSING && !worth_waiting))
 			break;
@@ -157,17 +160,46 @@ static bool is_alone(struct conn *conn, int fd, uint32_t own)
 	       (alone_by_forks(conn) && others <= threads_count_inside(conn->index) + held_references(conn));
 }
 
-/* The peer has announced bytes that are not here yet: its send is between the verdict, or what comes before it, and the queue. They are
- * waited for, so that they find an end that is open, or are seen. A peer that lies, or accounts that are not exact, cost
- * LANDING_MS. True if redirected bytes wait. */
-static bool lands(struct conn *conn, int fd)
+/* The peer has announced bytes that this application has not read. An end that is closed before any call since it was armed has not
+ * attached its ledger: its accounts are still its own. */
+static bool is_owed(struct conn *conn)
 {
 	struct ledger_cell *ledger = atomic_load(&conn->ledger);
-	struct pollfd poller = { .fd = fd, .events = POLLIN };
+	struct memory_cell *cell = conn_cell(conn);
 
-	for (int i = 0; ledger && i <= LANDING_LOOKS && ledger_is_owed(conn, ledger); i++)
-		if (real_poll(&poller, 1, i < LANDING_LOOKS ? 0 : LANDING_MS) != 0)
+	if (ledger)
+		return ledger_is_owed(conn, ledger);
+	if (!cell || !(atomic_load(&cell->status) & CELL_ARMED))
+		return false;
+	ledger = ledger_find(cell->ledger_id, cell->ledger_cell);
+	if (!ledger) {
+		channel_drain();
+		ledger = ledger_find(cell->ledger_id, cell->ledger_cell);
+	}
+	struct ledger_half *peer = ledger ? &ledger->half[!(cell->side & 1)] : NULL;
+	return peer && atomic_load(&peer->attached) == LEDGER_EXACT &&
+	       (int64_t)(atomic_load(&peer->sent) - atomic_load(&conn->received)) > 0;
+}
+
+/* The peer has announced bytes that are not here yet: its send is between the verdict, or what comes before it, and the queue. They are
+ * waited for, so that they find an end that is open, or are seen: longer than a moment only if the kernel says that a send is under way,
+ * whose thread has no CPU. So a peer that lies, or accounts that are not exact, cost LANDING_MS and a question. True if redirected
+ * bytes wait. */
+static bool lands(struct conn *conn, int fd)
+{
+	struct pollfd poller = { .fd = fd, .events = POLLIN };
+	bool goes_on = true;
+	int wait_ms = 0;
+
+	for (int i = 0; goes_on && i < LANDING_LOOKS && is_owed(conn); i++) {
+		if (wait_ms)
+			goes_on =
+				ask_helper(conn, fd, (struct wire_holders){ 0 }, WIRE_LANDING) == CELL_HOLDERS_LANDING;
+		if (i >= LANDING_LOOKS_AWAKE && goes_on)
+			wait_ms = wait_ms ? 2 * wait_ms : LANDING_MS;
+		if (real_poll(&poller, 1, goes_on ? wait_ms : 0) != 0)
 			return queue_has_redirected(fd);
+	}
 	return false;
 }
 

@@ -127,7 +127,8 @@ int lifecycle_holders_wait_ms(const struct conn *conn)
 
 static int wait_ms_for(const struct conn *conn, const struct wire_header *header)
 {
-	return header->type == WIRE_HOLDERS ? lifecycle_holders_wait_ms(conn) : CHANNEL_WAIT_MS;
+	return header->type == WIRE_HOLDERS || header->type == WIRE_LANDING ? lifecycle_holders_wait_ms(conn)
+									    : CHANNEL_WAIT_MS;
 }
 
 enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message, size_t bytes)

@@ -17,7 +17,7 @@ bool lifecycle_bind_cell(struct conn *conn, struct session_memory *memory);
  * CELL_REFUSED (cell->reason says why) or CELL_ABANDONED (no helper, time-out, closed). */
 enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message, size_t bytes);
 
-/* How long the answer to WIRE_HOLDERS, and the session that it takes, are waited for. */
+/* How long the answers to WIRE_HOLDERS and WIRE_LANDING, and the session that it takes, are waited for. */
 int lifecycle_holders_wait_ms(const struct conn *conn);
 
 /* offer.c */

@@ -63,6 +63,8 @@ static inline uint32_t cell_word_generation(uint32_t word)
 #define CELL_HOLDERS_UNKNOWN UINT32_MAX
 /* Others, and one of them has just been told so, and closes: worth asking again, for it may be the last one now. */
 #define CELL_HOLDERS_CLOSING (UINT32_MAX - 1)
+/* To WIRE_LANDING: 0: none is, and none will be; or CELL_HOLDERS_UNKNOWN; or this. */
+#define CELL_HOLDERS_LANDING (UINT32_MAX - 2)
 
 /* In `shown`, by a child that this process forked: it is closing its own copy, or ending (preload/closing.c). */
 #define CELL_CHILD_CLOSES 0x80u
@@ -73,7 +75,7 @@ struct memory_cell {
 	_Atomic uint32_t status;
 	union {
 		uint32_t reason; /* enum sm_reason; helper -> shim, with REFUSED or TAKEN_OUT */
-		/* helper -> shim, with DONE: for WIRE_HOLDERS see above; for WIRE_JOIN how many references to the file there are
+		/* helper -> shim, with DONE: for WIRE_HOLDERS and WIRE_LANDING see above; for WIRE_JOIN how many references to the file there are
 		 * beside the helper's own, 0: not known (an older helper says nothing) */
 		uint32_t holders;
 	};

@@ -47,6 +47,9 @@ enum wire_type {
 	/* session; fd: the socket, about to be closed with redirected bytes unread. Who else has it? Answer: the cell's word, and
 	 * `holders` in the cell. Only with WIRE_FEATURE_HOLDERS. */
 	WIRE_HOLDERS = 13,
+	/* session; fd: the socket, about to be closed, which nothing is redirected to any more. Is a send of the other end still on its
+	 * way to it? Answer: the cell's word, and `holders` in the cell. Only with WIRE_FEATURE_LANDING. */
+	WIRE_LANDING = 15,
 	WIRE_STOPS = 14,  /* session, helper -> shim, before WIRE_WELCOME if at all; fd: which processes were stopped */
 	WIRE_STATUS = 16, /* door, command line */
 	WIRE_CONNECTIONS = 17,
@@ -97,6 +100,7 @@ enum wire_feature {
 	WIRE_FEATURE_HOLDERS = 1 << 4, /* of the helper, not of the kernel: it knows WIRE_HOLDERS */
 	WIRE_FEATURE_OPTIONS = 1 << 5, /* the helper looks at a socket's options itself before it lets an end join */
 	WIRE_FEATURE_RETIRED = 1 << 6, /* of the helper: it looks at `retired` in the session memory (memory.h) */
+	WIRE_FEATURE_LANDING = 1 << 7, /* of the helper: it knows WIRE_LANDING */
 };
 
 struct wire_endpoint {
@@ -129,7 +133,7 @@ struct wire_pin {
 	uint32_t reserved;
 };
 
-struct wire_holders {
+struct wire_holders { /* WIRE_HOLDERS; of WIRE_LANDING the cookie alone */
 	struct wire_header header;
 	uint64_t cookie;
 	uint32_t own;      /* fds of the asking process, which it closes together */

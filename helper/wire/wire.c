@@ -57,6 +57,7 @@ size_t wire_type_size(unsigned type)
 	case WIRE_WITHDRAW:
 		return sizeof(struct wire_pin);
 	case WIRE_HOLDERS:
+	case WIRE_LANDING:
 		return sizeof(struct wire_holders);
 	case WIRE_RETIRE:
 		return sizeof(struct wire_retire);

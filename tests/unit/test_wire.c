@@ -73,7 +73,7 @@ static void test_wire_check_accepts_what_init_makes(void **state)
 		assert_int_equal(wire_check(message + 1, size), 0);
 		types++;
 	}
-	assert_int_equal(types, 21);
+	assert_int_equal(types, 22);
 }
 
 static void test_wire_check_refuses(void **state)
