@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The file of a send that sleeps, or is at work, between two system calls.
+/* The file of a call that sleeps, or is at work, between two system calls.
  *
  * TCP's send is one system call, which holds the file from beginning to end: another thread that closes the number, or has dup2 put
  * another file there, changes nothing for it. A send of the shim sleeps outside of system calls, too: until the reader has made
- * room (ledger_pace), between the parts of a call with SO_SNDTIMEO, and between the messages of sendmmsg. So it notes in its
- * thread's slot which number it depends on. Who closes that number finds the note, and leaves a duplicate behind, with which the
- * send goes on, and which it closes at its end; where no number is free it gives up one of the shim's own for it. No duplicate is
- * ever made for a send that nobody closes the fd of.
+ * room (ledger_pace), between the parts of a call with SO_SNDTIMEO, and between the messages of sendmmsg. So does a receive that does not
+ * sleep in recv: with MSG_WAITALL, as a second reader, after a wake-up without data, and between the messages of recvmmsg. So it notes
+ * in its thread's slot which number it depends on. Who closes that number finds the note, and leaves a duplicate behind, with which
+ * the call goes on, and which it closes at its end; where no number is free it gives up one of the shim's own for it. No duplicate
+ * is ever made for a call that nobody closes the fd of.
+ *
+ * poll(2) of a number at which there is another file by now does not end for what comes to the one before it (do_pollfd() looks the number
+ * up at each wake-up): a receive that notes looks again once a second.
  *
  * A signal handler ends that, as it makes TCP's call let go of the file: the call ends with what it has sent, or begins anew with
  * the number. So a handler that leaves by siglongjmp leaves nothing behind. Nor does a thread that ends, or is cancelled,
@@ -30,7 +34,7 @@ struct held {
 	bool own;   /* by this call, not by one around it */
 };
 
-/* The caller is in a send on the connection `generation` of conn, which fd named when it began. */
+/* The caller is in a call on the connection `generation` of conn, which fd named when it began. */
 struct held held_begin(struct conn *conn, int fd, uint32_t generation);
 /* The number by which its file can be reached now: fd, a duplicate, or -1. */
 int held_file(const struct held *held);
@@ -44,7 +48,7 @@ void held_end(struct held *held);
 
 /* The table has forgotten that fd names the connection, and fd is about to be closed. */
 void held_hand_over(struct conn *conn, int fd);
-/* How many references to the file the sends on the connection that go on by a duplicate may have, beside the one of a call: the
+/* How many references to the file the calls on the connection that go on by a duplicate may have, beside the one of a call: the
  * duplicate, and a second one of a ppoll() of two entries (transfer_wait.c). */
 uint32_t held_references(const struct conn *conn);
 /* The lowest duplicate from that number on; -1: none. The application is not to close it. */

@@ -46,6 +46,40 @@ static bool time_is_up(struct timespec *left, const struct timespec *timeout, co
 	return nanoseconds == 0;
 }
 
+static ssize_t perform_recvmsg(const struct receive_call *call)
+{
+	return real_recvmsg(call->fd, call->message, call->flags);
+}
+
+/* A message of a call whose fd another thread has closed. */
+static ssize_t receive_by_duplicate(const struct held *held, int duplicate, struct msghdr *message, int flags)
+{
+	struct receive_call call = {
+		.fd = duplicate, .flags = flags, .message = message, .perform = perform_recvmsg, .held = held
+	};
+
+	if (!readable_message(message, &call.bytes) || call.bytes == 0 || (flags & MSG_OOB))
+		return perform_recvmsg(&call);
+	return transfer_receive_repaired(held->conn, &call, NULL);
+}
+
+/* `file`: by what the call's file can be reached before this message (held.h). */
+static ssize_t receive_one(const struct held *held, int file, struct msghdr *message, int flags)
+{
+	if (file == held->fd) {
+		ssize_t result = intercept_receive_message(held->conn, file, message, flags);
+		int error = errno;
+
+		if (result >= 0 || !held->noted || (error != EBADF && error != EINTR))
+			return result;
+		file = held_file(held);
+		errno = error;
+		if (file == held->fd || file < 0)
+			return result; /* a handler */
+	}
+	return receive_by_duplicate(held, file, message, flags);
+}
+
 /* As the kernel's do_recvmmsg: MSG_WAITFORONE turns into MSG_DONTWAIT after the first message, the time is looked at
  * only between messages, an error after the first message ends the call with what there is. An error that waits is the next
  * call's, and so is one that arrives while a later message of this call is waited for: the kernel puts it back, a wrapper keeps it.
@@ -54,20 +88,28 @@ static int receive_messages(struct conn *conn, int fd, struct mmsghdr *messages,
 			    struct timespec *left)
 {
 	struct timespec start, whole = left ? *left : (struct timespec){ 0 };
-	int saved = errno;
+	struct held held = { .conn = conn, .fd = fd, .generation = atomic_load(&conn->generation) };
+	int saved = errno, file = fd;
 	unsigned int done = 0;
 
+	if (count > 1 && !(flags & MSG_DONTWAIT))
+		held = held_begin(conn, fd, held.generation);
 	clock_read(CLOCK_MONOTONIC, &start);
 	for (count = count > IOV_MAX ? IOV_MAX : count; done < count; done++) {
 		struct msghdr *message = &messages[done].msg_hdr;
 
-		if (done > 0 && (queue_has_error(fd) || !readable_bytes(&messages[done], sizeof(messages[done]))))
+		if (done > 0)
+			file = held_file(&held);
+		if (done > 0 &&
+		    (file < 0 || queue_has_error(file) || !readable_bytes(&messages[done], sizeof(messages[done]))))
 			break;
-		ssize_t result = intercept_receive_message(conn, fd, message, flags & ~MSG_WAITFORONE);
-		if (result < 0 && done == 0)
-			return -1;
+		ssize_t result = receive_one(&held, file, message, flags & ~MSG_WAITFORONE);
+		if (result < 0 && done == 0) {
+			saved = errno;
+			break;
+		}
 		if (result < 0) {
-			transfer_owe_error(conn, errno);
+			transfer_owe_if_same(conn, held.generation, errno);
 			break;
 		}
 		messages[done].msg_len = (unsigned int)result;
@@ -78,8 +120,9 @@ static int receive_messages(struct conn *conn, int fd, struct mmsghdr *messages,
 			break;
 		}
 	}
+	held_end(&held);
 	errno = saved;
-	return (int)done;
+	return done ? (int)done : -1;
 }
 
 static bool time_is_usable(const struct timespec *timeout)

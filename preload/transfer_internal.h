@@ -132,6 +132,7 @@ struct receive_wait {
 	struct signals_mark ran;
 	struct stops_mark stopped;
 	bool any_handler; /* one with SA_RESTART ends it too: there are bytes to return */
+	bool may_lose_fd; /* another thread may put another file under the number, and poll(2) would look at that alone */
 };
 struct receive_wait receive_wait_begin(void);
 /* What happened since then ends it with EINTR, if it was woken and nothing is there. `bounded`: it has SO_RCVTIMEO. */

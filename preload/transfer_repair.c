@@ -47,6 +47,17 @@ static bool same_connection(struct conn *conn, uint32_t generation, int fd)
 	return transfer_fd_is(fd, conn, generation) && (conn->cookie == 0 || endpoint_cookie(fd) == conn->cookie);
 }
 
+/* The call's file, between two of its system calls: its fd, or the duplicate that it was left. */
+static bool has_file(const struct held *held, struct receive_call *call)
+{
+	int fd = held_file(held);
+
+	if (fd >= 0 && fd != held->fd)
+		call->held = held;
+	call->fd = fd;
+	return fd >= 0;
+}
+
 /* An error waits on the socket, and no bytes before it: it is the next call's, a further receive of this one would take it away. Or
  * what comes next is behind the urgent mark, at which TCP ends a receive. */
 bool transfer_must_end(int fd)
@@ -87,7 +98,7 @@ static ssize_t receive_alone(struct conn *conn, const struct receive_call *call,
 	struct memory_cell *cell = conn_cell(conn);
 	uint32_t generation = atomic_load(&conn->generation);
 
-	if (!cell || (call->flags & MSG_PEEK))
+	if (!cell || (call->flags & MSG_PEEK) || call->held)
 		return receive_now(call, done);
 	for (int i = 0; i < READERS_BEFORE_US_MAX; i++) {
 		if (reader_claim(cell)) {
@@ -111,50 +122,87 @@ static ssize_t receive_alone(struct conn *conn, const struct receive_call *call,
 	return -1;
 }
 
-/* A blocking receive in which this thread never sleeps in recv. */
-static ssize_t receive_polling(struct conn *conn, const struct receive_call *call, struct receive_wait *wait)
+/* A further system call of a receive, for what is left after `done` bytes. Nobody puts another file there between the look and the call.
+ * False: it ends with what it has. */
+static bool receive_again(struct conn *conn, const struct held *held, struct receive_call *call, size_t done,
+			  ssize_t *result_out)
+{
+	held_calling(held, true);
+	bool goes = has_file(held, call) && !(done && transfer_must_end(call->fd));
+	if (goes)
+		*result_out = receive_alone(conn, call, done);
+	held_calling(held, false);
+	return goes;
+}
+
+/* After a receive that brought nothing. 0, or why the call ends. */
+static int sleep_for_more(struct conn *conn, uint32_t generation, const struct receive_call *call,
+			  struct receive_wait *wait, bool *blocks)
+{
+	if (!call->held)
+		let_go(conn, call->fd);
+	if (!*blocks && ((call->flags & MSG_DONTWAIT) || transfer_fd_nonblocking(call->fd)))
+		return EAGAIN;
+	*blocks = true;
+	enum wait_result waited = receive_wait_readable(call->fd, wait);
+	if (waited == WAIT_AGAIN && transfer_fd_is(call->fd, conn, generation) &&
+	    !same_connection(conn, generation, call->fd))
+		return EINTR;
+	return waited == WAIT_AGAIN ? 0 : waited == WAIT_TIMED_OUT ? EAGAIN : EINTR;
+}
+
+/* What the call does after a system call of it that brought so much. */
+static bool is_enough(const struct receive_call *call, const struct receive_wait *wait, size_t bytes)
+{
+	if (!(call->flags & MSG_WAITALL) || bytes >= call->bytes)
+		return true;
+	return (call->flags & MSG_PEEK) && ((call->flags & MSG_DONTWAIT) || transfer_fd_nonblocking(call->fd) ||
+					    !receive_wait_for_more(call->fd, wait));
+}
+
+/* The file is held from the first sleep on, or the second system call. */
+static ssize_t receive_in_steps(struct conn *conn, struct receive_call *call, struct receive_wait *wait,
+				struct held *own)
 {
 	uint32_t generation = atomic_load(&conn->generation);
-	bool all = (call->flags & MSG_WAITALL) != 0, peek = (call->flags & MSG_PEEK) != 0;
-	bool blocks = false; /* known to be so */
+	bool peek = (call->flags & MSG_PEEK) != 0, blocks = false; /* known to be so */
+	ssize_t result = receive_alone(conn, call, 0);
 	size_t done = 0;
 
 	for (;;) {
-		ssize_t result = receive_alone(conn, call, done);
-		if (result > 0 && peek) {
-			if (!all || (size_t)result >= call->bytes || (call->flags & MSG_DONTWAIT) ||
-			    transfer_fd_nonblocking(call->fd) || !receive_wait_for_more(call->fd, wait) ||
-			    !same_connection(conn, generation, call->fd))
-				return result;
-			continue;
-		}
-		if (result > 0) {
+		if (result > 0 && !peek) {
 			done += (size_t)result;
 			wait->any_handler = true;
-			if (!all || done >= call->bytes || transfer_must_end(call->fd) ||
-			    !transfer_fd_is(call->fd, conn, generation))
-				return (ssize_t)done;
-			continue;
 		}
-		if (result < 0 && errno != EAGAIN && done)
+		if (result > 0 && is_enough(call, wait, peek ? (size_t)result : done))
+			return peek ? result : (ssize_t)done;
+		if (result < 0 && errno != EAGAIN && done && !call->held)
 			transfer_owe_error(conn, errno); /* it has come since the look at it */
-		if (result == 0 || errno != EAGAIN)
+		if (result == 0 || (result < 0 && errno != EAGAIN))
 			return done ? (ssize_t)done : result;
-		let_go(conn, call->fd);
-		if (!blocks && ((call->flags & MSG_DONTWAIT) || transfer_fd_nonblocking(call->fd))) {
-			errno = EAGAIN;
-			return done ? (ssize_t)done : -1;
-		}
-		blocks = true;
-		enum wait_result waited = receive_wait_readable(call->fd, wait);
-		if (quiet_is_on())
+		if (!call->held && !own->conn)
+			*own = held_begin(conn, call->fd, generation);
+		wait->may_lose_fd = !call->held && own->noted;
+		int error = result < 0 ? sleep_for_more(conn, generation, call, wait, &blocks) : 0;
+		if (quiet_is_on() && result < 0 && error != EAGAIN)
 			return done ? (ssize_t)done : call->perform(call);
-		if (waited == WAIT_AGAIN && same_connection(conn, generation, call->fd) &&
-		    !(done && transfer_must_end(call->fd)))
-			continue;
-		errno = waited == WAIT_TIMED_OUT ? EAGAIN : EINTR;
-		return done ? (ssize_t)done : -1;
+		if (error || !receive_again(conn, call->held ? call->held : own, call, done, &result)) {
+			errno = error ? error : EINTR;
+			return done ? (ssize_t)done : result;
+		}
 	}
+}
+
+/* A blocking receive in which this thread never sleeps in recv. */
+static ssize_t receive_polling(struct conn *conn, const struct receive_call *call, struct receive_wait *wait)
+{
+	struct receive_call here = *call;
+	struct held own = { .conn = NULL };
+	ssize_t result = receive_in_steps(conn, &here, wait, &own);
+
+	if (own.conn)
+		held_end(&own);
+	return result;
 }
 
 /* May the application's own call be made, by this thread as the reader? It may sleep: not in the middle of a join (fact 3), not for
@@ -234,23 +282,24 @@ static ssize_t top_up(struct conn *conn, const struct receive_call *call, struct
 	uint32_t state = conn_state(conn), generation = atomic_load(&conn->generation);
 	int saved = errno;
 
-	if (state != CONN_JOINED && state != CONN_ARMED && state != CONN_PINNED && state != CONN_LEAVING)
+	if (!call->held && state != CONN_JOINED && state != CONN_ARMED && state != CONN_PINNED && state != CONN_LEAVING)
 		return (ssize_t)done;
 	for (int i = 0; i < TOP_UPS_MAX && done < call->bytes && !quiet_is_on(); i++) {
 		if (ledger && ledger_unread_in(conn, ledger) == (int64_t)done)
 			break;
-		if (transfer_must_end(call->fd) || !transfer_fd_is(call->fd, conn, generation))
+		if (transfer_must_end(call->fd) ||
+		    !(call->held ? held_file(call->held) == call->fd : transfer_fd_is(call->fd, conn, generation)))
 			break;
-		struct memory_cell *cell = conn_cell(conn);
+		struct memory_cell *cell = call->held ? NULL : conn_cell(conn);
 		if (cell && !reader_claim(cell))
 			break; /* what is behind is another reader's */
 		ssize_t more = receive_now(call, done);
 		if (cell)
 			reader_release(cell);
-		if (more < 0)
+		if (more < 0 && !call->held) {
 			transfer_owe_error(conn, errno); /* likewise */
-		if (more < 0)
 			let_go(conn, call->fd);
+		}
 		if (more <= 0)
 			break;
 		done += (size_t)more;
@@ -295,7 +344,8 @@ static ssize_t receive_truncated(struct conn *conn, const struct receive_call *c
 					.flags = call->flags & ~MSG_TRUNC,
 					.bytes = call->bytes - left,
 					.message = &message,
-					.perform = perform_scratch };
+					.perform = perform_scratch,
+					.held = call->held };
 	ssize_t result = whole_length(call, transfer_receive_repaired(conn, &scratch, ledger));
 	if (result >= 0 && transfer_clear_results(call->fd, call->message) != 0)
 		result = -1; /* EFAULT */
@@ -310,7 +360,7 @@ static ssize_t receive_truncated(struct conn *conn, const struct receive_call *c
 
 ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger)
 {
-	struct memory_cell *cell = conn_cell(conn);
+	struct memory_cell *cell = call->held ? NULL : conn_cell(conn);
 	struct receive_wait wait;
 	ssize_t result;
 

@@ -33,6 +33,7 @@
 #include "transfer_internal.h"
 
 #define PEEK_STEP_MS 1
+#define LOOK_AGAIN_MS 1000
 #define MS_PER_S 1000
 #define FOR_EVER_S 1000000000
 #define STEPS 10
@@ -136,6 +137,8 @@ enum wait_result receive_wait_readable(int fd, struct receive_wait *wait)
 		return WAIT_INTERRUPTED;
 	if (left_ms == 0)
 		return WAIT_TIMED_OUT;
+	if (wait->may_lose_fd && (left_ms < 0 || left_ms > LOOK_AGAIN_MS))
+		left_ms = LOOK_AGAIN_MS;
 	int ready = bounded ? transfer_poll_stoppable(fd, POLLIN, left_ms, wait->any_handler)
 			    : real_poll(&poller, 1, left_ms);
 	if (ready < 0 && errno == EINTR && (bounded || signals_interrupted(wait->ran, false)))

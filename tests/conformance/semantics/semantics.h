@@ -79,6 +79,7 @@ struct family {
 	X(processes)                                                                                                   \
 	X(stdios)                                                                                                      \
 	X(sends)                                                                                                       \
+	X(lasting)                                                                                                     \
 	X(held)                                                                                                        \
 	X(pieces)                                                                                                      \
 	X(threads)                                                                                                     \
