@@ -99,26 +99,45 @@ out_free:
 	return error;
 }
 
-/* A process that has not noticed yet that its connection left still writes into its half. (It may say so for ever: then
- * the two processes run out of cells of their own.) */
-static bool cell_is_attached(const struct ledger *ledger, uint16_t index)
+static bool cell_read(const struct ledger *ledger, uint16_t index, struct ledger_cell *cell)
+{
+	return pread(ledger->fd, cell, sizeof(*cell), (off_t)index * sizeof(*cell)) == sizeof(*cell);
+}
+
+enum cell_use {
+	CELL_UNUSED,
+	/* By a process that has not noticed yet that its connection left. (It may say so for ever: then the two processes run out of
+	 * cells of their own.) */
+	CELL_ATTACHED,
+	CELL_INHERITED, /* for as long as a child lives, of which nobody knows */
+};
+
+static enum cell_use cell_use(const struct ledger *ledger, uint16_t index)
 {
 	struct ledger_cell cell;
 
-	return pread(ledger->fd, &cell, sizeof(cell), (off_t)index * sizeof(cell)) != sizeof(cell) ||
-	       cell.half[0].attached || cell.half[1].attached;
+	if (index >= ledger->touched)
+		return CELL_UNUSED;
+	if (!cell_read(ledger, index, &cell))
+		return CELL_ATTACHED;
+	if (cell.half[0].inherited || cell.half[1].inherited)
+		return CELL_INHERITED;
+	return cell.half[0].attached || cell.half[1].attached ? CELL_ATTACHED : CELL_UNUSED;
 }
 
-/* The cell to take is at the head of the ring afterwards. */
-static int find_detached(struct ledger *ledger)
+/* The cell to take is at the head of the ring afterwards. One that was inherited leaves it for ever. */
+static int find_unused(struct ledger *ledger)
 {
-	for (int i = 0; i < DETACHED_TRIES && i < ledger->free_count; i++) {
+	for (int i = 0; i < DETACHED_TRIES && ledger->free_count; i++) {
 		uint16_t index = ledger->free_cells[ledger->free_head];
+		enum cell_use use = cell_use(ledger, index);
 
-		if (index >= ledger->touched || !cell_is_attached(ledger, index))
+		if (use == CELL_UNUSED)
 			return 0;
-		ledger->free_cells[(ledger->free_head + ledger->free_count) % LEDGER_CELLS] = index;
 		ledger->free_head = (ledger->free_head + 1) % LEDGER_CELLS;
+		ledger->free_count--;
+		if (use == CELL_ATTACHED)
+			ledger->free_cells[(ledger->free_head + ledger->free_count++) % LEDGER_CELLS] = index;
 	}
 	return -EBUSY;
 }
@@ -143,7 +162,9 @@ int ledger_take(struct ledgers *ledgers, uint64_t session_a, uint64_t session_b,
 		DL_DELETE(ledgers->list, ledger);
 		DL_PREPEND(ledgers->list, ledger);
 	}
-	error = find_detached(ledger);
+	error = find_unused(ledger);
+	if (error && !ledger->used && !ledger->free_count)
+		ledger_destroy(ledgers, ledger); /* there is another one next time */
 	if (error)
 		return error;
 	index = ledger->free_cells[ledger->free_head];

@@ -19,7 +19,7 @@ struct ledger {
 	uint16_t touched; /* cells from here on were never given to anybody, and are zero */
 	uint16_t *
 		free_cells; /* a ring: the cell freed last is used last, so all are used once before any is used again */
-	uint16_t free_head, free_count;
+	uint16_t free_head, free_count; /* with `used` less than LEDGER_CELLS once a child has inherited some */
 	struct ledger *next, *prev;
 };
 

@@ -160,6 +160,16 @@ static bool is_alone(struct conn *conn, int fd, uint32_t own)
 	       (alone_by_forks(conn) && others <= threads_count_inside(conn->index) + held_references(conn));
 }
 
+struct ledger_cell *lifecycle_find_ledger(const struct memory_cell *cell)
+{
+	struct ledger_cell *ledger = ledger_find(cell->ledger_id, cell->ledger_cell);
+
+	if (ledger)
+		return ledger;
+	channel_drain();
+	return ledger_find(cell->ledger_id, cell->ledger_cell);
+}
+
 /* The peer has announced bytes that this application has not read. An end that is closed before any call since it was armed has not
  * attached its ledger: its accounts are still its own. */
 static bool is_owed(struct conn *conn)
@@ -171,14 +181,12 @@ static bool is_owed(struct conn *conn)
 		return ledger_is_owed(conn, ledger);
 	if (!cell || !(atomic_load(&cell->status) & CELL_ARMED))
 		return false;
-	ledger = ledger_find(cell->ledger_id, cell->ledger_cell);
-	if (!ledger) {
-		channel_drain();
-		ledger = ledger_find(cell->ledger_id, cell->ledger_cell);
-	}
-	struct ledger_half *peer = ledger ? &ledger->half[!(cell->side & 1)] : NULL;
-	return peer && atomic_load(&peer->attached) == LEDGER_EXACT &&
-	       (int64_t)(atomic_load(&peer->sent) - atomic_load(&conn->received)) > 0;
+	ledger = lifecycle_find_ledger(cell);
+	if (!ledger)
+		return false;
+	struct ledger_half *peer = &ledger->half[!(cell->side & 1)], *own = &ledger->half[cell->side & 1];
+	uint64_t received = atomic_load(conn->ledger_inherited ? &own->consumed : &conn->received);
+	return atomic_load(&peer->attached) == LEDGER_EXACT && (int64_t)(atomic_load(&peer->sent) - received) > 0;
 }
 
 /* The peer has announced bytes that are not here yet: its send is between the verdict, or what comes before it, and the queue. They are
@@ -255,7 +263,7 @@ bool lifecycle_closing(struct conn *conn, int fd)
 	lifecycle_take_back(conn);
 	stop_redirecting(conn, fd);
 	bool resets = !parent_holds(conn) && loses_bytes_alone(conn, fd, 1) && set_reset(fd, true);
-	ledger_detach(conn);
+	ledger_close(conn);
 	cell = atomic_load(&conn->cell);
 	if (!cell || !note_retired(conn, cell))
 		lifecycle_retire(conn);

@@ -143,6 +143,7 @@ static void begin(struct conn *conn, bool accepted)
 	CLEAR(conn->adopted);
 	CLEAR(conn->not_pinned);
 	CLEAR(conn->tells_inq);
+	CLEAR(conn->ledger_inherited);
 	CLEAR(conn->exec_resets);
 	atomic_store_explicit(&conn->reason, REASON_WATCHING, memory_order_relaxed);
 	atomic_store_explicit(&conn->fds, 1, memory_order_relaxed);

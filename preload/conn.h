@@ -51,23 +51,24 @@ struct conn {
 	_Atomic uint8_t lent;       /* a duplicate may be stuck in a stopped helper: close() must send FIN itself */
 	struct admission admission; /* its first two counters end the line */
 
-	uint64_t cookie;           /* 0 until it offers */
-	_Atomic uint32_t fds;      /* how many fds of this process name it (dup) */
-	uint32_t join_at_turn;     /* no join before that many turns: back-off after a transient refusal */
-	uint16_t attach_countdown; /* calls until the ledger is tried again */
-	uint16_t attempts;
+	uint64_t cookie;          /* 0 until it offers */
+	_Atomic uint32_t fds;     /* how many fds of this process name it (dup) */
+	uint32_t join_at_turn;    /* no join before that many turns: back-off after a transient refusal */
+	uint8_t attach_countdown; /* calls until the ledger is tried again */
+	uint8_t attempts;
+	_Atomic uint8_t has_stream; /* one of stdio's, which libc may flush when the process ends */
+	_Atomic uint8_t adopted;    /* its fd came in a message: it may be in the sockhash, or not */
 	_Atomic uint32_t reason;
-	uint32_t joined_forks;   /* fork_count when it joined: differs = another process may send past these accounts */
-	uint32_t session_epoch;  /* of the session whose memory `cell` is in */
-	uint32_t fork_count;     /* of the process when it was opened: differs = another process may share the socket */
-	_Atomic int32_t joiner;  /* tid of the thread in CONN_JOINING; 0: waited for in vain */
-	_Atomic uint8_t adopted; /* its fd came in a message: it may be in the sockhash, or not */
+	uint32_t joined_forks;  /* fork_count when it joined: differs = another process may send past these accounts */
+	uint32_t session_epoch; /* of the session whose memory `cell` is in */
+	uint32_t fork_count;    /* of the process when it was opened: differs = another process may share the socket */
+	_Atomic int32_t joiner; /* tid of the thread in CONN_JOINING; 0: waited for in vain */
 	_Atomic uint8_t exec_resets;        /* closing.c has set SO_LINGER for an exec */
 	_Atomic uint8_t not_pinned;         /* CONN_PINNED, but the helper has not said that it did it */
 	_Atomic uint8_t tells_inq;          /* TCP_INQ was once set (inq.h) */
 	uint16_t latency_port_h;            /* of the listening end; 0: not asked for yet */
+	_Atomic uint8_t ledger_inherited;   /* the ledger is that of the process that forked this one (ledger.h) */
 	uint8_t latency_series;             /* where the last latency went (latency.h) */
-	_Atomic uint8_t has_stream;         /* one of stdio's, which libc may flush when the process ends */
 	_Atomic uint64_t latency_moment_ns; /* when a request was sent, or has come; 0: none is open */
 	struct spin_history announced;      /* waits for what the peer is sending, or reading, right now */
 	struct spin_history readable;       /* waits that SMACCEL_SPIN_US asks for */

@@ -78,6 +78,7 @@ bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
 		state = conn_state(conn);
 	}
 	if (lifecycle_in_sockhash(state)) {
+		ledger_inherit(conn);
 		enum cell_state result = leave(conn, fd, reason);
 		plain = result == CELL_DONE;
 		atomic_store(&conn->not_pinned, result == CELL_ABANDONED && !says_pinned(conn));
@@ -147,6 +148,8 @@ void lifecycle_forked(void)
 		struct conn *conn = conn_get((int)fd);
 		uint32_t state = conn ? conn_state(conn) : CONN_FREE;
 
+		if (conn)
+			ledger_forked(conn);
 		if (state != CONN_OFFERED && state != CONN_JOINING)
 			continue;
 		/* The offer, or the join under way, is the parent's. An armed end goes on as it is: its ledger is

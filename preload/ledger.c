@@ -116,6 +116,16 @@ struct ledger_cell *ledger_find(uint32_t id, uint32_t cell_index)
 	return NULL;
 }
 
+bool ledger_may_attach(const struct conn *conn, const struct memory_cell *cell, struct ledger_cell *ledger,
+		       bool inherited)
+{
+	if (inherited)
+		atomic_store(&ledger->half[cell->side & 1].inherited, 1);
+	uint32_t status = atomic_load(&cell->status);
+	return (status & (CELL_ARMED | CELL_TAKEN_OUT)) == CELL_ARMED && !conn_cell_is_lost(conn, status) &&
+	       ledger_find(cell->ledger_id, cell->ledger_cell) == ledger;
+}
+
 void ledger_attach(struct conn *conn, struct ledger_cell *cell, uint32_t side, enum ledger_attached how)
 {
 	conn->ledger_side = side & 1;
@@ -134,12 +144,49 @@ void ledger_detach(struct conn *conn)
 {
 	struct ledger_cell *cell = atomic_exchange(&conn->ledger, NULL);
 
+	atomic_store(&conn->ledger_inherited, 0); /* the next one is its own */
 	if (!cell)
 		return;
 	struct ledger_half *own = ledger_own(conn, cell);
 	atomic_store(&own->attached, 0);
 	atomic_fetch_add(&conn->sent, atomic_load(&own->sent));
 	atomic_fetch_add(&conn->received, atomic_load(&own->consumed));
+}
+
+void ledger_forked(struct conn *conn)
+{
+	struct ledger_cell *cell = atomic_load(&conn->ledger);
+
+	if (!cell)
+		return;
+	atomic_store(&conn->ledger_inherited, 1);
+	if (conn_state(conn) ==
+	    CONN_ARMED) { /* in no other state there is a step before its first call that attaches it */
+		atomic_store(&conn->ledger, NULL);
+		conn->attach_countdown = 0;
+	} else {
+		atomic_store(&ledger_own(conn, cell)->inherited, 1);
+	}
+}
+
+void ledger_inherit(struct conn *conn)
+{
+	struct memory_cell *cell = conn_cell(conn);
+	struct ledger_cell *ledger = cell ? ledger_find(cell->ledger_id, cell->ledger_cell) : NULL;
+
+	if (!atomic_load(&conn->ledger_inherited) || atomic_load(&conn->ledger) || !ledger)
+		return;
+	conn->ledger_side = cell->side & 1;
+	if (ledger_may_attach(conn, cell, ledger, true))
+		atomic_store_explicit(&conn->ledger, ledger, memory_order_release);
+}
+
+void ledger_close(struct conn *conn)
+{
+	if (atomic_load(&conn->ledger_inherited))
+		atomic_store(&conn->ledger, NULL);
+	else
+		ledger_detach(conn);
 }
 
 int64_t ledger_unread_in(const struct conn *conn, struct ledger_cell *cell)

@@ -19,11 +19,28 @@ void ledger_add_consume(uint32_t id, int fd);
 /* The cell, or NULL if that ledger has not been announced (or there was no room for it). */
 struct ledger_cell *ledger_find(uint32_t id, uint32_t cell_index);
 
+/* Whether the cell of a session still says that this is the connection's ledger. In a child, `inherited`: of the session of the process that
+ * forked it (ledger_inherit). */
+bool ledger_may_attach(const struct conn *conn, const struct memory_cell *cell, struct ledger_cell *ledger,
+		       bool inherited);
 /* Stores this side's sums and makes the ledger the connection's accounts. The caller has made sure that no other
  * thread is inside a call on the connection, and says whether the sums are all of it. */
 void ledger_attach(struct conn *conn, struct ledger_cell *cell, uint32_t side, enum ledger_attached how);
 /* Takes the sums back into the connection (it leaves, or is closed). */
 void ledger_detach(struct conn *conn);
+
+/* A child has the connections of the process that forked it, and both add to the same half of a ledger, which stays exact. But only that
+ * one is told when the pair leaves; its cell is another connection's one day, and what the child went on adding would make that one's
+ * sums wrong: a short read that is not topped up, while bytes wait behind it. So the child says that it is there, in the ledger, and the
+ * helper never gives such a cell to another. It says so when it first uses the connection (most children never do), and uses it
+ * only if by then the parent's session still shows it armed: the helper shows there that a pair is taken out before it frees the cell.
+ *
+ * In the child, of each connection: */
+void ledger_forked(struct conn *conn);
+/* Before the first use of the ledger, or instead of it. */
+void ledger_inherit(struct conn *conn);
+/* The last fd of this process is closed: what the parent's half says goes on to be true. */
+void ledger_close(struct conn *conn);
 
 static inline struct ledger_half *ledger_own(const struct conn *conn, struct ledger_cell *cell)
 {

@@ -186,16 +186,15 @@ static void attach(struct conn *conn)
 		return;
 	}
 	conn->attach_countdown = ATTACH_RETRY_CALLS;
-	struct ledger_cell *ledger = ledger_find(cell->ledger_id, cell->ledger_cell);
-	if (!ledger) {
-		channel_drain();
-		ledger = ledger_find(cell->ledger_id, cell->ledger_cell);
-	}
+	if (atomic_load(&conn->ledger_inherited))
+		ledger_inherit(conn);
+	struct ledger_cell *ledger = lifecycle_find_ledger(cell);
 	uint32_t generation = conn->generation;
-	if (!ledger || !lifecycle_joining_begin(conn, CONN_ARMED))
+	if (!ledger || atomic_load(&conn->ledger_inherited) || !lifecycle_joining_begin(conn, CONN_ARMED))
 		return;
 	/* Once more: its place may have been taken for another (ledger.c) until the state said that one is wanted. */
-	if (ledger_find(cell->ledger_id, cell->ledger_cell) == ledger && !threads_others_inside(conn->index))
+	if (ledger_may_attach(conn, cell, ledger, conn->session_epoch != channel_epoch()) &&
+	    !threads_others_inside(conn->index))
 		ledger_attach(conn, ledger, cell->side,
 			      conn->joined_forks == fork_count() ? LEDGER_EXACT : LEDGER_INEXACT);
 	lifecycle_joining_end(conn, generation, CONN_ARMED, REASON_ARMED);

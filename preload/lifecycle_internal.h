@@ -20,6 +20,9 @@ enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message
 /* How long the answers to WIRE_HOLDERS and WIRE_LANDING, and the session that it takes, are waited for. */
 int lifecycle_holders_wait_ms(const struct conn *conn);
 
+/* The ledger that a cell names; NULL: it has not been announced. */
+struct ledger_cell *lifecycle_find_ledger(const struct memory_cell *cell);
+
 /* offer.c */
 bool lifecycle_prepare(struct conn *conn, int fd, struct endpoints *ends);
 void lifecycle_offer(struct conn *conn, int fd); /* WATCHING or LEFT -> OFFERED */

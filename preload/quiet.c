@@ -60,6 +60,7 @@ static bool take_leave(struct conn *conn, int fd, bool in_time)
 	if (state != CONN_JOINED && state != CONN_ARMED && state != CONN_PINNED && state != CONN_LEAVING)
 		return true;
 	/* The peer must not rely on sums that are no longer kept. */
+	ledger_inherit(conn);
 	ledger_detach(conn);
 	return false;
 }

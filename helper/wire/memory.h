@@ -155,7 +155,9 @@ struct ledger_half {
 	_Atomic uint32_t
 		waiting; /* futex: this side's sender waits until no more than so many bytes are unread; 0: it does not */
 	_Atomic uint32_t send_cpu; /* where it last sent, plus 1; 0: unknown */
-	uint32_t padding;
+	/* Not 0: a process that was forked writes here, too, and does not always learn that the connection has left. So this is never
+	 * another connection's. */
+	_Atomic uint32_t inherited;
 	_Atomic uint64_t
 		room_until; /* of this side alone: while `sent` stays below, no look at what the peer has consumed is needed */
 	uint32_t padding_sent[8];

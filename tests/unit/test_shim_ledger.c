@@ -55,9 +55,67 @@ static void test_ledger_after_many_peers(void **state)
 	assert_int_equal(atomic_load(&ledger_find(kept_at, 1)->half[0].sent), kept_at);
 }
 
+/* A connection with a ledger, as a child finds it; *half is what both processes write. */
+static struct conn *inherit(struct memory_cell *cell, struct ledger_half **half)
+{
+	static int fd = 10;
+	struct conn *conn = conn_open(fd++, false);
+	uint32_t id = FIRST + PEERS + (uint32_t)fd;
+
+	announce(id);
+	*cell = (struct memory_cell){ .ledger_id = id, .ledger_cell = 1, .side = 1 };
+	cell->status = cell_word(conn->generation, CELL_ARMED);
+	conn->cell = cell;
+	conn->state = CONN_ARMED;
+	conn->sent = 5;
+	ledger_attach(conn, ledger_find(id, 1), 1, LEDGER_EXACT);
+	*half = &ledger_find(id, 1)->half[1];
+	ledger_forked(conn);
+	assert_null(atomic_load(&conn->ledger));
+	assert_int_equal((*half)->inherited, 0);
+	return conn;
+}
+
+static void test_ledger_of_a_child(void **state)
+{
+	struct memory_cell cell;
+	struct ledger_half *half;
+	struct conn *conn;
+
+	(void)state;
+	/* Never used: nothing is left behind, and the parent's half says what it said. */
+	conn = inherit(&cell, &half);
+	ledger_close(conn);
+	assert_int_equal(half->attached, LEDGER_EXACT);
+	assert_int_equal(half->inherited, 0);
+	/* Used: the same half, which is never another connection's. */
+	conn = inherit(&cell, &half);
+	ledger_inherit(conn);
+	assert_ptr_equal(ledger_own(conn, atomic_load(&conn->ledger)), half);
+	assert_int_equal(half->inherited, 1);
+	ledger_close(conn);
+	assert_int_equal(half->attached, LEDGER_EXACT);
+	assert_int_equal(half->sent, 5);
+	/* Taken out before that, whether the parent has seen it or not; or the cell is another connection's. */
+	for (int i = 0; i < 3; i++) {
+		conn = inherit(&cell, &half);
+		cell.status = i == 0   ? cell.status | CELL_TAKEN_OUT
+			      : i == 1 ? cell_word(conn->generation, CELL_MATCHED)
+				       : cell_word(conn->generation + 1, CELL_ARMED);
+		ledger_inherit(conn);
+		assert_null(atomic_load(&conn->ledger));
+	}
+	/* Given away: the peer trusts it no more. */
+	conn = inherit(&cell, &half);
+	ledger_inherit(conn);
+	ledger_detach(conn);
+	assert_int_equal(half->attached, LEDGER_APART);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_ledger_after_many_peers) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_ledger_after_many_peers),
+					    cmocka_unit_test(test_ledger_of_a_child) };
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
