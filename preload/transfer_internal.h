@@ -153,6 +153,8 @@ bool receive_wait_for_more(int fd, const struct receive_wait *wait);
 bool transfer_must_end(int fd);
 /* A receive on an end that is or was in the sockhash, with TCP's results (transfer_repair.c). */
 ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger);
+/* One with MSG_TRUNC (transfer_truncated.c). */
+ssize_t transfer_receive_truncated(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger);
 /* The rest of it, after the application's own call has been made and the claim to be the reader was given back. */
 ssize_t transfer_repair(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,
 			struct receive_wait *wait, uint32_t generation, ssize_t result);

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 
 #include "config.h"
 #include "endpoint.h"
@@ -23,9 +22,6 @@
 #define WINDOW_IOVECS 64
 #define TOP_UPS_MAX 64
 #define READERS_BEFORE_US_MAX 64
-#define SCRATCH_PIECES 256u /* all of them in one memory */
-#define SCRATCH_PIECE_BYTES ((size_t)256 << 10)
-#define SCRATCH_PIECE_MAX ((size_t)8 << 20)
 
 /* One receive that does not wait, of what is left after `done` bytes. */
 static ssize_t receive_now(const struct receive_call *call, size_t done)
@@ -135,18 +131,26 @@ static bool receive_again(struct conn *conn, const struct held *held, struct rec
 	return goes;
 }
 
-/* After a receive that brought nothing. 0, or why the call ends. */
-static int sleep_for_more(struct conn *conn, uint32_t generation, const struct receive_call *call,
-			  struct receive_wait *wait, bool *blocks)
+/* After a receive that brought nothing. */
+static bool may_sleep(struct conn *conn, const struct held *held, struct receive_call *call)
 {
 	if (!call->held)
 		let_go(conn, call->fd);
-	if (!*blocks && ((call->flags & MSG_DONTWAIT) || transfer_fd_nonblocking(call->fd)))
-		return EAGAIN;
-	*blocks = true;
+	held_calling(held, true);
+	bool may = has_file(held, call) && !(call->flags & MSG_DONTWAIT) && !transfer_fd_nonblocking(call->fd);
+	held_calling(held, false);
+	return may;
+}
+
+/* 0, or why the call ends. */
+static int sleep_for_more(struct conn *conn, uint32_t generation, const struct receive_call *call,
+			  struct receive_wait *wait)
+{
 	enum wait_result waited = receive_wait_readable(call->fd, wait);
-	if (waited == WAIT_AGAIN && transfer_fd_is(call->fd, conn, generation) &&
-	    !same_connection(conn, generation, call->fd))
+
+	/* In this order: with a close that a wrapper has seen it goes on. */
+	if (waited == WAIT_AGAIN && conn->cookie && endpoint_cookie(call->fd) != conn->cookie &&
+	    transfer_fd_is(call->fd, conn, generation))
 		return EINTR;
 	return waited == WAIT_AGAIN ? 0 : waited == WAIT_TIMED_OUT ? EAGAIN : EINTR;
 }
@@ -182,11 +186,17 @@ static ssize_t receive_in_steps(struct conn *conn, struct receive_call *call, st
 			return done ? (ssize_t)done : result;
 		if (!call->held && !own->conn)
 			*own = held_begin(conn, call->fd, generation);
-		wait->may_lose_fd = !call->held && own->noted;
-		int error = result < 0 ? sleep_for_more(conn, generation, call, wait, &blocks) : 0;
-		if (quiet_is_on() && result < 0 && error != EAGAIN)
-			return done ? (ssize_t)done : call->perform(call);
-		if (error || !receive_again(conn, call->held ? call->held : own, call, done, &result)) {
+		const struct held *held = call->held ? call->held : own;
+		int error = 0;
+		if (result < 0 && !blocks && !(blocks = may_sleep(conn, held, call)))
+			error = call->fd < 0 ? EBADF : EAGAIN;
+		else if (result < 0) {
+			wait->may_lose_fd = !call->held && own->noted;
+			error = sleep_for_more(conn, generation, call, wait);
+			if (quiet_is_on())
+				return done ? (ssize_t)done : call->perform(call);
+		}
+		if (error || !receive_again(conn, held, call, done, &result)) {
 			errno = error ? error : EINTR;
 			return done ? (ssize_t)done : result;
 		}
@@ -308,56 +318,6 @@ static ssize_t top_up(struct conn *conn, const struct receive_call *call, struct
 	return (ssize_t)done;
 }
 
-/* MSG_PEEK | MSG_TRUNC asks for the length of what waits, TCP's queue behind the redirected bytes included. */
-static ssize_t whole_length(const struct receive_call *call, ssize_t result)
-{
-	if (result <= 0 || !(call->flags & MSG_PEEK) || (size_t)result >= call->bytes ||
-	    !queue_has_redirected(call->fd))
-		return result;
-	int64_t whole = result + queue_tcp_bytes(call->fd);
-	return (uint64_t)whole < call->bytes ? whole : (ssize_t)call->bytes;
-}
-
-static ssize_t perform_scratch(const struct receive_call *call)
-{
-	return real_recvmsg(call->fd, call->message, call->flags);
-}
-
-/* MSG_TRUNC: TCP counts, and without MSG_PEEK throws away, but copies nothing. Of redirected bytes it is ignored, so
- * they are copied to where nobody looks. */
-static ssize_t receive_truncated(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger)
-{
-	struct iovec vector[SCRATCH_PIECES];
-	struct msghdr message = *call->message;
-	size_t piece = SCRATCH_PIECE_BYTES, left = call->bytes, count = 0;
-
-	while (piece < SCRATCH_PIECE_MAX && piece * SCRATCH_PIECES < call->bytes)
-		piece *= 2;
-	void *memory = mmap(NULL, piece, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (memory == MAP_FAILED)
-		return -1; /* ENOMEM */
-	for (; left > 0 && count < SCRATCH_PIECES; left -= vector[count++].iov_len)
-		vector[count] = (struct iovec){ memory, left < piece ? left : piece };
-	message.msg_iov = vector;
-	message.msg_iovlen = count;
-	struct receive_call scratch = { .fd = call->fd,
-					.flags = call->flags & ~MSG_TRUNC,
-					.bytes = call->bytes - left,
-					.message = &message,
-					.perform = perform_scratch,
-					.held = call->held };
-	ssize_t result = whole_length(call, transfer_receive_repaired(conn, &scratch, ledger));
-	if (result >= 0 && transfer_clear_results(call->fd, call->message) != 0)
-		result = -1; /* EFAULT */
-	int saved = errno;
-	munmap(memory, piece);
-	errno = saved;
-	call->message->msg_namelen = message.msg_namelen;
-	call->message->msg_controllen = message.msg_controllen;
-	call->message->msg_flags = message.msg_flags;
-	return result;
-}
-
 ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger)
 {
 	struct memory_cell *cell = call->held ? NULL : conn_cell(conn);
@@ -368,7 +328,7 @@ ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *
 	if (!call->message || (call->flags & (MSG_ERRQUEUE | MSG_OOB)))
 		return call->perform(call);
 	if (call->flags & MSG_TRUNC)
-		return receive_truncated(conn, call, ledger);
+		return transfer_receive_truncated(conn, call, ledger);
 	if (claim_for_call(conn, call, cell)) {
 		result = receive_sleeping(conn, call, cell, ledger);
 	} else if ((call->flags & MSG_DONTWAIT) && !(call->flags & MSG_WAITALL) && !cell) {
