@@ -25,6 +25,7 @@ static struct {
 	struct pair pair, other;
 	int how, file;
 	pthread_t receiver;
+	pid_t receiver_id;
 } lasting;
 
 static void close_it(void)
@@ -52,11 +53,12 @@ static void *peer(void *unused)
 
 	pause_ms(2 * SOON_MS);
 	for (int i = 0; i < MESSAGES; i++) {
+		wait_asleep(lasting.receiver_id);
 		if (i == !(lasting.how & FIRST))
 			close_it();
 		if (i == 1 && (lasting.how & SIGNAL)) {
 			pthread_kill(lasting.receiver, SIGUSR1);
-			pause_ms(SOON_MS);
+			break;
 		}
 		put(lasting.pair.b, texts[i]);
 		pause_ms(2 * SOON_MS);
@@ -94,6 +96,7 @@ static void take(struct pair *pair, int how)
 	lasting.pair = *pair;
 	lasting.how = how;
 	lasting.receiver = pthread_self();
+	lasting.receiver_id = gettid();
 	lasting.file = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if ((how & HOW_MASK) == BY_SOCKET)
 		pair_make(&lasting.other, true);
@@ -125,7 +128,7 @@ static void last(struct pair *pair, int how)
 	else
 		receive_messages();
 	/* Before the other thread has ended: it has nothing to do with this. */
-	get("end", lasting.pair.b, 64, how & SIGNAL ? MSG_DONTWAIT : 0);
+	get("end", lasting.pair.b, 64, 0);
 	pthread_join(thread, NULL);
 	if ((how & HOW_MASK) == BY_SOCKET) {
 		note_poll("other", lasting.other.b, POLLIN, 0);
