@@ -11,8 +11,9 @@
  *	                                                        kernel just now, and duplicates: they count as references, too
  *	the cell in the session of the process that forked      it shows there what that process still holds: a child that closes
  *	this one                                                all that is not its own, or becomes another program, need not ask
- *	the count of forks                                      if the helper does not answer; and then never after a fork, where
- *	                                                        it is waited for longer (CHANNEL_WAIT_LONG_MS)
+ *	the count of forks                                      if the helper does not answer; and then never after a fork, but for one
+ *	                                                        before it joined and the helper counted who has it: then the helper
+ *	                                                        is waited for longer (CHANNEL_WAIT_LONG_MS)
  *
  * Between that look and the kernel's close a send could still redirect, or while another thread's send sleeps on the closed file. So
  * before the look the receive buffer is made so small that the gate redirects nothing any more (fact 12b): what comes later is
@@ -64,12 +65,6 @@ static int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* As far as this process knows by itself. */
-static bool alone_by_forks(const struct conn *conn)
-{
-	return !atomic_load(&((struct conn *)conn)->given_away) && conn->fork_count == fork_count();
-}
-
 static struct session_memory *session_of_cell(struct memory_cell *cell, uint32_t index)
 {
 	return (struct session_memory *)((char *)(cell - index) - offsetof(struct session_memory, cells));
@@ -113,7 +108,7 @@ static bool may_be_redirected_to(const struct conn *conn)
 /* Only while nobody else can be using the connection. */
 static void stop_redirecting(struct conn *conn, int fd)
 {
-	if (may_be_redirected_to(conn) && alone_by_forks(conn) && endpoint_cookie(fd) == conn->cookie)
+	if (may_be_redirected_to(conn) && lifecycle_alone_by_forks(conn) && endpoint_cookie(fd) == conn->cookie)
 		real_setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){ CLOSING_RCVBUF_BYTES }, sizeof(int));
 }
 
@@ -155,9 +150,9 @@ static bool is_alone(struct conn *conn, int fd, uint32_t own)
 	}
 	log_debug("conn %u: %u others, %s", conn->index, others, worth_waiting ? "one is closing" : "-");
 	if (others == CELL_HOLDERS_UNKNOWN)
-		return alone_by_forks(conn);
+		return lifecycle_alone_by_forks(conn);
 	return others == 0 ||
-	       (alone_by_forks(conn) && others <= threads_count_inside(conn->index) + held_references(conn));
+	       (lifecycle_alone_by_forks(conn) && others <= threads_count_inside(conn->index) + held_references(conn));
 }
 
 struct ledger_cell *lifecycle_find_ledger(const struct memory_cell *cell)
@@ -268,8 +263,8 @@ bool lifecycle_closing(struct conn *conn, int fd)
 	if (!cell || !note_retired(conn, cell))
 		lifecycle_retire(conn);
 	/* Only while nobody else can be using the connection: it would reach them too. */
-	bool must_shut_down = alone_by_forks(conn) && atomic_load(&conn->lent) && !lifecycle_others_call(conn) &&
-			      lifecycle_end_lent(conn, fd, resets);
+	bool must_shut_down = lifecycle_alone_by_forks(conn) && atomic_load(&conn->lent) &&
+			      !lifecycle_others_call(conn) && lifecycle_end_lent(conn, fd, resets);
 	lifecycle_quiet_end(quiet);
 	return must_shut_down;
 }
@@ -287,9 +282,9 @@ static void each_losing(bool (*concerns)(struct conn *conn, int fd), void (*visi
 
 		if (!conn || parent_holds(conn) || !concerns(conn, (int)fd))
 			continue;
-		if (now_ms() - started_ms < (alone_by_forks(conn) ? EXIT_BUDGET_MS : EXIT_BUDGET_LONG_MS)
+		if (now_ms() - started_ms < (lifecycle_alone_by_forks(conn) ? EXIT_BUDGET_MS : EXIT_BUDGET_LONG_MS)
 			    ? loses_bytes_alone(conn, (int)fd, atomic_load(&conn->fds))
-			    : alone_by_forks(conn) && loses_bytes(conn, (int)fd, false))
+			    : lifecycle_alone_by_forks(conn) && loses_bytes(conn, (int)fd, false))
 			visit(conn, (int)fd);
 	}
 	lifecycle_quiet_end(quiet);
@@ -329,7 +324,7 @@ static void end_lent_at_exit(bool flushes)
 	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {
 		struct conn *conn = conn_get((int)fd);
 
-		if (!conn || !alone_by_forks(conn))
+		if (!conn || !lifecycle_alone_by_forks(conn))
 			continue;
 		lifecycle_take_back(conn);
 		if (!(flushes && is_flushed(conn)) && lifecycle_end_lent(conn, (int)fd, false))

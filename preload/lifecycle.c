@@ -122,7 +122,7 @@ bool lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)
  * end of the stream, and a busy machine's helper is late more often than it is dead. */
 int lifecycle_holders_wait_ms(const struct conn *conn)
 {
-	return conn->fork_count != fork_count() ? CHANNEL_WAIT_LONG_MS : CHANNEL_WAIT_MS;
+	return lifecycle_alone_by_forks(conn) ? CHANNEL_WAIT_MS : CHANNEL_WAIT_LONG_MS;
 }
 
 static int wait_ms_for(const struct conn *conn, const struct wire_header *header)
@@ -201,11 +201,14 @@ static void attach(struct conn *conn)
 }
 
 /* Another process, forked earlier, has the socket at the end of this join, and may send and receive past these accounts; or, in a process
- * that has forked and has threads, it may be one of those in a call. */
+ * that has forked and has threads, it may be one of those in a call. Also if the helper has not counted. */
 static bool is_shared(const struct conn *conn, const struct memory_cell *cell)
 {
-	return cell && cell->holders > atomic_load(&((struct conn *)conn)->fds) &&
-	       (conn->fork_count != conn->joined_forks || libc_single_threaded());
+	bool has_forked = conn->fork_count != conn->joined_forks;
+
+	if (!cell || cell->holders == 0)
+		return has_forked;
+	return cell->holders > atomic_load(&((struct conn *)conn)->fds) && (has_forked || libc_single_threaded());
 }
 
 /* Gives the fd to the helper and waits for the word. `before` is the state to go back to. */

@@ -5,6 +5,7 @@
 
 #include "channel.h"
 #include "endpoint.h"
+#include "fork.h"
 #include "lifecycle.h"
 
 #define TURNS_HELPER_CHECK 64u /* between looks whether the helper that knows our offer still lives */
@@ -43,6 +44,16 @@ static inline bool lifecycle_in_plain_arm(const struct conn *conn)
 static inline bool lifecycle_in_sockhash(uint32_t state)
 {
 	return state == CONN_JOINED || state == CONN_ARMED || state == CONN_PINNED || state == CONN_LEAVING;
+}
+
+/* As far as this process knows by itself: nothing was forked since the connection was opened, or since it joined, when the helper counted
+ * nobody else who had the socket. */
+static inline bool lifecycle_alone_by_forks(const struct conn *conn)
+{
+	uint32_t forks = fork_count();
+
+	return !atomic_load(&((struct conn *)conn)->given_away) &&
+	       (conn->fork_count == forks || (conn->joined_forks == forks && lifecycle_in_sockhash(conn_state(conn))));
 }
 
 /* closing.c: of the session that the parent had when it forked this process; 0: none. */

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A message that meets a close(): it is not read, so the sender must learn of it by a reset, whenever exactly it came.
  *
- * close_window ROUNDS TURNS DELAY_US connected|accepted: each round is one connection, both ends here, in use before for TURNS turns. A
+ * close_window ROUNDS TURNS DELAY_US connected|accepted [forks]: each round is one connection, both ends here, in use before for TURNS turns. A
  * thread sends one byte at the moment at which the named end is closed, or up to DELAY_US later. Over TCP the sender's end is
  * closed by the reset then, whether the byte was there or came after the FIN. "lost" counts the rounds in which it still waits for what
  * is to come. Prints one JSON line, with the longest close().
+ *
+ * forks: the process forks before the turns, a child that ends at once, and it is the sender that is late.
  */
 #define _GNU_SOURCE
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
 
 #include "../support/loopback.h"
 #include "../support/random.h"
@@ -23,6 +26,8 @@
 static int ends[2]; /* the sender's, and the one that is closed */
 static pthread_barrier_t meeting;
 static _Atomic unsigned steps[2];
+static _Atomic uint64_t late_us;
+static bool forks;
 static _Atomic int arrived;
 static _Atomic bool over;
 
@@ -42,6 +47,8 @@ static void *sender(void *unused)
 		meet(0);
 		if (atomic_load(&over))
 			return unused;
+		if (late_us)
+			pause_us(late_us);
 		if (send(ends[0], "x", 1, MSG_NOSIGNAL) != 1 && errno != EPIPE && errno != ECONNRESET)
 			die("send");
 		pthread_barrier_wait(&meeting);
@@ -58,6 +65,11 @@ static void open_connection(int listener, unsigned turns, bool closes_connected)
 		die("accept");
 	ends[0] = closes_connected ? accepted : connected;
 	ends[1] = closes_connected ? connected : accepted;
+	pid_t child = forks ? fork() : 0;
+	if (forks && child == 0)
+		_exit(0);
+	if (forks && waitpid(child, NULL, 0) != child)
+		die("fork");
 	for (unsigned i = 0; i < turns; i++)
 		if (write(ends[0], "q", 1) != 1 || read(ends[1], &byte, 1) != 1 || write(ends[1], "a", 1) != 1 ||
 		    read(ends[0], &byte, 1) != 1)
@@ -95,7 +107,8 @@ int main(int argc, char **argv)
 	struct rng rng = rng_make(1, 0);
 	pthread_t thread;
 
-	if (argc != 5)
+	forks = argc == 6 && strcmp(argv[5], "forks") == 0;
+	if (argc != 5 && !forks)
 		return EXIT_USAGE;
 	rounds = (unsigned)atoi(argv[1]);
 	turns = (unsigned)atoi(argv[2]);
@@ -105,13 +118,16 @@ int main(int argc, char **argv)
 	if (pthread_barrier_init(&meeting, NULL, 2) || pthread_create(&thread, NULL, sender, NULL) ||
 	    pthread_setname_np(thread, SLOW_THREAD))
 		die("thread");
+	if (forks && delay_us && pthread_setname_np(pthread_self(), SLOW_CLOSER))
+		die("name");
 	for (unsigned i = 0; i < rounds; i++) {
 		open_connection(listener, turns, strcmp(argv[4], "connected") == 0);
 		steps[0] = delay_us ? 0 : rng_below(&rng, SPREAD) * (rng_below(&rng, 8) ? 4 : 1);
 		steps[1] = delay_us ? 0 : rng_below(&rng, SPREAD);
+		late_us = forks ? delay_us : 0;
 		arrived = 0;
 		meet(1);
-		if (delay_us)
+		if (delay_us && !forks)
 			pause_us(rng_below(&rng, delay_us));
 		uint64_t us = close_us(ends[1]);
 		longest_us = us > longest_us ? us : longest_us;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* slow_landing US: holds up the redirected messages of all threads called SLOW_THREAD for so long (slow_landing.bpf.c), until its standard
- * input ends. Prints "ready", and how many there were at the end.
+/* slow_landing US: holds up the redirected messages of all threads called SLOW_THREAD, and each close(2) of those called SLOW_CLOSER, for so
+ * long (slow_landing.bpf.c), until its standard input ends. Prints "ready", and how many there were at the end.
  */
 #include <bpf/libbpf.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "slow_landing.skel.h"
@@ -17,6 +18,7 @@ int main(int argc, char **argv)
 	if (argc != 2 || !program)
 		return 1;
 	program->rodata->hold_ns = strtoull(argv[1], NULL, 10) * 1000;
+	program->rodata->close_number = SYS_close;
 	if (slow_landing_bpf__load(program) || slow_landing_bpf__attach(program))
 		return 1;
 	printf("ready\n");

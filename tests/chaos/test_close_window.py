@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import pytest
-from support.program import EAGER, PLAIN, built, run
+from support.program import EAGER, PLAIN, auto, built, run
 
 HOLD_US = 4000  # between the verdict and the receiver's queue
 ROUNDS = 100
@@ -30,6 +30,15 @@ def slow_landing():
 def test_message_has_passed_the_gate(helper, slow_landing, turns, closed):
     result = run([built("chaos/close_window"), ROUNDS, turns, HOLD_US // 10, closed], EAGER, helper.socket, timeout=100)
     assert slow_landing() >= ROUNDS // 2, result
+    assert result["lost"] == 0, result
+
+
+def test_message_comes_between_the_look_and_the_close(helper, slow_landing):
+    """Of an end that joined after a fork, and that nobody else has: 12 of 100 were answered by FIN."""
+    with helper.counting() as grown:
+        result = run([built("chaos/close_window"), ROUNDS, 60, HOLD_US // 2, "accepted", "forks"], auto(1), helper.socket, timeout=100)
+    assert slow_landing() >= ROUNDS, result
+    assert grown["pairs_armed_total"] >= ROUNDS // 2, grown
     assert result["lost"] == 0, result
 
 
