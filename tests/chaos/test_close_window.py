@@ -44,5 +44,5 @@ def test_message_comes_between_the_look_and_the_close(helper, slow_landing):
 
 @pytest.mark.parametrize("arm", [PLAIN, EAGER], ids=str)
 def test_message_comes_at_any_moment(helper, arm):
-    result = run([built("chaos/close_window"), 5000, 12, 0, "accepted"], arm, helper.socket, timeout=100)
+    result = run([built("chaos/close_window"), 2500, 12, 0, "accepted"], arm, helper.socket, timeout=100)
     assert result["lost"] == 0, result

@@ -5,7 +5,7 @@ Without what held.h does for receives the first of 300 rounds with a close in th
 import pytest
 from support.program import EAGER, PLAIN, Arm, built, run
 
-ROUNDS = 700
+ROUNDS = 300
 SPIN = Arm("spin", "eager", {"SMACCEL_SPIN_US": "200"})
 
 
