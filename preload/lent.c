@@ -31,11 +31,11 @@ void lifecycle_take_back(struct conn *conn)
 		atomic_store(&conn->lent, 1);
 }
 
-static bool is_lent(struct conn *conn)
+bool lifecycle_is_lent(const struct conn *conn)
 {
-	struct memory_cell *cell = atomic_load(&conn->cell);
+	struct memory_cell *cell = atomic_load(&((struct conn *)conn)->cell);
 
-	return atomic_load(&conn->lent) && cell &&
+	return atomic_load(&((struct conn *)conn)->lent) && cell &&
 	       atomic_load(&cell->word) == cell_word(conn->generation & CELL_GENERATION_MASK, CELL_ABANDONED);
 }
 
@@ -69,7 +69,7 @@ bool lifecycle_end_lent(struct conn *conn, int fd, bool resets)
 {
 	const struct sockaddr nothing = { .sa_family = AF_UNSPEC };
 
-	if (!is_lent(conn) || endpoint_cookie(fd) != conn->cookie)
+	if (!lifecycle_is_lent(conn) || endpoint_cookie(fd) != conn->cookie)
 		return false;
 	if (!resets && !close_resets(fd))
 		return true;

@@ -192,8 +192,8 @@ static bool is_out(struct conn *conn)
 {
 	uint32_t state = conn_state(conn);
 
-	return (state == CONN_LEFT || state == CONN_OFFERED) && conn->fork_count == fork_count() &&
-	       !atomic_load(&conn->given_away) && !atomic_load(&conn->adopted);
+	return (state == CONN_LEFT || state == CONN_OFFERED) && !lifecycle_is_lent(conn) &&
+	       conn->fork_count == fork_count() && !atomic_load(&conn->given_away) && !atomic_load(&conn->adopted);
 }
 
 int transfer_unread(struct conn *conn, int fd, int *bytes_out)

@@ -142,9 +142,10 @@ class Helper:
 
 
 @contextlib.contextmanager
-def stuck(helper, call_ms):
-    """The helper goes on, but each of its bpf(2) calls takes so long: it is late in the middle of whatever it does."""
-    trace = subprocess.Popen(["strace", "-f", "-o", "/dev/null", "-e", "trace=bpf", "-e", f"inject=bpf:delay_enter={call_ms}ms", "-p",
+def stuck(helper, call_ms, when="enter"):
+    """The helper goes on, but each of its bpf(2) calls takes so long, before it does anything or (exit) afterwards: it is late in the middle of
+    whatever it does."""
+    trace = subprocess.Popen(["strace", "-f", "-o", "/dev/null", "-e", "trace=bpf", "-e", f"inject=bpf:delay_{when}={call_ms}ms", "-p",
                               str(helper.pid)], stderr=subprocess.PIPE, text=True)
     try:
         seen = trace.stderr.readline()
