@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The helper dies, ends, comes back, is switched off and on, in mid-traffic: nobody but the clock can tell."""
+import contextlib
 import re
 import signal
 import subprocess
@@ -213,9 +214,19 @@ def test_door_lost_without_a_hang_up(arm, between):
         wait_until(lambda: ends.ask("open 2") == {} and armed(helper) >= before + 2, 10, helper.explain)
 
 
+@contextlib.contextmanager
+def starting_with(number, disposition):
+    """A program that is started inside has it, too."""
+    before = signal.signal(number, disposition)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["int", "hup"])
 def test_other_signals_end_it_as_sigterm(number):
-    with Helper() as helper:
+    with starting_with(number, signal.SIG_DFL), Helper() as helper:
         helper.signal(number)
         assert helper.process.wait(5) == 0, helper.log
         assert not helper.socket.exists()
@@ -223,12 +234,7 @@ def test_other_signals_end_it_as_sigterm(number):
 
 def test_nohup_keeps_it_running():
     """A signal that is ignored when it starts stays so."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with Helper() as helper:
-            signal.signal(signal.SIGHUP, before)
-            helper.signal(signal.SIGHUP)
-            helper.totals()     # what came before is served before
-            assert helper.process.poll() is None, helper.log
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    with starting_with(signal.SIGHUP, signal.SIG_IGN), Helper() as helper:
+        helper.signal(signal.SIGHUP)
+        helper.totals()  # what came before is served before
+        assert helper.process.poll() is None, helper.log
