@@ -60,8 +60,8 @@ def test_the_kill_switch_stays_set():
 
 def start_struck(helper, injection):
     """A start that strace(1) makes fail at some call, or not at all: then it is ended."""
-    command = ["strace", "-D", "-f", "-o", "/dev/null", "-e", f"inject={injection}", str(BUILD / "smacceld"), "--socket", str(helper.socket),
-               "--pin-dir", str(helper.pins), *helper.options]
+    command = ["strace", "-D", "-f", "-o", "/dev/null", "-e", f"trace={injection.split(':')[0]}", "-e", f"inject={injection}",
+               str(BUILD / "smacceld"), "--socket", str(helper.socket), "--pin-dir", str(helper.pins), *helper.options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:
             if "smacceld: ready" in line:
