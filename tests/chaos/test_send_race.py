@@ -7,7 +7,7 @@ these did not wait for a duplicate that was being made or closed: a child gets t
 import pytest
 from support.program import EAGER, PLAIN, Arm, built, run
 
-ROUNDS = 400
+ROUNDS = 200
 LATE_MOST = 2  # a thread that had no CPU between the look at its clock and its call
 SPIN = Arm("spin", "eager", {"SMACCEL_SPIN_US": "200"})
 
@@ -19,11 +19,11 @@ def test_close_while_sending(helper, arm):
     assert seen["late"] <= LATE_MOST, seen
     assert (seen["parts"], seen["fds_left"]) == (0, 0), seen
     if arm.accelerated:
-        assert grown["redirected_bytes"] > 100 << 20, grown
+        assert grown["redirected_bytes"] > 50 << 20, grown
 
 
 def test_fork_while_sending(helper):
     with helper.counting() as grown:
         seen = run([built("chaos/send_race"), ROUNDS, "fork"], EAGER, helper.socket, timeout=80)
     assert seen["fds_left"] == 0, seen
-    assert grown["redirected_bytes"] > 100 << 20, grown
+    assert grown["redirected_bytes"] > 50 << 20, grown
