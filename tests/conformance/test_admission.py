@@ -226,8 +226,9 @@ def test_medium_writes_leave_when_the_reader_is_elsewhere(helper, reader_cpu):
     with helper.counting() as grown:
         run([built("bench/stream"), "--size", "16384", "--client-cpu", str(reader_cpu), "--server-cpu", "0", "--seconds", "0.5"],
             AUTO, helper.socket, timeout=30)
-    # How many of a joined stream's writes are redirected is the reader's doing: behind bytes that TCP still carries they pass.
-    assert grown["redirected_bytes"] >= 16384, grown
+    # How many of a joined stream's writes are redirected is the reader's doing: behind bytes that TCP still carries they pass. On two CPUs
+    # that may be all of them, until it leaves; the turns before are redirected in any case.
+    assert grown["redirected_bytes"] >= (16384 if reader_cpu == 0 else 32), grown
     assert (grown["leaves"] >= 1) == (reader_cpu == 1), grown
 
 
