@@ -9,14 +9,13 @@
  * Prints one JSON line: "parts" are calls that ended with less although nothing had ended them.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 
-#include "../support/loopback.h"
 #include "../support/pattern.h"
 #include "../support/random.h"
+#include "race.h"
 
 #define CALL_BYTES_MAX 3000u
 #define PIECE_BYTES_MAX 400u
@@ -130,33 +129,6 @@ static void *sender(void *argument)
 	}
 	round->ended = true;
 	return NULL;
-}
-
-static unsigned count_fds(void)
-{
-	DIR *folder = opendir("/proc/self/fd");
-	unsigned count = 0;
-
-	while (folder && readdir(folder))
-		count++;
-	if (folder)
-		closedir(folder);
-	return count;
-}
-
-static void accepted_pair(int listener, int *fd, int *peer)
-{
-	*fd = loopback_connect("127.0.0.1", loopback_port(listener));
-	*peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	if (*peer < 0)
-		die("accept4");
-	for (int i = 0; i < 4; i++) {
-		char text[] = "turn";
-
-		if (write_whole(*fd, text, 4) || read_whole(*peer, text, 4) || write_whole(*peer, text, 4) ||
-		    read_whole(*fd, text, 4))
-			die("turns");
-	}
 }
 
 /* Enough for a call that begins when the number is this connection's. */

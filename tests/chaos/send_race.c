@@ -10,16 +10,15 @@
  * Prints one JSON line: "late" are calls that had begun LATE_US before the close and yet ended with EBADF.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 
-#include "../support/loopback.h"
 #include "../support/pattern.h"
 #include "../support/random.h"
+#include "race.h"
 
 #define SEND_BYTES_MAX (1u << 20)
 #define MESSAGES 3
@@ -141,33 +140,6 @@ static void *reader(void *argument)
 	free(buffer);
 	round->ended = true;
 	return NULL;
-}
-
-static unsigned count_fds(void)
-{
-	DIR *folder = opendir("/proc/self/fd");
-	unsigned count = 0;
-
-	while (folder && readdir(folder))
-		count++;
-	if (folder)
-		closedir(folder);
-	return count;
-}
-
-static void accepted_pair(int listener, int *fd, int *peer)
-{
-	*fd = loopback_connect("127.0.0.1", loopback_port(listener));
-	*peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	if (*peer < 0)
-		die("accept4");
-	for (int i = 0; i < 4; i++) {
-		char text[] = "turn";
-
-		if (write_whole(*fd, text, 4) || read_whole(*peer, text, 4) || write_whole(*peer, text, 4) ||
-		    read_whole(*fd, text, 4))
-			die("turns");
-	}
 }
 
 /* A child that holds what the process has at that moment, until the end of the round. */
