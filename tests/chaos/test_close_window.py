@@ -44,5 +44,8 @@ def test_message_comes_between_the_look_and_the_close(helper, slow_landing):
 
 @pytest.mark.parametrize("arm", [PLAIN, EAGER], ids=str)
 def test_message_comes_at_any_moment(helper, arm):
-    result = run([built("chaos/close_window"), 2500, 12, 0, "accepted"], arm, helper.socket, timeout=100)
+    rounds = 2500
+    with helper.counting() as grown:
+        result = run([built("chaos/close_window"), rounds, 12, 0, "accepted"], arm, helper.socket, timeout=100)
     assert result["lost"] == 0, result
+    assert (grown["pairs_armed_total"] > rounds // 10) == arm.accelerated, grown

@@ -18,6 +18,7 @@
 #define OTHERS 300 /* not all of them come to redirect on a busy machine */
 #define TURNS 4
 #define HALF 5
+/* What was sent has come by then, and the receive that begins afterwards finds it: what it does first is what is tested. */
 #define SOON_US 20000
 #define DEADLINE_S 60
 
