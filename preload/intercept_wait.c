@@ -12,6 +12,7 @@
 
 #include "clock.h"
 #include "config.h"
+#include "epolls.h"
 #include "readable.h"
 #include "signals.h"
 #include "spin.h"
@@ -283,6 +284,22 @@ int wrap_pselect(int count, fd_set *read_set, fd_set *write_set, fd_set *except_
 
 /* ---- epoll ---- */
 
+int wrap_epoll_create(int size)
+{
+	int epoll = REAL(epoll_create)(size);
+
+	epolls_note(epoll);
+	return epoll;
+}
+
+int wrap_epoll_create1(int flags)
+{
+	int epoll = REAL(epoll_create1)(flags);
+
+	epolls_note(epoll);
+	return epoll;
+}
+
 static int perform_epoll(struct wait *wait)
 {
 	return real_epoll_pwait(wait->fd, wait->items, (int)wait->count, 0, wait->mask);
@@ -305,6 +322,7 @@ static __attribute__((noinline)) int spinning_epoll_pwait(int fd, struct epoll_e
 
 int wrap_epoll_pwait(int fd, struct epoll_event *events, int count, int timeout_ms, const sigset_t *mask)
 {
+	epolls_note(fd);
 	if (never_spins())
 		return REAL(epoll_pwait)(fd, events, count, timeout_ms, mask);
 	return spinning_epoll_pwait(fd, events, count, timeout_ms, mask);
@@ -312,6 +330,7 @@ int wrap_epoll_pwait(int fd, struct epoll_event *events, int count, int timeout_
 
 int wrap_epoll_wait(int fd, struct epoll_event *events, int count, int timeout_ms)
 {
+	epolls_note(fd);
 	if (never_spins())
 		return REAL(epoll_wait)(fd, events, count, timeout_ms);
 	return wrap_epoll_pwait(fd, events, count, timeout_ms, NULL);
@@ -334,6 +353,7 @@ static __attribute__((noinline)) int spinning_epoll_pwait2(int fd, struct epoll_
 int wrap_epoll_pwait2(int fd, struct epoll_event *events, int count, const struct timespec *timeout,
 		      const sigset_t *mask)
 {
+	epolls_note(fd);
 	if (never_spins())
 		return REAL(epoll_pwait2)(fd, events, count, timeout, mask);
 	return spinning_epoll_pwait2(fd, events, count, timeout, mask);

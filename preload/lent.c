@@ -9,12 +9,15 @@
  *	send FIN, and answer what comes   shutdown(SHUT_RDWR): what arrives in FIN_WAIT1 and 2 is answered by a reset then,
  *	later by a reset                  as tcp_rcv_state_process() does for an end that nobody has
  *
+ * Before that the socket is taken out of what tells of it: epoll and SIGIO, which would go on until the helper lets it go.
  * A FIN before the reset would give the peer EPIPE instead of ECONNRESET, or the end of the stream.
  */
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "epolls.h"
 #include "lifecycle_internal.h"
 #include "queue.h"
 #include "real.h"
@@ -65,12 +68,23 @@ bool lifecycle_others_call(struct conn *conn)
 	return count > (conn_state(conn) == CONN_JOINING);
 }
 
+/* What else hangs on the file, and ends with its last fd. */
+static void detach(int fd)
+{
+	int flags = real_fcntl(fd, F_GETFL);
+
+	epolls_forget(fd);
+	if (flags >= 0 && (flags & O_ASYNC))
+		real_fcntl(fd, F_SETFL, flags & ~O_ASYNC);
+}
+
 bool lifecycle_end_lent(struct conn *conn, int fd, bool resets)
 {
 	const struct sockaddr nothing = { .sa_family = AF_UNSPEC };
 
 	if (!lifecycle_is_lent(conn) || endpoint_cookie(fd) != conn->cookie)
 		return false;
+	detach(fd);
 	if (!resets && !close_resets(fd))
 		return true;
 	real_connect(fd, &nothing, sizeof(nothing));

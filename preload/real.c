@@ -114,6 +114,8 @@ static void *look_up(const char *name)
 	LOOK_UP(select, -1, (count, read_set, write_set, except_set, timeout))
 #define BOOT_pselect(count, read_set, write_set, except_set, timeout, mask)                                            \
 	LOOK_UP(pselect, -1, (count, read_set, write_set, except_set, timeout, mask))
+#define BOOT_epoll_create(size) RAW(SYS_epoll_create1, (size) > 0 ? 0 : -1) /* -1: EINVAL */
+#define BOOT_epoll_create1(flags) RAW(SYS_epoll_create1, flags)
 #define BOOT_epoll_wait(fd, events, count, timeout_ms) RAW(SYS_epoll_pwait, fd, events, count, timeout_ms, 0, _NSIG / 8)
 #define BOOT_epoll_pwait(fd, events, count, timeout_ms, mask)                                                          \
 	RAW(SYS_epoll_pwait, fd, events, count, timeout_ms, mask, _NSIG / 8)

@@ -5,12 +5,16 @@
   urgent      waits for an urgent byte, and leaves it
   linger      SO_LINGER with 0
   receiver    another thread waits in a receive
+  watched     in an epoll instance, and with O_ASYNC
   close       closes it
+  told        whether epoll, or SIGIO, has told of anything since: {"events": [...], "signals": N}
   exit, _exit ends, with it open; no answer
 """
+import fcntl
 import json
 import os
 import select
+import signal
 import socket
 import struct
 import sys
@@ -27,7 +31,25 @@ def start_receiver(end):
         time.sleep(0.001)
 
 
+class Watch:
+    def __init__(self):
+        self.epoll, self.signals = select.epoll(), 0
+
+    def start(self, end):
+        self.epoll.register(end, select.EPOLLIN | select.EPOLLRDHUP)
+        signal.signal(signal.SIGIO, self.count)
+        fcntl.fcntl(end, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(end, fcntl.F_SETFL, fcntl.fcntl(end, fcntl.F_GETFL) | os.O_ASYNC)
+
+    def count(self, *_):
+        self.signals += 1
+
+    def told(self):
+        return {"events": self.epoll.poll(0.1), "signals": self.signals}
+
+
 def main():
+    watch = Watch()
     end = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
     print(json.dumps({"inode": os.fstat(end.fileno()).st_ino}), flush=True)
     for line in sys.stdin:
@@ -40,8 +62,13 @@ def main():
             start_receiver(end)
         elif command == "linger":
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif command == "watched":
+            watch.start(end)
         elif command == "close":
             end.close()
+        elif command == "told":
+            print(json.dumps(watch.told()), flush=True)
+            continue
         elif command == "exit":
             sys.exit()
         elif command == "_exit":
