@@ -17,10 +17,13 @@
 #include "../helper/wire/wire.h"
 #include "channel.h"
 #include "clock.h"
+#include "patience.h"
 #include "raw_syscall.h"
 #include "real.h"
 
 #define MAILBOX_MESSAGES_MAX 1024
+
+static struct patience patience;
 
 /* Takes the request of that cell out of the mailbox. True if it was there. */
 static bool mailbox_take_back(uint32_t index, uint32_t generation)
@@ -71,28 +74,31 @@ bool channel_abandon(struct memory_cell *cell, uint32_t index, uint32_t generati
 	return true;
 }
 
-static int64_t now_us(void)
+static void spend_since(int64_t begun_us)
 {
-	struct timespec now;
+	patience_spend(&patience, (uint32_t)clock_coarse_ms(), (uint64_t)(clock_us() - begun_us));
+}
 
-	clock_read(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+bool channel_is_prompt(void)
+{
+	return patience_lasts(&patience, (uint32_t)clock_coarse_ms());
 }
 
 enum cell_state channel_wait(struct memory_cell *cell, uint32_t index, uint32_t generation, int wait_ms, bool *lent)
 {
 	int saved = errno;
-	int64_t deadline_us = now_us() + wait_ms * 1000;
+	int64_t begun_us = clock_us(), deadline_us = begun_us + wait_ms * 1000;
 	uint32_t pending = cell_word(generation, CELL_PENDING);
 	uint32_t word = atomic_load(&cell->word);
 
 	while (word == pending) {
-		int64_t left_us = deadline_us - now_us();
+		int64_t left_us = deadline_us - clock_us();
 		struct timespec left = { .tv_sec = left_us / 1000000, .tv_nsec = left_us % 1000000 * 1000 };
 
 		if (left_us <= 0) {
 			if (channel_abandon(cell, index, generation, lent)) {
 				channel_breaker_trip();
+				spend_since(begun_us);
 				errno = saved;
 				return CELL_ABANDONED;
 			}
@@ -101,6 +107,7 @@ enum cell_state channel_wait(struct memory_cell *cell, uint32_t index, uint32_t 
 		}
 		word = atomic_load(&cell->word);
 	}
+	spend_since(begun_us);
 	errno = saved;
 	if (cell_word_generation(word) != (generation & CELL_GENERATION_MASK))
 		return CELL_ABANDONED;

@@ -30,7 +30,6 @@
 #include "option.h"
 #include "quiet.h"
 #include "raw_syscall.h"
-#include "session_memory.h"
 #include "threads.h"
 #include "transfer.h"
 
@@ -95,27 +94,6 @@ void lifecycle_settle(struct conn *conn)
 		atomic_compare_exchange_strong(&conn->joiner, &joiner, 0);
 	atomic_fetch_sub(&settling, 1);
 	errno = saved;
-}
-
-bool lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)
-{
-	struct memory_cell *cell = session_memory_cell(memory, conn->index);
-
-	if (!cell)
-		return false;
-	if (conn->cell == cell && conn->session_epoch == channel_epoch() &&
-	    cell_word_generation(cell->status) == (conn->generation & CELL_GENERATION_MASK))
-		return true;
-	cell->reason = REASON_NONE;
-	cell->ledger_id = 0;
-	atomic_store(&cell->latency_key, 0);
-	cell->shown_cookie = conn->cookie;
-	atomic_store(&cell->reader, 0);
-	atomic_store(&cell->word, cell_word(conn->generation, CELL_IDLE));
-	atomic_store(&cell->status, cell_word(conn->generation, 0));
-	conn->session_epoch = channel_epoch();
-	atomic_store(&conn->cell, cell);
-	return true;
 }
 
 /* Who holds a socket a process that has forked cannot say by itself (closing.c). Without an answer a peer would take lost bytes for the
@@ -335,8 +313,12 @@ static void offered_step(struct conn *conn, int fd, bool may_join)
 	}
 	struct memory_cell *cell = atomic_load(&conn->cell);
 	uint32_t status = cell ? atomic_load(&cell->status) : 0;
-	if (may_join && (status & CELL_MATCHED) && conn->turns >= conn->join_at_turn)
+	if (!may_join || !(status & CELL_MATCHED) || conn->turns < conn->join_at_turn)
+		return;
+	if (channel_is_prompt())
 		join(conn, fd, CONN_OFFERED);
+	else
+		conn->join_at_turn = conn->turns + TURNS_BACKOFF;
 }
 
 void lifecycle_step(struct conn *conn, int fd, bool may_join)

@@ -10,6 +10,7 @@
 #include "endpoint.h"
 #include "lifecycle_internal.h"
 #include "look.h"
+#include "session_memory.h"
 
 static struct look look; /* for a session, of all connections together */
 
@@ -37,6 +38,27 @@ static bool destination_pays(struct conn *conn, const struct endpoints *ends)
 		admission->destination = destination_of(ends, conn->is_accepted);
 	return admission_ask(admission, admission_lot(ends, conn->is_accepted), config.admit_turns, conn->turns,
 			     &conn->retry_at_turn);
+}
+
+bool lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)
+{
+	struct memory_cell *cell = session_memory_cell(memory, conn->index);
+
+	if (!cell)
+		return false;
+	if (conn->cell == cell && conn->session_epoch == channel_epoch() &&
+	    cell_word_generation(cell->status) == (conn->generation & CELL_GENERATION_MASK))
+		return true;
+	cell->reason = REASON_NONE;
+	cell->ledger_id = 0;
+	atomic_store(&cell->latency_key, 0);
+	cell->shown_cookie = conn->cookie;
+	atomic_store(&cell->reader, 0);
+	atomic_store(&cell->word, cell_word(conn->generation, CELL_IDLE));
+	atomic_store(&cell->status, cell_word(conn->generation, 0));
+	conn->session_epoch = channel_epoch();
+	atomic_store(&conn->cell, cell);
+	return true;
 }
 
 /* A session, the addresses, and whether they speak for it. True: conn->cell is bound. */

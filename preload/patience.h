@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* How much of this process's time goes into waiting for the helper.
+ *
+ * Each wait has its bound, but a helper that has hardly a CPU keeps all of them: a server of one thread and many new connections would do
+ * nothing but wait. So what a wait takes beyond a prompt answer's time is owed, and paid back by the time that passes: a
+ * PATIENCE_SHARE-th of it. With more than PATIENCE_US owed nothing is begun that can wait: a join, whose connection stays on TCP for now.
+ *
+ * Waits of threads that wait at once are added up. Times are the caller's, in ms of a clock that does not jump; they wrap.
+ */
+#ifndef SMACCEL_PATIENCE_H
+#define SMACCEL_PATIENCE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PATIENCE_PROMPT_US 1000u /* an answer takes some 60 us */
+#define PATIENCE_US 50000u
+#define PATIENCE_SHARE 32u
+
+struct patience {
+	_Atomic uint64_t owed; /* us in the upper half, as of the ms in the lower one */
+};
+
+bool patience_lasts(const struct patience *patience, uint32_t now_ms);
+void patience_spend(struct patience *patience, uint32_t now_ms, uint64_t waited_us);
+
+#endif
