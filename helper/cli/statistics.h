@@ -81,9 +81,10 @@ unsigned statistics_blocks_missing(const struct statistics_interval *log_ratio, 
 				   const struct statistics_rule *rule);
 
 /* ---- statistics_normal.c ---- */
-double statistics_normal_tail(double z);                      /* P(Z > z) */
-double statistics_normal_quantile(double p);                  /* |error| < 4.5e-4 */
-double statistics_student_quantile(double p, double freedom); /* good to 1 % from 3 degrees of freedom on */
+double statistics_normal_tail(double z);     /* P(Z > z) */
+double statistics_normal_quantile(double p); /* |error| < 4.5e-4 */
+double statistics_student_quantile(double p,
+				   double freedom); /* good to 1 % for p <= 0.975 from 3 degrees of freedom on */
 
 /* xoshiro-like quality is not needed, reproducibility is: splitmix64. */
 uint64_t statistics_random(uint64_t *state);
