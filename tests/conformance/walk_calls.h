@@ -289,9 +289,11 @@ static void await_acknowledgement(int fd)
 	}
 }
 
+/* Who has closed it is told of it no more. */
 static void do_end(const struct call *call, struct answer *answer)
 {
 	struct linger linger = { .l_onoff = 1 };
+	struct epoll_event event;
 	int fd = fds[call->end];
 
 	errno = 0;
@@ -304,6 +306,7 @@ static void do_end(const struct call *call, struct answer *answer)
 			setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 		conclude(answer, call->random % 8 == 7 ? "reset" : "close", call, close(fd), false);
 		fds[call->end] = -1;
+		describe(answer, strlen(answer->line), " %d", epoll_wait(epolls[call->end], &event, 1, 0));
 		atomic_store(&stage->closed[call->end], true);
 	}
 	answer->result = 0;
