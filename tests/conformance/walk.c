@@ -123,10 +123,12 @@ static void start_signals(void)
 
 static void serve_peer(int socket)
 {
-	struct answer answer;
+	struct answer answer = { 0 };
 	struct call call;
 
 	start_signals();
+	if (write(socket, &answer, sizeof(answer)) != sizeof(answer)) /* the copies of the other's end are closed */
+		_exit(1);
 	while (read(socket, &call, sizeof(call)) == sizeof(call)) {
 		make_call(&call, &answer);
 		if (write(socket, &answer, sizeof(answer)) != sizeof(answer))
@@ -177,6 +179,7 @@ static void connect_across(int listener, bool accepts)
 
 static void begin(struct walk *walk)
 {
+	struct answer answer;
 	int listener = loopback_listen("127.0.0.1", 0, 4, 0), sockets[2];
 
 	stage_begin();
@@ -202,8 +205,11 @@ static void begin(struct walk *walk)
 	}
 	if (walk->process == 0)
 		serve_peer(sockets[1]);
-	if (split)
-		walk->peer = sockets[0];
+	if (!split)
+		return;
+	walk->peer = sockets[0];
+	if (read(walk->peer, &answer, sizeof(answer)) != sizeof(answer))
+		die("the other process");
 }
 
 /* One after the other; or the first, which sleeps, and the second, which wakes it. */
