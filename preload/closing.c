@@ -6,7 +6,8 @@
  * hit by it, so that must be the last one. Who tells:
  *
  *	the kernel's count of references, through the helper    forked, spawned and other children (those of system() and popen()
- *	(WIRE_HOLDERS), asked only if such bytes are unread     too), fds passed on, in flight, or never seen by a wrapper
+ *	(WIRE_HOLDERS), asked if such bytes are unread, or      too), fds passed on, in flight, or never seen by a wrapper
+ *	after a fork if any may come
  *	threads.h, held.h                                       calls of this process's own threads that do not sleep in the
  *	                                                        kernel just now, and duplicates: they count as references, too
  *	the cell in the session of the process that forked      it shows there what that process still holds: a child that closes
@@ -17,13 +18,13 @@
  *
  * Between that look and the kernel's close a send could still redirect, or while another thread's send sleeps on the closed file. So
  * before the look the receive buffer is made so small that the gate redirects nothing any more (fact 12b): what comes later is
- * TCP's, which answers it by a reset. What has passed the gate by then is waited for: the sender has announced it in the ledger.
+ * TCP's, which answers it by a reset. Not where another process has the socket: after a fork the helper is asked before that, which
+ * makes a close that meets an open peer 25 us longer. What has passed the gate by then is waited for (landing.c).
  *
  * When a process ends, its threads may still be at work; what is decided then holds for what is unread at that moment.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,6 +34,7 @@
 #include "endpoint.h"
 #include "fork.h"
 #include "held.h"
+#include "landing.h"
 #include "ledger.h"
 #include "lifecycle_internal.h"
 #include "log.h"
@@ -43,12 +45,8 @@
 
 /* For a holder that closes at the same time, or is on its way to its end. */
 #define CLOSING_TRIES 7
-#define CLOSING_STEP_NS 500000 /* the first; each is twice the one before: 32 ms together */
-#define CHILD_CLOSES_MS 50     /* so long a child is believed to be on its way */
-/* For a message that is on its way. */
-#define LANDING_LOOKS_AWAKE 4
-#define LANDING_LOOKS 10
-#define LANDING_MS 1               /* the first wait; each is twice the one before: 63 ms together */
+#define CLOSING_STEP_NS 500000     /* the first; each is twice the one before: 32 ms together */
+#define CHILD_CLOSES_MS 50         /* so long a child is believed to be on its way */
 #define CLOSING_RCVBUF_BYTES 65535 /* the kernel doubles it: the most that the gate takes for too small */
 /* All the questions of a process that ends together; and those that only the helper can answer: for a session, the first answer, which
  * may both be late, and the others. */
@@ -105,19 +103,12 @@ static bool may_be_redirected_to(const struct conn *conn)
 	return lifecycle_in_sockhash(state) || state == CONN_JOINING;
 }
 
-/* Only while nobody else can be using the connection. */
-static void stop_redirecting(struct conn *conn, int fd)
-{
-	if (may_be_redirected_to(conn) && lifecycle_alone_by_forks(conn) && endpoint_cookie(fd) == conn->cookie)
-		real_setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){ CLOSING_RCVBUF_BYTES }, sizeof(int));
-}
-
-static uint32_t ask_helper(struct conn *conn, int fd, struct wire_holders message, enum wire_type type)
+uint32_t lifecycle_ask_holders(struct conn *conn, int fd, struct wire_holders message, enum wire_type type)
 {
 	uint32_t feature = type == WIRE_LANDING ? WIRE_FEATURE_LANDING : WIRE_FEATURE_HOLDERS;
 	struct session_memory *memory;
 
-	if (channel_session(&memory, lifecycle_holders_wait_ms(conn)) != CHANNEL_READY ||
+	if (channel_session(&memory, lifecycle_holders_wait_ms(conn, fd, type)) != CHANNEL_READY ||
 	    !(channel_features() & feature))
 		return CELL_HOLDERS_UNKNOWN;
 	if (!lifecycle_bind_cell(conn, memory)) /* one that was inherited or passed has none in this session */
@@ -142,8 +133,9 @@ static bool is_alone(struct conn *conn, int fd, uint32_t own)
 	for (int i = 0; i < CLOSING_TRIES; i++, step.tv_nsec *= 2) {
 		if (i > 0)
 			nanosleep(&step, NULL);
-		others = ask_helper(conn, fd, (struct wire_holders){ .own = own, .is_final = i == CLOSING_TRIES - 1 },
-				    WIRE_HOLDERS);
+		others = lifecycle_ask_holders(conn, fd,
+					       (struct wire_holders){ .own = own, .is_final = i == CLOSING_TRIES - 1 },
+					       WIRE_HOLDERS);
 		worth_waiting |= cell && child_closes(conn, cell, atomic_load(&cell->shown));
 		if (others == 0 || others == CELL_HOLDERS_UNKNOWN || (others != CELL_HOLDERS_CLOSING && !worth_waiting))
 			break;
@@ -155,68 +147,44 @@ static bool is_alone(struct conn *conn, int fd, uint32_t own)
 	       (lifecycle_alone_by_forks(conn) && others <= threads_count_inside(conn->index) + held_references(conn));
 }
 
-struct ledger_cell *lifecycle_find_ledger(const struct memory_cell *cell)
-{
-	struct ledger_cell *ledger = ledger_find(cell->ledger_id, cell->ledger_cell);
-
-	if (ledger)
-		return ledger;
-	channel_drain();
-	return ledger_find(cell->ledger_id, cell->ledger_cell);
-}
-
-/* The peer has announced bytes that this application has not read. An end that is closed before any call since it was armed has not
- * attached its ledger: its accounts are still its own. */
-static bool is_owed(struct conn *conn)
-{
-	struct ledger_cell *ledger = atomic_load(&conn->ledger);
-	struct memory_cell *cell = conn_cell(conn);
-
-	if (ledger)
-		return ledger_is_owed(conn, ledger);
-	if (!cell || !(atomic_load(&cell->status) & CELL_ARMED))
-		return false;
-	ledger = lifecycle_find_ledger(cell);
-	if (!ledger)
-		return false;
-	struct ledger_half *peer = &ledger->half[!(cell->side & 1)], *own = &ledger->half[cell->side & 1];
-	uint64_t received = atomic_load(conn->ledger_inherited ? &own->consumed : &conn->received);
-	return atomic_load(&peer->attached) == LEDGER_EXACT && (int64_t)(atomic_load(&peer->sent) - received) > 0;
-}
-
-/* The peer has announced bytes that are not here yet: its send is between the verdict, or what comes before it, and the queue. They are
- * waited for, so that they find an end that is open, or are seen: longer than a moment only if the kernel says that a send is under way,
- * whose thread has no CPU. So a peer that lies, or accounts that are not exact, cost LANDING_MS and a question. True if redirected
- * bytes wait. */
-static bool lands(struct conn *conn, int fd)
-{
-	struct pollfd poller = { .fd = fd, .events = POLLIN };
-	bool goes_on = true;
-	int wait_ms = 0;
-
-	for (int i = 0; goes_on && i < LANDING_LOOKS && is_owed(conn); i++) {
-		if (wait_ms)
-			goes_on =
-				ask_helper(conn, fd, (struct wire_holders){ 0 }, WIRE_LANDING) == CELL_HOLDERS_LANDING;
-		if (i >= LANDING_LOOKS_AWAKE && goes_on)
-			wait_ms = wait_ms ? 2 * wait_ms : LANDING_MS;
-		if (real_poll(&poller, 1, goes_on ? wait_ms : 0) != 0)
-			return queue_has_redirected(fd);
-	}
-	return false;
-}
-
 /* Redirected bytes are unread, fd is that connection, and the peer has not reset it. */
-static bool loses_bytes(struct conn *conn, int fd, bool may_wait)
+static bool loses_bytes(struct conn *conn, int fd, const struct landing *landing)
 {
-	return may_be_redirected_to(conn) && (queue_has_redirected(fd) || (may_wait && lands(conn, fd))) &&
-	       !queue_has_error(fd) && endpoint_cookie(fd) == conn->cookie;
+	return may_be_redirected_to(conn) &&
+	       (queue_has_redirected(fd) || (landing && landing_waits(conn, fd, landing))) && !queue_has_error(fd) &&
+	       endpoint_cookie(fd) == conn->cookie;
 }
 
 /* Asked again at the end: others may have read the bytes, and closed, meanwhile. */
-static bool loses_bytes_alone(struct conn *conn, int fd, uint32_t own)
+static bool loses_bytes_alone(struct conn *conn, int fd, uint32_t own, const struct landing *landing)
 {
-	return loses_bytes(conn, fd, true) && is_alone(conn, fd, own) && queue_has_redirected(fd);
+	return loses_bytes(conn, fd, landing) && is_alone(conn, fd, own) && queue_has_redirected(fd);
+}
+
+/* More may come, of which nothing that this process can see tells whether another process is to have it. */
+static bool must_ask(struct conn *conn, int fd)
+{
+	return may_be_redirected_to(conn) && (conn_state(conn) != CONN_PINNED || atomic_load(&conn->not_pinned)) &&
+	       !queue_has_end(fd) && !queue_has_redirected(fd);
+}
+
+/* Only while nobody else can be using the connection. What is unread already decides by itself. */
+static void stop_redirecting(struct conn *conn, int fd)
+{
+	if (may_be_redirected_to(conn) && endpoint_cookie(fd) == conn->cookie &&
+	    (lifecycle_alone_by_forks(conn) || (must_ask(conn, fd) && is_alone(conn, fd, 1))))
+		real_setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){ CLOSING_RCVBUF_BYTES }, sizeof(int));
+}
+
+/* Of the last fd of this process. True: its close() is to reset the connection. */
+static bool must_reset(struct conn *conn, int fd)
+{
+	if (parent_holds(conn))
+		return false;
+	struct landing landing =
+		landing_find(conn); /* before the helper is asked, for which a child takes another cell */
+	stop_redirecting(conn, fd);
+	return loses_bytes_alone(conn, fd, 1, &landing);
 }
 
 static bool set_reset(int fd, bool on)
@@ -256,8 +224,7 @@ bool lifecycle_closing(struct conn *conn, int fd)
 	fork_notice();
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
 	lifecycle_take_back(conn);
-	stop_redirecting(conn, fd);
-	bool resets = !parent_holds(conn) && loses_bytes_alone(conn, fd, 1) && set_reset(fd, true);
+	bool resets = must_reset(conn, fd) && set_reset(fd, true);
 	ledger_close(conn);
 	cell = atomic_load(&conn->cell);
 	if (!cell || !note_retired(conn, cell))
@@ -282,9 +249,10 @@ static void each_losing(bool (*concerns)(struct conn *conn, int fd), void (*visi
 
 		if (!conn || parent_holds(conn) || !concerns(conn, (int)fd))
 			continue;
+		struct landing landing = landing_find(conn);
 		if (now_ms() - started_ms < (lifecycle_alone_by_forks(conn) ? EXIT_BUDGET_MS : EXIT_BUDGET_LONG_MS)
-			    ? loses_bytes_alone(conn, (int)fd, atomic_load(&conn->fds))
-			    : lifecycle_alone_by_forks(conn) && loses_bytes(conn, (int)fd, false))
+			    ? loses_bytes_alone(conn, (int)fd, atomic_load(&conn->fds), &landing)
+			    : lifecycle_alone_by_forks(conn) && loses_bytes(conn, (int)fd, NULL))
 			visit(conn, (int)fd);
 	}
 	lifecycle_quiet_end(quiet);

@@ -28,6 +28,7 @@
 #include "lifecycle_internal.h"
 #include "log.h"
 #include "option.h"
+#include "queue.h"
 #include "quiet.h"
 #include "raw_syscall.h"
 #include "threads.h"
@@ -97,16 +98,13 @@ void lifecycle_settle(struct conn *conn)
 }
 
 /* Who holds a socket a process that has forked cannot say by itself (closing.c). Without an answer a peer would take lost bytes for the
- * end of the stream, and a busy machine's helper is late more often than it is dead. */
-int lifecycle_holders_wait_ms(const struct conn *conn)
+ * end of the stream, and a busy machine's helper is late more often than it is dead. Where no bytes are lost yet it is only a matter
+ * of what might still come in the moment of the close. */
+int lifecycle_holders_wait_ms(const struct conn *conn, int fd, enum wire_type type)
 {
-	return lifecycle_alone_by_forks(conn) ? CHANNEL_WAIT_MS : CHANNEL_WAIT_LONG_MS;
-}
+	bool is_at_stake = type == WIRE_LANDING || (type == WIRE_HOLDERS && queue_has_redirected(fd));
 
-static int wait_ms_for(const struct conn *conn, const struct wire_header *header)
-{
-	return header->type == WIRE_HOLDERS || header->type == WIRE_LANDING ? lifecycle_holders_wait_ms(conn)
-									    : CHANNEL_WAIT_MS;
+	return is_at_stake && !lifecycle_alone_by_forks(conn) ? CHANNEL_WAIT_LONG_MS : CHANNEL_WAIT_MS;
 }
 
 enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message, size_t bytes)
@@ -114,6 +112,7 @@ enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message
 	struct memory_cell *cell = atomic_load(&conn->cell);
 	uint32_t generation = ((const struct wire_header *)message)->generation;
 	uint32_t word = cell ? atomic_load(&cell->word) : 0;
+	int wait_ms = lifecycle_holders_wait_ms(conn, fd, ((const struct wire_header *)message)->type);
 	bool lent = false;
 
 	/* Closed by another thread, or anew already; a request that was given up and that the helper has not cleared away
@@ -126,7 +125,7 @@ enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message
 		atomic_store(&cell->word, cell_word(generation, CELL_IDLE));
 		return CELL_ABANDONED;
 	}
-	enum cell_state result = channel_wait(cell, conn->index, generation, wait_ms_for(conn, message), &lent);
+	enum cell_state result = channel_wait(cell, conn->index, generation, wait_ms, &lent);
 	if (lent)
 		atomic_store(&conn->lent, 1);
 	return result;

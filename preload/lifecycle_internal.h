@@ -19,9 +19,11 @@ bool lifecycle_bind_cell(struct conn *conn, struct session_memory *memory);
 enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message, size_t bytes);
 
 /* How long the answers to WIRE_HOLDERS and WIRE_LANDING, and the session that it takes, are waited for. */
-int lifecycle_holders_wait_ms(const struct conn *conn);
+int lifecycle_holders_wait_ms(const struct conn *conn, int fd, enum wire_type type);
+/* closing.c: asks one of the two. What the cell says then, or CELL_HOLDERS_UNKNOWN. */
+uint32_t lifecycle_ask_holders(struct conn *conn, int fd, struct wire_holders message, enum wire_type type);
 
-/* The ledger that a cell names; NULL: it has not been announced. */
+/* landing.c: the ledger that a cell names; NULL: it has not been announced. */
 struct ledger_cell *lifecycle_find_ledger(const struct memory_cell *cell);
 
 /* offer.c */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A message that meets a close(): it is not read, so the sender must learn of it by a reset, whenever exactly it came.
  *
- * close_window ROUNDS TURNS DELAY_US connected|accepted [forks]: each round is one connection, both ends here, in use before for TURNS turns. A
+ * close_window ROUNDS TURNS DELAY_US connected|accepted [forks|forks-late]: each round is one connection, both ends here, in use before for TURNS turns. A
  * thread sends one byte at the moment at which the named end is closed, or up to DELAY_US later. Over TCP the sender's end is
  * closed by the reset then, whether the byte was there or came after the FIN. "lost" counts the rounds in which it still waits for what
  * is to come. Prints one JSON line, with the longest close().
  *
- * forks: the process forks before the turns, a child that ends at once, and it is the sender that is late.
+ * forks: the process forks before the turns, a child that ends at once, and it is the sender that is late. forks-late: after the turns.
  */
 #define _GNU_SOURCE
 #include <netinet/in.h>
@@ -27,7 +27,7 @@ static int ends[2]; /* the sender's, and the one that is closed */
 static pthread_barrier_t meeting;
 static _Atomic unsigned steps[2];
 static _Atomic uint64_t late_us;
-static bool forks;
+static enum { NEVER, EARLY, LATE } forks;
 static _Atomic int arrived;
 static _Atomic bool over;
 
@@ -55,6 +55,16 @@ static void *sender(void *unused)
 	}
 }
 
+static void make_child(void)
+{
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(0);
+	if (child < 0 || waitpid(child, NULL, 0) != child)
+		die("fork");
+}
+
 static void open_connection(int listener, unsigned turns, bool closes_connected)
 {
 	int connected = loopback_connect("127.0.0.1", loopback_port(listener));
@@ -65,15 +75,14 @@ static void open_connection(int listener, unsigned turns, bool closes_connected)
 		die("accept");
 	ends[0] = closes_connected ? accepted : connected;
 	ends[1] = closes_connected ? connected : accepted;
-	pid_t child = forks ? fork() : 0;
-	if (forks && child == 0)
-		_exit(0);
-	if (forks && waitpid(child, NULL, 0) != child)
-		die("fork");
+	if (forks == EARLY)
+		make_child();
 	for (unsigned i = 0; i < turns; i++)
 		if (write(ends[0], "q", 1) != 1 || read(ends[1], &byte, 1) != 1 || write(ends[1], "a", 1) != 1 ||
 		    read(ends[0], &byte, 1) != 1)
 			die("turn");
+	if (forks == LATE)
+		make_child();
 }
 
 static bool is_reset(int fd)
@@ -107,7 +116,8 @@ int main(int argc, char **argv)
 	struct rng rng = rng_make(1, 0);
 	pthread_t thread;
 
-	forks = argc == 6 && strcmp(argv[5], "forks") == 0;
+	if (argc == 6)
+		forks = strcmp(argv[5], "forks") == 0 ? EARLY : strcmp(argv[5], "forks-late") == 0 ? LATE : NEVER;
 	if (argc != 5 && !forks)
 		return EXIT_USAGE;
 	rounds = (unsigned)atoi(argv[1]);

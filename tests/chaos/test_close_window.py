@@ -33,10 +33,11 @@ def test_message_has_passed_the_gate(helper, slow_landing, turns, closed):
     assert result["lost"] == 0, result
 
 
-def test_message_comes_between_the_look_and_the_close(helper, slow_landing):
-    """Of an end that joined after a fork, and that nobody else has: 31 to 42 of 100 were answered by FIN."""
+@pytest.mark.parametrize("forks", ["forks", "forks-late"])
+def test_message_comes_between_the_look_and_the_close(helper, slow_landing, forks):
+    """Of an end that joined after a fork, or before one, and that nobody else has: 31 to 42 of 100 were answered by FIN."""
     with helper.counting() as grown:
-        result = run([built("chaos/close_window"), ROUNDS, 600, HOLD_US // 2, "accepted", "forks"], auto(1), helper.socket, timeout=100)
+        result = run([built("chaos/close_window"), ROUNDS, 600, HOLD_US // 2, "accepted", forks], auto(1), helper.socket, timeout=100)
     assert slow_landing() >= ROUNDS, result
     assert grown["pairs_armed_total"] >= ROUNDS // 10, grown
     assert result["lost"] == 0, result
