@@ -7,11 +7,16 @@
  *
  * One of the two sees what the other has done. A sender that finds fd gone after it has noted waits for the duplicate, for not
  * longer than who closes needs to get there.
+ *
+ * Where no number is free, calls on one connection share a duplicate, so that one of the shim's own is enough for all of them. Who is the
+ * last to drop it closes it: each is counted. Signals are blocked meanwhile, or a handler would find the note of a call whose share
+ * is gone.
  */
 #include "held.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -39,6 +44,12 @@ _Static_assert(MEMORY_CELLS <= 1u << (FD_SHIFT - INDEX_SHIFT), "16 bits are an i
 #define WAIT_STEPS 100
 #define FORK_STEPS 10000 /* that of a large process takes its time */
 
+/* A duplicate and how many notes it is in: the number + 1, the count; 0: a free place. One that finds no place is not shared. */
+#define SHARES 16
+#define SHARE_SHIFT 32
+#define SIGNAL_MASK_BYTES 8
+
+static _Atomic uint64_t shares[SHARES];
 static _Atomic uint32_t notes;   /* slots with one */
 static _Atomic uint32_t forks;   /* under way */
 static _Atomic uint32_t changes; /* likewise: of a duplicate and its note */
@@ -93,21 +104,67 @@ void held_after_fork(void)
 	atomic_fetch_sub(&forks, 1);
 }
 
-static void close_duplicate(const struct thread_slot *slot, uint64_t note)
+static bool share_is_of(uint64_t share, int fd)
 {
-	int fd = duplicate_in(note);
+	return share >> SHARE_SHIFT == (uint64_t)fd + 1;
+}
 
+static void share_begin(int fd)
+{
+	for (uint32_t i = 0; i < SHARES; i++) {
+		uint64_t nothing = 0;
+
+		if (atomic_compare_exchange_strong(&shares[i], &nothing, (uint64_t)(fd + 1) << SHARE_SHIFT | 1))
+			return;
+	}
+}
+
+/* For one note more. False: it is not shared, or closed by now. */
+static bool share_add(int fd)
+{
+	for (uint32_t i = 0; i < SHARES; i++) {
+		uint64_t share = atomic_load(&shares[i]);
+
+		while (share_is_of(share, fd))
+			if (atomic_compare_exchange_weak(&shares[i], &share, share + 1))
+				return true;
+	}
+	return false;
+}
+
+/* For one note less. False: there are others. */
+static bool share_end(int fd)
+{
+	for (uint32_t i = 0; i < SHARES; i++) {
+		uint64_t share = atomic_load(&shares[i]);
+
+		while (share_is_of(share, fd)) {
+			bool is_last = (uint32_t)share == 1;
+
+			if (atomic_compare_exchange_weak(&shares[i], &share, is_last ? 0 : share - 1))
+				return is_last;
+		}
+	}
+	return true;
+}
+
+static void close_duplicate(const struct thread_slot *slot, int fd)
+{
 	/* The number may be the application's by now, of a close that no wrapper saw. With a filter of system calls around only what
 	 * the application needs anyway. */
-	if (fd >= 0 && (quiet_is_on() || endpoint_cookie(fd) == slot->held_cookie))
+	if (share_end(fd) && (quiet_is_on() || endpoint_cookie(fd) == slot->held_cookie))
 		raw_syscall(SYS_close, fd);
 }
 
-static void drop_now(struct thread_slot *slot, uint64_t note)
+/* With all signals blocked, or before anything else can happen. */
+static void drop_now(struct thread_slot *slot)
 {
-	close_duplicate(slot, note);
-	if (atomic_exchange(&slot->held, 0))
+	uint64_t note = atomic_exchange(&slot->held, 0);
+
+	if (note)
 		atomic_fetch_sub(&notes, 1);
+	if (duplicate_in(note) >= 0)
+		close_duplicate(slot, duplicate_in(note));
 }
 
 void held_drop(struct thread_slot *slot)
@@ -121,10 +178,17 @@ void held_drop(struct thread_slot *slot)
 		}
 	if (!note)
 		return;
+	const uint64_t all = UINT64_MAX;
+	uint64_t before;
 	int saved = errno;
+	bool blocks = !quiet_is_on();
+	if (blocks)
+		raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, SIGNAL_MASK_BYTES);
 	change_begin();
-	drop_now(slot, note);
+	drop_now(slot);
 	change_end();
+	if (blocks)
+		raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, SIGNAL_MASK_BYTES);
 	errno = saved;
 }
 
@@ -213,14 +277,54 @@ static bool give_duplicate(struct thread_slot *slot, uint64_t key, int fd)
 	return false;
 }
 
-/* A number as high as can be; or any; or one of the shim's own. */
-static int make_duplicate(int fd)
+/* One that another call on the connection goes on by, for one note more. */
+static int add_to_another(const struct conn *conn, uint64_t cookie)
+{
+	uint64_t key = key_of(conn, -1); /* of any number */
+	struct thread_slot *slot;
+
+	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++) {
+		uint64_t note = atomic_load(&slot->held);
+		int fd = duplicate_in(note);
+
+		if ((note & INDEX_MASK) != key || fd < 0 || !share_add(fd))
+			continue;
+		if (endpoint_cookie(fd) == cookie)
+			return fd;
+		if (share_end(fd)) /* another connection's, which was the last to drop it just now */
+			raw_syscall(SYS_close, fd);
+	}
+	return -1;
+}
+
+/* A number as high as can be; or any; or what there is already; or one of the shim's own. Shared from now on. */
+static int make_duplicate(const struct conn *conn, int fd, uint64_t cookie)
 {
 	int duplicate = channel_fd_duplicate(fd);
 
 	if (duplicate < 0)
 		duplicate = real_fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	return duplicate < 0 ? channel_give_number(fd) : duplicate;
+	if (duplicate < 0) {
+		int another = add_to_another(conn, cookie);
+
+		if (another >= 0)
+			return another;
+		duplicate = channel_give_number(fd);
+	}
+	if (duplicate >= 0)
+		share_begin(duplicate);
+	return duplicate;
+}
+
+static void wait_for_call(const struct thread_slot *slot, uint64_t key)
+{
+	for (int i = 0; i < WAIT_STEPS; i++) {
+		uint64_t note = atomic_load(&slot->held);
+
+		if (!has_key(note, key) || !(note & CALLING))
+			break;
+		pause_briefly();
+	}
 }
 
 void held_hand_over(struct conn *conn, int fd)
@@ -236,16 +340,11 @@ void held_hand_over(struct conn *conn, int fd)
 		    endpoint_cookie(fd) != slot->held_cookie)
 			continue;
 		change_begin();
-		int duplicate = make_duplicate(fd);
-		if (duplicate >= 0 && !give_duplicate(slot, key, duplicate))
+		int duplicate = make_duplicate(conn, fd, slot->held_cookie);
+		if (duplicate >= 0 && !give_duplicate(slot, key, duplicate) && share_end(duplicate))
 			raw_syscall(SYS_close, duplicate);
 		change_end();
-		for (int k = 0; k < WAIT_STEPS; k++) {
-			uint64_t note = atomic_load(&slot->held);
-			if (!has_key(note, key) || !(note & CALLING))
-				break;
-			pause_briefly();
-		}
+		wait_for_call(slot, key);
 	}
 	errno = saved;
 }
@@ -292,6 +391,8 @@ void held_forked(void)
 		return;
 	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++)
 		if (atomic_load(&slot->held))
-			drop_now(slot, atomic_load(&slot->held));
+			drop_now(slot);
 	atomic_store(&notes, 0);
+	for (uint32_t i = 0; i < SHARES; i++)
+		atomic_store(&shares[i], 0); /* a raw fork's may be wrong */
 }
