@@ -57,34 +57,35 @@ struct option_rule {
 	enum sm_reason reason;
 	enum fallback fallback;
 	bool can_be_asked; /* by option_check(), with getsockopt and an int */
+	bool tells_pieces; /* shows how many pieces a send passes in */
 };
 
 static const struct option_rule rules[] = {
-	{ SOL_SOCKET, SO_ZEROCOPY, NOT_ZERO, REASON_ZEROCOPY, FILTER, true },
-	{ SOL_SOCKET, SO_RCVLOWAT, ABOVE_ONE, REASON_LOWAT, REFUSE, true },
-	{ SOL_SOCKET, SO_PEEK_OFF, NOT_NEGATIVE, REASON_OPTION, REFUSE, true },
-	{ SOL_SOCKET, SO_OOBINLINE, NOT_ZERO, REASON_OOB, PASS, true },
-	{ SOL_SOCKET, SO_TIMESTAMP, NOT_ZERO, REASON_OPTION, FILTER, true },
-	{ SOL_SOCKET, SO_TIMESTAMPNS, NOT_ZERO, REASON_OPTION, FILTER, true },
-	{ SOL_SOCKET, SO_TIMESTAMPING, NOT_ZERO, REASON_OPTION, REFUSE, true },
-	{ SOL_SOCKET, OPTION_SO_TIMESTAMP_NEW, NOT_ZERO, REASON_OPTION, FILTER, true },
-	{ SOL_SOCKET, OPTION_SO_TIMESTAMPNS_NEW, NOT_ZERO, REASON_OPTION, FILTER, true },
-	{ SOL_SOCKET, OPTION_SO_TIMESTAMPING_NEW, NOT_ZERO, REASON_OPTION, REFUSE, true },
-	{ SOL_SOCKET, SO_ATTACH_FILTER, ANY_VALUE, REASON_OPTION, FILTER, false },
-	{ SOL_SOCKET, SO_ATTACH_BPF, ANY_VALUE, REASON_OPTION, FILTER, false },
+	{ SOL_SOCKET, SO_ZEROCOPY, NOT_ZERO, REASON_ZEROCOPY, FILTER, true, true },
+	{ SOL_SOCKET, SO_RCVLOWAT, ABOVE_ONE, REASON_LOWAT, REFUSE, true, false },
+	{ SOL_SOCKET, SO_PEEK_OFF, NOT_NEGATIVE, REASON_OPTION, REFUSE, true, false },
+	{ SOL_SOCKET, SO_OOBINLINE, NOT_ZERO, REASON_OOB, PASS, true, false },
+	{ SOL_SOCKET, SO_TIMESTAMP, NOT_ZERO, REASON_OPTION, FILTER, true, false },
+	{ SOL_SOCKET, SO_TIMESTAMPNS, NOT_ZERO, REASON_OPTION, FILTER, true, false },
+	{ SOL_SOCKET, SO_TIMESTAMPING, NOT_ZERO, REASON_OPTION, REFUSE, true, true },
+	{ SOL_SOCKET, OPTION_SO_TIMESTAMP_NEW, NOT_ZERO, REASON_OPTION, FILTER, true, false },
+	{ SOL_SOCKET, OPTION_SO_TIMESTAMPNS_NEW, NOT_ZERO, REASON_OPTION, FILTER, true, false },
+	{ SOL_SOCKET, OPTION_SO_TIMESTAMPING_NEW, NOT_ZERO, REASON_OPTION, REFUSE, true, true },
+	{ SOL_SOCKET, SO_ATTACH_FILTER, ANY_VALUE, REASON_OPTION, FILTER, false, false },
+	{ SOL_SOCKET, SO_ATTACH_BPF, ANY_VALUE, REASON_OPTION, FILTER, false, false },
 	/* Loopback has no queue to poll, so that a default of the system (net.core.busy_read) is no reason. */
-	{ SOL_SOCKET, SO_BUSY_POLL, NOT_ZERO, REASON_OPTION, PASS, false },
-	{ IPPROTO_TCP, TCP_ULP, ANY_VALUE, REASON_ULP, REFUSE, false },
-	{ IPPROTO_TCP, TCP_REPAIR, NOT_ZERO, REASON_OPTION, REFUSE, true },
-	{ IPPROTO_TCP, TCP_INQ, NOT_ZERO, REASON_OPTION, TELL, true },
-	{ IPPROTO_TCP, TCP_MD5SIG, ANY_VALUE, REASON_OPTION, PASS, false },
-	{ IPPROTO_TCP, TCP_MD5SIG_EXT, ANY_VALUE, REASON_OPTION, PASS, false },
-	{ IPPROTO_TCP, OPTION_TCP_AO_ADD_KEY, ANY_VALUE, REASON_OPTION, PASS, false },
-	{ IPPROTO_TCP, OPTION_TCP_AO_DEL_KEY, ANY_VALUE, REASON_OPTION, PASS, false },
-	{ IPPROTO_TCP, OPTION_TCP_AO_INFO, ANY_VALUE, REASON_OPTION, PASS, false },
-	{ IPPROTO_TCP, OPTION_TCP_AO_REPAIR, ANY_VALUE, REASON_OPTION, PASS, false },
+	{ SOL_SOCKET, SO_BUSY_POLL, NOT_ZERO, REASON_OPTION, PASS, false, false },
+	{ IPPROTO_TCP, TCP_ULP, ANY_VALUE, REASON_ULP, REFUSE, false, false },
+	{ IPPROTO_TCP, TCP_REPAIR, NOT_ZERO, REASON_OPTION, REFUSE, true, false },
+	{ IPPROTO_TCP, TCP_INQ, NOT_ZERO, REASON_OPTION, TELL, true, false },
+	{ IPPROTO_TCP, TCP_MD5SIG, ANY_VALUE, REASON_OPTION, PASS, false, false },
+	{ IPPROTO_TCP, TCP_MD5SIG_EXT, ANY_VALUE, REASON_OPTION, PASS, false, false },
+	{ IPPROTO_TCP, OPTION_TCP_AO_ADD_KEY, ANY_VALUE, REASON_OPTION, PASS, false, false },
+	{ IPPROTO_TCP, OPTION_TCP_AO_DEL_KEY, ANY_VALUE, REASON_OPTION, PASS, false, false },
+	{ IPPROTO_TCP, OPTION_TCP_AO_INFO, ANY_VALUE, REASON_OPTION, PASS, false, false },
+	{ IPPROTO_TCP, OPTION_TCP_AO_REPAIR, ANY_VALUE, REASON_OPTION, PASS, false, false },
 	/* Turns a v4-mapped socket into an IPv4 one; the kernel says EBUSY to a joined socket. */
-	{ IPPROTO_IPV6, IPV6_ADDRFORM, ANY_VALUE, REASON_OPTION, PASS, false },
+	{ IPPROTO_IPV6, IPV6_ADDRFORM, ANY_VALUE, REASON_OPTION, PASS, false, false },
 };
 #define RULES (sizeof(rules) / sizeof(rules[0]))
 
@@ -117,7 +118,7 @@ static bool make_way(struct conn *conn, int fd, const struct option_rule *rule)
 	if (rule->fallback == TELL)
 		atomic_store(&conn->tells_inq, 1);
 	if (lifecycle_make_plain(conn, fd, rule->reason))
-		return true;
+		return !(rule->tells_pieces && lifecycle_is_lent(conn));
 	return !(rule->fallback == REFUSE || (rule->fallback == FILTER && atomic_load(&conn->not_pinned)));
 }
 

@@ -89,6 +89,7 @@ bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
 		if (state == CONN_OFFERED)
 			lifecycle_forget(conn);
 		conn_state_set(conn, CONN_REFUSED, reason);
+		lifecycle_wait_lent(conn);
 	}
 out:
 	lifecycle_quiet_end(quiet);

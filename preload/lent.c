@@ -16,12 +16,17 @@
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
 
 #include "epolls.h"
 #include "lifecycle_internal.h"
 #include "queue.h"
+#include "raw_syscall.h"
 #include "real.h"
 #include "threads.h"
+
+#define WAIT_STEP_NS 1000000
 
 void lifecycle_take_back(struct conn *conn)
 {
@@ -40,6 +45,14 @@ bool lifecycle_is_lent(const struct conn *conn)
 
 	return atomic_load(&((struct conn *)conn)->lent) && cell &&
 	       atomic_load(&cell->word) == cell_word(conn->generation & CELL_GENERATION_MASK, CELL_ABANDONED);
+}
+
+void lifecycle_wait_lent(const struct conn *conn)
+{
+	const struct timespec step = { .tv_nsec = WAIT_STEP_NS };
+
+	for (int i = 0; i < CHANNEL_WAIT_MS && lifecycle_is_lent(conn); i++)
+		raw_syscall(SYS_nanosleep, &step, NULL);
 }
 
 /* An urgent byte, which no receive counts. Once it has been read it counts as unread for close(), too, until what follows it is read. */

@@ -72,7 +72,8 @@ void lifecycle_exec_failed(void);
 
 /* The application does something that a joined end cannot honour (option, call). Before joining: the end is refused
  * for good with that reason. Joined: it leaves, within the bound. True if the socket is now plain TCP (or never was
- * anything else), false if it could only be pinned. */
+ * anything else), false if it could only be pinned. One that is lent is waited for, and plain even so: nothing is ever redirected
+ * to it; but its sends may pass a map for as long, in pieces. */
 bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason);
 
 /* The fd goes to a program or process that the shim does not see (exec, posix_spawn, SCM_RIGHTS): like make_plain, but

@@ -17,6 +17,7 @@ STUCK_MS = 3000  # longer than what is asked of the end takes
 PEER_S = 1
 TRIES = 5
 STEP_MS = 100  # longer than a join is waited for
+INSERTION = 2  # the call of bpf(2) of a join that does it
 
 
 def files(pid):
@@ -110,9 +111,9 @@ def test_what_libc_writes_at_the_end_is_sent(stream):
         assert program.wait(10) == 0, program.describe()
 
 
-# Both ends; each has six bytes to read, and says what FIONREAD tells.
-UNREAD = """
-import array, fcntl, json, os, select, socket, termios, time
+# Both ends of a connection, of which the helper has one; HELPER_FILES() names the files that it has.
+MET = """
+import array, errno, fcntl, json, os, select, socket, struct, termios, time
 listener = socket.create_server(("127.0.0.1", 0))
 ends = [socket.create_connection(listener.getsockname()), listener.accept()[0]]
 for end in ends:
@@ -124,6 +125,10 @@ for i in range(10000):
     held = [file for file in HELPER_FILES() if file in names]
     if held:
         break
+"""
+
+# Each has six bytes to read, and says what FIONREAD tells.
+UNREAD = """
 unread = set()
 for end in ends:
     end.sendall(b"unread")
@@ -138,12 +143,45 @@ for i in range(LOOKS):
 print(json.dumps({"unread": sorted(unread), "held": len(held)}))
 """
 
+# Each sends without a copy where it may, and counts what is said to be over: one, however it was sent.
+ZEROCOPY = """
+SO_ZEROCOPY, MSG_ZEROCOPY, BYTES, refused, over = 60, 0x4000000, 900000, 0, set()
+for end, other in [ends, ends[::-1]]:
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 21)
+    try:
+        end.setsockopt(socket.SOL_SOCKET, SO_ZEROCOPY, 1)
+    except OSError as error:
+        assert error.errno == errno.ENOPROTOOPT, error
+        refused += 1
+        continue
+    assert end.send(b"z" * BYTES, MSG_ZEROCOPY) == BYTES
+    other.recv(BYTES, socket.MSG_WAITALL)
+    poller = select.poll()
+    poller.register(end, 0)
+    assert poller.poll(5000)
+    [[_, _, data]] = end.recvmsg(64, 256, socket.MSG_ERRQUEUE)[1]
+    over.add(struct.unpack("IBBBBII", data[:16])[5:])
+print(json.dumps({"over": sorted(over), "refused": refused, "held": len(held)}))
+"""
+
+
+def met(helper, text, looks=1):
+    script = (MET + text).replace("HELPER_FILES()", f"map(os.readlink, (e.path for e in os.scandir('/proc/{helper.pid}/fd')))")
+    return run([sys.executable, "-c", script.replace("LOOKS", str(looks))], auto(1), helper.socket, timeout=30)
+
 
 def test_unread_bytes_while_the_helper_has_an_end_in_a_map():
     """A join was given up: the end is as it was before, but for the kernel, of which 6.18 counts redirected bytes alone then (fact 6). Each
     step of the helper takes so long that the looks meet them all."""
     with Helper() as helper, stuck(helper, STEP_MS, "exit"):
-        script = UNREAD.replace("HELPER_FILES()", f"map(os.readlink, (e.path for e in os.scandir('/proc/{helper.pid}/fd')))")
-        script = script.replace("LOOKS", str(20 * STEP_MS // 10))
-        seen = run([sys.executable, "-c", script], auto(1), helper.socket, timeout=20)
-        assert seen == {"unread": [6], "held": 1}
+        assert met(helper, UNREAD, 20 * STEP_MS // 10) == {"unread": [6], "held": 1}
+
+
+@pytest.mark.parametrize(("late_ms", "refused"), [(STUCK_MS, 1), (STEP_MS - 20, 0)], ids=["long", "not-long"])
+def test_zerocopy_while_the_helper_has_an_end_in_a_map(late_ms, refused):
+    """A send comes in pieces there, each of which is said to be over: of 900,000 bytes 28. So the option is refused as long as that may be; a
+    helper that is not later than that is waited for."""
+    with Helper() as helper, stuck(helper, late_ms, "exit", INSERTION):
+        seen = met(helper, ZEROCOPY)
+        assert seen.pop("held") == 1 or not refused  # else it may have let go by now
+        assert seen == {"over": [[0, 0]], "refused": refused}, helper.explain()

@@ -142,10 +142,10 @@ class Helper:
 
 
 @contextlib.contextmanager
-def stuck(helper, call_ms, when="enter"):
-    """The helper goes on, but each of its bpf(2) calls takes so long, before it does anything or (exit) afterwards: it is late in the middle of
-    whatever it does."""
-    trace = subprocess.Popen(["strace", "-f", "-o", "/dev/null", "-e", "trace=bpf", "-e", f"inject=bpf:delay_{when}={call_ms}ms", "-p",
+def stuck(helper, call_ms, when="enter", which="1+"):
+    """The helper goes on, but each of its bpf(2) calls (or `which`, as strace counts) takes so long, before it does anything or (exit)
+    afterwards: it is late in the middle of whatever it does."""
+    trace = subprocess.Popen(["strace", "-f", "-o", "/dev/null", "-e", "trace=bpf", "-e", f"inject=bpf:delay_{when}={call_ms}ms:when={which}", "-p",
                               str(helper.pid)], stderr=subprocess.PIPE, text=True)
     try:
         seen = trace.stderr.readline()
