@@ -35,7 +35,7 @@ int wrap_close(int fd)
 
 	if (!conn && !channel_owns_fd(fd)) {
 		if (quiet_is_on())
-			quiet_stuck_remove(fd, true);
+			quiet_stuck_remove((unsigned int)fd, (unsigned int)fd);
 		conn_mark_set(fd, 0);
 		return REAL(close)(fd);
 	}
@@ -59,6 +59,8 @@ int wrap_fclose(FILE *stream)
 	int failure = 0;
 
 	errno = saved;
+	if (quiet_is_on() && fd >= 0)
+		quiet_stuck_remove((unsigned int)fd, (unsigned int)fd);
 	if (!conn_get(fd) || fork_in_vfork_child())
 		return REAL(fclose)(stream);
 	fork_notice();
@@ -80,6 +82,8 @@ int wrap_fclose(FILE *stream)
  * alone, for the shim has no part in it. */
 static bool forget_range(unsigned int first, unsigned int last)
 {
+	if (quiet_is_on())
+		quiet_stuck_remove(first, last);
 	unsigned int high = conn_table() ? atomic_load_explicit(&conn_fd_high, memory_order_relaxed) : 0;
 
 	if (!conn_table() || fork_in_vfork_child())
@@ -99,6 +103,8 @@ int wrap_close_range(unsigned int first, unsigned int last, int flags)
 	 * then keep the fds, but lose their entries: a program with threads that does so execs next. */
 	if (first > last || (flags & ~CLOSE_RANGE_UNSHARE) != 0)
 		return REAL(close_range)(first, last, flags);
+	if (quiet_is_on())
+		quiet_stuck_remove(first, last);
 	/* No such call (old kernel, seccomp): nothing will be closed, and nothing must be forgotten. */
 	if (!conn_table() || REAL(close_range)(UINT_MAX, UINT_MAX, 0) != 0 || !forget_range(first, last))
 		return REAL(close_range)(first, last, flags);
@@ -142,6 +148,8 @@ static int duplicated(int oldfd, int newfd)
 {
 	bool concerns = conn_get(oldfd) || conn_get(newfd) || conn_mark(oldfd) || conn_mark(newfd);
 
+	if (newfd >= 0 && quiet_is_on())
+		quiet_stuck_copy(oldfd, newfd);
 	if (newfd < 0 || oldfd == newfd || !concerns || fork_in_vfork_child())
 		return newfd;
 	int saved = errno;
@@ -167,8 +175,6 @@ static bool make_room(int oldfd, int newfd, int flags)
 	struct conn *conn = conn_get(newfd);
 	struct rlimit limit;
 
-	if (quiet_is_on())
-		quiet_stuck_remove(newfd, true);
 	if ((!conn && !channel_owns_fd(newfd)) || fork_in_vfork_child())
 		return true;
 	if (!conn) {
@@ -208,8 +214,8 @@ int wrap_dup3(int oldfd, int newfd, int flags)
 		void *argument = va_arg(list, void *);                                                                 \
 		va_end(list);                                                                                          \
 		int result = REAL(name)(fd, command, argument);                                                        \
-		if (command == F_SETFL && quiet_is_on())                                                               \
-			quiet_stuck_remove(fd, false);                                                                 \
+		if (command == F_SETFL && result == 0 && quiet_is_on())                                                \
+			quiet_stuck_mode(fd, !((uintptr_t)argument & O_NONBLOCK));                                     \
 		if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)                                                  \
 			return duplicated(fd, result);                                                                 \
 		return result;                                                                                         \

@@ -220,9 +220,10 @@ int wrap_ioctl(int fd, unsigned long request, ...)
 		return transfer_unread(conn, fd, argument);
 	if (conn && (unsigned int)request == SIOCATMARK && conn_is_joined(conn))
 		return ask_mark(fd, argument);
-	if (request == FIONBIO && quiet_is_on())
-		quiet_stuck_remove(fd, false);
-	return REAL(ioctl)(fd, request, argument);
+	int result = REAL(ioctl)(fd, request, argument);
+	if (request == FIONBIO && result == 0 && quiet_is_on())
+		quiet_stuck_mode(fd, *(const int *)argument == 0);
+	return result;
 }
 
 int wrap_sockatmark(int fd)

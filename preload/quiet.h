@@ -32,11 +32,15 @@ void quiet_begin(void);
  * constructor: opens, reads and closes a file, as the dynamic linker has just done with this library. */
 bool quiet_inherited(void);
 
-/* ---- quiet_stuck.c ---- */
+/* ---- quiet_stuck.c, quiet_record.c ---- */
 /* The fd's connection could not leave. From now on receives on it are repeated where the sockhash would show. Asks the fd
  * for its flags, so before the filter. */
 void quiet_stuck_add(struct conn *conn, int fd);
-/* The number is about to be another file's (is_closed), or the application changes whether it blocks. */
-void quiet_stuck_remove(int fd, bool is_closed);
+/* These numbers are about to be other files'. */
+void quiet_stuck_remove(unsigned int first, unsigned int last);
+/* The application has said whether the fd blocks. */
+void quiet_stuck_mode(int fd, bool blocks);
+/* newfd has become a duplicate of oldfd. */
+void quiet_stuck_copy(int oldfd, int newfd);
 
 #endif

@@ -19,37 +19,19 @@
 #include "intercept.h"
 #include "queue.h"
 #include "quiet.h"
+#include "quiet_record.h"
 #include "signals.h"
 #include "transfer_internal.h"
 
 #define AGAIN_MAX 64 /* if the number became a non-blocking file's where no wrapper saw it, its EAGAIN comes late */
-#define WORD_BITS 64
 #define WINDOW_IOVECS 64
-#define PLACES 1024
 #define UNREAD_MAX (1 << 25)
 
-enum stuck_kind { STUCK_BLOCKING, STUCK_NONBLOCKING, STUCK_KINDS };
-
-static _Atomic uint64_t stuck[STUCK_KINDS][CONN_FD_MAX / WORD_BITS];
 static _Atomic bool stands_in;
-
-/* How many redirected bytes are unread, which all fds of a connection share: in conn->received, as nobody keeps its accounts any more. One
- * in many places may have no record, of two numbers that are PLACES apart. UINT64_MAX: no helper has pinned it, there is no end to them. */
-static struct place {
-	int fd;
-	struct conn *conn;
-} places[PLACES];
-
-static struct conn *conn_of(int fd)
-{
-	const struct place *place = &places[(unsigned)fd % PLACES];
-
-	return place->fd == fd ? place->conn : NULL;
-}
 
 static void has_received(int fd, ssize_t bytes, int flags)
 {
-	struct conn *conn = conn_of(fd);
+	struct conn *conn = quiet_record_conn(fd);
 	uint64_t unread = conn ? atomic_load(&conn->received) : 0;
 
 	if (bytes <= 0 || (flags & MSG_PEEK))
@@ -61,33 +43,12 @@ static void has_received(int fd, ssize_t bytes, int flags)
 
 static bool refuses_splice(int fd)
 {
-	struct conn *conn = conn_of(fd);
+	struct conn *conn = quiet_record_conn(fd);
 
 	if (!conn || atomic_load(&conn->received) == 0)
 		return false;
 	errno = EINVAL;
 	return true;
-}
-
-static bool is_stuck(enum stuck_kind kind, int fd)
-{
-	return (unsigned)fd < CONN_FD_MAX &&
-	       (atomic_load_explicit(&stuck[kind][fd / WORD_BITS], memory_order_relaxed) >> fd % WORD_BITS & 1) != 0;
-}
-
-static void stuck_set(enum stuck_kind kind, int fd)
-{
-	atomic_fetch_or(&stuck[kind][fd / WORD_BITS], UINT64_C(1) << fd % WORD_BITS);
-}
-
-void quiet_stuck_remove(int fd, bool is_closed)
-{
-	if (!atomic_load_explicit(&stands_in, memory_order_relaxed) || (unsigned)fd >= CONN_FD_MAX)
-		return;
-	if (is_closed && conn_of(fd))
-		places[(unsigned)fd % PLACES].conn = NULL;
-	for (int kind = 0; kind < STUCK_KINDS; kind++)
-		atomic_fetch_and(&stuck[kind][fd / WORD_BITS], ~(UINT64_C(1) << fd % WORD_BITS));
 }
 
 /* One call of the application: how to make it for what is left after `done` bytes. */
@@ -147,16 +108,16 @@ static ssize_t receive_nonblocking(const struct attempt *attempt)
 		return result;
 	ssize_t more = attempt->perform(attempt, (size_t)result);
 	/* An error, or the end of the stream, is found again by the next call. */
-	quiet_stuck_remove(attempt->fd, false);
+	quiet_record_done(attempt->fd);
 	errno = saved;
 	return more > 0 ? result + more : result;
 }
 
 static ssize_t receive(const struct attempt *attempt)
 {
-	ssize_t result = is_stuck(STUCK_BLOCKING, attempt->fd)      ? receive_blocking(attempt)
-			 : is_stuck(STUCK_NONBLOCKING, attempt->fd) ? receive_nonblocking(attempt)
-								    : attempt->perform(attempt, 0);
+	ssize_t result = quiet_record_is(STUCK_BLOCKING, attempt->fd)      ? receive_blocking(attempt)
+			 : quiet_record_is(STUCK_NONBLOCKING, attempt->fd) ? receive_nonblocking(attempt)
+									   : attempt->perform(attempt, 0);
 	has_received(attempt->fd, result, attempt->flags);
 	return result;
 }
@@ -298,7 +259,7 @@ static ssize_t perform_recvmmsg(const struct attempt *attempt, size_t done)
 /* Of one message: of several, each goes on where the one before ended. */
 static int stuck_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
 {
-	if (count != 1 || timeout || !(is_stuck(STUCK_BLOCKING, fd) || is_stuck(STUCK_NONBLOCKING, fd))) {
+	if (count != 1 || timeout || !(quiet_record_is(STUCK_BLOCKING, fd) || quiet_record_is(STUCK_NONBLOCKING, fd))) {
 		int received = libc_recvmmsg(fd, messages, count, flags, timeout);
 
 		for (int i = 0; i < received; i++)
@@ -390,11 +351,12 @@ void quiet_stuck_add(struct conn *conn, int fd)
 		return;
 	bool is_pinned = conn_state(conn) == CONN_PINNED && !atomic_load(&conn->not_pinned);
 	atomic_store(&conn->received, is_pinned ? (uint64_t)queue_redirected_bytes(fd, UNREAD_MAX) : UINT64_MAX);
-	places[(unsigned)fd % PLACES] = (struct place){ fd, conn };
 	if (transfer_fd_nonblocking(fd))
-		stuck_set(STUCK_NONBLOCKING, fd);
+		quiet_record_begin(fd, STUCK_NONBLOCKING);
 	else if (real_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, &length) != 0 ||
-		 (timeout.tv_sec == 0 && timeout.tv_usec == 0)) /* else EAGAIN may be the time-out */
-		stuck_set(STUCK_BLOCKING, fd);
+		 (timeout.tv_sec == 0 && timeout.tv_usec == 0))
+		quiet_record_begin(fd, STUCK_BLOCKING);
+	else
+		quiet_record_begin(fd, STUCK); /* EAGAIN may be the time-out */
 	stand_in();
 }

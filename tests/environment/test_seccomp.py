@@ -73,6 +73,42 @@ seen.append(outcome(os.splice, here.fileno(), pipe[1], 64))
 print(json.dumps({"seen": [*seen, (here.recv(64) if seen[2] > 6 else os.read(pipe[0], 64)).decode()]}))
 """
 
+# Two connections with bytes unread, whose numbers are 1,024 apart, and a duplicate of one of them that is made after the filter.
+NUMBERS = """
+import ctypes, json, os, resource, socket, struct
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+listener = socket.create_server(("127.0.0.1", 0))
+first = socket.create_connection(listener.getsockname())
+peers = [listener.accept()[0]]
+second = socket.create_connection(listener.getsockname())
+peers.append(listener.accept()[0])
+far = first.fileno() + 1024
+os.dup2(second.detach(), far)
+second = socket.socket(fileno=far)
+for here, peer in zip([first, second], peers):
+    for _ in range(50):
+        peer.sendall(b"turn")
+        here.sendall(here.recv(64))
+        peer.recv(64)
+    peer.sendall(b"unread")
+rule = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000))
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", 1, ctypes.addressof(rule)))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.c_void_p(ctypes.addressof(program)), 0, 0) == 0
+duplicate = first.dup()
+again = socket.socket(fileno=os.dup2(first.fileno(), 900))
+pipe = os.pipe()
+seen = []
+for end in (duplicate, again, first, second):
+    try:
+        seen.append(os.splice(end.fileno(), pipe[1], 1, flags=os.SPLICE_F_NONBLOCK))
+    except OSError as error:
+        seen.append(error.errno)
+peers[0].sendall(b"more")
+rest = len("unreadmore") - seen[:3].count(1)
+print(json.dumps({"seen": seen, "rest": duplicate.recv(rest, socket.MSG_WAITALL).decode()[-6:]}))
+"""
+
 
 def states_of(helper, pid):
     return [row["state"] for row in ss_rows(helper) if row["pid"] == pid]
@@ -178,6 +214,15 @@ def test_splice_when_the_helper_could_not_pin(helper):
     finally:
         helper.signal(signal.SIGCONT)
     assert seen == [errno.EINVAL, "unread", errno.EINVAL, "more"]
+
+
+def test_numbers_of_what_was_unread_when_the_filter_came(helper):
+    """A duplicate, too, is one whose splice fails, and whose receives are repeated; and so are both of two numbers that are far apart."""
+    program = [sys.executable, "-c", NUMBERS]
+    assert run(program, PLAIN, helper.socket, timeout=TIMEOUT_S) == {"seen": [1] * 4, "rest": "admore"}
+    with helper.counting() as grown:
+        assert run(program, EAGER, helper.socket, timeout=TIMEOUT_S) == {"seen": [errno.EINVAL] * 4, "rest": "admore"}
+    assert grown["redirected_bytes"] >= 800, grown
 
 
 def test_sandbox_holds_no_way_to_the_helper(helper):
