@@ -230,9 +230,13 @@ static int send_messages(struct conn *conn, int fd, struct mmsghdr *messages, un
 	count = count > IOV_MAX ? IOV_MAX : count;
 	while (done < count) {
 		const struct msghdr *message = &messages[done].msg_hdr;
-		ssize_t result = send_message(&held, message, flags, done == 0);
 		size_t whole;
 
+		/* It may sleep: then who closes the fd waits in vain, some 15 ms. But without a CPU between a look at the number and its
+		 * system call it would send to the file that is there by then, and the next message to its own. */
+		held_calling(&held, true);
+		ssize_t result = send_message(&held, message, flags, done == 0);
+		held_calling(&held, false);
 		if (result < 0) {
 			error = errno;
 			break;
