@@ -165,7 +165,7 @@ static bool loses_bytes_alone(struct conn *conn, int fd, uint32_t own, const str
 static bool must_ask(struct conn *conn, int fd)
 {
 	return may_be_redirected_to(conn) && (conn_state(conn) != CONN_PINNED || atomic_load(&conn->not_pinned)) &&
-	       !queue_has_end(fd) && !queue_has_redirected(fd);
+	       !queue_has_end(fd) && !queue_has_redirected(fd) && channel_is_prompt();
 }
 
 /* Only while nobody else can be using the connection. What is unread already decides by itself. */
