@@ -286,18 +286,18 @@ def test_fionread_is_one_call_where_the_kernel_says_it_all(helper, tmp_path):
 
 SHORT_STREAMS = """
 import os, socket, sys
-connections, bytes_each = 60, 200 * 16384
+connections, writes = 60, 1500
 listener = socket.create_server(("127.0.0.1", 0))
 child = os.fork()
 os.sched_setaffinity(0, {1 if child == 0 else 0})
 if child == 0:
     for _ in range(connections):
         with socket.create_connection(listener.getsockname()) as client:
-            assert sum(map(len, iter(lambda: client.recv(65536), b""))) == bytes_each
+            assert sum(map(len, iter(lambda: client.recv(65536), b""))) == writes * 16384
     os._exit(0)
 for _ in range(connections):
     server, _ = listener.accept()
-    for _ in range(200):
+    for _ in range(writes):
         server.sendall(bytes(16384))
     server.close()
 assert os.waitpid(child, 0)[1] == 0
