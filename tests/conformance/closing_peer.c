@@ -20,9 +20,10 @@
 #include <sys/sendfile.h>
 #include <sys/uio.h>
 
+#include "../support/redirecting.h"
 #include "../support/watchdog.h"
 
-#define WARM_TURNS 12u
+#define WARM_TURNS 12
 #define LATER_SENDS_MAX 500u
 #define LATER_AT_ONCE 3u
 #define DELAY_NS_MAX 30000u
@@ -134,14 +135,24 @@ static void *sender_main(void *argument)
 	return argument;
 }
 
-static void warm_up(int a, int b)
+static void warm_up_turn(void *argument, int i)
 {
+	const int *ends = argument;
 	char message[16] = "";
 
-	for (unsigned i = 0; i < WARM_TURNS; i++)
-		if (write_whole(a, message, sizeof(message)) || read_whole(b, message, sizeof(message)) ||
-		    write_whole(b, message, sizeof(message)) || read_whole(a, message, sizeof(message)))
-			die("warm-up");
+	(void)i;
+	if (write_whole(ends[0], message, sizeof(message)) || read_whole(ends[1], message, sizeof(message)) ||
+	    write_whole(ends[1], message, sizeof(message)) || read_whole(ends[0], message, sizeof(message)))
+		die("warm-up");
+}
+
+static void warm_up(int a, int b)
+{
+	int ends[] = { a, b };
+
+	for (int i = 0; i < WARM_TURNS; i++)
+		warm_up_turn(ends, i);
+	await_redirecting(b, warm_up_turn, ends);
 }
 
 struct tally {
