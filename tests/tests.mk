@@ -71,11 +71,14 @@ $(B)/.packages-test: tests/packages tests/deps
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 RUN_TESTS = SMACCEL_BUILD='$(abspath $(B))' tests/run
 
+# Warnings are errors in a build for all tests, so that lint need not make another one; unless the flags are the caller's, or it fails.
+STRICT = $(if $(filter file,$(origin CFLAGS)),CFLAGS='$(CFLAGS) -Werror')
+
 .PHONY: check test
 check:
 	@[ "$$(id -u)" = 0 ] || { echo 'make check: needs root (BPF, network namespaces, packages)' >&2; exit 1; }
 	@tests/deps install build test lint vm
-	@+$(MAKE) --no-print-directory $(JOBS) all tests
+	@+$(MAKE) --no-print-directory $(JOBS) $(STRICT) all tests || $(MAKE) --no-print-directory $(JOBS) all tests
 	@$(RUN_TESTS)
 
 test:
