@@ -75,18 +75,25 @@ def test_small_programs_have_their_room(helper, limit, mebi):
 
 
 # So many connections, both ends of each here; then the sizes, or a limit: the argument.
+# Three turns on each connection, and more until all are redirected, if there is the shim: a helper may be late.
 LATE = """
-import json, resource, socket, sys
+import json, os, resource, socket, sys, time
+def received_by_tcp(end):
+    return end.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)[128:136]
 listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
 ends = []
 for _ in range(int(sys.argv[1])):
     ends.append(socket.create_connection(listener.getsockname()))
     ends.append(listener.accept()[0])
-for _ in range(3):
+rounds, passes, deadline = 0, True, time.monotonic() + 20
+while rounds < 3 or (passes and "libsmaccel" in os.environ.get("LD_PRELOAD", "") and time.monotonic() < deadline):
+    rounds, passes = rounds + 1, False
     for one, other in zip(ends[::2], ends[1::2]):
+        before = received_by_tcp(other)
         for a, b in ((one, other), (other, one)):
             a.sendall(b"x" * 100)
             assert b.recv(100, socket.MSG_WAITALL) == b"x" * 100
+        passes |= received_by_tcp(other) != before
 if sys.argv[2] == "sizes":
     memory = dict(line.split(":", 1) for line in open("/proc/self/status"))
     print(json.dumps({"as": int(memory["VmSize"].split()[0]), "data": int(memory["VmData"].split()[0])}))
