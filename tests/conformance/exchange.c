@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 
+#include "../support/redirecting.h"
 #include "../support/watchdog.h"
 
 #define MESSAGE_MAX (256u << 10)
@@ -22,7 +23,7 @@ enum closing { CLOSE_RST, CLOSE_FIN, CLOSE_SERVER, CLOSE_COUNT, CLOSE_MIX = CLOS
 static const char *const closing_names[] = { "rst", "fin", "server", "mix" };
 
 static unsigned port, client_port, client_ports, connections = 100, concurrency = 4, turns = 10, message_max = 4096;
-static unsigned deadline_s = 60, nonblocking, pause_max_us, closing = CLOSE_RST;
+static unsigned deadline_s = 60, nonblocking, pause_max_us, closing = CLOSE_RST, warm;
 static unsigned long long seed = 1;
 static const char *listen_on = "127.0.0.1", *connect_to = "127.0.0.1", *bind_to;
 
@@ -133,6 +134,32 @@ static bool hello_receive(struct exchange *exchange)
 	return true;
 }
 
+/* The client says whether there is another one; the server answers the same. */
+static void warm_turn(void *argument, int i)
+{
+	struct exchange *exchange = argument;
+	char again = i >= 0, answer = -1;
+
+	if (write_whole(exchange->fd, &again, 1) < 0 || read_whole(exchange->fd, &answer, 1) < 0 || answer != again)
+		complain(exchange, answer != -1, "warm-up");
+}
+
+static void exchange_warm_up(struct exchange *exchange)
+{
+	char again = 1;
+
+	if (!exchange->side) {
+		await_redirecting(exchange->fd, warm_turn, exchange);
+		warm_turn(exchange, -1);
+	}
+	while (exchange->side && again) {
+		if (read_whole(exchange->fd, &again, 1) < 0 || write_whole(exchange->fd, &again, 1) < 0) {
+			complain(exchange, false, "warm-up");
+			return;
+		}
+	}
+}
+
 static bool exchange_turns(struct exchange *exchange)
 {
 	struct rng sizes, pauses;
@@ -140,6 +167,8 @@ static bool exchange_turns(struct exchange *exchange)
 	if (exchange->side ? !hello_receive(exchange) || !hello_send(exchange)
 			   : !hello_send(exchange) || !hello_receive(exchange))
 		return false;
+	if (warm)
+		exchange_warm_up(exchange);
 	sizes = rng_make(seed ^ 0x7475726e, exchange->id);
 	pauses = rng_make(seed + exchange->side, exchange->id);
 	for (unsigned i = 0; i < turns; i++) {
@@ -287,6 +316,7 @@ static void options_read(int count, char **options)
 		{ "deadline", &deadline_s, NULL },
 		{ "nonblocking", &nonblocking, NULL },
 		{ "pause_us", &pause_max_us, NULL },
+		{ "warm", &warm, NULL }, /* 1: more turns come first, until a late helper has armed the pair */
 		{ "listen", NULL, &listen_on },
 		{ "connect", NULL, &connect_to },
 		{ "bind", NULL, &bind_to },

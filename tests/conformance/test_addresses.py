@@ -38,7 +38,7 @@ def netns():
 def test_address_is_accelerated(helper, netns, name, arm, nonblocking):
     listen, connect, bind = ADDRESSES[name]
     options = [f"listen={listen}", f"connect={connect}", f"nonblocking={nonblocking}", "connections=4", "turns=1500",
-               "message_max=8192", "close=fin", "deadline=20"] + ([f"bind={bind}"] if bind else [])
+               "message_max=8192", "close=fin", "deadline=20", "warm=1"] + ([f"bind={bind}"] if bind else [])
     with helper.counting() as grown:
         result = run([built("conformance/exchange"), "both", *options], arm, helper.socket, netns, timeout=30)
     assert result["mismatches"] == 0 and result["errors"] == 0

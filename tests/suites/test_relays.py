@@ -65,6 +65,7 @@ def one_way(size):
             wait_until(lambda server=server: "Listening on" in server.err, 5, server.describe)
             stage.run("sh", "-c", command.format(port=port), timeout=30)
             assert server.wait(10) == 0, server.describe()
+            wait_until(lambda name=name: (stage.directory / name).stat().st_size >= size, 10, "ncat does not wait for the program behind it")
             sums.append(checksum(stage.directory / name))
         return sums
     return workload
