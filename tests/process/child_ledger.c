@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #include "../support/loopback.h"
+#include "../support/redirecting.h"
 
 /* Of so many others after it, and some that stay, one has its place: the cells of a ledger are used one after the other. */
 #define BETWEEN 900
@@ -42,6 +43,31 @@ static void turns(int fd, bool begins, int count)
 			die("turn");
 }
 
+/* The client says whether there is another one; the server answers the same. */
+static void warm_turn(void *argument, int i)
+{
+	char again = i >= 0;
+	const int *fd = argument;
+
+	if (write(*fd, &again, 1) != 1 || read(*fd, &again, 1) != 1)
+		die("warm-up");
+}
+
+/* Some turns, and more until they are redirected: a helper may be late. */
+static void begin(int fd, bool is_client)
+{
+	char again = 1;
+
+	turns(fd, is_client, TURNS);
+	if (is_client) {
+		await_redirecting(fd, warm_turn, &fd);
+		warm_turn(&fd, -1);
+	}
+	while (!is_client && again)
+		if (read(fd, &again, 1) != 1 || write(fd, &again, 1) != 1)
+			die("warm-up");
+}
+
 static void expect(int fd, const char *text)
 {
 	char buffer[16] = "";
@@ -54,7 +80,7 @@ static void client(unsigned port)
 {
 	int old = loopback_connect("127.0.0.1", port), others[OTHERS], fd;
 
-	turns(old, true, TURNS);
+	begin(old, true);
 	meet(1); /* the child has been forked */
 	turns(old, true, TURNS);
 	if (setsockopt(old, SOL_SOCKET, SO_RCVLOWAT, &(int){ 2 }, sizeof(int)))
@@ -64,7 +90,7 @@ static void client(unsigned port)
 	for (int i = 0; i < BETWEEN + OTHERS; i++) {
 		fd = loopback_connect("127.0.0.1", port);
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-		turns(fd, true, TURNS);
+		begin(fd, true);
 		if (i < BETWEEN)
 			close(fd);
 		else
@@ -121,7 +147,7 @@ int main(int argc, char **argv)
 	if ((pids[0] = fork()) == 0)
 		client(loopback_port(listener));
 	int old = accept_one(listener);
-	turns(old, false, TURNS);
+	begin(old, false);
 	if ((pids[1] = fork()) == 0)
 		child(old, rope[1], argv[1]);
 	bool uses = strcmp(argv[1], "uses") == 0;
@@ -135,7 +161,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < BETWEEN + OTHERS; i++) {
 		int fd = accept_one(listener);
 
-		turns(fd, false, TURNS);
+		begin(fd, false);
 		if (i < BETWEEN)
 			close(fd);
 		else
