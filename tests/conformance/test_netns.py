@@ -12,7 +12,7 @@ PORT, CLIENT_PORT, CONCURRENCY, CONNECTIONS = 7000, 7100, 6, 120
 def test_equal_tuples_in_two_namespaces(helper, arm):
     """Six connections at any time, from six fixed ports, in both namespaces; the seeds differ, so that every token does."""
     options = [f"port={PORT}", f"client_port={CLIENT_PORT}", f"client_ports={CONCURRENCY}", f"concurrency={CONCURRENCY}",
-               f"connections={CONNECTIONS}", "turns=60", "message_max=16384", "pause_us=500", "deadline=60"]
+               f"connections={CONNECTIONS}", "turns=60", "message_max=16384", "pause_us=500", "deadline=60", "warm=1"]
     with Netns() as one, Netns() as two, helper.counting() as grown:
         programs = []
         try:
@@ -37,7 +37,7 @@ def test_each_namespace_is_accelerated(helper, arm):
     for seed in (3, 4):
         with Netns() as netns, helper.counting() as grown:
             with Program([built("conformance/exchange"), "both", f"seed={seed}", f"port={PORT}",
-                          f"client_port={CLIENT_PORT}", "client_ports=4", "turns=60", "connections=20"], arm, helper.socket,
+                          f"client_port={CLIENT_PORT}", "client_ports=4", "turns=60", "connections=20", "warm=1"], arm, helper.socket,
                          netns) as program:
                 result = program.result(60)
         assert result["mismatches"] == 0
