@@ -23,6 +23,7 @@ from support.helper import Helper  # noqa: E402
 from support.program import BUILD, EAGER, PLAIN, Arm, Program, auto, built  # noqa: E402
 
 JOBS = 16  # they mostly wait
+DEADLINE_MS = 15_000  # of a case
 MIXED_BOUND = 8  # bytes: a word is redirected, what follows it is not
 PLAIN_RUNS = [["--ipv6", "--threads"]]  # beside the first
 HELPER_NICE = -15
@@ -60,7 +61,7 @@ def parse(text):
 
 def run_cases(arm, socket=None, cases=("--all",), program=(built("conformance/semantics"),)):
     """cases: of the program's arguments, options too."""
-    with Program([*program, *cases, "--jobs", JOBS, "--pids"], arm, socket) as run:
+    with Program([*program, *cases, "--jobs", JOBS, "--deadline", DEADLINE_MS, "--pids"], arm, socket) as run:
         assert run.wait(120) == 0, run.describe()
         return parse(run.out)
 

@@ -12,7 +12,7 @@
 #define LONG_BYTES (12u << 20)
 #define UNREAD_BYTES 700000u /* so much is unread before: more of it than a sender of the shim goes on behind at once */
 #define HIGH_FD 700
-#define CHILD_MS 3000
+#define CHILD_MS 12000  /* far longer than 24 MiB take on a busy machine; nothing waits for it */
 #define FULL_FILES 1050 /* more than the library's own numbers */
 
 enum how {
