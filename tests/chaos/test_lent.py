@@ -177,11 +177,7 @@ def test_unread_bytes_while_the_helper_has_an_end_in_a_map():
         assert met(helper, UNREAD, 20 * STEP_MS // 10) == {"unread": [6], "held": 1}
 
 
-@pytest.mark.parametrize(("late_ms", "refused"), [(STUCK_MS, 1), (STEP_MS - 20, 0)], ids=["long", "not-long"])
-def test_zerocopy_while_the_helper_has_an_end_in_a_map(late_ms, refused):
-    """A send comes in pieces there, each of which is said to be over: of 900,000 bytes 28. So the option is refused as long as that may be; a
-    helper that is not later than that is waited for."""
-    with Helper() as helper, stuck(helper, late_ms, "exit", INSERTION):
-        seen = met(helper, ZEROCOPY)
-        assert seen.pop("held") == 1 or not refused  # else it may have let go by now
-        assert seen == {"over": [[0, 0]], "refused": refused}, helper.explain()
+def test_zerocopy_while_the_helper_has_an_end_in_a_map():
+    """A send comes in pieces there, each of which is said to be over: of 900,000 bytes 28. So the option is refused as long as that may be."""
+    with Helper() as helper, stuck(helper, STUCK_MS, "exit", INSERTION):
+        assert met(helper, ZEROCOPY) == {"over": [[0, 0]], "refused": 1, "held": 1}, helper.explain()
