@@ -8,9 +8,10 @@
  * One of the two sees what the other has done. A sender that finds fd gone after it has noted waits for the duplicate, for not
  * longer than who closes needs to get there.
  *
- * Where no number is free, calls on one connection share a duplicate, so that one of the shim's own is enough for all of them. Who is the
- * last to drop it closes it: each is counted. Signals are blocked meanwhile, or a handler would find the note of a call whose share
- * is gone.
+ * A handler takes the note off, because it may jump away; the call that it has interrupted notes again when it goes on.
+ *
+ * Who is the last to drop a shared duplicate (held_share.h) closes it. Signals are blocked meanwhile, or a handler would find the note of a
+ * call whose share is gone.
  */
 #include "held.h"
 
@@ -25,6 +26,7 @@
 #include "channel_fd.h"
 #include "config.h"
 #include "endpoint.h"
+#include "held_share.h"
 #include "libc.h"
 #include "quiet.h"
 #include "raw_syscall.h"
@@ -44,12 +46,8 @@ _Static_assert(MEMORY_CELLS <= 1u << (FD_SHIFT - INDEX_SHIFT), "16 bits are an i
 #define WAIT_STEPS 100
 #define FORK_STEPS 10000 /* that of a large process takes its time */
 
-/* A duplicate and how many notes it is in: the number + 1, the count; 0: a free place. One that finds no place is not shared. */
-#define SHARES 16
-#define SHARE_SHIFT 32
 #define SIGNAL_MASK_BYTES 8
 
-static _Atomic uint64_t shares[SHARES];
 static _Atomic uint32_t notes;   /* slots with one */
 static _Atomic uint32_t forks;   /* under way */
 static _Atomic uint32_t changes; /* likewise: of a duplicate and its note */
@@ -104,55 +102,11 @@ void held_after_fork(void)
 	atomic_fetch_sub(&forks, 1);
 }
 
-static bool share_is_of(uint64_t share, int fd)
-{
-	return share >> SHARE_SHIFT == (uint64_t)fd + 1;
-}
-
-static void share_begin(int fd)
-{
-	for (uint32_t i = 0; i < SHARES; i++) {
-		uint64_t nothing = 0;
-
-		if (atomic_compare_exchange_strong(&shares[i], &nothing, (uint64_t)(fd + 1) << SHARE_SHIFT | 1))
-			return;
-	}
-}
-
-/* For one note more. False: it is not shared, or closed by now. */
-static bool share_add(int fd)
-{
-	for (uint32_t i = 0; i < SHARES; i++) {
-		uint64_t share = atomic_load(&shares[i]);
-
-		while (share_is_of(share, fd))
-			if (atomic_compare_exchange_weak(&shares[i], &share, share + 1))
-				return true;
-	}
-	return false;
-}
-
-/* For one note less. False: there are others. */
-static bool share_end(int fd)
-{
-	for (uint32_t i = 0; i < SHARES; i++) {
-		uint64_t share = atomic_load(&shares[i]);
-
-		while (share_is_of(share, fd)) {
-			bool is_last = (uint32_t)share == 1;
-
-			if (atomic_compare_exchange_weak(&shares[i], &share, is_last ? 0 : share - 1))
-				return is_last;
-		}
-	}
-	return true;
-}
-
 static void close_duplicate(const struct thread_slot *slot, int fd)
 {
 	/* The number may be the application's by now, of a close that no wrapper saw. With a filter of system calls around only what
 	 * the application needs anyway. */
-	if (share_end(fd) && (quiet_is_on() || endpoint_cookie(fd) == slot->held_cookie))
+	if (held_share_end(fd) && (quiet_is_on() || endpoint_cookie(fd) == slot->held_cookie))
 		raw_syscall(SYS_close, fd);
 }
 
@@ -222,8 +176,25 @@ static uint64_t note_of(const struct held *held)
 	return has_key(note, key_of(held->conn, held->fd)) ? note : 0;
 }
 
+/* Before the look at the number, as in held_begin(). */
+static void note_again(const struct held *held)
+{
+	struct thread_slot *slot = thread_self;
+	uint64_t nothing = 0;
+
+	if (!held->own || quiet_is_on() || atomic_load(&slot->held) ||
+	    atomic_load(&held->conn->generation) != held->generation)
+		return;
+	slot->held_cookie = held->conn->cookie ? held->conn->cookie : endpoint_cookie(held->fd);
+	atomic_fetch_add(&notes, 1);
+	if (!atomic_compare_exchange_strong(&slot->held, &nothing, key_of(held->conn, held->fd)))
+		atomic_fetch_sub(&notes, 1);
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
 int held_file(const struct held *held)
 {
+	note_again(held);
 	bool there = transfer_fd_is(held->fd, held->conn, held->generation);
 	uint64_t note = note_of(held);
 
@@ -287,11 +258,11 @@ static int add_to_another(const struct conn *conn, uint64_t cookie)
 		uint64_t note = atomic_load(&slot->held);
 		int fd = duplicate_in(note);
 
-		if ((note & INDEX_MASK) != key || fd < 0 || !share_add(fd))
+		if ((note & INDEX_MASK) != key || fd < 0 || !held_share_add(fd))
 			continue;
 		if (endpoint_cookie(fd) == cookie)
 			return fd;
-		if (share_end(fd)) /* another connection's, which was the last to drop it just now */
+		if (held_share_end(fd)) /* another connection's, which was the last to drop it just now */
 			raw_syscall(SYS_close, fd);
 	}
 	return -1;
@@ -312,7 +283,7 @@ static int make_duplicate(const struct conn *conn, int fd, uint64_t cookie)
 		duplicate = channel_give_number(fd);
 	}
 	if (duplicate >= 0)
-		share_begin(duplicate);
+		held_share_begin(duplicate);
 	return duplicate;
 }
 
@@ -341,7 +312,7 @@ void held_hand_over(struct conn *conn, int fd)
 			continue;
 		change_begin();
 		int duplicate = make_duplicate(conn, fd, slot->held_cookie);
-		if (duplicate >= 0 && !give_duplicate(slot, key, duplicate) && share_end(duplicate))
+		if (duplicate >= 0 && !give_duplicate(slot, key, duplicate) && held_share_end(duplicate))
 			raw_syscall(SYS_close, duplicate);
 		change_end();
 		wait_for_call(slot, key);
@@ -393,6 +364,5 @@ void held_forked(void)
 		if (atomic_load(&slot->held))
 			drop_now(slot);
 	atomic_store(&notes, 0);
-	for (uint32_t i = 0; i < SHARES; i++)
-		atomic_store(&shares[i], 0); /* a raw fork's may be wrong */
+	held_shares_clear(); /* a raw fork's may be wrong */
 }

@@ -13,7 +13,7 @@
  * up at each wake-up): a receive that notes looks again once a second.
  *
  * A signal handler ends that, as it makes TCP's call let go of the file: the call ends with what it has sent, or begins anew with
- * the number. So a handler that leaves by siglongjmp leaves nothing behind. Nor does a thread that ends, or is cancelled,
+ * the number, and notes that again. So a handler that leaves by siglongjmp leaves nothing behind. Nor does a thread that ends, or is cancelled,
  * nor a child: it has no such thread, and closes the duplicate. (One of a raw fork, which no handler is told of, may keep one that
  * was made or closed at that very moment, until it ends or execs.)
  */

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Duplicates by which several calls go on (held.c), and by how many. Where no number is free, calls on one connection share one, so that
+ * one of the shim's own is enough for all of them. */
+#ifndef SMACCEL_HELD_SHARE_H
+#define SMACCEL_HELD_SHARE_H
+
+#include <stdbool.h>
+
+void held_share_begin(int fd); /* for one call. Without a free place it is not shared */
+bool held_share_add(int fd);   /* for one more. False: it is not shared, or closed by now */
+bool held_share_end(int fd);   /* for one less. False: there are others */
+void held_shares_clear(void);
+
+#endif
