@@ -4,6 +4,8 @@
 #define SMACCEL_RACE_H
 
 #include <dirent.h>
+#include <pthread.h>
+#include <unistd.h>
 
 #include "../support/loopback.h"
 
@@ -17,6 +19,21 @@ static inline unsigned count_fds(void)
 	if (folder)
 		closedir(folder);
 	return count;
+}
+
+static inline void *race_sleeper(void *unused)
+{
+	pause();
+	return unused;
+}
+
+/* The first cancellation of a process opens libgcc_s, which must not get a number that has just been closed. */
+static inline void race_cancel_once(void)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, race_sleeper, NULL) || pthread_cancel(thread) || pthread_join(thread, NULL))
+		die("pthread_cancel");
 }
 
 /* A connection of this process with itself, used enough to be joined. */

@@ -236,6 +236,7 @@ int main(int argc, char **argv)
 	unsigned late = 0, parts = 0, fds = 0;
 
 	sigaction(SIGUSR1, &action, NULL);
+	race_cancel_once();
 	for (int i = 0; i < rounds; i++) {
 		struct round round = { .pattern = pattern_make((uint64_t)i, 0, 0, 0),
 				       .seed = rng_next(&rng),
