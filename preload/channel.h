@@ -50,7 +50,7 @@ enum cell_state channel_wait(struct memory_cell *cell, uint32_t index, uint32_t 
 /* Abandons a pending request from any thread or signal handler. True if this call did. */
 bool channel_abandon(struct memory_cell *cell, uint32_t index, uint32_t generation, bool *lent);
 
-/* False while this process has waited for so long that it should begin nothing that may wait, if it can do without (patience.h). */
+/* False while this thread has waited for so long that it should begin nothing that may wait, if it can do without (patience.h). */
 bool channel_is_prompt(void);
 
 /* Adds to what this process has spent waiting awake; shown by `smaccel status`. */

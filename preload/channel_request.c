@@ -23,7 +23,7 @@
 
 #define MAILBOX_MESSAGES_MAX 1024
 
-static struct patience patience;
+static __thread struct patience patience __attribute__((tls_model("initial-exec")));
 
 /* Takes the request of that cell out of the mailbox. True if it was there. */
 static bool mailbox_take_back(uint32_t index, uint32_t generation)

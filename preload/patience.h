@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* How much of this process's time goes into waiting for the helper.
+/* How much of a thread's time goes into waiting for the helper.
  *
  * Each wait has its bound, but a helper that has hardly a CPU keeps all of them: a server of one thread and many new connections would do
  * nothing but wait. So what a wait takes beyond a prompt answer's time is owed, and paid back by the time that passes: a
  * PATIENCE_SHARE-th of it. With more than PATIENCE_US owed nothing is begun that can wait: a join, whose connection stays on TCP for now.
  *
- * Waits of threads that wait at once are added up. Times are the caller's, in ms of a clock that does not jump; they wrap.
+ * Of each thread by itself: while one waits, others work. Times are the caller's, in ms of a clock that does not jump; they wrap.
  */
 #ifndef SMACCEL_PATIENCE_H
 #define SMACCEL_PATIENCE_H
