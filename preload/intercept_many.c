@@ -98,12 +98,15 @@ static int receive_messages(struct conn *conn, int fd, struct mmsghdr *messages,
 	for (count = count > IOV_MAX ? IOV_MAX : count; done < count; done++) {
 		struct msghdr *message = &messages[done].msg_hdr;
 
+		/* As in send_messages(). Who closes the fd waits in vain only if this message's receive sleeps in recv. */
+		held_calling(&held, true);
 		if (done > 0)
 			file = held_file(&held);
 		if (done > 0 &&
 		    (file < 0 || queue_has_error(file) || !readable_bytes(&messages[done], sizeof(messages[done]))))
 			break;
 		ssize_t result = receive_one(&held, file, message, flags & ~MSG_WAITFORONE);
+		held_calling(&held, false);
 		if (result < 0 && done == 0) {
 			saved = errno;
 			break;

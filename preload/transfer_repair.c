@@ -285,6 +285,23 @@ static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *ca
 	return receive_slept(conn, call, &wait, generation, result);
 }
 
+/* One receive more. Nobody puts another file there between the look and the call. False: there is none to be made. */
+static bool take_more(struct conn *conn, const struct receive_call *call, const struct held *held, size_t done,
+		      ssize_t *result_out)
+{
+	struct memory_cell *cell = call->held ? NULL : conn_cell(conn);
+
+	held_calling(held, true);
+	bool goes = held_file(held) == call->fd && !transfer_must_end(call->fd) &&
+		    (!cell || reader_claim(cell)); /* else what is behind is another reader's */
+	if (goes)
+		*result_out = receive_now(call, done);
+	if (goes && cell)
+		reader_release(cell);
+	held_calling(held, false);
+	return goes;
+}
+
 /* Passed bytes may wait behind the redirected ones of a short read (fact 2). The ledger spares a look when it says that
  * these bytes are all; less than that it says when the peer sends past its wrappers. */
 static ssize_t top_up(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger, size_t done)
@@ -297,15 +314,13 @@ static ssize_t top_up(struct conn *conn, const struct receive_call *call, struct
 	for (int i = 0; i < TOP_UPS_MAX && done < call->bytes && !quiet_is_on(); i++) {
 		if (ledger && ledger_unread_in(conn, ledger) == (int64_t)done)
 			break;
-		if (transfer_must_end(call->fd) ||
-		    !(call->held ? held_file(call->held) == call->fd : transfer_fd_is(call->fd, conn, generation)))
+		struct held own = call->held ? (struct held){ .conn = NULL } : held_begin(conn, call->fd, generation);
+		ssize_t more = -1;
+		bool goes = take_more(conn, call, call->held ? call->held : &own, done, &more);
+		if (own.conn)
+			held_end(&own);
+		if (!goes)
 			break;
-		struct memory_cell *cell = call->held ? NULL : conn_cell(conn);
-		if (cell && !reader_claim(cell))
-			break; /* what is behind is another reader's */
-		ssize_t more = receive_now(call, done);
-		if (cell)
-			reader_release(cell);
 		if (more < 0 && !call->held) {
 			transfer_owe_error(conn, errno); /* likewise */
 			let_go(conn, call->fd);
