@@ -168,11 +168,18 @@ static bool must_ask(struct conn *conn, int fd)
 	       !queue_has_end(fd) && !queue_has_redirected(fd) && channel_is_prompt();
 }
 
+/* One question, for as long as nothing is lost: who else is about to close is not waited for, and marks of children are left to
+ * is_alone(). */
+static bool nobody_else_has(struct conn *conn, int fd)
+{
+	return lifecycle_ask_holders(conn, fd, (struct wire_holders){ .own = 1, .is_final = true }, WIRE_HOLDERS) == 0;
+}
+
 /* Only while nobody else can be using the connection. What is unread already decides by itself. */
 static void stop_redirecting(struct conn *conn, int fd)
 {
 	if (may_be_redirected_to(conn) && endpoint_cookie(fd) == conn->cookie &&
-	    (lifecycle_alone_by_forks(conn) || (must_ask(conn, fd) && is_alone(conn, fd, 1))))
+	    (lifecycle_alone_by_forks(conn) || (must_ask(conn, fd) && nobody_else_has(conn, fd))))
 		real_setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){ CLOSING_RCVBUF_BYTES }, sizeof(int));
 }
 

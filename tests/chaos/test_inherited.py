@@ -5,7 +5,7 @@ from pathlib import Path
 
 from support.apps import Commanded, wait_until
 from support.helper import Helper
-from support.program import EAGER
+from support.program import EAGER, run
 
 PROGRAM = [sys.executable, Path(__file__).with_name("inherited.py")]
 OTHERS = 70  # more than a process has places for connections at first: the first one's is another's then
@@ -25,3 +25,46 @@ def test_place_of_a_childs_connection_is_given_to_another():
             after = helper.totals()
             assert after["leaves"] == before["leaves"] == 0, helper.explain()
             assert after["redirected_msgs"] - before["redirected_msgs"] >= 390, helper.explain()
+
+
+# One child keeps the connection, another has just closed it, and then the parent does; five times. How long that takes.
+CLOSED = """
+import json, os, socket, time
+listener = socket.create_server(("127.0.0.1", 0))
+closes_ms = []
+for _ in range(5):
+    end = socket.create_connection(listener.getsockname())
+    peer = listener.accept()[0]
+    for _ in range(50):
+        end.sendall(b"turn")
+        peer.sendall(peer.recv(64))
+        end.recv(64)
+    rope = os.pipe()
+    keeper = os.fork()
+    if keeper == 0:
+        os.close(rope[1])
+        os.read(rope[0], 1)
+        os._exit(0)
+    closer = os.fork()
+    if closer == 0:
+        end.close()
+        os._exit(0)
+    os.waitpid(closer, 0)
+    begun = time.monotonic()
+    end.close()
+    closes_ms.append((time.monotonic() - begun) * 1000)
+    os.close(rope[1])
+    os.waitpid(keeper, 0)
+    os.close(rope[0])
+    peer.close()
+print(json.dumps({"shortest_ms": min(closes_ms)}))
+"""
+
+
+def test_a_close_that_loses_nothing_waits_for_no_child():
+    """Who else is about to close is waited for only where bytes are unread: 64 ms it was."""
+    with Helper() as helper:
+        with helper.counting() as grown:
+            seen = run([sys.executable, "-c", CLOSED], EAGER, helper.socket, timeout=30)
+    assert seen["shortest_ms"] < 20, seen
+    assert grown["pairs_armed_total"] == 5, grown
