@@ -24,6 +24,7 @@
 
 #include "channel.h"
 #include "channel_fd.h"
+#include "clock.h"
 #include "config.h"
 #include "endpoint.h"
 #include "held_share.h"
@@ -287,20 +288,16 @@ static int make_duplicate(const struct conn *conn, int fd, uint64_t cookie)
 	return duplicate;
 }
 
-static void wait_for_call(const struct thread_slot *slot, uint64_t key)
+static bool is_calling(const struct thread_slot *slot, uint64_t key, uint64_t cookie)
 {
-	for (int i = 0; i < WAIT_STEPS; i++) {
-		uint64_t note = atomic_load(&slot->held);
+	uint64_t note = atomic_load(&slot->held);
 
-		if (!has_key(note, key) || !(note & CALLING))
-			break;
-		pause_briefly();
-	}
+	return slot != thread_self && has_key(note, key) && (note & CALLING) && slot->held_cookie == cookie;
 }
 
 void held_hand_over(struct conn *conn, int fd)
 {
-	uint64_t key = key_of(conn, fd);
+	uint64_t key = key_of(conn, fd), cookie = 0;
 	struct thread_slot *slot;
 
 	if (__builtin_expect(atomic_load(&notes) == 0, 1) || quiet_is_on())
@@ -310,13 +307,18 @@ void held_hand_over(struct conn *conn, int fd)
 		if (slot == thread_self || !has_key(atomic_load(&slot->held), key) ||
 		    endpoint_cookie(fd) != slot->held_cookie)
 			continue;
+		cookie = slot->held_cookie;
 		change_begin();
-		int duplicate = make_duplicate(conn, fd, slot->held_cookie);
+		int duplicate = make_duplicate(conn, fd, cookie);
 		if (duplicate >= 0 && !give_duplicate(slot, key, duplicate) && held_share_end(duplicate))
 			raw_syscall(SYS_close, duplicate);
 		change_end();
-		wait_for_call(slot, key);
 	}
+	/* All together no longer than one: several may sleep. By the clock: a nap may take several times as long. */
+	int64_t until_us = cookie ? clock_us() + WAIT_STEPS * WAIT_STEP_NS / 1000 : 0;
+	for (uint32_t i = 0; cookie && (slot = thread_slot_at(i)); i++)
+		while (is_calling(slot, key, cookie) && clock_us() < until_us)
+			pause_briefly();
 	errno = saved;
 }
 

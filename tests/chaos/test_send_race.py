@@ -4,6 +4,9 @@
 Without what held.h does, of 200 rounds 48 to 69 calls ended with EBADF, and 35 to 47 in the middle. With it, but not with what takes
 its notes back when a handler runs, a thread ends or the process forks, the end did not come in one of 600; and not in one of 400 forks while
 these did not wait for a duplicate that was being made or closed: a child gets the numbers before it gets the memory."""
+import os
+import sys
+
 import pytest
 from support.program import EAGER, PLAIN, Arm, built, run
 
@@ -27,3 +30,55 @@ def test_fork_while_sending(helper):
         seen = run([built("chaos/send_race"), ROUNDS, "fork"], EAGER, helper.socket, timeout=80)
     assert seen["fds_left"] == 0, seen
     assert grown["redirected_bytes"] > 50 << 20, grown
+
+
+# Eight threads sleep in a sendmmsg(2) each when the fd is closed; three times. How long that takes.
+SLEEPERS = """
+import ctypes, json, os, socket, threading, time
+class Vector(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("bytes", ctypes.c_size_t)]
+class Message(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_void_p), ("name_bytes", ctypes.c_uint), ("vector", ctypes.c_void_p), ("count", ctypes.c_size_t),
+                ("control", ctypes.c_void_p), ("control_bytes", ctypes.c_size_t), ("flags", ctypes.c_long), ("sent", ctypes.c_uint)]
+libc, buffer = ctypes.CDLL(None), ctypes.create_string_buffer(8 << 20)
+vector = Vector(ctypes.addressof(buffer), len(buffer))
+def send(fd):
+    messages = (Message * 2)(*[Message(vector=ctypes.addressof(vector), count=1) for _ in range(2)])
+    libc.sendmmsg(fd, messages, 2, socket.MSG_NOSIGNAL)
+def sleeps(thread):
+    return thread.native_id and open(f"/proc/self/task/{thread.native_id}/syscall").read().split()[0] == str(NUMBER)
+listener = socket.create_server(("127.0.0.1", 0))
+closes_ms = []
+for _ in range(3):
+    end = socket.create_connection(listener.getsockname())
+    peer = listener.accept()[0]
+    for _ in range(50):
+        end.sendall(b"turn")
+        peer.sendall(peer.recv(64))
+        end.recv(64)
+    threads = [threading.Thread(target=send, args=(end.fileno(),)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 10
+    while not all(map(sleeps, threads)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert all(map(sleeps, threads))
+    fd = end.detach()
+    begun = time.monotonic()
+    os.close(fd)
+    closes_ms.append((time.monotonic() - begun) * 1000)
+    peer.close()
+    for thread in threads:
+        thread.join()
+print(json.dumps({"shortest_ms": min(closes_ms)}))
+"""
+
+
+def test_close_under_many_sleeping_sends(helper):
+    """All of them are waited for together, not one after the other: 370 ms it was."""
+    number = {"x86_64": 307}.get(os.uname().machine, 269)
+    with helper.counting() as grown:
+        seen = run([sys.executable, "-c", SLEEPERS.replace("NUMBER", str(number))], EAGER, helper.socket, timeout=60)
+    assert seen["shortest_ms"] < 60, seen
+    assert grown["pairs_armed_total"] == 3, grown
