@@ -16,6 +16,8 @@
 
 #define PATIENCE_PROMPT_US 1000u /* an answer takes some 60 us */
 #define PATIENCE_US 50000u
+#define PATIENCE_US_MAX                                                                                                \
+	1000000u /* of many threads, or of a process that was stopped within a wait: paid back in half a minute */
 #define PATIENCE_SHARE 32u
 
 struct patience {

@@ -66,8 +66,8 @@ static void test_an_earlier_moment_pays_nothing(void **state)
 	assert_false(patience_lasts(&patience, BEGUN_MS + 10));
 }
 
-/* More than the word holds. */
-static void test_a_stopped_clock_does_not_wrap(void **state)
+/* More than the word holds, of a process that was stopped for an hour within a wait. */
+static void test_what_is_owed_has_a_bound(void **state)
 {
 	struct patience patience = { 0 };
 
@@ -75,6 +75,19 @@ static void test_a_stopped_clock_does_not_wrap(void **state)
 	for (int i = 0; i < 3; i++)
 		patience_spend(&patience, BEGUN_MS, UINT32_MAX);
 	assert_false(patience_lasts(&patience, BEGUN_MS));
+	assert_true(patience_lasts(&patience, BEGUN_MS + PATIENCE_US_MAX / 1000 * PATIENCE_SHARE));
+}
+
+/* A helper that was late once, and prompt ever since. */
+static void test_what_was_paid_stays_paid(void **state)
+{
+	struct patience patience = { 0 };
+
+	(void)state;
+	for (int i = 0; i < 4; i++)
+		patience_spend(&patience, BEGUN_MS, LATE_US);
+	for (uint32_t day = 1; day <= 48; day++)
+		assert_true(patience_lasts(&patience, BEGUN_MS + day * 86400000u));
 }
 
 int main(void)
@@ -84,7 +97,8 @@ int main(void)
 		cmocka_unit_test(test_late_answers_take_a_share_of_the_time),
 		cmocka_unit_test(test_what_is_owed_is_paid_back),
 		cmocka_unit_test(test_an_earlier_moment_pays_nothing),
-		cmocka_unit_test(test_a_stopped_clock_does_not_wrap),
+		cmocka_unit_test(test_what_is_owed_has_a_bound),
+		cmocka_unit_test(test_what_was_paid_stays_paid),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
