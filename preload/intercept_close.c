@@ -103,11 +103,14 @@ int wrap_close_range(unsigned int first, unsigned int last, int flags)
 	 * then keep the fds, but lose their entries: a program with threads that does so execs next. */
 	if (first > last || (flags & ~CLOSE_RANGE_UNSHARE) != 0)
 		return REAL(close_range)(first, last, flags);
-	if (quiet_is_on())
-		quiet_stuck_remove(first, last);
 	/* No such call (old kernel, seccomp): nothing will be closed, and nothing must be forgotten. */
-	if (!conn_table() || REAL(close_range)(UINT_MAX, UINT_MAX, 0) != 0 || !forget_range(first, last))
-		return REAL(close_range)(first, last, flags);
+	if (!conn_table() || REAL(close_range)(UINT_MAX, UINT_MAX, 0) != 0 || !forget_range(first, last)) {
+		int result = REAL(close_range)(first, last, flags);
+
+		if (result == 0 && quiet_is_on())
+			quiet_stuck_remove(first, last);
+		return result;
+	}
 	for (;;) {
 		int own = first <= INT_MAX ? channel_next_fd((int)first) : -1;
 

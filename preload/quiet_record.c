@@ -78,13 +78,13 @@ void quiet_stuck_copy(int oldfd, int newfd)
 
 	if (!entries || oldfd == newfd || (unsigned)oldfd >= CONN_FD_MAX || (unsigned)newfd >= CONN_FD_MAX)
 		return;
-	/* A vfork child that puts it in the place of a standard stream does so in its parent's memory, and cannot be told by a look at the
-	 * pid any more. */
+	/* A vfork child that puts it in the place of another number does so in its parent's memory, and cannot be told by a look at the pid
+	 * any more. Mostly that is a standard stream's; and a further receive would take what is the parent's own: another datagram. */
 	bool is_stream = newfd <= 2;
 	while (high < (uint32_t)newfd && quiet_record_is(STUCK, oldfd) &&
 	       !atomic_compare_exchange_weak(&conn_fd_high, &high, (uint32_t)newfd))
 		;
 	atomic_store(&entries[newfd], atomic_load(&entries[oldfd]));
 	for (int kind = 0; kind < STUCK_KINDS; kind++)
-		set(kind, newfd, !is_stream && quiet_record_is(kind, oldfd));
+		set(kind, newfd, !is_stream && kind != STUCK_NONBLOCKING && quiet_record_is(kind, oldfd));
 }
