@@ -161,11 +161,12 @@ static bool loses_bytes_alone(struct conn *conn, int fd, uint32_t own, const str
 	return loses_bytes(conn, fd, landing) && is_alone(conn, fd, own) && queue_has_redirected(fd);
 }
 
-/* More may come, of which nothing that this process can see tells whether another process is to have it. */
+/* More may come, of which nothing that this process can see tells whether another process is to have it. A child that has used nothing has
+ * no session, and would need one for that. */
 static bool must_ask(struct conn *conn, int fd)
 {
 	return may_be_redirected_to(conn) && (conn_state(conn) != CONN_PINNED || atomic_load(&conn->not_pinned)) &&
-	       !queue_has_end(fd) && !queue_has_redirected(fd) && channel_is_prompt();
+	       channel_epoch() && channel_is_prompt() && !queue_has_end(fd) && !queue_has_redirected(fd);
 }
 
 /* One question, for as long as nothing is lost: who else is about to close is not waited for, and marks of children are left to
