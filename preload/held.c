@@ -360,11 +360,11 @@ void held_forked(void)
 
 	atomic_store(&forks, 0);
 	atomic_store(&changes, 0);
+	held_shares_clear(); /* after a raw fork they may be wrong; the first note closes what it shares, the others find it closed */
 	if (atomic_load(&notes) == 0)
 		return;
 	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++)
 		if (atomic_load(&slot->held))
 			drop_now(slot);
 	atomic_store(&notes, 0);
-	held_shares_clear(); /* a raw fork's may be wrong */
 }
