@@ -34,18 +34,21 @@
 #include "real.h"
 #include "transfer_internal.h"
 
-/* A note: the number + 1, the connection's index, whether a system call is under way, the duplicate + 1. */
+/* A note: the number + 1, the connection's index, whether a system call is under way, and may sleep, the duplicate + 1. */
 #define FD_SHIFT 43
 #define INDEX_SHIFT 27
 #define CALLING (UINT64_C(1) << 26)
-#define DUPLICATE_MASK (CALLING - 1)
+#define MAY_SLEEP (UINT64_C(1) << 25)
+#define DUPLICATE_MASK (MAY_SLEEP - 1)
 #define INDEX_MASK ((UINT64_C(1) << FD_SHIFT) - (UINT64_C(1) << INDEX_SHIFT))
 _Static_assert(CONN_FD_MAX < 1u << (64 - FD_SHIFT), "21 bits are a number and 1");
 _Static_assert(MEMORY_CELLS <= 1u << (FD_SHIFT - INDEX_SHIFT), "16 bits are an index");
 
 #define WAIT_STEP_NS 100000
 #define WAIT_STEPS 100
-#define FORK_STEPS 10000 /* that of a large process takes its time */
+#define SLEEPING_CALL_US 10000
+#define BRIEF_CALL_US 200000 /* its thread has no CPU */
+#define FORK_STEPS 10000     /* that of a large process takes its time */
 
 #define SIGNAL_MASK_BYTES 8
 
@@ -223,12 +226,12 @@ int held_settle(struct held *held)
 	return duplicate_in(note);
 }
 
-void held_calling(const struct held *held, bool begins)
+void held_calling(const struct held *held, enum held_call call)
 {
+	uint64_t bits = call == HELD_CALL_OVER ? 0 : call == HELD_CALL_BRIEF ? CALLING : CALLING | MAY_SLEEP;
 	uint64_t note = note_of(held);
 
-	while (note &&
-	       !atomic_compare_exchange_weak(&thread_self->held, &note, begins ? note | CALLING : note & ~CALLING))
+	while (note && !atomic_compare_exchange_weak(&thread_self->held, &note, (note & ~(CALLING | MAY_SLEEP)) | bits))
 		;
 }
 
@@ -288,11 +291,14 @@ static int make_duplicate(const struct conn *conn, int fd, uint64_t cookie)
 	return duplicate;
 }
 
-static bool is_calling(const struct thread_slot *slot, uint64_t key, uint64_t cookie)
+/* How long the call that it is in may still be waited for; 0: it is in none. */
+static int64_t calling_us(const struct thread_slot *slot, uint64_t key, uint64_t cookie)
 {
 	uint64_t note = atomic_load(&slot->held);
 
-	return slot != thread_self && has_key(note, key) && (note & CALLING) && slot->held_cookie == cookie;
+	if (slot == thread_self || !has_key(note, key) || !(note & CALLING) || slot->held_cookie != cookie)
+		return 0;
+	return note & MAY_SLEEP ? SLEEPING_CALL_US : BRIEF_CALL_US;
 }
 
 void held_hand_over(struct conn *conn, int fd)
@@ -315,9 +321,9 @@ void held_hand_over(struct conn *conn, int fd)
 		change_end();
 	}
 	/* All together no longer than one: several may sleep. By the clock: a nap may take several times as long. */
-	int64_t until_us = cookie ? clock_us() + WAIT_STEPS * WAIT_STEP_NS / 1000 : 0;
+	int64_t begun_us = cookie ? clock_us() : 0;
 	for (uint32_t i = 0; cookie && (slot = thread_slot_at(i)); i++)
-		while (is_calling(slot, key, cookie) && clock_us() < until_us)
+		while (clock_us() < begun_us + calling_us(slot, key, cookie))
 			pause_briefly();
 	errno = saved;
 }

@@ -40,9 +40,10 @@ struct held held_begin(struct conn *conn, int fd, uint32_t generation);
 int held_file(const struct held *held);
 /* The same, before a system call that may sleep: if it is fd, the note is taken off. */
 int held_settle(struct held *held);
-/* Around a system call on fd that does not sleep, or not for long: who closes fd meanwhile waits for its end, so that the number
- * is not another file's in it. held_file() is asked in between. */
-void held_calling(const struct held *held, bool begins);
+/* Around a system call on fd: who closes fd meanwhile waits for its end, so that the number is not another file's in it; of one that may
+ * sleep not for long. held_file() is asked in between. */
+enum held_call { HELD_CALL_OVER, HELD_CALL_BRIEF, HELD_CALL_MAY_SLEEP };
+void held_calling(const struct held *held, enum held_call call);
 /* Closes the duplicate if there is one. */
 void held_end(struct held *held);
 

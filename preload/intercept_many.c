@@ -98,15 +98,16 @@ static int receive_messages(struct conn *conn, int fd, struct mmsghdr *messages,
 	for (count = count > IOV_MAX ? IOV_MAX : count; done < count; done++) {
 		struct msghdr *message = &messages[done].msg_hdr;
 
-		/* As in send_messages(). Who closes the fd waits in vain only if this message's receive sleeps in recv. */
-		held_calling(&held, true);
-		if (done > 0)
+		/* As in send_messages(). With MSG_WAITALL no receive sleeps in recv, and before it sleeps elsewhere it says so. */
+		if (done > 0) {
+			held_calling(&held, flags & MSG_WAITALL ? HELD_CALL_BRIEF : HELD_CALL_MAY_SLEEP);
 			file = held_file(&held);
+		}
 		if (done > 0 &&
 		    (file < 0 || queue_has_error(file) || !readable_bytes(&messages[done], sizeof(messages[done]))))
 			break;
 		ssize_t result = receive_one(&held, file, message, flags & ~MSG_WAITFORONE);
-		held_calling(&held, false);
+		held_calling(&held, HELD_CALL_OVER);
 		if (result < 0 && done == 0) {
 			saved = errno;
 			break;
@@ -237,9 +238,9 @@ static int send_messages(struct conn *conn, int fd, struct mmsghdr *messages, un
 
 		/* It may sleep: then who closes the fd waits in vain, some 10 ms. But without a CPU between a look at the number and its
 		 * system call it would send to the file that is there by then, and the next message to its own. */
-		held_calling(&held, true);
+		held_calling(&held, HELD_CALL_MAY_SLEEP);
 		ssize_t result = send_message(&held, message, flags, done == 0);
-		held_calling(&held, false);
+		held_calling(&held, HELD_CALL_OVER);
 		if (result < 0) {
 			error = errno;
 			break;

@@ -115,11 +115,11 @@ static ssize_t send_first_part(struct parts *parts, size_t *bytes_out)
 	bool may_sleep = parts->timeout_ms < 0;
 
 	if (!may_sleep)
-		held_calling(&parts->held, true);
+		held_calling(&parts->held, HELD_CALL_BRIEF);
 	has_file(parts);
 	ssize_t result = send_part(parts, bytes_out);
 	if (!may_sleep)
-		held_calling(&parts->held, false);
+		held_calling(&parts->held, HELD_CALL_OVER);
 	return result;
 }
 
@@ -133,11 +133,11 @@ static bool send_further_part(struct parts *parts, size_t *bytes_out, ssize_t *r
 		return false;
 	if (alone)
 		hold_signals(&signals);
-	held_calling(&parts->held, true);
+	held_calling(&parts->held, HELD_CALL_BRIEF);
 	goes = goes_on(parts);
 	if (goes)
 		*result_out = send_part(parts, bytes_out);
-	held_calling(&parts->held, false);
+	held_calling(&parts->held, HELD_CALL_OVER);
 	if (alone)
 		let_signals(&signals);
 	return goes;

@@ -123,11 +123,11 @@ static ssize_t receive_alone(struct conn *conn, const struct receive_call *call,
 static bool receive_again(struct conn *conn, const struct held *held, struct receive_call *call, size_t done,
 			  ssize_t *result_out)
 {
-	held_calling(held, true);
+	held_calling(held, HELD_CALL_BRIEF);
 	bool goes = has_file(held, call) && !(done && transfer_must_end(call->fd));
 	if (goes)
 		*result_out = receive_alone(conn, call, done);
-	held_calling(held, false);
+	held_calling(held, HELD_CALL_OVER);
 	return goes;
 }
 
@@ -136,9 +136,9 @@ static bool may_sleep(struct conn *conn, const struct held *held, struct receive
 {
 	if (!call->held)
 		let_go(conn, call->fd);
-	held_calling(held, true);
+	held_calling(held, HELD_CALL_BRIEF);
 	bool may = has_file(held, call) && !(call->flags & MSG_DONTWAIT) && !transfer_fd_nonblocking(call->fd);
-	held_calling(held, false);
+	held_calling(held, HELD_CALL_OVER);
 	return may;
 }
 
@@ -291,14 +291,14 @@ static bool take_more(struct conn *conn, const struct receive_call *call, const 
 {
 	struct memory_cell *cell = call->held ? NULL : conn_cell(conn);
 
-	held_calling(held, true);
+	held_calling(held, HELD_CALL_BRIEF);
 	bool goes = held_file(held) == call->fd && !transfer_must_end(call->fd) &&
 		    (!cell || reader_claim(cell)); /* else what is behind is another reader's */
 	if (goes)
 		*result_out = receive_now(call, done);
 	if (goes && cell)
 		reader_release(cell);
-	held_calling(held, false);
+	held_calling(held, HELD_CALL_OVER);
 	return goes;
 }
 
