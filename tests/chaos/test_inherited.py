@@ -6,6 +6,7 @@ from pathlib import Path
 from support.apps import Commanded, wait_until
 from support.helper import Helper
 from support.program import EAGER, run
+from support.scripts import CONNECTED_PAIR
 
 PROGRAM = [sys.executable, Path(__file__).with_name("inherited.py")]
 OTHERS = 70  # more than a process has places for connections at first: the first one's is another's then
@@ -28,17 +29,11 @@ def test_place_of_a_childs_connection_is_given_to_another():
 
 
 # One child keeps the connection, another has just closed it, and then the parent does; five times. How long that takes.
-CLOSED = """
-import json, os, socket, time
-listener = socket.create_server(("127.0.0.1", 0))
+CLOSED = CONNECTED_PAIR + """
+import json, os, time
 closes_ms = []
 for _ in range(5):
-    end = socket.create_connection(listener.getsockname())
-    peer = listener.accept()[0]
-    for _ in range(50):
-        end.sendall(b"turn")
-        peer.sendall(peer.recv(64))
-        end.recv(64)
+    end, peer = connected_pair()
     rope = os.pipe()
     keeper = os.fork()
     if keeper == 0:
@@ -71,15 +66,9 @@ def test_a_close_that_loses_nothing_waits_for_no_child():
 
 
 # A child that closes what it has never used, after its parent: how many files fewer it has then. And by how many the parent.
-UNUSED = """
-import json, os, socket
-listener = socket.create_server(("127.0.0.1", 0))
-end = socket.create_connection(listener.getsockname())
-peer = listener.accept()[0]
-for _ in range(50):
-    end.sendall(b"turn")
-    peer.sendall(peer.recv(64))
-    end.recv(64)
+UNUSED = CONNECTED_PAIR + """
+import json, os
+end, peer = connected_pair()
 def fewer():
     before = len(os.listdir("/proc/self/fd"))
     end.close()

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from support.program import EAGER, PLAIN, Arm, built, run
+from support.scripts import CONNECTED_PAIR
 
 ROUNDS = 200
 LATE_MOST = 2  # a thread that had no CPU between the look at its clock and its call
@@ -33,8 +34,8 @@ def test_fork_while_sending(helper):
 
 
 # Eight threads sleep in a sendmmsg(2) each when the fd is closed; three times. How long that takes.
-SLEEPERS = """
-import ctypes, json, os, socket, threading, time
+SLEEPERS = CONNECTED_PAIR + """
+import ctypes, json, os, threading, time
 class Vector(ctypes.Structure):
     _fields_ = [("base", ctypes.c_void_p), ("bytes", ctypes.c_size_t)]
 class Message(ctypes.Structure):
@@ -47,15 +48,9 @@ def send(fd):
     libc.sendmmsg(fd, messages, 2, socket.MSG_NOSIGNAL)
 def sleeps(thread):
     return thread.native_id and open(f"/proc/self/task/{thread.native_id}/syscall").read().split()[0] == str(NUMBER)
-listener = socket.create_server(("127.0.0.1", 0))
 closes_ms = []
 for _ in range(3):
-    end = socket.create_connection(listener.getsockname())
-    peer = listener.accept()[0]
-    for _ in range(50):
-        end.sendall(b"turn")
-        peer.sendall(peer.recv(64))
-        end.recv(64)
+    end, peer = connected_pair()
     threads = [threading.Thread(target=send, args=(end.fileno(),)) for _ in range(8)]
     for thread in threads:
         thread.start()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from support.apps import Commanded, ss_rows, strace_counts, wait_until
 from support.program import EAGER, PLAIN, Program, auto, built, run
+from support.scripts import CONNECTED_PAIR
 
 ALL = [(kind, data) for kind in ["strict", "prctl", "library", "child"]
        for data in ["idle", "unread", "signals", "nonblocking", "edge"]
@@ -44,15 +45,9 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 # A filter that allows all comes while what the peer has sent is unread, and the process of the argument, if any, is stopped; then a splice
 # of it, a receive, and a splice, or if that is refused a receive, of what comes after.
-SPLICE = """
-import ctypes, json, os, signal, socket, struct, sys
-listener = socket.create_server(("127.0.0.1", 0))
-here = socket.create_connection(listener.getsockname())
-peer = listener.accept()[0]
-for _ in range(50):
-    peer.sendall(b"turn")
-    here.sendall(here.recv(64))
-    peer.recv(64)
+SPLICE = CONNECTED_PAIR + """
+import ctypes, json, os, signal, struct, sys
+here, peer = connected_pair()
 peer.sendall(b"unread")
 if sys.argv[1:]:
     os.kill(int(sys.argv[1]), signal.SIGSTOP)
