@@ -6,13 +6,14 @@
  *
  *	page           getpid()      so this is
  *	pid            the same      the owner
- *	0              any           a forked child that no atfork handler has run in: _Fork(), a raw clone
+ *	0              any           a forked child that nobody has told of: a raw clone that no wrapper has seen
  *	pid            another       a vfork child: hands off
  *
  * After fork(3) the atfork handler has written the child's pid before anything else can look.
  */
 #include "fork.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
@@ -72,15 +73,17 @@ void fork_note(void)
 	atomic_fetch_add(&forks, 1);
 }
 
-static void parent_before_fork(void)
+void fork_before(void)
 {
+	int saved = errno;
+
 	atomic_store(&forking_pid, (uint32_t)getpid());
 	fork_note();
 	held_before_fork();
+	errno = saved;
 }
 
-/* Also where there is no child after all. */
-static void parent_after_fork(void)
+void fork_in_parent(void)
 {
 	held_after_fork();
 }
@@ -92,15 +95,18 @@ bool fork_parent_lives(void)
 	return parent != 0 && parent == (uint32_t)getppid();
 }
 
-static void child_after_fork(void)
+void fork_in_child(void)
 {
+	int saved = errno;
+
 	if (quiet_is_on()) {
-		held_forked();
-		return; /* the page's pid is asked for no more */
+		held_forked(); /* the page's pid is asked for no more */
+	} else if (page) {
+		atomic_store(&parent_pid, atomic_load(&forking_pid));
+		atomic_store(&page->pid, (uint32_t)getpid());
+		lifecycle_forked();
 	}
-	atomic_store(&parent_pid, atomic_load(&forking_pid));
-	atomic_store(&page->pid, (uint32_t)getpid());
-	lifecycle_forked();
+	errno = saved;
 }
 
 /* Neither libc has both, and a library that names one as its own cannot be loaded by the other. */
@@ -111,10 +117,9 @@ extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (
 static void register_handlers(void)
 {
 	if (__register_atfork)
-		__register_atfork(parent_before_fork, parent_after_fork, child_after_fork,
-				  NULL); /* NULL: never unloaded */
+		__register_atfork(fork_before, fork_in_parent, fork_in_child, NULL); /* NULL: never unloaded */
 	else if (pthread_atfork)
-		pthread_atfork(parent_before_fork, parent_after_fork, child_after_fork);
+		pthread_atfork(fork_before, fork_in_parent, fork_in_child);
 }
 
 void fork_init(void)

@@ -12,7 +12,13 @@ void fork_init(void); /* constructor */
  * getpid(). */
 bool fork_in_vfork_child(void);
 
-/* True once in each child that was made past pthread_atfork (_Fork, a raw clone): the caller then calls
+/* Around a fork that gives the child a copy of the memory; the atfork handlers of fork(3) are these, too. Keep errno. fork_in_parent()
+ * also where there is no child after all. */
+void fork_before(void);
+void fork_in_parent(void);
+void fork_in_child(void);
+
+/* True once in each child that nobody has told of (a raw clone that no wrapper has seen): the caller then calls
  * lifecycle_forked(), or uses fork_notice(). Elsewhere one load. */
 bool fork_happened(void);
 void fork_notice(void); /* if (fork_happened()) lifecycle_forked(); */

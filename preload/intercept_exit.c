@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Where a process ends by itself: _exit, _Exit, and behind all handlers and destructors those of exit and quick_exit. (The
- * exit_group of libc's syscall() is in intercept_seccomp.c; what a signal ends runs nothing of ours.)
+ * exit_group of libc's syscall() is in intercept_syscall.c; what a signal ends runs nothing of ours.)
  *
  * exit() runs its handlers last registered first, the dynamic linker's, which runs the destructors of all libraries, among them.
  * A constructor's are the first, and with no library to belong to they are run as themselves, not as a destructor: after

@@ -146,6 +146,17 @@ static void *look_up(const char *name)
 #define BOOT_system(command) LOOK_UP(system, -1, (command))
 #define BOOT_popen(command, mode) LOOK_UP(popen, NULL, (command, mode))
 
+#define BOOT__Fork() LOOK_UP(_Fork, -1, ())
+#define BOOT_clone(begin, stack, flags, argument)                                                                      \
+	({                                                                                                             \
+		va_list list;                                                                                          \
+		va_start(list, argument);                                                                              \
+		void *parent_tid = va_arg(list, void *), *tls = va_arg(list, void *),                                  \
+		     *child_tid = va_arg(list, void *);                                                                \
+		va_end(list);                                                                                          \
+		LOOK_UP(clone, -1, (begin, stack, flags, argument, parent_tid, tls, child_tid));                       \
+	})
+
 #define BOOT__exit(status) RAW(SYS_exit_group, status)
 #define BOOT__Exit(status) RAW(SYS_exit_group, status)
 

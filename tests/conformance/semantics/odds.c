@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Rare ways to have, to share and to use a connection: forks that no handler sees, fds taken out of another process, POSIX AIO, the
+/* Rare ways to have, to share and to use a connection: fds taken out of another process, POSIX AIO, the
  * standard streams, MPTCP, a socket that changes its family. */
 #include "semantics.h"
 
@@ -13,35 +13,6 @@
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262
 #endif
-
-/* Parent and child use the connection by turns. 0: _Fork, 1: a raw fork */
-static void forked_unseen(struct pair *pair, int raw)
-{
-	int status = 0;
-	pid_t child = raw ? (pid_t)syscall(SYS_fork) : _Fork();
-
-	if (child == 0) {
-		for (int i = 0; i < 3; i++) {
-			get("child", pair->b, 5, MSG_WAITALL);
-			put(pair->b, "child");
-		}
-		close(pair->b);
-		_exit(0);
-	}
-	for (int i = 0; i < 3; i++) {
-		put(pair->a, "there");
-		get("answer", pair->a, 5, MSG_WAITALL);
-	}
-	waitpid(child, &status, 0);
-	note("status", "%d", status);
-	note_poll("open", pair->a, POLLIN | POLLRDHUP, 20);
-	round_trip("trip", pair);
-	put(pair->a, "unread");
-	settle();
-	close(pair->b);
-	settle();
-	get("reset", pair->a, 64, MSG_DONTWAIT);
-}
 
 /* A duplicate that no wrapper has seen: used beside the fd, and after it. */
 static void fd_taken(struct pair *pair, int unused)
@@ -341,8 +312,6 @@ static const struct semantics_case cases[] = {
 	{ "fast-open-connected", fast_open_connected, 0, 0 },
 	{ "fast-open-connected-unread", fast_open_connected, 1, 0 },
 	{ "fast-open-connected-own-unread", fast_open_connected, 2, 0 },
-	{ "fork-unseen", forked_unseen, 0, 0 },
-	{ "fork-raw", forked_unseen, 1, 0 },
 	{ "raw-duplicate", fd_taken, 0, 0 },
 	{ "aio", asynchronous, 0, 0 },
 	{ "stdio-stdin", standard_input, -1, 0 },

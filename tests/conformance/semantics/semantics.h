@@ -77,6 +77,7 @@ struct family {
 	X(pipes)                                                                                                       \
 	X(connects)                                                                                                    \
 	X(processes)                                                                                                   \
+	X(forks)                                                                                                       \
 	X(stdios)                                                                                                      \
 	X(sends)                                                                                                       \
 	X(lasting)                                                                                                     \

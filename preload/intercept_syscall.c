@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Where a filter of system calls comes from: prctl, and libc's syscall(), which libseccomp and others use for seccomp(2), and
- * some for the end of the process.
+/* libc's syscall(), which some use for the end of the process or for a fork, and libseccomp and others for a filter of system calls
+ * (seccomp(2)); and prctl, where a filter can come from as well.
  *
- * The shim takes leave before the call, since afterwards it must not (quiet.h). Questions that install nothing are not meant:
+ * The shim takes leave before a filter, since afterwards it must not (quiet.h). Questions that install nothing are not meant:
  * libseccomp asks what the kernel supports by calls that must fail.
  */
 #include "intercept.h"
 
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include "fork.h"
+#include "intercept_fork.h"
 #include "lifecycle.h"
 #include "quiet.h"
 
@@ -41,6 +43,8 @@ static void __attribute__((used)) before_call(int number, long a, long b, long c
 {
 	if (number == __NR_exit_group)
 		lifecycle_before_exit(false);
+	else if (number == __NR_clone3)
+		fork_note(); /* what kind it is is in memory that may not be there: a fork for all this process knows */
 	else if (installs_filter(a, b, c))
 		before_filter();
 }
@@ -48,6 +52,9 @@ static void __attribute__((used)) before_call(int number, long a, long b, long c
 #if defined(__x86_64__)
 #define TEXT(token) #token
 #define TEXT_OF(macro) TEXT(macro)
+#define IF_NUMBER(number, label)                                                                                       \
+	"	cmp	$" TEXT_OF(number) ", %edi\n"                                                                  \
+					   "	je	" label "\n"
 
 /* The seventh argument is on the stack. Not to be touched: where fewer were passed the caller's variables are there, and maybe
  * the futex that the call is about. In C it would be written back. */
@@ -55,39 +62,48 @@ static void __attribute__((used)) before_call(int number, long a, long b, long c
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 __attribute__((naked)) long wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
-	__asm__("cmp	$" TEXT_OF(
-		__NR_seccomp) ", %edi\n"
-			      "	je	1f\n"
-			      "	cmp	$" TEXT_OF(
-				      __NR_exit_group) ", %edi\n"
-						       "	je	1f\n"
-						       "0:	mov	real_syscall(%rip), %rax\n" /* REAL(syscall) */
-						       "	test	%rax, %rax\n"
-						       "	jz	2f\n"
-						       "	jmp	*%rax\n"
-						       "1:	push	%rdi\n"
-						       "	push	%rsi\n"
-						       "	push	%rdx\n"
-						       "	push	%rcx\n"
-						       "	push	%r8\n"
-						       "	push	%r9\n"
-						       "	sub	$8, %rsp\n" /* a multiple of 16 at a call */
-						       "	call	before_call\n"
-						       "	add	$8, %rsp\n"
-						       "	pop	%r9\n"
-						       "	pop	%r8\n"
-						       "	pop	%rcx\n"
-						       "	pop	%rdx\n"
-						       "	pop	%rsi\n"
-						       "	pop	%rdi\n"
-						       "	jmp	0b\n"
-						       "2:	jmp	boot_syscall\n");
+	/* clang-format off */
+	__asm__(IF_NUMBER(__NR_seccomp, "1f")
+		IF_NUMBER(__NR_exit_group, "1f")
+		IF_NUMBER(__NR_clone3, "1f")
+		IF_NUMBER(__NR_clone, "3f")
+		IF_NUMBER(__NR_fork, "4f")
+		"0:	mov	real_syscall(%rip), %rax\n" /* REAL(syscall) */
+		"	test	%rax, %rax\n"
+		"	jz	2f\n"
+		"	jmp	*%rax\n"
+		"1:	push	%rdi\n"
+		"	push	%rsi\n"
+		"	push	%rdx\n"
+		"	push	%rcx\n"
+		"	push	%r8\n"
+		"	push	%r9\n"
+		"	sub	$8, %rsp\n" /* a multiple of 16 at a call */
+		"	call	before_call\n"
+		"	add	$8, %rsp\n"
+		"	pop	%r9\n"
+		"	pop	%r8\n"
+		"	pop	%rcx\n"
+		"	pop	%rdx\n"
+		"	pop	%rsi\n"
+		"	pop	%rdi\n"
+		"	jmp	0b\n"
+		"2:	jmp	boot_syscall\n"
+		"3:	test	$" TEXT_OF(CLONE_VM) ", %esi\n" /* it would return into frames that the parent goes on to use */
+		"	jnz	0b\n"
+		"	test	%rdx, %rdx\n" /* its own stack, which has no frames of ours */
+		"	jnz	0b\n"
+		"4:	jmp	intercept_fork_by_call\n");
+	/* clang-format on */
 }
+#pragma GCC diagnostic pop
 #else
 /* All arguments are in registers: a jump, again. */
 long wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
-	if (__builtin_expect(number == __NR_seccomp || number == __NR_exit_group, 0))
+	if (number == __NR_clone && !(a & CLONE_VM) && !b)
+		return intercept_fork_by_call(number, a, b, c, d, e);
+	if (__builtin_expect(number == __NR_seccomp || number == __NR_exit_group || number == __NR_clone3, 0))
 		before_call(number, a, b, c);
 	return REAL(syscall)(number, a, b, c, d, e, f);
 }
