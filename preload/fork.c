@@ -77,7 +77,8 @@ void fork_before(void)
 {
 	int saved = errno;
 
-	atomic_store(&forking_pid, (uint32_t)getpid());
+	if (!quiet_is_on())
+		atomic_store(&forking_pid, (uint32_t)getpid());
 	fork_note();
 	held_before_fork();
 	errno = saved;

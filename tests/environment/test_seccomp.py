@@ -178,6 +178,29 @@ def test_trusted_filter_is_asked_for_nothing_more_by_more_connections(helper, mo
         assert program.process.poll() is None, program.describe()
 
 
+# Forks of three kinds behind a filter that ends the process for asking who it is, and what they and their parent say on the connection.
+FORKS = CONNECTED_PAIR + """
+import ctypes, json, os, signal, struct, sys
+here, peer = connected_pair()
+rules = [(0x20, 0, 0, 0), *[(0x15, 4 - i, 0, n) for i, n in enumerate((35, 39, 110, 186))], (0x06, 0, 0, 0x7FFF0000),
+         (0x06, 0, 0, 0x80000000)]
+rule = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in rules))
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(rules), ctypes.addressof(rule)))
+libc = ctypes.PyDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.c_void_p(ctypes.addressof(program)), 0, 0) == 0
+status = []
+for fork in (libc.fork, libc._Fork, lambda: libc.syscall(57)):
+    child = fork()
+    if child == 0:
+        os.write(here.fileno(), b"child")
+        libc._exit(0)
+    status.append(os.waitpid(child, 0)[1])
+here.sendall(b"parent")
+here.shutdown(socket.SHUT_WR)
+print(json.dumps({"status": status, "said": b"".join(iter(lambda: peer.recv(64), b"")).decode()}))
+"""
+
+
 def calls_of(cases, arm, socket, path):
     with Program(["strace", "-f", "-c", "-o", path, built("conformance/semantics"), *cases], arm, socket) as program:
         assert program.wait(3 * TIMEOUT_S) == 0, program.describe()
@@ -229,6 +252,17 @@ def test_a_vfork_child_under_a_filter_leaves_its_parents_datagrams_apart(helper)
     with helper.counting() as grown:
         assert run([built("environment/borrowed")], EAGER, helper.socket, timeout=TIMEOUT_S) == {"read": "one"}
     assert grown["redirected_msgs"] >= 50, grown
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers of system calls are those of x86-64")
+def test_forks_behind_a_filter(helper):
+    """nanosleep, getpid, getppid and gettid are not what a fork needs."""
+    program = [sys.executable, "-c", FORKS]
+    expected = {"status": [0, 0, 0], "said": "childchildchildparent"}
+    assert run(program, PLAIN, helper.socket, timeout=TIMEOUT_S) == expected
+    with helper.counting() as grown:
+        assert run(program, EAGER, helper.socket, timeout=TIMEOUT_S) == expected
+    assert grown["redirected_bytes"] >= 400, grown
 
 
 def test_sandbox_holds_no_way_to_the_helper(helper):
