@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* semantics --all | --list | CASE...    [--jobs N] [--deadline MS] [--pids] [--leave] [--ipv6 | --unix] [--threads]
+/* semantics --all | --list | CASE...    [--jobs N] [--deadline MS] [--pids] [--leave] [--ipv6 | --unix] [--threads] [--filtered]
  *
  * Each case is a process with a pipe for its notes. They come out in the order of the table, each line after the name of
  * its case: "CASE FIELD VALUE". Two fields are about the run itself: "armed" (yes, no) and "END", the last one: "done",
  * "HANG", "failed", or the name of the signal that ended it. With --pids a third, "pid", says what the helper's log calls it.
- * --leave: pairs have gone back to plain TCP; --ipv6, --unix: they are of IPv6, or no TCP at all; --threads: a case's process has had another thread.
+ * --leave: pairs have gone back to plain TCP; --ipv6, --unix: they are of IPv6, or no TCP at all; --threads: a case's process has had another thread;
+ * --filtered: it has a filter of its system calls, which allows all.
  */
 #include "semantics.h"
 
 #include <arpa/inet.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -34,7 +37,7 @@ struct running {
 	const char *end;
 };
 
-static bool with_pids, with_threads;
+static bool with_pids, with_threads, is_filtered;
 static unsigned deadline_ms = 5000; /* of a case; an emulated machine needs longer */
 static struct running runs[CASES_MAX];
 static size_t run_count;
@@ -42,6 +45,16 @@ static size_t run_count;
 static void nothing(void *unused)
 {
 	(void)unused;
+}
+
+static void filter(void)
+{
+	struct sock_filter all = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	struct sock_fprog program = { .len = 1, .filter = &all };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0)
+		note("FAILED", "filter: %s", errno_text(errno));
 }
 
 static void run_child(const struct semantics_case *item, int output)
@@ -59,6 +72,8 @@ static void run_child(const struct semantics_case *item, int output)
 		later_call(0, nothing, NULL);
 	if (!(item->flags & CASE_BARE))
 		note("armed", "%s", pair_make(&pair, !(item->flags & CASE_NAGLE)) ? "yes" : "no");
+	if (is_filtered)
+		filter();
 	item->run(&pair, item->argument);
 	later_join();
 	_exit(0);
@@ -203,6 +218,7 @@ int main(int argc, char **argv)
 		pair_is_ipv6 |= !strcmp(argv[i], "--ipv6");
 		pair_is_unix |= !strcmp(argv[i], "--unix");
 		with_threads |= !strcmp(argv[i], "--threads");
+		is_filtered |= !strcmp(argv[i], "--filtered");
 		if (!strcmp(argv[i], "--jobs") && i + 1 < argc)
 			jobs = strtoul(argv[i + 1], NULL, 10);
 		if (!strcmp(argv[i], "--deadline") && i + 1 < argc)
