@@ -34,6 +34,11 @@
 #define OPTION_SO_TIMESTAMPNS_NEW 64
 #define OPTION_SO_TIMESTAMPING_NEW 65
 
+/* An int of the application's, at any address, as it may be to the kernel. */
+struct int_anywhere {
+	int value;
+} __attribute__((packed));
+
 /* The values of an option that matter. */
 enum condition {
 	ANY_VALUE,
@@ -152,8 +157,8 @@ int wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
 	int result = REAL(getsockopt)(fd, level, name, value, length);
 	/* The kernel has just written an int there. */
 	if (conn && result == 0 && level == SOL_SOCKET && name == SO_ERROR && *length == sizeof(int) &&
-	    *(int *)value == 0)
-		*(int *)value = transfer_take_owed_error(conn);
+	    ((struct int_anywhere *)value)->value == 0)
+		((struct int_anywhere *)value)->value = transfer_take_owed_error(conn);
 	return result;
 }
 
@@ -198,12 +203,12 @@ enum sm_reason option_check(int fd)
 }
 
 /* The mark is a place in TCP's queue: it is not reached as long as redirected bytes are before that. */
-static int ask_mark(int fd, int *mark)
+static int ask_mark(int fd, struct int_anywhere *mark)
 {
 	int result = real_ioctl(fd, SIOCATMARK, mark);
 
-	if (result == 0 && *mark && queue_has_redirected(fd))
-		*mark = 0;
+	if (result == 0 && mark->value && queue_has_redirected(fd))
+		mark->value = 0;
 	return result;
 }
 
@@ -222,18 +227,18 @@ int wrap_ioctl(int fd, unsigned long request, ...)
 		return ask_mark(fd, argument);
 	int result = REAL(ioctl)(fd, request, argument);
 	if (request == FIONBIO && result == 0 && quiet_is_on())
-		quiet_stuck_mode(fd, *(const int *)argument == 0);
+		quiet_stuck_mode(fd, ((const struct int_anywhere *)argument)->value == 0);
 	return result;
 }
 
 int wrap_sockatmark(int fd)
 {
 	struct conn *conn = conn_get(fd);
-	int mark;
+	struct int_anywhere mark;
 
 	if (!conn || !conn_is_joined(conn))
 		return REAL(sockatmark)(fd);
-	return ask_mark(fd, &mark) == 0 ? mark : -1;
+	return ask_mark(fd, &mark) == 0 ? mark.value : -1;
 }
 
 FILE *wrap_fdopen(int fd, const char *mode)

@@ -45,7 +45,7 @@ ssize_t transfer_send_nothing(int fd, int flags);
 
 /* splice(2) out of a tracked socket into a pipe, and ioctl(FIONREAD) of one. Same results as the calls: -1 with errno. */
 ssize_t transfer_splice_out(struct conn *conn, int fd, int pipe_fd, size_t bytes, unsigned flags);
-int transfer_unread(struct conn *conn, int fd, int *bytes_out);
+int transfer_unread(struct conn *conn, int fd, void *bytes_out);
 /* The error that a send took from the socket although it had a count to return: the next call's, where TCP has it. 0: none. */
 int transfer_take_owed_error(struct conn *conn);
 /* A call that has something to return was told of this error, too: the next call's, if it is one of the connection's end. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -196,17 +197,19 @@ static bool is_out(struct conn *conn)
 	       conn->fork_count == fork_count() && !atomic_load(&conn->given_away) && !atomic_load(&conn->adopted);
 }
 
-int transfer_unread(struct conn *conn, int fd, int *bytes_out)
+int transfer_unread(struct conn *conn, int fd, void *bytes_out)
 {
 	bool was_out = is_out(conn);
-	int saved = errno;
+	int saved = errno, bytes;
 
 	if (real_ioctl(fd, FIONREAD, bytes_out) != 0) /* EFAULT too is the kernel's to say */
 		return -1;
 	if (was_out && is_out(conn))
 		return 0;
-	int64_t unread = unread_bytes(conn, fd, *bytes_out);
-	*bytes_out = unread > INT_MAX ? INT_MAX : (int)unread;
+	memcpy(&bytes, bytes_out, sizeof(bytes));
+	int64_t unread = unread_bytes(conn, fd, bytes);
+	bytes = unread > INT_MAX ? INT_MAX : (int)unread;
+	memcpy(bytes_out, &bytes, sizeof(bytes));
 	errno = saved;
 	return 0;
 }
