@@ -29,4 +29,24 @@ $(B)/tests/conformance/semantics-musl: $(SEMANTICS_MUSL_OBJECTS) $(B)/.sources
 	$(say) MUSL-LINK $@
 	$(Q)$(MUSL_CC) -o $@ $(SEMANTICS_MUSL_OBJECTS) $(LDFLAGS) -pthread
 
--include $(SEMANTICS_OBJECTS:.o=.d) $(SEMANTICS_MUSL_OBJECTS:.o=.d)
+# The shim once more: undefined behaviour traps, which needs no runtime in the program. (Its warnings are those of the other build.)
+TRAPPING_FLAGS := -fsanitize=undefined -fsanitize-undefined-trap-on-error
+TRAPPING_OBJECTS := $(SHIM_SOURCES:%.c=$(B)/trapping/obj/%.o)
+TEST_PROGRAMS += $(B)/tests/trapping/libsmaccel.so
+
+$(B)/trapping/obj/preload/%.o: preload/%.c $(B)/.flags
+	@mkdir -p $(@D)
+	$(say) CC $@
+	$(Q)$(CC) $(SHIM_CFLAGS) $(TRAPPING_FLAGS) -w $(SHIM_PRELOAD_FLAGS) $(DEPEND) -c -o $@ $<
+
+$(B)/trapping/obj/helper/wire/%.o: helper/wire/%.c $(B)/.flags
+	@mkdir -p $(@D)
+	$(say) CC $@
+	$(Q)$(CC) $(SHIM_CFLAGS) $(TRAPPING_FLAGS) -w $(SHIM_WIRE_FLAGS) $(DEPEND) -c -o $@ $<
+
+$(B)/tests/trapping/libsmaccel.so: $(TRAPPING_OBJECTS) preload/libsmaccel.map $(B)/.sources
+	@mkdir -p $(@D)
+	$(say) LINK $@
+	$(Q)$(CC) $(SHIM_LDFLAGS) $(TRAPPING_FLAGS) -o $@ $(TRAPPING_OBJECTS)
+
+-include $(SEMANTICS_OBJECTS:.o=.d) $(SEMANTICS_MUSL_OBJECTS:.o=.d) $(TRAPPING_OBJECTS:.o=.d)

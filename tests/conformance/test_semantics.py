@@ -2,7 +2,7 @@
 """Nobody can tell: every case of tests/conformance/semantics notes the same on plain TCP and on accelerated connections.
 
 The arms: plain TCP, auto, eager, eager with SMACCEL_SPIN_US in processes that have threads, and mixed: over IPv6, eager with a bound
-of a few bytes, so that redirected and passed bytes follow each other all the time. And the same program made with musl-gcc, eager. A field that differs fails, unless the file
+of a few bytes, so that redirected and passed bytes follow each other all the time, by a library that traps undefined behaviour. And the same program made with musl-gcc, eager. A field that differs fails, unless the file
 `differences` lists it with a reason.
 
   python3 tests/conformance/test_semantics.py [ARM...] [-- CASE|FAMILY...]     prints the differences
@@ -33,7 +33,7 @@ RELEASED_S = 10  # until the helper has noticed the end of the last socket, and 
 Arm_run = collections.namedtuple("Arm_run", "notes grown log")
 ARMS = {"auto": (auto(1), []), "eager": (EAGER, []),
         "spin": (Arm("spin", "eager", {"SMACCEL_SPIN_US": "500"}), []),
-        "mixed": (Arm("mixed", "eager"), ["--test-bound", MIXED_BOUND])}
+        "mixed": (Arm("mixed", "eager", library="tests/trapping/libsmaccel.so"), ["--test-bound", MIXED_BOUND])}
 # In eager arms both ends have joined before a case can fork.
 LATE_ARMS = {"split": (auto(1), ["--test-bound", MIXED_BOUND])}
 LATE_CASES = ["forked-early-3", "forked-early-7", "forked-before-3", "forked-before-7"]

@@ -19,10 +19,11 @@ BUILD = Path(os.environ.get("SMACCEL_BUILD", ROOT / "build"))
 
 
 class Arm:
-    def __init__(self, name, admit, settings=None):
+    def __init__(self, name, admit, settings=None, library="libsmaccel.so"):
         self.name = name
         self.admit = admit  # None: no shim
         self.settings = settings or {}
+        self.library = library
 
     def __repr__(self):
         return self.name
@@ -35,7 +36,7 @@ class Arm:
         """The environment of a program in this arm; socket: the helper's path."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SMACCEL_ADMIT") and k != "LD_PRELOAD"}
         if self.accelerated:
-            library = BUILD / "libsmaccel.so"
+            library = BUILD / self.library
             if not library.exists():
                 raise RuntimeError(f"{library} is missing: run make first")
             environment.update(LD_PRELOAD=str(library), SMACCEL_SOCKET=str(socket), SMACCEL_ADMIT=str(self.admit),
