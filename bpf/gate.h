@@ -13,6 +13,8 @@
 #define GATE_LOCKED_RCVBUF_MIN (128 * 1024)
 /* Kept free below tcp_rmem[2] on an auto-tuned socket (12b). */
 #define GATE_AUTOTUNE_RESERVE (1024 * 1024)
+/* A tcp_rmem[2] that leaves little or nothing beside the reserve: then what the buffer has grown to is taken for locked. */
+#define GATE_AUTOTUNE_MIN (GATE_AUTOTUNE_RESERVE + 256 * 1024)
 /* However large tcp_rmem[2] is, no more than the kernel's default (6 MiB) would allow: a sender with a time-out or a
  * POLLOUT loop must come to its end about where plain TCP's buffers would be full. */
 #define GATE_AUTOTUNE_MAX (5 * 1024 * 1024)
@@ -86,9 +88,9 @@ static inline int gate_has_room(const struct gate_receiver *to, __u32 size, __u3
 		return 0;
 	if (test_bound && wanted > test_bound)
 		return 0;
-	if (to->rcvbuf_locked)
+	if (to->rcvbuf_locked || to->rmem_max < GATE_AUTOTUNE_MIN)
 		return to->rcvbuf >= GATE_LOCKED_RCVBUF_MIN && wanted <= to->rcvbuf / 4;
-	if (to->rmem_max <= GATE_AUTOTUNE_RESERVE || wanted > GATE_AUTOTUNE_MAX)
+	if (wanted > GATE_AUTOTUNE_MAX)
 		return 0;
 	return wanted + gate_window_truesize(to->window, to->scaling_ratio) <= to->rmem_max - GATE_AUTOTUNE_RESERVE;
 }

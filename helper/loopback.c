@@ -6,8 +6,14 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+/* What bpf/gate.h asks of a buffer: GATE_LOCKED_RCVBUF_MIN, GATE_AUTOTUNE_MIN. */
+#define RCVBUF_MIN_BYTES (128 * 1024)
+#define RMEM_SMALL_BYTES (1280 * 1024)
 
 static const socklen_t address_bytes = sizeof(struct sockaddr_in);
 
@@ -26,6 +32,33 @@ static int listener_open(struct sockaddr_in *address)
 	error = -errno;
 	close(fd);
 	return error;
+}
+
+/* tcp_rmem[2] of this network namespace; 0: not known. */
+static long rmem_max(void)
+{
+	FILE *file = fopen("/proc/sys/net/ipv4/tcp_rmem", "re");
+	char text[128] = "", *at = text;
+	long bytes = 0;
+
+	if (!file)
+		return 0;
+	if (fgets(text, sizeof(text), file))
+		for (int i = 0; i < 3; i++)
+			bytes = strtol(at, &at, 10);
+	fclose(file);
+	return bytes;
+}
+
+/* Where the namespace's buffers are too small for anything to be redirected, this one is not. */
+static void make_room(int fd)
+{
+	int bytes = 0;
+	socklen_t length = sizeof(bytes);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &length) == 0 && bytes < RCVBUF_MIN_BYTES &&
+	    rmem_max() < RMEM_SMALL_BYTES)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &(int){ RCVBUF_MIN_BYTES }, sizeof(int));
 }
 
 int loopback_pair_open(int ends[2])
@@ -55,8 +88,10 @@ int loopback_pair_open(int ends[2])
 	errno = ECONNABORTED;
 	if (local.sin_port != remote.sin_port || local.sin_addr.s_addr != remote.sin_addr.s_addr)
 		goto fail;
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 2; i++) {
 		setsockopt(ends[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		make_room(ends[i]);
+	}
 	close(listener);
 	return 0;
 fail:

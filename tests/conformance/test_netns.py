@@ -3,7 +3,7 @@
 import pytest
 
 from support.namespaces import Netns
-from support.program import EAGER, PLAIN, Program, auto, built
+from support.program import BUILD, EAGER, PLAIN, Program, auto, built
 
 PORT, CLIENT_PORT, CONCURRENCY, CONNECTIONS = 7000, 7100, 6, 120
 
@@ -42,3 +42,21 @@ def test_each_namespace_is_accelerated(helper, arm):
                 result = program.result(60)
         assert result["mismatches"] == 0
         assert grown["redirected_bytes"] > 0, f"{grown}\n{helper.explain()}"
+
+
+# tcp_rmem, and whether there is room for redirected bytes.
+BUFFERS = {"tiny": ("4096 8192 16384", False), "1m": ("4096 131072 1048576", True)}
+
+
+@pytest.mark.parametrize("name", BUFFERS)
+def test_small_buffers(helper, name):
+    """The kernel is as usable as elsewhere, and all that depends on the buffers is how much is redirected."""
+    rmem, has_room = BUFFERS[name]
+    with Netns() as netns, helper.counting() as grown:
+        netns.run("sh", "-c", f"echo {rmem} > /proc/sys/net/ipv4/tcp_rmem")
+        assert ": usable" in netns.run(BUILD / "smaccel", "probe")
+        with Program([built("conformance/exchange"), "both", "seed=5", f"port={PORT}", f"client_port={CLIENT_PORT}", "client_ports=4",
+                      "turns=60", "connections=8", f"warm={int(has_room)}"], EAGER, helper.socket, netns) as program:
+            result = program.result(60)
+    assert result["mismatches"] == 0 and result["errors"] == 0 and result["connections"] == 8
+    assert (grown["redirected_bytes"] > 0) == has_room, f"{grown}\n{helper.explain()}"

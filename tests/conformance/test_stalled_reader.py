@@ -21,6 +21,7 @@ STALLED_S = (4, 6.5)  # all of them, since the first began
 TIMER_US = 500_000
 MEBI = 1 << 20
 RMEM_SMALL = "4096 131072 6291456"
+RMEM_TINY = "4096 131072 1048576"  # no room for the reserve of fact 12b
 CASES = {
     # name: (SO_RCVBUF or 0, blocking sender, tcp_rmem of the namespace or None: the host's)
     "64k": (65536, 0, None),
@@ -30,6 +31,7 @@ CASES = {
     "autotuned": (0, 0, None),
     "autotuned-blocking": (0, 1, None),
     "autotuned-6m": (0, 0, RMEM_SMALL),
+    "autotuned-1m": (0, 0, RMEM_TINY),
 }
 ARMS = [PLAIN, EAGER, auto(4)]
 

@@ -70,17 +70,22 @@ static void test_gate_room_autotuned_leaves_a_reserve(void **state)
 	assert_false(gate_has_room(&to, 512 * KIB + 1, 0));
 }
 
-static void test_gate_room_autotuned_with_little_memory_never_redirects(void **state)
+static void test_gate_room_autotuned_with_little_memory_is_a_quarter(void **state)
 {
-	struct gate_receiver to = receiver_autotuned(1 * MIB);
+	struct gate_receiver to = receiver_autotuned(1 * MIB + 256 * KIB - 1);
 
 	(void)state;
+	to.window = 1 * MIB;
+	assert_true(gate_has_room(&to, 32 * KIB, 0));
+	assert_false(gate_has_room(&to, 32 * KIB + 1, 0));
+	to.rcvbuf = 1 * MIB; /* it has grown */
+	assert_true(gate_has_room(&to, 256 * KIB, 0));
+	assert_false(gate_has_room(&to, 256 * KIB + 1, 0));
+	to.rcvbuf = 128 * KIB - 1;
 	assert_false(gate_has_room(&to, 1, 0));
-	to.rmem_max = 0; /* nothing could be read */
-	assert_false(gate_has_room(&to, 1, 0));
-	to.rmem_max = 1 * MIB + 1;
-	assert_true(gate_has_room(&to, 1, 0));
-	assert_false(gate_has_room(&to, 2, 0));
+	to = receiver_autotuned(1 * MIB + 256 * KIB);
+	assert_true(gate_has_room(&to, 256 * KIB, 0));
+	assert_false(gate_has_room(&to, 256 * KIB + 1, 0));
 }
 
 static void test_gate_room_does_not_grow_with_a_large_tcp_rmem(void **state)
@@ -173,7 +178,7 @@ int main(void)
 		cmocka_unit_test(test_gate_window_wraps_and_clamps),
 		cmocka_unit_test(test_gate_window_truesize_uses_the_scaling_ratio),
 		cmocka_unit_test(test_gate_room_autotuned_leaves_a_reserve),
-		cmocka_unit_test(test_gate_room_autotuned_with_little_memory_never_redirects),
+		cmocka_unit_test(test_gate_room_autotuned_with_little_memory_is_a_quarter),
 		cmocka_unit_test(test_gate_room_does_not_grow_with_a_large_tcp_rmem),
 		cmocka_unit_test(test_gate_room_locked_is_a_quarter),
 		cmocka_unit_test(test_gate_room_locked_ignores_tcp_rmem),
