@@ -50,6 +50,26 @@ static void cork_nodelay(struct pair *pair, int unused)
 	get("data", pair->b, 64, 0);
 }
 
+/* Between ends that answer each other TCP delays acknowledgements, and Nagle's algorithm holds back what follows an unacknowledged send. */
+static void nagle(struct pair *pair, int unused)
+{
+	(void)unused;
+	for (int i = 0; i < 20; i++) {
+		put(pair->a, "ask");
+		get("asked", pair->b, 64, 0);
+		put(pair->b, "answer");
+		get("answered", pair->a, 64, 0);
+	}
+	put(pair->a, "abc");
+	put(pair->a, "def");
+	put(pair->a, "ghi");
+	get("held", pair->b, 64, MSG_PEEK | MSG_DONTWAIT);
+	put(pair->b, "answer");
+	settle();
+	drain("data", pair->b, 9);
+	get("answer", pair->a, 64, 0);
+}
+
 static void bulk(struct pair *pair, int bytes)
 {
 	later_put_bytes(0, pair->a, (size_t)bytes, 1);
@@ -221,6 +241,7 @@ static const struct semantics_case cases[] = {
 	{ "cork", cork, 0, 0 },
 	{ "cork-forgotten", cork_forgotten, 0, 0 },
 	{ "cork-nodelay", cork_nodelay, 0, 0 },
+	{ "nagle", nagle, 0, CASE_NAGLE },
 	{ "bulk-1k", bulk, 1000, 0 },
 	{ "bulk-100k", bulk, 100000, 0 },
 	{ "bulk-3m", bulk_both, 3000000, 0 },
