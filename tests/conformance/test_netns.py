@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Two network namespaces use the same 127.0.0.1 tuples at the same time, under one helper: never a byte across (invariant 2)."""
+import sys
+
 import pytest
 
 from support.namespaces import Netns
@@ -60,3 +62,29 @@ def test_small_buffers(helper, name):
             result = program.result(60)
     assert result["mismatches"] == 0 and result["errors"] == 0 and result["connections"] == 8
     assert (grown["redirected_bytes"] > 0) == has_room, f"{grown}\n{helper.explain()}"
+
+
+# Turns with a server by the port of the argument, which is translated to the server's own.
+TRANSLATED = f"""
+import json, socket, sys
+listener = socket.create_server(("127.0.0.1", {PORT}))
+client = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+server = listener.accept()[0]
+for i in range(300):
+    client.sendall(b"turn %d" % i)
+    server.sendall(server.recv(64) + b"!")
+    assert client.recv(64) == b"turn %d!" % i
+print(json.dumps({{"peer": client.getpeername()[1], "own": server.getsockname()[1]}}))
+"""
+
+
+@pytest.mark.parametrize("port", [PORT, PORT + 1])
+def test_translated_addresses(helper, port):
+    """Ends that know each other by other addresses are no pair, and lose nothing by it."""
+    with Netns() as netns, helper.counting() as grown:
+        netns.run("/usr/sbin/nft", f"add table ip nat; add chain ip nat out {{ type nat hook output priority -100; }}; "
+                                   f"add rule ip nat out tcp dport {PORT + 1} redirect to :{PORT}")
+        with Program([sys.executable, "-c", TRANSLATED, port], EAGER, helper.socket, netns) as program:
+            assert program.result(20) == {"peer": port, "own": PORT}
+    assert (grown["redirected_msgs"] > 500) == (port == PORT), f"{grown}\n{helper.explain()}"
+    assert grown["redirected_msgs"] == 0 or port == PORT
