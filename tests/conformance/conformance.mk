@@ -37,12 +37,12 @@ TEST_PROGRAMS += $(B)/tests/trapping/libsmaccel.so
 $(B)/trapping/obj/preload/%.o: preload/%.c $(B)/.flags
 	@mkdir -p $(@D)
 	$(say) CC $@
-	$(Q)$(CC) $(SHIM_CFLAGS) $(TRAPPING_FLAGS) -w $(SHIM_PRELOAD_FLAGS) $(DEPEND) -c -o $@ $<
+	$(Q)$(CC) $(SHIM_CFLAGS) $(TRAPPING_FLAGS) -O1 -w $(SHIM_PRELOAD_FLAGS) $(DEPEND) -c -o $@ $<
 
 $(B)/trapping/obj/helper/wire/%.o: helper/wire/%.c $(B)/.flags
 	@mkdir -p $(@D)
 	$(say) CC $@
-	$(Q)$(CC) $(SHIM_CFLAGS) $(TRAPPING_FLAGS) -w $(SHIM_WIRE_FLAGS) $(DEPEND) -c -o $@ $<
+	$(Q)$(CC) $(SHIM_CFLAGS) $(TRAPPING_FLAGS) -O1 -w $(SHIM_WIRE_FLAGS) $(DEPEND) -c -o $@ $<
 
 $(B)/tests/trapping/libsmaccel.so: $(TRAPPING_OBJECTS) preload/libsmaccel.map $(B)/.sources
 	@mkdir -p $(@D)
