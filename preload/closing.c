@@ -83,7 +83,7 @@ static bool parent_holds(const struct conn *conn)
 	struct memory_cell *cell = atomic_load(&((struct conn *)conn)->cell);
 	uint32_t shown = cell ? atomic_load(&cell->shown) : 0;
 
-	if (!cell || conn->session_epoch != lifecycle_parent_epoch || !fork_parent_lives())
+	if (!cell || conn->session_epoch != lifecycle_parent_epoch || !fork_parent_lives() || fork_files_are_shared())
 		return false;
 	atomic_store(&session_of_cell(cell, conn->index)->child_closes_ms, (uint32_t)now_ms());
 	do {
@@ -269,7 +269,7 @@ static void each_losing(bool (*concerns)(struct conn *conn, int fd), void (*visi
 static bool has_work(void)
 {
 	return __builtin_expect(atomic_load_explicit(&conn_ever_touched, memory_order_relaxed), 0) && !quiet_is_on() &&
-	       conn_table() && !fork_in_vfork_child();
+	       conn_table() && !fork_in_vfork_child() && !fork_files_are_shared();
 }
 
 static bool always(struct conn *conn, int fd)

@@ -35,6 +35,7 @@ static struct fork_page *page; /* NULL until fork_init() */
 static _Atomic uint32_t forks;
 static _Atomic uint32_t forking_pid; /* who forks; in the child: its parent */
 static _Atomic uint32_t parent_pid;
+static _Atomic bool files_are_shared;
 
 uint32_t fork_count(void)
 {
@@ -57,6 +58,7 @@ bool fork_happened(void)
 	if (!atomic_compare_exchange_strong(&page->pid, &wiped, (uint32_t)getpid()))
 		return false;
 	atomic_store(&parent_pid, 0);
+	atomic_store(&files_are_shared, false);
 	atomic_fetch_add(&forks, 1);
 	return true;
 }
@@ -96,6 +98,16 @@ bool fork_parent_lives(void)
 	return parent != 0 && parent == (uint32_t)getppid();
 }
 
+void fork_shares_files(void)
+{
+	atomic_store(&files_are_shared, true);
+}
+
+bool fork_files_are_shared(void)
+{
+	return atomic_load_explicit(&files_are_shared, memory_order_relaxed);
+}
+
 void fork_in_child(void)
 {
 	int saved = errno;
@@ -104,6 +116,7 @@ void fork_in_child(void)
 		held_forked(); /* the page's pid is asked for no more */
 	} else if (page) {
 		atomic_store(&parent_pid, atomic_load(&forking_pid));
+		atomic_store(&files_are_shared, false);
 		atomic_store(&page->pid, (uint32_t)getpid());
 		lifecycle_forked();
 	}

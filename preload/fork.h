@@ -23,6 +23,11 @@ void fork_in_child(void);
 bool fork_happened(void);
 void fork_notice(void); /* if (fork_happened()) lifecycle_forked(); */
 
+/* In a child that has its parent's table of fds (CLONE_FILES), behind fork_in_child(): what it closes is closed for both, and its end closes
+ * nothing as long as the other lives. */
+void fork_shares_files(void);
+bool fork_files_are_shared(void);
+
 /* The process that this one was forked from is still there. False also if that is not known. */
 bool fork_parent_lives(void);
 

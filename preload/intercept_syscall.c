@@ -43,8 +43,8 @@ static void __attribute__((used)) before_call(int number, long a, long b, long c
 {
 	if (number == __NR_exit_group)
 		lifecycle_before_exit(false);
-	else if (number == __NR_clone3)
-		fork_note(); /* what kind it is is in memory that may not be there: a fork for all this process knows */
+	else if (number == __NR_clone || number == __NR_clone3)
+		fork_note(); /* the second's kind is in memory that may not be there: a fork for all this process knows */
 	else if (installs_filter(a, b, c))
 		before_filter();
 }
@@ -91,8 +91,10 @@ __attribute__((naked)) long wrap_syscall(long number, long a, long b, long c, lo
 		"2:	jmp	boot_syscall\n"
 		"3:	test	$" TEXT_OF(CLONE_VM) ", %esi\n" /* it would return into frames that the parent goes on to use */
 		"	jnz	0b\n"
+		"	test	$" TEXT_OF(CLONE_SETTLS) ", %esi\n" /* storage that libc, maybe, has not made */
+		"	jnz	1b\n"
 		"	test	%rdx, %rdx\n" /* its own stack, which has no frames of ours */
-		"	jnz	0b\n"
+		"	jnz	1b\n"
 		"4:	jmp	intercept_fork_by_call\n");
 	/* clang-format on */
 }
@@ -101,9 +103,11 @@ __attribute__((naked)) long wrap_syscall(long number, long a, long b, long c, lo
 /* All arguments are in registers: a jump, again. */
 long wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
-	if (number == __NR_clone && !(a & CLONE_VM) && !b)
+	bool forks = number == __NR_clone && !(a & CLONE_VM);
+
+	if (forks && !(a & CLONE_SETTLS) && !b)
 		return intercept_fork_by_call(number, a, b, c, d, e);
-	if (__builtin_expect(number == __NR_seccomp || number == __NR_exit_group || number == __NR_clone3, 0))
+	if (__builtin_expect(forks || number == __NR_seccomp || number == __NR_exit_group || number == __NR_clone3, 0))
 		before_call(number, a, b, c);
 	return REAL(syscall)(number, a, b, c, d, e, f);
 }

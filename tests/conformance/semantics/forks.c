@@ -8,7 +8,11 @@
 
 enum way { BY_FORK, BY_CALL, BY_CALLED_CLONE, BY_CLONE, BY_INSTRUCTION };
 
+/* A table of fds shared with the parent, which the child takes for gone. */
+#define SHARING (CLONE_FILES | CLONE_NEWPID)
+
 #define STACK_BYTES (256u << 10)
+#define LONG_BYTES (12u << 20)
 
 static long fork_by_instruction(void)
 {
@@ -22,21 +26,27 @@ static long fork_by_instruction(void)
 #endif
 }
 
-/* A child that does `begin` with the pair, and ends with what that returns. */
-static pid_t begin_child(enum way way, int (*begin)(void *), struct pair *pair)
+static char stack[STACK_BYTES] __attribute__((aligned(64)));
+
+/* A child that does `begin` with the pair, and ends with what that returns. Flags: of a clone. */
+static pid_t begin_child_with(int flags, enum way way, int (*begin)(void *), struct pair *pair)
 {
-	static char stack[STACK_BYTES] __attribute__((aligned(64)));
 	pid_t child;
 
 	if (way == BY_CLONE)
-		return clone(begin, stack + STACK_BYTES, SIGCHLD, pair);
+		return clone(begin, stack + STACK_BYTES, SIGCHLD | flags, pair);
 	child = way == BY_FORK           ? _Fork()
-		: way == BY_CALLED_CLONE ? (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL)
+		: way == BY_CALLED_CLONE ? (pid_t)syscall(SYS_clone, SIGCHLD | flags, NULL, NULL, NULL, NULL)
 		: way == BY_INSTRUCTION  ? (pid_t)fork_by_instruction()
 					 : (pid_t)syscall(SYS_fork);
 	if (child == 0)
 		_exit(begin(pair));
 	return child;
+}
+
+static pid_t begin_child(enum way way, int (*begin)(void *), struct pair *pair)
+{
+	return begin_child_with(0, way, begin, pair);
 }
 
 static void await(pid_t child)
@@ -108,6 +118,144 @@ static void left_to_child(struct pair *pair, int way)
 	get("reset", pair->a, 64, MSG_DONTWAIT);
 }
 
+static int do_nothing(void *unused)
+{
+	(void)unused;
+	return 0;
+}
+
+/* The end of a child that shares the table of fds closes nothing. */
+static void ends_beside(struct pair *pair, int way)
+{
+	struct linger linger = { 0 };
+	socklen_t length = sizeof(linger);
+
+	put(pair->a, "unread");
+	await(begin_child_with(SHARING, (enum way)way, do_nothing, pair));
+	TRY("linger", getsockopt(pair->b, SOL_SOCKET, SO_LINGER, &linger, &length));
+	note("lingers", "%d", linger.l_onoff);
+	get("unread", pair->b, 64, 0);
+	round_trip("trip", pair);
+	close(pair->b);
+	settle();
+	get("end", pair->a, 64, MSG_DONTWAIT);
+}
+
+static int close_it(void *of)
+{
+	close(((struct pair *)of)->b);
+	return 0;
+}
+
+/* And what it closes is closed for all. */
+static void closed_beside(struct pair *pair, int way)
+{
+	put(pair->a, "unread");
+	await(begin_child_with(SHARING, (enum way)way, close_it, pair));
+	settle();
+	get("reset", pair->a, 64, MSG_DONTWAIT);
+	get("gone", pair->b, 64, MSG_DONTWAIT);
+}
+
+static void *go_on_alone(void *of)
+{
+	struct pair *pair = of;
+
+	pause_ms(SOON_MS);
+	get("unread", pair->b, 64, MSG_DONTWAIT);
+	put(pair->b, "answer");
+	settle();
+	close(pair->b);
+	_exit(0);
+}
+
+static int leave_to_thread(void *of)
+{
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, go_on_alone, of);
+	return 1;
+}
+
+/* clone() ends the thread that it has begun, and no other. */
+static void thread_stays(struct pair *pair, int unused)
+{
+	pid_t child;
+
+	(void)unused;
+	put(pair->a, "unread");
+	child = begin_child(BY_CLONE, leave_to_thread, pair);
+	close(pair->b);
+	get("answer", pair->a, 6, MSG_WAITALL);
+	get("end", pair->a, 64, 0);
+	await(child);
+}
+
+static int go[2];
+
+static int wait_for_go(void *unused)
+{
+	char byte;
+
+	(void)unused;
+	read_whole(go[0], &byte, 1);
+	return 0;
+}
+
+static void begin_slowly(void *way)
+{
+	await(begin_child_with(CLONE_VFORK, *(enum way *)way, wait_for_go, NULL));
+}
+
+/* Only the thread that began the child sleeps until that is another program. */
+static void others_go_on(struct pair *pair, int by)
+{
+	const struct timeval patience = { .tv_sec = 30 };
+	enum way way = (enum way)by;
+	uint64_t start_ms;
+
+	TRY("pipe", pipe(go));
+	TRY("time-out", setsockopt(pair->a, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)));
+	later_put_bytes(0, pair->a, LONG_BYTES, 1);
+	pause_ms(2 * SOON_MS);
+	later_call(0, begin_slowly, &way);
+	pause_ms(2 * SOON_MS);
+	start_ms = clock_ms();
+	TRY("close", close(pair->a)); /* while the send sleeps */
+	note("at-once", "%s", clock_ms() - start_ms < 900 ? "yes" : "no");
+	TRY("go", write(go[1], "g", 1));
+	drain("data", pair->b, LONG_BYTES);
+	later_join();
+}
+
+#if defined(__x86_64__)
+static int end_by_instruction(void *unused)
+{
+	(void)unused;
+	__asm__ volatile("syscall" : : "a"(SYS_exit_group), "D"(7) : "rcx", "r11", "memory");
+	return 0;
+}
+
+/* The child has thread-local storage of which libc knows nothing, and calls nothing. */
+static void own_storage(struct pair *pair, int way)
+{
+	static char storage[4096] __attribute__((aligned(64)));
+	void *middle = storage + sizeof(storage) / 2;
+	pid_t child;
+
+	if (way == BY_CLONE) {
+		child = clone(end_by_instruction, stack + STACK_BYTES, SIGCHLD | CLONE_SETTLS, NULL, NULL, middle,
+			      NULL);
+	} else {
+		child = (pid_t)syscall(SYS_clone, SIGCHLD | CLONE_SETTLS, NULL, NULL, NULL, middle);
+		if (child == 0)
+			end_by_instruction(NULL);
+	}
+	await(child);
+	round_trip("trip", pair);
+}
+#endif
+
 static const struct semantics_case cases[] = {
 	{ "fork-unseen", by_turns, BY_INSTRUCTION, 0 },
 	{ "fork-bare", by_turns, BY_FORK, 0 },
@@ -117,5 +265,16 @@ static const struct semantics_case cases[] = {
 	{ "fork-left-raw", left_to_child, BY_CALL, 0 },
 	{ "fork-left-raw-clone", left_to_child, BY_CALLED_CLONE, 0 },
 	{ "fork-left-clone", left_to_child, BY_CLONE, 0 },
+	{ "fork-files-raw-clone", ends_beside, BY_CALLED_CLONE, 0 },
+	{ "fork-files-clone", ends_beside, BY_CLONE, 0 },
+	{ "fork-files-closed-raw-clone", closed_beside, BY_CALLED_CLONE, 0 },
+	{ "fork-files-closed-clone", closed_beside, BY_CLONE, 0 },
+	{ "fork-thread-clone", thread_stays, 0, 0 },
+	{ "fork-slow-raw-clone", others_go_on, BY_CALLED_CLONE, 0 },
+	{ "fork-slow-clone", others_go_on, BY_CLONE, 0 },
+#if defined(__x86_64__)
+	{ "fork-storage-raw-clone", own_storage, BY_CALLED_CLONE, 0 },
+	{ "fork-storage-clone", own_storage, BY_CLONE, 0 },
+#endif
 };
 FAMILY(forks);
