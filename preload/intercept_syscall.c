@@ -55,6 +55,12 @@ static void __attribute__((used)) before_call(int number, long a, long b, long c
 #define IF_NUMBER(number, label)                                                                                       \
 	"	cmp	$" TEXT_OF(number) ", %edi\n"                                                                  \
 					   "	je	" label "\n"
+/* The frame has grown by so much: for who unwinds. */
+#ifdef __GCC_HAVE_DWARF2_CFI_ASM
+#define FRAME_GROWS(bytes) "	.cfi_adjust_cfa_offset " #bytes "\n"
+#else
+#define FRAME_GROWS(bytes) ""
+#endif
 
 /* The seventh argument is on the stack. Not to be touched: where fewer were passed the caller's variables are there, and maybe
  * the futex that the call is about. In C it would be written back. */
@@ -79,6 +85,7 @@ __attribute__((naked)) long wrap_syscall(long number, long a, long b, long c, lo
 		"	push	%r8\n"
 		"	push	%r9\n"
 		"	sub	$8, %rsp\n" /* a multiple of 16 at a call */
+		FRAME_GROWS(56)
 		"	call	before_call\n"
 		"	add	$8, %rsp\n"
 		"	pop	%r9\n"
@@ -87,6 +94,7 @@ __attribute__((naked)) long wrap_syscall(long number, long a, long b, long c, lo
 		"	pop	%rdx\n"
 		"	pop	%rsi\n"
 		"	pop	%rdi\n"
+		FRAME_GROWS(-56)
 		"	jmp	0b\n"
 		"2:	jmp	boot_syscall\n"
 		"3:	test	$" TEXT_OF(CLONE_VM) ", %esi\n" /* it would return into frames that the parent goes on to use */
