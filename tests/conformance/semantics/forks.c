@@ -14,6 +14,16 @@ enum way { BY_FORK, BY_CALL, BY_CALLED_CLONE, BY_CLONE, BY_INSTRUCTION };
 #define STACK_BYTES (256u << 10)
 #define LONG_BYTES (12u << 20)
 
+/* Some machines have clone(2) alone. */
+static long fork_by_call(void)
+{
+#ifdef SYS_fork
+	return syscall(SYS_fork);
+#else
+	return syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+#endif
+}
+
 static long fork_by_instruction(void)
 {
 #if defined(__x86_64__)
@@ -38,7 +48,7 @@ static pid_t begin_child_with(int flags, enum way way, int (*begin)(void *), str
 	child = way == BY_FORK           ? _Fork()
 		: way == BY_CALLED_CLONE ? (pid_t)syscall(SYS_clone, SIGCHLD | flags, NULL, NULL, NULL, NULL)
 		: way == BY_INSTRUCTION  ? (pid_t)fork_by_instruction()
-					 : (pid_t)syscall(SYS_fork);
+					 : (pid_t)fork_by_call();
 	if (child == 0)
 		_exit(begin(pair));
 	return child;

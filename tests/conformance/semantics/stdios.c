@@ -158,7 +158,7 @@ static void raw_close(struct pair *pair, int unused)
 	get("end", pair->a, 64, MSG_DONTWAIT);
 	pair_make(&next, true); /* takes the number again */
 	round_trip("trip", &next);
-	TRY("raw-dup2", syscall(SYS_dup2, next.b, next.a));
+	TRY("raw-dup2", syscall(SYS_dup3, next.b, next.a, 0));
 	settle();
 	get("own-end", next.b, 64, MSG_DONTWAIT);
 }
@@ -171,7 +171,7 @@ static void raw_file(struct pair *pair, int unused)
 	int file = memfd_create("file", MFD_CLOEXEC);
 
 	(void)unused;
-	TRY("dup2", syscall(SYS_dup2, file, pair->a) == pair->a);
+	TRY("dup2", syscall(SYS_dup3, file, pair->a, 0) == pair->a);
 	TRY("write", write(pair->a, "abc", 3));
 	TRY("write-3000", write(pair->a, buffer, 3000));
 	TRY("write-200k", write(pair->a, buffer, 200000));

@@ -323,7 +323,7 @@ static void alone_raw_file(struct pair *pair, int timeout_ms)
 	set_timeout(pair->b, timeout_ms);
 	TRY("fill", write(file, "abcdef", 6));
 	TRY("seek", lseek(file, 0, SEEK_SET));
-	TRY("dup2", syscall(SYS_dup2, file, pair->b) == pair->b);
+	TRY("dup2", syscall(SYS_dup3, file, pair->b, 0) == pair->b);
 	GET("read", buffer, read(pair->b, buffer, 3));
 	TRY("recv", recv(pair->b, buffer, sizeof(buffer), 0));
 }
