@@ -36,6 +36,7 @@ static _Atomic uint32_t forks;
 static _Atomic uint32_t forking_pid; /* who forks; in the child: its parent */
 static _Atomic uint32_t parent_pid;
 static _Atomic bool files_are_shared;
+static __thread bool memory_is_lent;
 
 uint32_t fork_count(void)
 {
@@ -46,7 +47,18 @@ bool fork_in_vfork_child(void)
 {
 	uint32_t pid = page ? atomic_load_explicit(&page->pid, memory_order_relaxed) : 0;
 
-	return pid != 0 && pid != (uint32_t)getpid();
+	return pid != 0 && (memory_is_lent || pid != (uint32_t)getpid());
+}
+
+bool fork_memory_is_lent(void)
+{
+	return memory_is_lent;
+}
+
+void fork_lend_memory(bool lends)
+{
+	if (page) /* before that there may be no thread-local storage yet */
+		memory_is_lent = lends;
 }
 
 bool fork_happened(void)
@@ -59,6 +71,7 @@ bool fork_happened(void)
 		return false;
 	atomic_store(&parent_pid, 0);
 	atomic_store(&files_are_shared, false);
+	memory_is_lent = false; /* one that it was lent to has forked */
 	atomic_fetch_add(&forks, 1);
 	return true;
 }
@@ -117,6 +130,7 @@ void fork_in_child(void)
 	} else if (page) {
 		atomic_store(&parent_pid, atomic_load(&forking_pid));
 		atomic_store(&files_are_shared, false);
+		memory_is_lent = false;
 		atomic_store(&page->pid, (uint32_t)getpid());
 		lifecycle_forked();
 	}

@@ -11,6 +11,10 @@ void fork_init(void); /* constructor */
 /* This process runs in its parent's memory (vfork, clone with CLONE_VM): it must change nothing of the shim. Costs a
  * getpid(). */
 bool fork_in_vfork_child(void);
+/* Around a clone with CLONE_VM and CLONE_VFORK: as long as it lasts it is the child that runs as this thread. That tells it where the
+ * number does not, which may be the same in two namespaces. */
+void fork_lend_memory(bool lends);
+bool fork_memory_is_lent(void);
 
 /* Around a fork that gives the child a copy of the memory; the atfork handlers of fork(3) are these, too. Keep errno. fork_in_parent()
  * also where there is no child after all. */

@@ -84,8 +84,14 @@ int wrap_clone(int (*begin)(void *), void *stack, int flags, void *argument, ...
 	tls = va_arg(list, void *);
 	child_tid = va_arg(list, void *);
 	va_end(list);
-	if ((flags & CLONE_VM) || !begin || !stack)
-		return REAL(clone)(begin, stack, flags, argument, parent_tid, tls, child_tid);
+	if ((flags & CLONE_VM) || !begin || !stack) {
+		bool lent = fork_memory_is_lent();
+
+		fork_lend_memory(lent || ((flags & CLONE_VM) && (flags & CLONE_VFORK)));
+		child = REAL(clone)(begin, stack, flags, argument, parent_tid, tls, child_tid);
+		fork_lend_memory(lent);
+		return child;
+	}
 	parent_before(flags);
 	child = (flags & CLONE_SETTLS) ? REAL(clone)(begin, stack, flags, argument, parent_tid, tls, child_tid)
 				       : REAL(clone)(begin_child, stack, flags, &beginning, parent_tid, tls, child_tid);

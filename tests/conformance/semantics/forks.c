@@ -238,6 +238,42 @@ static void others_go_on(struct pair *pair, int by)
 	later_join();
 }
 
+static int close_both(void *of)
+{
+	struct pair *pair = of;
+
+	close(pair->a);
+	close(pair->b);
+	return 0;
+}
+
+/* Process 1 of its namespace lends its memory to process 1 of another, which has fds of its own. */
+static int lend_memory(void *of)
+{
+	struct pair *pair = of;
+
+	wait_for_go(NULL);
+	put(pair->a, "unread");
+	await(clone(close_both, stack + STACK_BYTES, SIGCHLD | CLONE_VM | CLONE_VFORK | CLONE_NEWPID, pair));
+	get("unread", pair->b, 64, MSG_PEEK);
+	close(pair->b);
+	settle();
+	get("reset", pair->a, 64, MSG_DONTWAIT);
+	return 0;
+}
+
+static void same_number(struct pair *pair, int unused)
+{
+	pid_t child;
+
+	(void)unused;
+	TRY("pipe", pipe(go));
+	child = begin_child_with(CLONE_NEWPID, BY_CALLED_CLONE, lend_memory, pair);
+	close_both(pair);
+	TRY("go", write(go[1], "g", 1));
+	await(child);
+}
+
 #if defined(__x86_64__)
 static int end_by_instruction(void *unused)
 {
@@ -282,6 +318,7 @@ static const struct semantics_case cases[] = {
 	{ "fork-thread-clone", thread_stays, 0, 0 },
 	{ "fork-slow-raw-clone", others_go_on, BY_CALLED_CLONE, 0 },
 	{ "fork-slow-clone", others_go_on, BY_CLONE, 0 },
+	{ "fork-same-number", same_number, 0, 0 },
 #if defined(__x86_64__)
 	{ "fork-storage-raw-clone", own_storage, BY_CALLED_CLONE, 0 },
 	{ "fork-storage-clone", own_storage, BY_CLONE, 0 },
