@@ -31,11 +31,12 @@ UNITDIR ?= $(if $(filter /usr,$(PREFIX)),/lib/systemd/system,$(PREFIX)/lib/syste
 MULTIARCH ?= $(shell $(CC) -print-multiarch 2>/dev/null || gcc -print-multiarch 2>/dev/null)
 LIBDIR ?= $(PREFIX)/lib$(if $(MULTIARCH),/$(MULTIARCH),$(if $(wildcard /usr/lib64/libc.so.6),64))
 
+# The shim lives in programs that have no sanitizer runtime: undefined behaviour traps, and needs none.
+TRAPPING_FLAGS := -fsanitize=undefined -fsanitize-undefined-trap-on-error
 ifeq ($(SANITIZE),1)
 B := build-asan
 SANITIZE_FLAGS := -fsanitize=address,undefined -fno-omit-frame-pointer
-# The shim lives in programs that have no sanitizer runtime: undefined behaviour traps, and needs none.
-SHIM_SANITIZE_FLAGS := -fsanitize=undefined -fsanitize-undefined-trap-on-error
+SHIM_SANITIZE_FLAGS := $(TRAPPING_FLAGS)
 else
 B := build
 endif
@@ -113,7 +114,7 @@ $(1): FORCE
 	@mkdir -p $$(@D)
 	@echo '$(subst ','"'"',$(2))' | cmp -s - $$@ || echo '$(subst ','"'"',$(2))' > $$@
 endef
-$(eval $(call stamp_rule,$(B)/.flags,$(CC) $(CLANG) $(ALL_CFLAGS) $(SHIM_CFLAGS) $(SHIM_WIRE_FLAGS) $(SHIM_PRELOAD_FLAGS) $(BPF_CFLAGS)))
+$(eval $(call stamp_rule,$(B)/.flags,$(CC) $(CLANG) $(ALL_CFLAGS) $(SHIM_CFLAGS) $(SHIM_WIRE_FLAGS) $(SHIM_PRELOAD_FLAGS) $(BPF_CFLAGS) $(TRAPPING_FLAGS)))
 $(eval $(call stamp_rule,$(B)/.libdir,$(LIBDIR) $(MULTIARCH)))
 $(eval $(call stamp_rule,$(B)/.sources,$(LDFLAGS) $(DAEMON_SOURCES) / $(CLI_SOURCES) / $(PROBE_SOURCES) / $(SHIM_SOURCES)))
 

@@ -29,8 +29,7 @@ $(B)/tests/conformance/semantics-musl: $(SEMANTICS_MUSL_OBJECTS) $(B)/.sources
 	$(say) MUSL-LINK $@
 	$(Q)$(MUSL_CC) -o $@ $(SEMANTICS_MUSL_OBJECTS) $(LDFLAGS) -pthread
 
-# The shim once more: undefined behaviour traps, which needs no runtime in the program. (Its warnings are those of the other build.)
-TRAPPING_FLAGS := -fsanitize=undefined -fsanitize-undefined-trap-on-error
+# The shim once more: undefined behaviour traps. (Its warnings are those of the other build.)
 TRAPPING_OBJECTS := $(SHIM_SOURCES:%.c=$(B)/trapping/obj/%.o)
 TEST_PROGRAMS += $(B)/tests/trapping/libsmaccel.so
 
