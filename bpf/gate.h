@@ -9,12 +9,8 @@
 
 #include <linux/types.h>
 
-/* Below this a locked SO_RCVBUF leaves no room that does not make the kernel drop passed segments (12b). */
-#define GATE_LOCKED_RCVBUF_MIN (128 * 1024)
-/* Kept free below tcp_rmem[2] on an auto-tuned socket (12b). */
-#define GATE_AUTOTUNE_RESERVE (1024 * 1024)
-/* A tcp_rmem[2] that leaves little or nothing beside the reserve: then what the buffer has grown to is taken for locked. */
-#define GATE_AUTOTUNE_MIN (GATE_AUTOTUNE_RESERVE + 256 * 1024)
+#include "shared.h"
+
 /* However large tcp_rmem[2] is, no more than the kernel's default (6 MiB) would allow: a sender with a time-out or a
  * POLLOUT loop must come to its end about where plain TCP's buffers would be full. */
 #define GATE_AUTOTUNE_MAX (5 * 1024 * 1024)

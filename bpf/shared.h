@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* What the BPF programs and user space share: the layout of every map value.
+/* What the BPF programs and user space share: the layout of every map value, and what the gate (gate.h) asks of a receive buffer.
  *
- * All of it lives in maps that are pinned under the pin directory, so that a restarted
+ * The values live in maps that are pinned under the pin directory, so that a restarted
  * helper takes over what runs. Any change of a layout here raises SM_ABI; a helper that
  * finds pins of another ABI sets their kill switch, leaves them to run out and pins its own in their place.
  */
@@ -14,6 +14,13 @@
 
 #define SM_ABI 1
 #define SM_SLOTS_DEFAULT 32768
+
+/* Below this a locked SO_RCVBUF leaves no room that does not make the kernel drop passed segments (12b). */
+#define GATE_LOCKED_RCVBUF_MIN (128 * 1024)
+/* Kept free below tcp_rmem[2] on an auto-tuned socket (12b). */
+#define GATE_AUTOTUNE_RESERVE (1024 * 1024)
+/* A tcp_rmem[2] that leaves little or nothing beside the reserve: then what the buffer has grown to is taken for locked. */
+#define GATE_AUTOTUNE_MIN (GATE_AUTOTUNE_RESERVE + 256 * 1024)
 
 /* A pair is kept in one slot; side 0 and side 1 are its two ends. direction[i] is what side i sends. */
 #define SM_SIDES 2

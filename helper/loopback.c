@@ -11,9 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* What bpf/gate.h asks of a buffer: GATE_LOCKED_RCVBUF_MIN, GATE_AUTOTUNE_MIN. */
-#define RCVBUF_MIN_BYTES (128 * 1024)
-#define RMEM_SMALL_BYTES (1280 * 1024)
+#include "../bpf/shared.h"
 
 static const socklen_t address_bytes = sizeof(struct sockaddr_in);
 
@@ -56,9 +54,9 @@ static void make_room(int fd)
 	int bytes = 0;
 	socklen_t length = sizeof(bytes);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &length) == 0 && bytes < RCVBUF_MIN_BYTES &&
-	    rmem_max() < RMEM_SMALL_BYTES)
-		setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &(int){ RCVBUF_MIN_BYTES }, sizeof(int));
+	if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &length) == 0 && bytes < GATE_LOCKED_RCVBUF_MIN &&
+	    rmem_max() < GATE_AUTOTUNE_MIN)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &(int){ GATE_LOCKED_RCVBUF_MIN }, sizeof(int));
 }
 
 int loopback_pair_open(int ends[2])

@@ -83,6 +83,8 @@ static void test_gate_room_autotuned_with_little_memory_is_a_quarter(void **stat
 	assert_false(gate_has_room(&to, 256 * KIB + 1, 0));
 	to.rcvbuf = 128 * KIB - 1;
 	assert_false(gate_has_room(&to, 1, 0));
+	to = (struct gate_receiver){ .rmem_counts_redirected = 1 }; /* nothing could be read */
+	assert_false(gate_has_room(&to, 1, 0));
 	to = receiver_autotuned(1 * MIB + 256 * KIB);
 	assert_true(gate_has_room(&to, 256 * KIB, 0));
 	assert_false(gate_has_room(&to, 256 * KIB + 1, 0));
