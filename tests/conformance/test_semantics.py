@@ -33,7 +33,7 @@ RELEASED_S = 10  # until the helper has noticed the end of the last socket, and 
 Arm_run = collections.namedtuple("Arm_run", "notes grown log")
 ARMS = {"auto": (auto(1), []), "eager": (EAGER, []),
         "spin": (Arm("spin", "eager", {"SMACCEL_SPIN_US": "500"}), []),
-        "mixed": (Arm("mixed", "eager", library="tests/trapping/libsmaccel.so"), ["--test-bound", MIXED_BOUND])}
+        "mixed": (Arm("mixed", "eager", shim="tests/trapping/libsmaccel.so"), ["--test-bound", MIXED_BOUND])}
 # In eager arms both ends have joined before a case can fork.
 LATE_ARMS = {"split": (auto(1), ["--test-bound", MIXED_BOUND])}
 LATE_CASES = ["forked-early-3", "forked-early-7", "forked-before-3", "forked-before-7"]

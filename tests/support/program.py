@@ -19,11 +19,11 @@ BUILD = Path(os.environ.get("SMACCEL_BUILD", ROOT / "build"))
 
 
 class Arm:
-    def __init__(self, name, admit, settings=None, library="libsmaccel.so"):
+    def __init__(self, name, admit, settings=None, shim="libsmaccel.so"):
         self.name = name
         self.admit = admit  # None: no shim
         self.settings = settings or {}
-        self.library = library
+        self.shim = shim  # in the build folder
 
     def __repr__(self):
         return self.name
@@ -36,7 +36,7 @@ class Arm:
         """The environment of a program in this arm; socket: the helper's path."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SMACCEL_ADMIT") and k != "LD_PRELOAD"}
         if self.accelerated:
-            library = BUILD / self.library
+            library = BUILD / self.shim
             if not library.exists():
                 raise RuntimeError(f"{library} is missing: run make first")
             environment.update(LD_PRELOAD=str(library), SMACCEL_SOCKET=str(socket), SMACCEL_ADMIT=str(self.admit),
