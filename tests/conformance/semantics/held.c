@@ -39,8 +39,7 @@ enum how {
 static struct {
 	struct pair pair, other;
 	int how, file;
-	pid_t sender;
-	_Atomic int sending;
+	_Atomic pid_t senders[2]; /* 0: has not begun to send */
 	_Atomic int done;
 } held;
 
@@ -58,11 +57,19 @@ static char state_of(pid_t tid)
 	return state ? state[2] : 0;
 }
 
-static void wait_sender(void)
+static bool all_sleep(void)
+{
+	for (int i = 0; i < (held.how & TWO ? 2 : 1); i++)
+		if (!held.senders[i] || state_of(held.senders[i]) != 'S')
+			return false;
+	return true;
+}
+
+static void wait_senders(void)
 {
 	uint64_t start_ms = clock_ms();
 
-	while (!held.sending || state_of(held.sender) != 'S') {
+	while (!all_sleep()) {
 		if (clock_ms() - start_ms > 2000)
 			return;
 		sched_yield();
@@ -110,10 +117,10 @@ static void close_it(void)
 static void closer(void *unused)
 {
 	(void)unused;
-	wait_sender();
+	wait_senders();
 	if (!(held.how & AT_ONCE)) {
 		pause_ms(2 * SOON_MS);
-		wait_sender();
+		wait_senders();
 	}
 	close_it();
 	if ((held.how & FORKS) && fork() == 0) {
@@ -174,7 +181,7 @@ static ssize_t send_many(char *buffer, size_t bytes)
 
 static void *second_sender(void *buffer)
 {
-	errno = 0;
+	held.senders[1] = gettid();
 	TRY("second", send(held.pair.a, buffer, LONG_BYTES, MSG_NOSIGNAL));
 	return NULL;
 }
@@ -185,7 +192,6 @@ static void take(struct pair *pair, int how)
 
 	held.pair = *pair;
 	held.how = how;
-	held.sender = gettid();
 	held.file = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if ((how & HOW_MASK) == BY_SOCKET)
 		pair_make(&held.other, true);
@@ -218,7 +224,7 @@ static void held_while(struct pair *pair, int how)
 	later_call(0, reader, &bytes);
 	if (how & TWO)
 		pthread_create(&second, NULL, second_sender, buffer);
-	held.sending = 1;
+	held.senders[0] = gettid();
 	if (how & MANY)
 		TRY("sent", send_many(buffer, LONG_BYTES));
 	else if (how & VECTOR)
