@@ -145,6 +145,7 @@ static void begin(struct conn *conn, bool accepted)
 	CLEAR(conn->tells_inq);
 	CLEAR(conn->ledger_inherited);
 	CLEAR(conn->exec_resets);
+	CLEAR(conn->window_clamp);
 	atomic_store_explicit(&conn->reason, REASON_WATCHING, memory_order_relaxed);
 	atomic_store_explicit(&conn->fds, 1, memory_order_relaxed);
 	conn->cookie = 0;

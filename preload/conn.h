@@ -56,9 +56,9 @@ struct conn {
 	uint32_t join_at_turn;    /* no join before that many turns: back-off after a transient refusal */
 	uint8_t attach_countdown; /* calls until the ledger is tried again */
 	uint8_t attempts;
-	_Atomic uint8_t has_stream; /* one of stdio's, which libc may flush when the process ends */
-	_Atomic uint8_t adopted;    /* its fd came in a message: it may be in the sockhash, or not */
-	_Atomic uint32_t reason;
+	_Atomic uint8_t has_stream;    /* one of stdio's, which libc may flush when the process ends */
+	_Atomic uint8_t adopted;       /* its fd came in a message: it may be in the sockhash, or not */
+	_Atomic uint32_t window_clamp; /* TCP_WINDOW_CLAMP as it was before window.c set it; 0: it has not */
 	uint32_t joined_forks;  /* fork_count when it joined: differs = another process may send past these accounts */
 	uint32_t session_epoch; /* of the session whose memory `cell` is in */
 	uint32_t fork_count;    /* of the process when it was opened: differs = another process may share the socket */
@@ -66,6 +66,7 @@ struct conn {
 	_Atomic uint8_t exec_resets;        /* closing.c has set SO_LINGER for an exec */
 	_Atomic uint8_t not_pinned;         /* CONN_PINNED, but the helper has not said that it did it */
 	_Atomic uint8_t tells_inq;          /* TCP_INQ was once set (inq.h) */
+	_Atomic uint8_t reason;             /* enum sm_reason: why it is in its state */
 	uint16_t latency_port_h;            /* of the listening end; 0: not asked for yet */
 	_Atomic uint8_t ledger_inherited;   /* the ledger is that of the process that forked this one (ledger.h) */
 	uint8_t latency_series;             /* where the last latency went (latency.h) */
@@ -76,6 +77,7 @@ struct conn {
 } __attribute__((aligned(64)));
 _Static_assert(offsetof(struct conn, admission) == 60, "what comes before it is the first line");
 _Static_assert(sizeof(struct conn) == 192, "three lines a connection");
+_Static_assert(REASON_COUNT <= UINT8_MAX, "a reason is a byte");
 /* The table: hot.table[fd] is 0, the place of a connection, or a mark. Read with two loads on the hot path. NULL: the wrappers are
  * off; conn_shut() can make it so at any moment, so who looks at it keeps what he saw. A place is a distance in lines, from what
  * lies CONN_REACH bytes below the table: the connections are mapped a few at a time, wherever the kernel finds room. */

@@ -21,6 +21,7 @@
 #include "quiet.h"
 #include "readable.h"
 #include "transfer.h"
+#include "window.h"
 
 /* Younger than the headers of some systems that we build on. */
 #ifndef TCP_ZEROCOPY_RECEIVE
@@ -127,12 +128,23 @@ static bool make_way(struct conn *conn, int fd, const struct option_rule *rule)
 	return !(rule->fallback == REFUSE || (rule->fallback == FILTER && atomic_load(&conn->not_pinned)));
 }
 
+static int set_window_clamp(struct conn *conn, int fd, const void *value, socklen_t length)
+{
+	int result = real_setsockopt(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, value, length);
+
+	if (result == 0)
+		window_set_by_application(conn);
+	return result;
+}
+
 int wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t length)
 {
 	struct conn *conn = conn_get(fd);
 	const struct option_rule *rule = conn ? find_rule(level, name) : NULL;
 	int number = 0;
 
+	if (conn && level == IPPROTO_TCP && name == TCP_WINDOW_CLAMP)
+		return set_window_clamp(conn, fd, value, length);
 	if (!rule)
 		return REAL(setsockopt)(fd, level, name, value, length);
 	if (length >= sizeof(number) && readable_bytes(value, sizeof(number)))
@@ -142,6 +154,15 @@ int wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t le
 		return -1;
 	}
 	return real_setsockopt(fd, level, name, value, length);
+}
+
+/* What the kernel no longer knows, or not yet again. */
+static void correct_answer(struct conn *conn, int level, int name, struct int_anywhere *answer)
+{
+	if (level == SOL_SOCKET && name == SO_ERROR && answer->value == 0)
+		answer->value = transfer_take_owed_error(conn);
+	else if (level == IPPROTO_TCP && name == TCP_WINDOW_CLAMP && window_told(conn))
+		answer->value = (int)window_told(conn);
 }
 
 int wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
@@ -155,10 +176,8 @@ int wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
 		return -1;
 	}
 	int result = REAL(getsockopt)(fd, level, name, value, length);
-	/* The kernel has just written an int there. */
-	if (conn && result == 0 && level == SOL_SOCKET && name == SO_ERROR && *length == sizeof(int) &&
-	    ((struct int_anywhere *)value)->value == 0)
-		((struct int_anywhere *)value)->value = transfer_take_owed_error(conn);
+	if (conn && result == 0 && *length == sizeof(int)) /* the kernel has just written an int there */
+		correct_answer(conn, level, name, value);
 	return result;
 }
 

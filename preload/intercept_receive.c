@@ -151,7 +151,7 @@ static inline __attribute__((always_inline)) ssize_t receive_short(enum short_re
 	if (__builtin_expect(conn != NULL, 1) && transfer_short_receive(conn, fd, count, flags, &way)) {
 		ssize_t result = as == AS_READ ? direct_read(fd, buffer, count) : direct_recv(fd, buffer, count, flags);
 
-		if (transfer_short_received(conn, count, &way, result))
+		if (transfer_short_received(conn, fd, count, &way, result))
 			return result;
 		struct transfer_short rest = way;
 		return rest_of_receive(as, conn, fd, buffer, count, flags, &rest, result);
@@ -337,7 +337,7 @@ ssize_t wrap_recvmsg(int fd, struct msghdr *message, int flags)
 	    transfer_short_receive(conn, fd, bytes, flags, &way)) {
 		ssize_t result = direct_recvmsg(fd, message, flags);
 
-		if (transfer_short_received(conn, bytes, &way, result))
+		if (transfer_short_received(conn, fd, bytes, &way, result))
 			return result;
 		struct transfer_short rest = way;
 		return rest_of_message(conn, fd, message, bytes, flags, &rest, result);

@@ -54,7 +54,7 @@ ssize_t wrap_readv(int fd, const struct iovec *vector, int count)
 	if (!transfer_short_receive(conn, fd, bytes, 0, &way))
 		return long_readv(conn, fd, &message, bytes, NULL, 0);
 	ssize_t result = direct_readv(fd, vector, count);
-	if (transfer_short_received(conn, bytes, &way, result))
+	if (transfer_short_received(conn, fd, bytes, &way, result))
 		return result;
 	struct transfer_short rest = way;
 	return long_readv(conn, fd, &message, bytes, &rest, result);

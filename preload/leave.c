@@ -15,6 +15,7 @@
 #include "real.h"
 #include "stops.h"
 #include "threads.h"
+#include "window.h"
 
 /* All the leaves of one exec together wait no longer than this. */
 #define EXEC_BUDGET_MS 100
@@ -82,8 +83,10 @@ bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
 		enum cell_state result = leave(conn, fd, reason);
 		plain = result == CELL_DONE;
 		atomic_store(&conn->not_pinned, result == CELL_ABANDONED && !says_pinned(conn));
-		if (plain)
+		if (plain) {
 			ledger_detach(conn);
+			window_restore(conn, fd);
+		}
 		conn_state_set(conn, plain ? CONN_REFUSED : CONN_PINNED, reason);
 	} else if (state != CONN_REFUSED && state != CONN_FREE) {
 		if (state == CONN_OFFERED)

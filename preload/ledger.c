@@ -209,22 +209,22 @@ static int64_t unread_out(const struct conn *conn, struct ledger_cell *cell)
 			 atomic_load(&peer->consumed));
 }
 
-void ledger_consumed(const struct conn *conn, struct ledger_cell *cell, uint64_t bytes)
+uint64_t ledger_consumed(const struct conn *conn, struct ledger_cell *cell, uint64_t bytes)
 {
 	struct ledger_half *own = ledger_own(conn, cell), *peer = ledger_peer(conn, cell);
 
 	ledger_note_cpu(&own->read_cpu);
 	/* A locked add, so a full barrier: the look at `waiting` below cannot come before it (the sender does the
 	 * same in the other order). A lost wake-up would cost LEDGER_PACE_STEP_MS, no more. */
-	atomic_fetch_add(&own->consumed, bytes);
+	uint64_t before = atomic_fetch_add(&own->consumed, bytes);
 	uint32_t wanted = atomic_load_explicit(&peer->waiting, memory_order_relaxed);
-	if (__builtin_expect(wanted == 0, 1))
-		return;
-	if (ledger_unread_in(conn, cell) <= (int64_t)wanted && atomic_exchange(&peer->waiting, 0) != 0) {
+	if (__builtin_expect(wanted != 0, 0) && ledger_unread_in(conn, cell) <= (int64_t)wanted &&
+	    atomic_exchange(&peer->waiting, 0) != 0) {
 		int saved = errno;
 		raw_syscall(SYS_futex, &peer->waiting, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 		errno = saved;
 	}
+	return before;
 }
 
 static int64_t pace_limit(const struct conn *conn, struct ledger_cell *cell, size_t bytes)

@@ -63,8 +63,8 @@ static inline bool ledger_is_owed(const struct conn *conn, struct ledger_cell *c
 	return unread > 0 && unread != INT64_MAX;
 }
 
-/* The application has read `bytes`: raises `consumed` and wakes a paced sender when enough room is there. */
-void ledger_consumed(const struct conn *conn, struct ledger_cell *cell, uint64_t bytes);
+/* The application has read `bytes`: raises `consumed` and wakes a paced sender when enough room is there. Returns what it was before. */
+uint64_t ledger_consumed(const struct conn *conn, struct ledger_cell *cell, uint64_t bytes);
 
 /* This side is about to send, or to read: notes the CPU. */
 static inline void ledger_note_cpu(_Atomic uint32_t *cpu)

@@ -245,13 +245,13 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 	}
 }
 
-static void joined_step(struct conn *conn)
+static void joined_step(struct conn *conn, int fd)
 {
 	struct memory_cell *cell = conn_cell(conn);
 	uint32_t status = cell ? atomic_load(&cell->status) : 0;
 
 	if (status & CELL_TAKEN_OUT) {
-		lifecycle_taken_out(conn, cell);
+		lifecycle_taken_out(conn, fd, cell);
 		return;
 	}
 	if (conn_state(conn) == CONN_JOINED && (status & CELL_ARMED) && state_swap(conn, CONN_JOINED, CONN_ARMED)) {
@@ -342,7 +342,7 @@ void lifecycle_step(struct conn *conn, int fd, bool may_join)
 			offered_step(conn, fd, may_join);
 		state = conn_state(conn);
 		if (state == CONN_JOINED || state == CONN_ARMED || state == CONN_PINNED || state == CONN_LEAVING)
-			joined_step(conn);
+			joined_step(conn, fd);
 	}
 	lifecycle_quiet_end(quiet);
 }

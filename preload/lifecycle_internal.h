@@ -78,7 +78,7 @@ void lifecycle_forget(struct conn *conn);
 
 /* withdraw.c: acts on admission.wants_out; and takes notice of CELL_TAKEN_OUT. */
 void lifecycle_withdraw(struct conn *conn, int fd);
-void lifecycle_taken_out(struct conn *conn, struct memory_cell *cell);
+void lifecycle_taken_out(struct conn *conn, int fd, struct memory_cell *cell);
 /* Within CONN_JOINING, nobody inside: the accounts after a stay, as the kernel counts. */
 void lifecycle_accounts_settle(struct conn *conn, const struct memory_cell *cell);
 

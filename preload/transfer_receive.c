@@ -40,12 +40,12 @@ int transfer_clear_results(int fd, struct msghdr *message)
 	return 0;
 }
 
-static void account(struct conn *conn, struct ledger_cell *ledger, size_t bytes)
+static void account(struct conn *conn, int fd, struct ledger_cell *ledger, size_t bytes)
 {
-	if (ledger)
-		ledger_consumed(conn, ledger, bytes);
-	else
+	if (!ledger)
 		transfer_add(&conn->received, bytes);
+	else if (window_look_is_due(ledger_consumed(conn, ledger, bytes), bytes))
+		window_look(conn, fd);
 	transfer_count_received(conn, bytes);
 }
 
@@ -64,7 +64,7 @@ static ssize_t finish(struct conn *conn, const struct receive_call *call, struct
 	if (result > 0 && !quiet_is_on() && !(call->flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB)) &&
 	    atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation) {
 		latency_received(conn, call->fd);
-		account(conn, ledger, (size_t)result);
+		account(conn, call->fd, ledger, (size_t)result);
 	}
 	return result;
 }

@@ -13,6 +13,7 @@
 #include "reader.h"
 #include "spin.h"
 #include "transfer_internal.h"
+#include "window.h"
 
 /* Flags of recv and send that change nothing about how a call is counted. */
 #define TRANSFER_SHORT_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL)
@@ -113,7 +114,7 @@ SHORT_INLINE bool transfer_short_receive(struct conn *conn, int fd, size_t bytes
 }
 
 /* False: transfer_short_receive_rest() goes on. */
-SHORT_INLINE bool transfer_short_received(struct conn *conn, size_t bytes, const struct transfer_short *way,
+SHORT_INLINE bool transfer_short_received(struct conn *conn, int fd, size_t bytes, const struct transfer_short *way,
 					  ssize_t result)
 {
 	bool has_bytes = __builtin_expect(result > 0, 1) && __builtin_expect(transfer_short_is_same(conn, way), 1);
@@ -133,7 +134,8 @@ SHORT_INLINE bool transfer_short_received(struct conn *conn, size_t bytes, const
 	if (way->ledger) {
 		if ((size_t)result < bytes && ledger_unread_in(conn, way->ledger) != result)
 			return false;
-		ledger_consumed(conn, way->ledger, (uint64_t)result);
+		if (window_look_is_due(ledger_consumed(conn, way->ledger, (uint64_t)result), (uint64_t)result))
+			window_look(conn, fd);
 	} else if (has_bytes) {
 		transfer_add(&conn->received, (size_t)result);
 	}

@@ -29,6 +29,7 @@
 #include "raw_syscall.h"
 #include "real.h"
 #include "threads.h"
+#include "window.h"
 
 /* An event loop has others to serve. */
 #define PAUSE_BLOCKING_US 5000
@@ -153,7 +154,7 @@ void lifecycle_accounts_settle(struct conn *conn, const struct memory_cell *cell
 	atomic_fetch_sub(&conn->received, cell->redirected_in);
 }
 
-void lifecycle_taken_out(struct conn *conn, struct memory_cell *cell)
+void lifecycle_taken_out(struct conn *conn, int fd, struct memory_cell *cell)
 {
 	uint32_t before = conn_state(conn), generation = atomic_load(&conn->generation);
 	enum sm_reason why = before == CONN_LEAVING || before == CONN_PINNED ? conn->reason : cell->reason;
@@ -163,6 +164,7 @@ void lifecycle_taken_out(struct conn *conn, struct memory_cell *cell)
 	if (!lifecycle_joining_begin(conn, before))
 		return;
 	conn->admission.is_unsettled = true;
+	window_restore(conn, fd);
 	if (!threads_others_inside(conn->index))
 		lifecycle_accounts_settle(conn, cell);
 	/* Not what the process that forked this one is to find. */

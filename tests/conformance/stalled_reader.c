@@ -1,30 +1,36 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The stalled reader: how much a sender gets rid of while nobody reads, and how the bytes come when the reader wakes.
  *
- *   stalled_reader [rcvbuf=N] [blocking=1] [stall_ms=N] [after=N] [chunk=N] [deadline=S]
+ *   stalled_reader [rcvbuf=N] [blocking=1] [stall_ms=N] [after=N] [chunk=N] [grow=1] [deadline=S]
  *
+ * grow=1: before all that its receive window is made to grow (growing.h), and then is streamed to for a while.
  * Warms the connection up with turns until it redirects (a bounded number), then sends against a reader that sleeps for stall_ms, then reads
  * everything and `after` bytes more while the sender goes on. Measured: bytes accepted early and at the end of the stall,
  * samples with POLLOUT set, socket memory, the longest time without a byte after the wake-up, and what the counters of
  * this network namespace say (run it in one of its own). One line of JSON; the test compares it with plain TCP's.
  */
 #define _GNU_SOURCE
+#include <limits.h>
 #include <linux/sock_diag.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 
+#include "../support/growing.h"
 #include "../support/redirecting.h"
 #include "../support/watchdog.h"
 
 #define WARM_TURNS 64u
+#define GROWN_WRITES 128 /* of 256 KiB */
+#define GROWN_STREAMS_MAX 32
 #define READ_BYTES (64u << 10)
 #define SAMPLE_MS 100u
 #define SETTLE_MS 3000u /* when the first figure is taken: by then a sender has long stopped */
 
-static unsigned rcvbuf, blocking, stall_ms = 15000, chunk = 16384, deadline_s = 60;
+static unsigned rcvbuf, blocking, stall_ms = 15000, chunk = 16384, grow, deadline_s = 60;
 static uint64_t after_bytes = 8u << 20;
 static int sender_fd, receiver_fd;
+static bool grown_redirects; /* most of what is streamed through the grown window */
 static struct pattern pattern;
 static _Atomic uint64_t sent_bytes, target_bytes = UINT64_MAX, in_send_since_us;
 
@@ -83,6 +89,22 @@ static void warm_up(void)
 	for (unsigned i = 0; is_preloaded() && !redirected && i < REDIRECTING_TURNS_MAX; i++) {
 		pause_us(1000);
 		redirected = turn();
+	}
+}
+
+/* Until the stream redirects: a busy helper lets the ends join later. */
+static void grow_window(void)
+{
+	grow_receive_buffer(sender_fd, receiver_fd);
+	growing_turns(sender_fd, receiver_fd);
+	for (int i = 0; i < GROWN_STREAMS_MAX && !grown_redirects; i++) {
+		uint64_t by_tcp = received_by_tcp(receiver_fd);
+
+		growing_stream((struct growing){ sender_fd, receiver_fd, GROWN_WRITES, INT_MAX });
+		by_tcp = received_by_tcp(receiver_fd) - by_tcp;
+		grown_redirects = by_tcp < (uint64_t)GROWN_WRITES * GROWING_CHUNK / 2;
+		if (!is_preloaded())
+			return;
 	}
 }
 
@@ -158,13 +180,13 @@ static void dump(void)
 static void options_read(int count, char **options)
 {
 	for (int i = 0; i < count; i++) {
-		unsigned *numbers[] = { &rcvbuf, &blocking, &stall_ms, &chunk, &deadline_s };
-		const char *names[] = { "rcvbuf=", "blocking=", "stall_ms=", "chunk=", "deadline=" };
+		unsigned *numbers[] = { &rcvbuf, &blocking, &stall_ms, &chunk, &grow, &deadline_s };
+		const char *names[] = { "rcvbuf=", "blocking=", "stall_ms=", "chunk=", "grow=", "deadline=" };
 		unsigned which = 0;
 
-		while (which < 5 && strncmp(options[i], names[which], strlen(names[which])))
+		while (which < 6 && strncmp(options[i], names[which], strlen(names[which])))
 			which++;
-		if (which < 5)
+		if (which < 6)
 			*numbers[which] = (unsigned)strtoul(options[i] + strlen(names[which]), NULL, 0);
 		else if (!strncmp(options[i], "after=", 6))
 			after_bytes = strtoull(options[i] + 6, NULL, 0);
@@ -188,6 +210,8 @@ int main(int argc, char **argv)
 	if (receiver_fd < 0)
 		die("accept");
 	watchdog_start(deadline_s, dump);
+	if (grow)
+		grow_window();
 	warm_up();
 	if (!blocking)
 		fcntl(sender_fd, F_SETFL, O_NONBLOCK);
@@ -198,10 +222,10 @@ int main(int argc, char **argv)
 	pthread_join(sender, NULL);
 	printf("{\"early\": %llu, \"stalled\": %llu, \"samples\": %u, \"writable\": %u, \"receive_memory\": %u, "
 	       "\"send_memory\": %u, \"first_us\": %llu, \"longest_us\": %llu, \"longest_at\": %llu, \"total\": %llu, "
-	       "\"expected\": %llu}\n",
+	       "\"expected\": %llu, \"grown_redirects\": %d}\n",
 	       (unsigned long long)result.early, (unsigned long long)result.stalled, result.samples,
 	       result.writable_samples, result.receive_memory, result.send_memory, (unsigned long long)result.first_us,
 	       (unsigned long long)result.longest_us, (unsigned long long)result.longest_at,
-	       (unsigned long long)result.total, (unsigned long long)result.stalled + after_bytes);
+	       (unsigned long long)result.total, (unsigned long long)result.stalled + after_bytes, grown_redirects);
 	return 0;
 }
