@@ -95,7 +95,9 @@ static void warm_up(void)
 /* Until the stream redirects: a busy helper lets the ends join later. */
 static void grow_window(void)
 {
-	grow_receive_buffer(sender_fd, receiver_fd);
+	close(sender_fd);
+	close(receiver_fd);
+	growing_pair(&sender_fd, &receiver_fd);
 	growing_turns(sender_fd, receiver_fd);
 	for (int i = 0; i < GROWN_STREAMS_MAX && !grown_redirects; i++) {
 		uint64_t by_tcp = received_by_tcp(receiver_fd);
