@@ -22,7 +22,8 @@
 
 #define WARM_TURNS 64u
 #define GROWN_WRITES 128 /* of 256 KiB */
-#define GROWN_STREAMS_MAX 32
+#define GROWN_STREAMS_MAX 300
+#define GROWN_PAUSE_US 10000
 #define READ_BYTES (64u << 10)
 #define SAMPLE_MS 100u
 #define SETTLE_MS 3000u /* when the first figure is taken: by then a sender has long stopped */
@@ -107,6 +108,7 @@ static void grow_window(void)
 		grown_redirects = by_tcp < (uint64_t)GROWN_WRITES * GROWING_CHUNK / 2;
 		if (!is_preloaded())
 			return;
+		pause_us(GROWN_PAUSE_US);
 	}
 }
 
