@@ -8,6 +8,8 @@
 #include "selftest.h"
 
 #include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -251,6 +253,67 @@ static enum selftest_outcome check_fionread(struct selftest *self)
 		   of_psock == 10 ? "redirected" : "passed");
 }
 
+/* ---- by plain TCP: a window that is clamped while it is shut ---- */
+
+static bool is_shut(int sender)
+{
+	struct tcp_info information = {};
+	socklen_t length = sizeof(information);
+
+	return !getsockopt(sender, IPPROTO_TCP, TCP_INFO, &information, &length) && !information.tcpi_snd_wnd;
+}
+
+static void fill(int fd)
+{
+	static const char block[4096];
+
+	while (send(fd, block, sizeof(block), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+		;
+}
+
+static void drain(int fd)
+{
+	char sink[4096];
+
+	while (recv(fd, sink, sizeof(sink), MSG_DONTWAIT) > 0)
+		;
+}
+
+/* Buffers so small shut the window at once. Once they are drained the receiver says that there is room. */
+static bool opens_again(const int ends[2])
+{
+	const int buffer = 4096, clamp = 4096;
+
+	if (setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer)) ||
+	    setsockopt(ends[1], SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer)))
+		return false;
+	for (int i = 0; i < PATIENCE_MS && !is_shut(ends[0]); i++) {
+		fill(ends[0]);
+		pause_millisecond();
+	}
+	if (!is_shut(ends[0]) || setsockopt(ends[1], IPPROTO_TCP, TCP_WINDOW_CLAMP, &clamp, sizeof(clamp)))
+		return false;
+	for (int i = 0; i < PATIENCE_MS && is_shut(ends[0]); i++) {
+		drain(ends[1]);
+		pause_millisecond();
+	}
+	return !is_shut(ends[0]);
+}
+
+/* "tcp: fix mid stream window clamp" of Linux 6.7, which older ones may have as well: without it the window stays shut for ever. */
+static enum selftest_outcome check_clamp(struct selftest *self)
+{
+	int ends[2] = { -1, -1 };
+	bool opens = !loopback_pair_open(ends) && opens_again(ends);
+
+	loopback_pair_close(ends);
+	if (!opens)
+		return say(self, SELFTEST_WORKED_AROUND,
+			   "a window that is clamped while it is shut stays so: none is clamped");
+	self->features |= WIRE_FEATURE_CLAMP;
+	return say(self, SELFTEST_HOLDS, "a window that is clamped while it is shut opens again");
+}
+
 /* ---- the run ---- */
 
 static enum selftest_outcome check_programs(struct selftest *self)
@@ -281,6 +344,7 @@ static const struct {
 	{ "peer-reads", "cast", check_peer_reads },
 	{ "receive-memory", "12", check_rmem },
 	{ "fionread", "6", check_fionread },
+	{ "window-clamp", "12b", check_clamp },
 };
 _Static_assert(sizeof(checks) / sizeof(checks[0]) <= SELFTEST_RESULTS_MAX, "room for all");
 

@@ -119,6 +119,8 @@ static json_t *kernel(const struct helper *helper)
 		json_array_append_new(features, json_string("fionread-counts-tcp"));
 	if (helper->features & WIRE_FEATURE_FIONREAD_COUNTS_PSOCK)
 		json_array_append_new(features, json_string("fionread-counts-psock"));
+	if (helper->features & WIRE_FEATURE_CLAMP)
+		json_array_append_new(features, json_string("window-clamp"));
 	if (datapath_uses_rdonly_cast(helper->datapath))
 		json_array_append_new(features, json_string("rdonly-cast"));
 	if (helper->stops)

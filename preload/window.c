@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include "channel.h"
 #include "endpoint.h"
 #include "quiet.h"
 #include "real.h"
@@ -40,7 +41,8 @@ void window_look(struct conn *conn, int fd)
 	int saved = errno, clamp;
 
 	/* One whose size the application has set does not grow, and is bounded without regard to the window (fact 12b). */
-	if (quiet_is_on() || option(fd, SOL_SOCKET, SO_RCVBUF) <= WINDOW_RCVBUF_BYTES ||
+	if (quiet_is_on() || !(channel_features() & WIRE_FEATURE_CLAMP) ||
+	    option(fd, SOL_SOCKET, SO_RCVBUF) <= WINDOW_RCVBUF_BYTES ||
 	    (clamp = option(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP)) <= WINDOW_BYTES ||
 	    (option(fd, SOL_SOCKET, SO_BUF_LOCK) & BUF_LOCK_RCVBUF) || endpoint_cookie(fd) != conn->cookie)
 		goto out;

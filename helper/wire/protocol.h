@@ -101,6 +101,7 @@ enum wire_feature {
 	WIRE_FEATURE_OPTIONS = 1 << 5, /* the helper looks at a socket's options itself before it lets an end join */
 	WIRE_FEATURE_RETIRED = 1 << 6, /* of the helper: it looks at `retired` in the session memory (memory.h) */
 	WIRE_FEATURE_LANDING = 1 << 7, /* of the helper: it knows WIRE_LANDING */
+	WIRE_FEATURE_CLAMP = 1 << 8,   /* of the kernel: TCP_WINDOW_CLAMP may be set at any moment (preload/window.h) */
 };
 
 struct wire_endpoint {
