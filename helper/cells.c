@@ -148,7 +148,7 @@ void session_each_cell(struct session *session,
 		if (bytes < size)
 			return;
 		for (ssize_t i = 0; i < bytes / size; i++)
-			if (cell_word_state(cells[i].shown & ~CELL_CHILD_CLOSES) != CONN_FREE &&
+			if (cell_word_state(cells[i].shown & ~CELL_CHILD_MARKS) != CONN_FREE &&
 			    !visit(session, (uint32_t)((at - base) / size + i), &cells[i], context))
 				return;
 		at += bytes / size * size;

@@ -158,7 +158,7 @@ static void list_cell(struct listing *listing, const struct session *session, ui
 		.family = cell->shown_family,
 		.pid = session->pid,
 		.uid = session->channel.uid,
-		.state = cell_word_state(cell->shown & ~CELL_CHILD_CLOSES),
+		.state = cell_word_state(cell->shown & ~CELL_CHILD_MARKS),
 		.reason = cell->shown_reason,
 		.fd = (int)(cell->shown_fd & INT32_MAX),
 		.comm = comm,

@@ -75,20 +75,29 @@ static bool child_closes(struct conn *conn, struct memory_cell *cell, uint32_t s
 	       (uint32_t)now_ms() - atomic_load(&session_of_cell(cell, conn->index)->child_closes_ms) < CHILD_CLOSES_MS;
 }
 
+static uint32_t child_asks(const struct conn *conn)
+{
+	return cell_word(conn->generation, CELL_CHILD_ASKS);
+}
+
 /* This process was forked, and the connection is open in its parent, as far as that one's wrappers know: so it is not the last
  * that closes it, and the parent, should it close too, finds a mark that it is worth waiting for this process. If the parent
- * is at it already there is no mark, and it is this process that asks and waits: never both. */
+ * is at it already there is no mark, and it is this process that asks and waits: never both, for it says so to a parent that waits for
+ * the mark of another child. */
 static bool parent_holds(const struct conn *conn)
 {
 	struct memory_cell *cell = atomic_load(&((struct conn *)conn)->cell);
-	uint32_t shown = cell ? atomic_load(&cell->shown) : 0;
+	uint32_t shown = cell ? atomic_load(&cell->shown) : 0, nothing = 0;
 
 	if (!cell || conn->session_epoch != lifecycle_parent_epoch || !fork_parent_lives() || fork_files_are_shared())
 		return false;
 	atomic_store(&session_of_cell(cell, conn->index)->child_closes_ms, (uint32_t)now_ms());
 	do {
-		if (cell_word_state(shown & ~CELL_CHILD_CLOSES) == CONN_FREE ||
-		    cell_word_generation(shown) != (conn->generation & CELL_GENERATION_MASK))
+		if (cell_word_state(shown & ~CELL_CHILD_MARKS) == CONN_FREE) {
+			atomic_compare_exchange_strong(&cell->shown, &nothing, child_asks(conn));
+			return false;
+		}
+		if (cell_word_generation(shown) != (conn->generation & CELL_GENERATION_MASK))
 			return false;
 	} while (!atomic_compare_exchange_weak(&cell->shown, &shown, shown | CELL_CHILD_CLOSES));
 	return true;
@@ -136,7 +145,8 @@ static bool is_alone(struct conn *conn, int fd, uint32_t own)
 		others = lifecycle_ask_holders(conn, fd,
 					       (struct wire_holders){ .own = own, .is_final = i == CLOSING_TRIES - 1 },
 					       WIRE_HOLDERS);
-		worth_waiting |= cell && child_closes(conn, cell, atomic_load(&cell->shown));
+		uint32_t shown = cell ? atomic_load(&cell->shown) : 0;
+		worth_waiting = shown != child_asks(conn) && (worth_waiting || child_closes(conn, cell, shown));
 		if (others == 0 || others == CELL_HOLDERS_UNKNOWN || (others != CELL_HOLDERS_CLOSING && !worth_waiting))
 			break;
 	}

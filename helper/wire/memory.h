@@ -68,6 +68,9 @@ static inline uint32_t cell_word_generation(uint32_t word)
 
 /* In `shown`, by a child that this process forked: it is closing its own copy, or ending (preload/closing.c). */
 #define CELL_CHILD_CLOSES 0x80u
+/* Likewise, once the process shows that it closes its own: the child asks who else has it, and waits for that. */
+#define CELL_CHILD_ASKS 0x40u
+#define CELL_CHILD_MARKS (CELL_CHILD_CLOSES | CELL_CHILD_ASKS)
 
 /* One connection of the process. The first line is the conversation, the second what `ss` shows. */
 struct memory_cell {
@@ -91,7 +94,8 @@ struct memory_cell {
 	_Atomic uint32_t latency_count;
 	_Atomic uint32_t latency_key; /* latency.h; 0: none was recorded */
 	/* shim -> helper, for display; unchecked claims about the process's own connections */
-	_Atomic uint32_t shown; /* generation << 8 | enum conn_state | CELL_CHILD_CLOSES; 0: the cell is free */
+	_Atomic uint32_t
+		shown; /* generation << 8 | enum conn_state | CELL_CHILD_CLOSES, or CELL_CHILD_ASKS alone; 0: the cell is free */
 	uint32_t shown_reason;
 	uint32_t shown_fd;
 	uint32_t shown_family;

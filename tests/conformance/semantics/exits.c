@@ -239,12 +239,15 @@ static void fork_is_over(struct pair *pair, int unused)
 	look("receive", pair->a);
 }
 
-/* Two processes close it at the same time: one of them is the last. */
-static void both_close_once(struct pair *pair, int exits)
+/* Two processes close it at the same time: one of them is the last. Another child had it, too, and has ended. */
+enum { BY_END = 1, AFTER_ANOTHER = 2 };
+static void both_close_once(struct pair *pair, int how)
 {
 	int gate[2];
 	pid_t child;
 
+	if (how & AFTER_ANOTHER)
+		await(fork() ?: (_exit(0), 0));
 	note("pipe", "%d", pipe2(gate, O_CLOEXEC));
 	child = begin_child(pair, "unread");
 	if (child == 0) {
@@ -253,7 +256,7 @@ static void both_close_once(struct pair *pair, int exits)
 		close(gate[1]);
 		if (read(gate[0], &byte, 1) != 0)
 			_exit(8);
-		if (!exits)
+		if (!(how & BY_END))
 			close(pair->b);
 		_exit(0);
 	}
@@ -264,12 +267,12 @@ static void both_close_once(struct pair *pair, int exits)
 	close(pair->a);
 }
 
-static void both_close(struct pair *pair, int exits)
+static void both_close(struct pair *pair, int how)
 {
-	both_close_once(pair, exits);
+	both_close_once(pair, how);
 	for (int i = 1; i < ROUNDS; i++) {
 		pair_make(pair, true);
-		both_close_once(pair, exits);
+		both_close_once(pair, how);
 	}
 }
 
@@ -330,6 +333,8 @@ static const struct semantics_case cases[] = {
 	{ "close-held-by-shell-forked", held_by_shell, 1, 0 },
 	{ "close-after-fork-unread", fork_is_over, 0, 0 },
 	{ "close-by-both-unread", both_close, 0, 0 },
-	{ "close-by-both-unread-exit", both_close, 1, 0 },
+	{ "close-by-both-unread-exit", both_close, BY_END, 0 },
+	{ "close-by-both-unread-after", both_close, AFTER_ANOTHER, 0 },
+	{ "close-by-both-unread-exit-after", both_close, AFTER_ANOTHER | BY_END, 0 },
 };
 FAMILY(exits);
