@@ -28,6 +28,8 @@ const volatile bool use_rdonly_cast = false; /* 6.2 and later */
 /* Where blocked threads sleep (fact 19b); 0: not known. From kallsyms, which the loader reads once for all its programs:
  * as a __ksym libbpf would read the whole of it at each load. */
 const volatile __u64 woken_wake_function_address = 0;
+/* What poll(2) and select(2) put there, by which they hold the file; 0: not known. */
+const volatile __u64 pollwake_address = 0;
 
 extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym __weak;
 
@@ -47,9 +49,9 @@ static __always_inline bool psock_queue_empty(const void *user_data)
 
 /* A walk along a socket's wait queue. */
 struct walk {
-	__u64 head, next, wanted;
+	__u64 head, next;
 	__u32 tgid; /* 0: of none, as no process has that number */
-	__u32 count, own;
+	__u32 count, own, own_polls;
 	bool torn;
 };
 
@@ -58,16 +60,25 @@ static __always_inline bool is_of_process(const struct task_struct *task, __u32 
 	return tgid && (__u32)BPF_CORE_READ(task, tgid) == tgid;
 }
 
+static __always_inline bool is_polled_by(const struct poll_wqueues *poll, __u32 tgid)
+{
+	return is_of_process(BPF_CORE_READ(poll, polling_task), tgid);
+}
+
 static long walk_step(__u32 index, struct walk *walk)
 {
 	const struct wait_queue_entry *entry;
 	const struct list_head *next = (const void *)walk->next;
+	__u64 func;
 
 	if (walk->next == walk->head || walk->torn)
 		return 1;
 	entry = (const void *)next - bpf_core_field_offset(struct wait_queue_entry, entry);
-	if ((__u64)BPF_CORE_READ(entry, func) == walk->wanted)
+	func = (__u64)BPF_CORE_READ(entry, func);
+	if (func == woken_wake_function_address)
 		walk->count++, walk->own += is_of_process(BPF_CORE_READ(entry, private), walk->tgid);
+	else if (func && func == pollwake_address)
+		walk->own_polls += is_polled_by(BPF_CORE_READ(entry, private), walk->tgid);
 	walk->next = (__u64)BPF_CORE_READ(next, next);
 	walk->torn = !walk->next;
 	return 0;
@@ -75,13 +86,13 @@ static long walk_step(__u32 index, struct walk *walk)
 
 /* Threads asleep in recv or send on the socket (fact 19b). The queue is walked without its lock: whatever looks torn
  * makes the answer "unknown". By bpf_loop(): a loop of our own is verified turn by turn, some 50 ms each time. */
-static __always_inline __u32 count_blocked(const struct sock *sk, __u32 tgid, __u32 *own)
+static __always_inline __u32 count_blocked(const struct sock *sk, __u32 tgid, struct sm_facts *facts)
 {
 	const struct socket_wq *wq = BPF_CORE_READ(sk, sk_wq);
-	struct walk walk = { .wanted = woken_wake_function_address, .tgid = tgid };
+	struct walk walk = { .tgid = tgid };
 	const struct list_head *head;
 
-	if (!walk.wanted)
+	if (!woken_wake_function_address)
 		return BLOCKED_UNKNOWN;
 	if (!wq) /* closed by its last owner */
 		return 0;
@@ -90,7 +101,8 @@ static __always_inline __u32 count_blocked(const struct sock *sk, __u32 tgid, __
 	walk.next = (__u64)BPF_CORE_READ(head, next);
 	walk.torn = !walk.next;
 	bpf_loop(WAIT_QUEUE_MAX, walk_step, &walk, 0);
-	*own = walk.own;
+	facts->blocked_own = walk.own;
+	facts->polling_own = walk.own_polls;
 	return walk.torn || walk.next != walk.head ? BLOCKED_UNKNOWN : walk.count;
 }
 
@@ -153,7 +165,7 @@ static __always_inline void read_facts(struct sm_facts *facts, __u64 address, __
 		READ_TCP(READ_PROBE);
 	}
 	read_psock(facts, sk);
-	facts->blocked_threads = count_blocked(sk, tgid, &facts->blocked_own);
+	facts->blocked_threads = count_blocked(sk, tgid, facts);
 	facts->holders = count_holders(sk);
 	/* Last: had the memory become another socket on the way, the cookie would have changed. */
 	facts->found = BPF_CORE_READ(tcp, PEER_COMMON.skc_refcnt.refs.counter) > 0 &&

@@ -33,7 +33,7 @@ struct list_head {
 };
 
 struct wait_queue_entry {
-	void *private; /* of woken_wake_function: the task_struct */
+	void *private; /* of woken_wake_function: the task_struct; of pollwake: the poll_wqueues */
 	void *func;
 	struct list_head entry;
 };
@@ -41,6 +41,10 @@ struct wait_queue_entry {
 typedef struct wait_queue_head {
 	struct list_head head;
 } wait_queue_head_t;
+
+struct poll_wqueues {
+	struct task_struct *polling_task;
+};
 
 struct socket_wq {
 	wait_queue_head_t wait;

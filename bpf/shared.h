@@ -115,7 +115,7 @@ struct sm_facts {
 	__u8 reserved;
 	__u32 holders; /* references to its struct file: fds of all processes, those in flight, calls under way; 0: closed */
 	__u32 blocked_own; /* blocked_threads of the process that is asked for */
-	__u32 reserved_own;
+	__u32 polling_own; /* entries of its threads that are in poll() or select() of it: each has a reference */
 };
 _Static_assert(sizeof(struct sm_facts) == 88, "no padding: all of it is written to user space");
 

@@ -34,6 +34,7 @@ void datapath_pins_retire(int switches_fd);
 bool datapath_probe_rdonly_cast(void);
 /* The address of a function of the kernel, from kallsyms; 0 if it is not there or not shown (kernel.kptr_restrict). */
 uint64_t datapath_probe_woken_wake_function(void);
+uint64_t datapath_probe_pollwake(void);
 /* Fact 12: whether sk_rmem_alloc includes unread redirected bytes, found out by redirecting a few bytes between two
  * loopback sockets over private maps. 1, 0, or -errno when it could not be tried (no loopback, for example). */
 int datapath_probe_rmem(void);

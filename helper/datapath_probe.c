@@ -27,31 +27,50 @@ bool datapath_probe_rdonly_cast(void)
 	return known;
 }
 
-uint64_t datapath_probe_woken_wake_function(void)
+/* What goes into wait queues. */
+static struct function {
+	const char *line_end;
+	unsigned long long address;
+} functions[] = { { " woken_wake_function\n", 0 }, { " pollwake\n", 0 } };
+#define FUNCTIONS (sizeof(functions) / sizeof(functions[0]))
+
+static void look_at(const char *line, size_t length)
 {
-	static const char wanted[] = " woken_wake_function\n";
+	for (size_t i = 0; i < FUNCTIONS; i++) {
+		size_t wanted = strlen(functions[i].line_end);
+
+		if (!functions[i].address && length > wanted &&
+		    strcmp(line + length - wanted, functions[i].line_end) == 0)
+			functions[i].address = strtoull(line, NULL, 16);
+	}
+}
+
+/* Once for all. */
+static uint64_t address_of(size_t function)
+{
 	static bool known;
-	static unsigned long long address;
 	char *line = NULL;
 	size_t room = 0;
 	ssize_t length;
-	FILE *file;
+	FILE *file = known ? NULL : fopen("/proc/kallsyms", "re");
 
-	if (known)
-		return address;
-	file = fopen("/proc/kallsyms", "re");
-	if (!file)
-		return 0;
-	while ((length = getline(&line, &room, file)) > 0) {
-		if ((size_t)length < sizeof(wanted) || strcmp(line + length - (sizeof(wanted) - 1), wanted) != 0)
-			continue;
-		address = strtoull(line, NULL, 16);
-		break;
-	}
+	while (file && (length = getline(&line, &room, file)) > 0)
+		look_at(line, (size_t)length);
+	known |= file != NULL;
+	if (file)
+		fclose(file);
 	free(line);
-	fclose(file);
-	known = true;
-	return address;
+	return functions[function].address;
+}
+
+uint64_t datapath_probe_woken_wake_function(void)
+{
+	return address_of(0);
+}
+
+uint64_t datapath_probe_pollwake(void)
+{
+	return address_of(1);
 }
 
 int datapath_probe_arm(struct datapath *datapath, const int ends[2])

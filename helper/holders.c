@@ -5,7 +5,7 @@
  * The last one to close it has to reset the connection (fact 20); before that, a reset would hit the others. The kernel's own
  * count of the references to the file answers that. The fd that comes with the question shows that the asker has the
  * socket; it is put away before the count is read, so that all that counts is the asker's fds, which it says, threads of its
- * own that sleep in a call on it, which the wait queue tells, and others.
+ * own that sleep in a call on it, or in a poll, which the wait queue tells, and others.
  *
  * Two processes that close at the same time would each be told of the other, and nobody would reset. So who was told of
  * others is remembered for a moment: he closes. The next one is told so, and asks again until that has happened.
@@ -30,20 +30,22 @@ static uint32_t judge(struct request *request, const struct registry_end *end)
 	uint32_t pid = request->session->pid;
 	uint64_t now_ns = loop_now_ns();
 	struct sm_facts facts;
+	uint32_t own_calls;
 	bool another_closes;
 
 	if (datapath_inspect_for(request->helper->datapath, slot->shared->end[end->side].sk, end->cookie, pid,
 				 &facts) ||
 	    !facts.found || facts.holders < message->own)
 		return CELL_HOLDERS_UNKNOWN;
-	if (facts.holders - message->own <= facts.blocked_own)
+	own_calls = facts.blocked_own + facts.polling_own;
+	if (facts.holders - message->own <= own_calls)
 		return 0;
 	another_closes = closing->generation == generation && closing->session_id != request->session->id &&
 			 closing->at_ns + CLOSING_NS > now_ns;
 	if (another_closes && !message->is_final)
 		return CELL_HOLDERS_CLOSING;
 	*closing = (struct slot_closing){ request->session->id, now_ns, generation };
-	return facts.holders - message->own - facts.blocked_own;
+	return facts.holders - message->own - own_calls;
 }
 
 static uint32_t judge_landing(struct request *request, const struct registry_end *end)

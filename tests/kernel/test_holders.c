@@ -3,7 +3,7 @@
  *
  * Counted: fds of any process, those in flight in a unix socket, calls of a process with several threads, a poll that sleeps.
  * Not counted: epoll, and the calls of a process with one thread. So an answer of 1 to the process that owns an fd says that
- * it is the last one; more says "others", or threads of its own, of which those asleep in recv or send can be told.
+ * it is the last one; more says "others", or threads of its own, of which those asleep in recv, send, poll or select can be told.
  */
 #define _GNU_SOURCE
 #include "kernel_pair.h"
@@ -17,7 +17,7 @@
 static struct datapath *datapath;
 static uint64_t sk, cookie;
 
-static uint32_t blocked_own;
+static uint32_t blocked_own, polling_own;
 
 static uint32_t holders(void)
 {
@@ -26,6 +26,7 @@ static uint32_t holders(void)
 	require(datapath_inspect_for(datapath, sk, cookie, (uint32_t)getpid(), &facts) == 0);
 	require(facts.found);
 	blocked_own = facts.blocked_own;
+	polling_own = facts.polling_own;
 	return facts.holders;
 }
 
@@ -101,6 +102,7 @@ static void test_calls(struct pair *pair, int fd)
 	expect(1, "until-it-is-out");
 	require(pthread_create(&poller, NULL, poll_for_input, &fd) == 0);
 	expect(2, "a-thread-asleep-in-poll");
+	check(polling_own == 1 && blocked_own == 0, "holders", "which-is-known-too", "%u", polling_own);
 	require(sent(pair->ends[1], "x"));
 	require(pthread_join(poller, NULL) == 0);
 	expect(1, "until-it-is-out-too");

@@ -308,6 +308,61 @@ static void ends_with_threads(struct pair *pair, int way)
 	free(sink);
 }
 
+/* Threads of the process wait for what never comes, and hold the file meanwhile. */
+enum { BY_POLL, BY_SELECT, BY_BOTH };
+#define POLLED_MS 300
+static struct pair polled;
+static void *wait_by_poll(void *unused)
+{
+	struct pollfd poller[] = { { .fd = polled.b, .events = POLLPRI }, { .fd = polled.b, .events = POLLRDHUP } };
+
+	poll(poller, 2, POLLED_MS);
+	return unused;
+}
+
+static void *wait_by_select(void *unused)
+{
+	struct timeval limit = { .tv_usec = POLLED_MS * 1000 };
+	fd_set urgent = { 0 };
+
+	FD_SET(polled.b, &urgent);
+	select(polled.b + 1, NULL, NULL, &urgent, &limit);
+	return unused;
+}
+
+static void begin_polls(const struct pair *pair, int by)
+{
+	pthread_t thread;
+
+	polled = *pair;
+	if (by != BY_SELECT)
+		pthread_create(&thread, NULL, wait_by_poll, NULL);
+	if (by != BY_POLL)
+		pthread_create(&thread, NULL, wait_by_select, NULL);
+	pause_ms(SOON_MS);
+}
+
+static void close_polled(struct pair *pair, int by)
+{
+	put(pair->a, "unread");
+	settle();
+	begin_polls(pair, by);
+	TRY("close", close(pair->b));
+	note_poll("later", pair->a, POLLRDHUP, 3 * POLLED_MS);
+	look("receive", pair->a);
+}
+
+static void ends_polled(struct pair *pair, int by)
+{
+	pid_t child = begin_child(pair, "unread");
+
+	if (child == 0) {
+		begin_polls(pair, by);
+		_exit(0);
+	}
+	leave_to(child, pair);
+}
+
 static const struct semantics_case cases[] = {
 	{ "exit-unread", ends_alone, RETURN_EXIT, 0 },
 	{ "exit-unread-Exit", ends_alone, BY_EXIT, 0 },
@@ -336,5 +391,10 @@ static const struct semantics_case cases[] = {
 	{ "close-by-both-unread-exit", both_close, BY_END, 0 },
 	{ "close-by-both-unread-after", both_close, AFTER_ANOTHER, 0 },
 	{ "close-by-both-unread-exit-after", both_close, AFTER_ANOTHER | BY_END, 0 },
+	{ "close-polled-unread", close_polled, BY_POLL, 0 },
+	{ "close-polled-unread-select", close_polled, BY_SELECT, 0 },
+	{ "close-polled-unread-both", close_polled, BY_BOTH, 0 },
+	{ "exit-polled-unread", ends_polled, BY_POLL, 0 },
+	{ "exit-polled-unread-both", ends_polled, BY_BOTH, 0 },
 };
 FAMILY(exits);
