@@ -43,6 +43,12 @@ static bool same_connection(struct conn *conn, uint32_t generation, int fd)
 	return transfer_fd_is(fd, conn, generation) && (conn->cookie == 0 || endpoint_cookie(fd) == conn->cookie);
 }
 
+/* The number is another file's by now, or nobody's. TCP's receive goes on, but begins anew after a handler with SA_RESTART. */
+static int error_of_lost_number(int fd, uint32_t restarting_before)
+{
+	return signals_ran.restarting != restarting_before && real_fcntl(fd, F_GETFD) < 0 ? EBADF : EINTR;
+}
+
 /* The call's file, between two of its system calls: its fd, or the duplicate that it was left. */
 static bool has_file(const struct held *held, struct receive_call *call)
 {
@@ -169,7 +175,8 @@ static ssize_t receive_in_steps(struct conn *conn, struct receive_call *call, st
 				struct held *own)
 {
 	uint32_t generation = atomic_load(&conn->generation);
-	bool peek = (call->flags & MSG_PEEK) != 0, blocks = false; /* known to be so */
+	bool peek = (call->flags & MSG_PEEK) != 0, blocks = false; /* known to be so, until a handler has run */
+	uint32_t restarting = signals_ran.restarting;
 	ssize_t result = receive_alone(conn, call, 0);
 	size_t done = 0;
 
@@ -193,11 +200,12 @@ static ssize_t receive_in_steps(struct conn *conn, struct receive_call *call, st
 		else if (result < 0) {
 			wait->may_lose_fd = !call->held && own->noted;
 			error = sleep_for_more(conn, generation, call, wait);
+			blocks = signals_ran.restarting == restarting;
 			if (quiet_is_on())
 				return done ? (ssize_t)done : call->perform(call);
 		}
 		if (error || !receive_again(conn, held, call, done, &result)) {
-			errno = error ? error : EINTR;
+			errno = error ? error : error_of_lost_number(held->fd, restarting);
 			return done ? (ssize_t)done : result;
 		}
 	}
@@ -254,7 +262,7 @@ static ssize_t receive_slept(struct conn *conn, const struct receive_call *call,
 		return result;
 	int timeout_ms = transfer_timeout_ms(call->fd, SO_RCVTIMEO);
 	if (!same_connection(conn, generation, call->fd) || receive_wait_interrupted(wait, timeout_ms >= 0)) {
-		errno = EINTR;
+		errno = EINTR; /* also where the number has been closed: whether there was a time-out nobody knows any more */
 		return -1;
 	}
 	if (timeout_ms >= 0 && transfer_precise_ms() + 1 >= wait->started_ms + timeout_ms) {

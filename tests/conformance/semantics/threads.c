@@ -184,6 +184,23 @@ static void changed_while_blocked(struct pair *pair, int what)
 	get("next", pair->b, 64, 0);
 }
 
+/* A handler with SA_RESTART runs before that, and after it: the receive begins anew. 1: the fd is closed instead */
+static void changed_between_signals(struct pair *pair, int closes)
+{
+	handle(SIGUSR1, SA_RESTART);
+	for (unsigned i = 1; i < 4; i += 2)
+		later_signal(i * 2 * SOON_MS, SIGUSR1);
+	if (closes)
+		later_close(4 * SOON_MS, pair->b);
+	else
+		later_call(4 * SOON_MS, set_nonblocking, &pair->b);
+	later_put(10 * SOON_MS, pair->a, "hello");
+	get("receive", pair->b, 64, 0);
+	note("handled", "%d", handled);
+	later_join();
+	get("next", pair->b, 64, 0);
+}
+
 static void close_while_polled(struct pair *pair, int unused)
 {
 	struct pollfd poller = { .fd = pair->b, .events = POLLIN };
@@ -286,6 +303,8 @@ static const struct semantics_case cases[] = {
 	{ "blocked-then-timestamp-set", changed_while_blocked, 6, 0 },
 	{ "blocked-then-inq-set", changed_while_blocked, 7, 0 },
 	{ "blocked-then-fdopen", changed_while_blocked, 8, 0 },
+	{ "nonblock-set-between-signals", changed_between_signals, 0, 0 },
+	{ "closed-between-signals", changed_between_signals, 1, 0 },
 	{ "close-while-polled", close_while_polled, 0, 0 },
 	{ "second-reader-times-out", second_reader_times_out, 0, 0 },
 	{ "small-stack", small_stack, 0, 0 },
