@@ -130,6 +130,18 @@ uint32_t lifecycle_ask_holders(struct conn *conn, int fd, struct wire_holders me
 	return cell ? cell->holders : CELL_HOLDERS_UNKNOWN;
 }
 
+/* Beside `own` fds of this process, and the duplicates by which its calls go on. */
+static uint32_t ask_for_others(struct conn *conn, int fd, uint32_t own, bool is_final)
+{
+	uint32_t duplicates = held_duplicates(conn);
+	uint32_t others = lifecycle_ask_holders(
+		conn, fd, (struct wire_holders){ .own = own + duplicates, .is_final = is_final }, WIRE_HOLDERS);
+
+	if (held_duplicates(conn) == duplicates)
+		return others;
+	return is_final ? CELL_HOLDERS_UNKNOWN : CELL_HOLDERS_CLOSING;
+}
+
 /* Nobody else has the socket but for `own` fds of this process, which it is about to close. */
 static bool is_alone(struct conn *conn, int fd, uint32_t own)
 {
@@ -142,9 +154,7 @@ static bool is_alone(struct conn *conn, int fd, uint32_t own)
 	for (int i = 0; i < CLOSING_TRIES; i++, step.tv_nsec *= 2) {
 		if (i > 0)
 			nanosleep(&step, NULL);
-		others = lifecycle_ask_holders(conn, fd,
-					       (struct wire_holders){ .own = own, .is_final = i == CLOSING_TRIES - 1 },
-					       WIRE_HOLDERS);
+		others = ask_for_others(conn, fd, own, i == CLOSING_TRIES - 1);
 		uint32_t shown = cell ? atomic_load(&cell->shown) : 0;
 		worth_waiting = shown != child_asks(conn) && (worth_waiting || child_closes(conn, cell, shown));
 		if (others == 0 || others == CELL_HOLDERS_UNKNOWN || (others != CELL_HOLDERS_CLOSING && !worth_waiting))
@@ -183,7 +193,7 @@ static bool must_ask(struct conn *conn, int fd)
  * is_alone(). */
 static bool nobody_else_has(struct conn *conn, int fd)
 {
-	return lifecycle_ask_holders(conn, fd, (struct wire_holders){ .own = 1, .is_final = true }, WIRE_HOLDERS) == 0;
+	return ask_for_others(conn, fd, 1, true) == 0;
 }
 
 /* Only while nobody else can be using the connection. What is unread already decides by itself. */

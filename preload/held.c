@@ -71,6 +71,14 @@ static int duplicate_in(uint64_t note)
 	return (int)(note & DUPLICATE_MASK) - 1;
 }
 
+/* What a call on the connection goes on by, whatever number it began with. */
+static int duplicate_at(const struct thread_slot *slot, const struct conn *conn)
+{
+	uint64_t note = atomic_load(&slot->held);
+
+	return (note & INDEX_MASK) == key_of(conn, -1) ? duplicate_in(note) : -1;
+}
+
 /* Raw: no cancellation point. */
 static void pause_briefly(void)
 {
@@ -255,14 +263,12 @@ static bool give_duplicate(struct thread_slot *slot, uint64_t key, int fd)
 /* One that another call on the connection goes on by, for one note more. */
 static int add_to_another(const struct conn *conn, uint64_t cookie)
 {
-	uint64_t key = key_of(conn, -1); /* of any number */
 	struct thread_slot *slot;
 
 	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++) {
-		uint64_t note = atomic_load(&slot->held);
-		int fd = duplicate_in(note);
+		int fd = duplicate_at(slot, conn);
 
-		if ((note & INDEX_MASK) != key || fd < 0 || !held_share_add(fd))
+		if (fd < 0 || !held_share_add(fd))
 			continue;
 		if (endpoint_cookie(fd) == cookie)
 			return fd;
@@ -330,16 +336,29 @@ void held_hand_over(struct conn *conn, int fd)
 
 uint32_t held_references(const struct conn *conn)
 {
-	uint64_t key = key_of(conn, -1); /* of any number */
 	struct thread_slot *slot;
 	uint32_t count = 0;
 
 	if (__builtin_expect(atomic_load(&notes) == 0, 1))
 		return 0;
-	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++) {
-		uint64_t note = atomic_load(&slot->held);
+	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++)
+		count += duplicate_at(slot, conn) >= 0 ? 2 : 0;
+	return count;
+}
 
-		count += (note & INDEX_MASK) == key && duplicate_in(note) >= 0 ? 2 : 0;
+uint32_t held_duplicates(const struct conn *conn)
+{
+	struct thread_slot *slot;
+	uint32_t count = 0;
+
+	if (__builtin_expect(atomic_load(&notes) == 0, 1))
+		return 0;
+	for (uint32_t i = 0, j; (slot = thread_slot_at(i)); i++) {
+		int fd = duplicate_at(slot, conn);
+
+		for (j = 0; fd >= 0 && j < i && duplicate_at(thread_slot_at(j), conn) != fd; j++)
+			;
+		count += fd >= 0 && j == i;
 	}
 	return count;
 }

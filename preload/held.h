@@ -52,6 +52,8 @@ void held_hand_over(struct conn *conn, int fd);
 /* How many references to the file the calls on the connection that go on by a duplicate may have, beside the one of a call: the
  * duplicate, and a second one of a ppoll() of two entries (transfer_wait.c). */
 uint32_t held_references(const struct conn *conn);
+/* The duplicates themselves, each once. */
+uint32_t held_duplicates(const struct conn *conn);
 /* The lowest duplicate from that number on; -1: none. The application is not to close it. */
 int held_next_fd(int from);
 /* Around a fork: the child gets the numbers first, and then the memory that says which of them are duplicates. What changes both waits. */

@@ -34,6 +34,7 @@ enum how {
 	LATE = 8192,     /* the reader sends, too, once the fd is closed: nobody will read it */
 	EARLY = 16384,   /* ... or before that */
 	FRESH = 32768,   /* nothing was sent before */
+	FORKED = 65536,  /* a child had it, and is gone */
 };
 
 static struct {
@@ -201,6 +202,8 @@ static void take(struct pair *pair, int how)
 	}
 	if (how & DUPLICATE)
 		held.file = dup(held.pair.a);
+	if (how & FORKED)
+		waitpid(fork() ?: (_exit(0), 0), NULL, 0);
 	if (how & TIMED)
 		setsockopt(held.pair.a, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	if (how & UNREAD)
@@ -279,6 +282,10 @@ static const struct semantics_case cases[] = {
 	{ "held-early", held_while, BY_CLOSE | EARLY, 0 },
 	{ "held-early-timed", held_while, BY_CLOSE | EARLY | TIMED, 0 },
 	{ "held-early-unread", held_while, BY_CLOSE | EARLY | UNREAD | AT_ONCE, 0 },
+	{ "held-early-forked", held_while, BY_CLOSE | EARLY | FORKED, 0 },
+	{ "held-early-forked-timed", held_while, BY_CLOSE | EARLY | FORKED | TIMED, 0 },
+	{ "held-early-forked-unread", held_while, BY_CLOSE | EARLY | FORKED | UNREAD | AT_ONCE, 0 },
+	{ "held-early-forked-full", held_while, BY_CLOSE | EARLY | FORKED | FULL | TIMED, 0 },
 	{ "held-many", held_while, BY_SOCKET | MANY, 0 },
 	{ "held-many-fresh", held_while, BY_CLOSE | MANY | FRESH, CASE_BARE },
 	{ "held-many-timed", held_while, BY_SOCKET | MANY | TIMED, 0 },
