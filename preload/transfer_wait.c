@@ -19,11 +19,15 @@
  * slept in recv can tell it only from what it was not, transfer_was_trapped().
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include "config.h"
@@ -42,6 +46,7 @@
 #define SO_BUF_LOCK 72
 #endif
 #define SOCK_SNDBUF_LOCK 1 /* linux/socket.h */
+#define NOTSENT_LOWAT_PATH "/proc/sys/net/ipv4/tcp_notsent_lowat"
 
 /* The arguments of ppoll(2): a time-out, and two entries from the trap on. */
 struct seconds_poll {
@@ -161,19 +166,39 @@ _Static_assert(offsetof(struct sent_by_tcp, data_segments_out) == 156, "tcpi_dat
 #define SEGMENT_MEMORY_BYTES                                                                                           \
 	4096 /* more than a segment takes beside its bytes, which take less than twice their number */
 
+/* TCP_NOTSENT_LOWAT, the socket's or the system's: so much that has not been sent leaves no room, too. */
+static uint32_t lowat_of_unsent(int fd)
+{
+	uint32_t bytes = 0;
+	socklen_t length = sizeof(bytes);
+	char text[16] = "";
+	int file;
+
+	if (real_getsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, &length) != 0 || bytes)
+		return bytes;
+	file = (int)raw_syscall(SYS_openat, AT_FDCWD, NOTSENT_LOWAT_PATH, O_RDONLY | O_CLOEXEC);
+	if (file < 0)
+		return UINT32_MAX;
+	raw_syscall(SYS_read, file, text, sizeof(text) - 1);
+	raw_syscall(SYS_close, file);
+	return (uint32_t)strtoul(text, NULL, 10);
+}
+
 /* A wake-up for room needs a third of the send buffer to be acknowledged (sk_stream_is_writeable()): no, if all that TCP ever sent is
  * less. And one for the acknowledgement of a FIN needs a FIN. */
 static bool is_woken_by_no_acknowledgement(int fd)
 {
 	struct sent_by_tcp sent = { 0 };
 	socklen_t length = sizeof(sent), int_length = sizeof(int);
-	int buffer_bytes = 0;
+	int buffer_bytes = 0, queued_bytes = 0;
 
 	return real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &sent, &length) == 0 && length == sizeof(sent) &&
 	       sent.state == TCP_ESTABLISHED &&
 	       real_getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer_bytes, &int_length) == 0 &&
 	       2 * sent.acknowledged_bytes + (uint64_t)SEGMENT_MEMORY_BYTES * sent.data_segments_out <
-		       (uint64_t)buffer_bytes / 3;
+		       (uint64_t)buffer_bytes / 3 &&
+	       real_ioctl(fd, SIOCOUTQ, &queued_bytes) == 0 &&
+	       sent.acknowledged_bytes + (uint64_t)queued_bytes < lowat_of_unsent(fd);
 }
 
 /* Other threads have not taken what woke it: who receives by a wrapper waits until the sleeper is back (reader.h), and who does not leaves

@@ -262,7 +262,8 @@ static void several_readers_expire(struct pair *pair, int unused)
 	round_trip("trip", pair);
 }
 
-/* A receive sleeps, and what wakes it is room in the send buffer: 0 its size was set, 1 it was full and empties. No EINTR. */
+/* A receive sleeps, and what wakes it is room in the send buffer: 0 its size was set, 1 it was full and empties, 2 of bytes that
+ * wait to be sent, with TCP_NOTSENT_LOWAT. No EINTR. */
 static struct pair room_pair;
 static void change_room(void *unused)
 {
@@ -285,6 +286,8 @@ static void make_room(void *unused)
 static void room_while_blocked(struct pair *pair, int full)
 {
 	room_pair = *pair;
+	if (full == 2)
+		set_int(pair->b, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 4096);
 	set_timeout(pair->b, SO_RCVTIMEO, 20 * TIMEOUT_MS);
 	if (full) {
 		fcntl(pair->b, F_SETFL, O_NONBLOCK);
@@ -300,6 +303,7 @@ static void room_while_blocked(struct pair *pair, int full)
 static const struct semantics_case cases[] = {
 	{ "rcvtimeo-room-set", room_while_blocked, 0, 0 },
 	{ "rcvtimeo-room-made", room_while_blocked, 1, 0 },
+	{ "rcvtimeo-room-made-lowat", room_while_blocked, 2, 0 },
 	{ "rcvtimeo-expires", expires, 0, 0 },
 	{ "rcvtimeo-expires-peek", expires, MSG_PEEK, 0 },
 	{ "rcvtimeo-expires-waitall", expires, MSG_WAITALL, 0 },
