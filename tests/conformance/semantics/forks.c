@@ -227,6 +227,7 @@ static void others_go_on(struct pair *pair, int by)
 	TRY("pipe", pipe(go));
 	TRY("time-out", setsockopt(pair->a, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)));
 	later_put_bytes(0, pair->a, LONG_BYTES, 1);
+	note_poll("begun", pair->b, POLLIN, 5000);
 	pause_ms(2 * SOON_MS);
 	later_call(0, begin_slowly, &way);
 	pause_ms(2 * SOON_MS);
