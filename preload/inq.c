@@ -73,7 +73,7 @@ void inq_tell(struct conn *conn, int fd, struct msghdr *message, size_t room)
 
 	if (!quiet_is_on() && conn_get(fd) == conn && transfer_unread(conn, fd, &unread) == 0) {
 		/* The end of the stream counts as one: it is worth a receive. */
-		if (unread < INT_MAX && queue_has_end(fd))
+		if (unread < INT_MAX && (queue_has_end(fd) || transfer_peer_has_ended(conn)))
 			unread++;
 		take_back(message);
 		put(fd, message, room, unread);

@@ -17,6 +17,7 @@
 #include "fork.h"
 #include "lifecycle.h"
 #include "quiet.h"
+#include "transfer.h"
 
 /* Not in a vfork child. The caller closes fd, or puts another file in its place, right after. */
 static void forget(int fd)
@@ -143,7 +144,12 @@ void wrap_closefrom(int first)
 /* The gate in the kernel sees an end's own shutdown (fact 14); there is nothing to do but to be listed: a later issue may. */
 int wrap_shutdown(int fd, int how)
 {
-	return REAL(shutdown)(fd, how);
+	int result = REAL(shutdown)(fd, how);
+	struct conn *conn = conn_get(fd);
+
+	if (result == 0 && how != SHUT_RD && conn && !quiet_is_on() && !fork_in_vfork_child())
+		transfer_shut_down(conn, fd);
+	return result;
 }
 
 /* newfd has just become a duplicate of oldfd. */

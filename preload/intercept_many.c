@@ -103,8 +103,7 @@ static int receive_messages(struct conn *conn, int fd, struct mmsghdr *messages,
 			held_calling(&held, flags & MSG_WAITALL ? HELD_CALL_BRIEF : HELD_CALL_MAY_SLEEP);
 			file = held_file(&held);
 		}
-		if (done > 0 &&
-		    (file < 0 || queue_has_error(file) || !readable_bytes(&messages[done], sizeof(messages[done]))))
+		if (done > 0 && (file < 0 || !readable_bytes(&messages[done], sizeof(messages[done]))))
 			break;
 		ssize_t result = receive_one(&held, file, message, flags & ~MSG_WAITFORONE);
 		held_calling(&held, HELD_CALL_OVER);

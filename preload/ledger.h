@@ -79,6 +79,15 @@ static inline void ledger_announce(const struct conn *conn, struct ledger_cell *
 	ledger_note_cpu(&own->send_cpu);
 	atomic_fetch_add_explicit(&own->sent, bytes, memory_order_release);
 }
+/* FIN. What TCP says of a reset is another error behind one. */
+static inline void ledger_end(const struct conn *conn, struct ledger_cell *cell)
+{
+	atomic_store(&ledger_own(conn, cell)->ended, 1);
+}
+static inline bool ledger_has_ended(const struct conn *conn, struct ledger_cell *cell)
+{
+	return atomic_load(&ledger_peer(conn, cell)->ended) != 0;
+}
 static inline bool ledger_cpu_is_own(_Atomic uint32_t *cpu)
 {
 	return atomic_load_explicit(cpu, memory_order_relaxed) == (uint32_t)sched_getcpu() + 1;

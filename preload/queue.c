@@ -3,6 +3,7 @@
 #include "queue.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -112,6 +113,15 @@ bool queue_has_end(int fd)
 	uint8_t state = endpoint_tcp_state(fd);
 
 	return state == TCP_CLOSE ? !queue_has_error(fd) : has_fin(state);
+}
+
+bool queue_has_sent_end(int fd)
+{
+	uint8_t state = endpoint_tcp_state(fd);
+	int unsent = 1;
+
+	return (state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2) && real_ioctl(fd, SIOCOUTQNSD, &unsent) == 0 &&
+	       unsent == 0;
 }
 
 /* Whether TCP's queue has so many bytes or fewer, but some: then TCP_ZEROCOPY_RECEIVE is to copy them, and is refused for the address

@@ -21,6 +21,8 @@ void queue_discard(int fd);
 int64_t queue_tcp_bytes(int fd);
 /* The peer's FIN has arrived, whatever waits before it. */
 bool queue_has_end(int fd);
+/* Its own FIN is on its way, and not behind bytes that have still to be sent. */
+bool queue_has_sent_end(int fd);
 /* False if the socket is certainly in no sockhash. No error may be waiting on it: it would be taken. */
 bool queue_may_be_joined(int fd);
 

@@ -113,6 +113,8 @@ ssize_t transfer_send_held(const struct held *held, int fd, const struct send_ca
 void transfer_take_reported_error(int fd);
 /* After a send on a joined end that was cut short: it took the error of a reset from the socket, which is the next call's. */
 bool transfer_took_reset(int fd);
+/* The error of that, for the next call: EPIPE if the peer had shut down its sending before, as far as its wrappers know. */
+void transfer_owe_reset(struct conn *conn, uint32_t generation);
 /* EPIPE as TCP gives it, with SIGPIPE unless MSG_NOSIGNAL is among the flags: -1. */
 ssize_t transfer_broken_pipe(int flags);
 /* transfer_owe_error(), unless the call's connection is over as far as this process is concerned. */

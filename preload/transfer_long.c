@@ -181,7 +181,7 @@ static bool goes_on_later(struct parts *parts, bool waited, ssize_t result)
 	if (waited || result == 0 || (result < 0 && errno != EAGAIN)) /* 0: a bad address, see transfer_send.c */
 		return false;
 	if (result > 0 && transfer_took_reset(parts->fd)) {
-		transfer_owe_if_same(parts->held.conn, parts->held.generation, ECONNRESET);
+		transfer_owe_reset(parts->held.conn, parts->held.generation);
 		return false;
 	}
 	errno = await_room(parts);

@@ -144,7 +144,7 @@ ssize_t transfer_splice_out(struct conn *conn, int fd, int pipe_fd, size_t bytes
 			break;
 		done += (size_t)result;
 	}
-	if (!done)
+	if (!done && result < 0)
 		return result;
 	if (result < 0)
 		transfer_owe_error(conn, errno);

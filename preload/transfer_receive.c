@@ -53,8 +53,10 @@ static void account(struct conn *conn, int fd, struct ledger_cell *ledger, size_
 static ssize_t finish(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,
 		      uint32_t generation, ssize_t result)
 {
-	/* What a send took from the socket comes when there are no more bytes, as TCP has it. */
-	int owed = __builtin_expect(result == 0, 0) ? transfer_take_owed_error(conn) : 0;
+	/* What a send took from the socket comes when there are no more bytes, as TCP has it. Not behind a FIN. */
+	int owed = __builtin_expect(result == 0, 0) && atomic_load(&conn->owed_error) != EPIPE
+			   ? transfer_take_owed_error(conn)
+			   : 0;
 
 	if (owed) {
 		errno = owed;

@@ -74,15 +74,52 @@ bool transfer_took_reset(int fd)
 	return endpoint_tcp_state(fd) == TCP_CLOSE && !queue_has_error(fd);
 }
 
+void transfer_shut_down(struct conn *conn, int fd)
+{
+	int saved = errno;
+
+	if (conn_is_joined(conn) && queue_has_sent_end(fd)) {
+		uint32_t previous = transfer_enter(conn);
+		struct ledger_cell *ledger = transfer_ledger(conn);
+
+		if (ledger)
+			ledger_end(conn, ledger);
+		thread_leave(previous);
+	}
+	errno = saved;
+}
+
+bool transfer_peer_has_ended(struct conn *conn)
+{
+	uint32_t previous = transfer_enter(conn);
+	struct ledger_cell *ledger = transfer_ledger(conn);
+	bool has_ended = ledger && ledger_has_ended(conn, ledger);
+
+	thread_leave(previous);
+	return has_ended;
+}
+
 /* tcp_bpf_sendmsg that ends early takes the socket's error, and raises SIGPIPE, although it has a count to return; TCP leaves
- * both to the next call. A connection that is closed with no error on it had one: of a reset. */
+ * both to the next call. A connection that is closed with no error on it had one: of a reset.
+ *
+ * sendfile makes several sends until one fails: there TCP, too, raises SIGPIPE for an EPIPE. */
 static void owe_error(struct conn *conn, const struct send_call *call, uint32_t generation, ssize_t result)
 {
 	int saved = errno;
 
 	if (result > 0 && (size_t)result < call->bytes && !(call->flags & MSG_DONTWAIT) &&
 	    transfer_took_reset(call->fd))
-		transfer_owe_if_same(conn, generation, ECONNRESET);
+		transfer_owe_reset(conn, generation);
+	errno = saved;
+}
+
+static void end_sendfile(struct conn *conn, const struct send_call *call, ssize_t result)
+{
+	int saved = errno;
+
+	if (result > 0 && (size_t)result < call->bytes && transfer_took_reset(call->fd) &&
+	    transfer_peer_has_ended(conn))
+		raise_sigpipe();
 	errno = saved;
 }
 
@@ -159,13 +196,23 @@ int transfer_take_owed_error(struct conn *conn)
 }
 
 /* Touched: the short way, which knows no such error, is not taken any more. */
-void transfer_owe_error(struct conn *conn, int error)
+static void owe(struct conn *conn, int error)
 {
-	if (!transfer_is_connections_error(error))
-		return;
 	conn_touch(conn);
 	atomic_store(&conn->owed_error, (uint8_t)error);
 	atomic_store(&hot.owes, true);
+}
+
+void transfer_owe_error(struct conn *conn, int error)
+{
+	if (transfer_is_connections_error(error))
+		owe(conn, error);
+}
+
+void transfer_owe_reset(struct conn *conn, uint32_t generation)
+{
+	if (atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)
+		owe(conn, transfer_peer_has_ended(conn) ? EPIPE : ECONNRESET);
 }
 
 void transfer_owe_if_same(struct conn *conn, uint32_t generation, int error)
@@ -219,6 +266,8 @@ static ssize_t perform(struct conn *conn, const struct send_call *call, uint32_t
 		result = after_broken_pipe(conn, call, generation, quietly != NULL);
 	if (call->bytes >= TRANSFER_CUT_SHORT_BYTES && call->message && quietly)
 		owe_error(conn, call, generation, result);
+	else if (!call->message && quietly == perform_holding_sigpipe)
+		end_sendfile(conn, call, result);
 	return result;
 }
 
@@ -296,6 +345,8 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 	if (!transfer_fd_is(call->fd, conn, generation)) {
 		errno = EBADF; /* closed by another thread in the meantime */
 	} else if ((owed = transfer_take_owed_error(conn)) != 0) {
+		if (owed == EPIPE)
+			(void)transfer_broken_pipe(call->flags);
 		errno = owed;
 	} else if (!transfer_send_long(conn, call, ledger, generation, &result)) {
 		result = send_whole(conn, call, ledger, generation);

@@ -164,7 +164,8 @@ struct ledger_half {
 	_Atomic uint32_t inherited;
 	_Atomic uint64_t
 		room_until; /* of this side alone: while `sent` stays below, no look at what the peer has consumed is needed */
-	uint32_t padding_sent[8];
+	_Atomic uint32_t ended; /* this side has shut down its sending, and the other end's TCP has been told */
+	uint32_t padding_sent[7];
 	_Atomic uint64_t consumed; /* by this side's application */
 	_Atomic uint32_t read_cpu; /* where it last read, plus 1; 0: unknown */
 	uint32_t padding_consumed[13];

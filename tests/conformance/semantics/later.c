@@ -26,6 +26,7 @@ struct action {
 static struct action actions[ACTIONS_MAX];
 static unsigned action_count;
 volatile sig_atomic_t handled;
+bool later_ends_first;
 
 uint64_t clock_ms(void)
 {
@@ -83,6 +84,15 @@ static void wait_earlier(const struct action *action)
 			pause_ms(1);
 }
 
+/* Whoever is awake for the end has seen it before the reset comes. */
+static void end_first(const struct action *action)
+{
+	if (!later_ends_first || (action->kind != CLOSE && action->kind != RESET))
+		return;
+	shutdown(action->fd, SHUT_WR);
+	settle();
+}
+
 static void *act(void *argument)
 {
 	struct action *action = argument;
@@ -92,6 +102,7 @@ static void *act(void *argument)
 	wait_earlier(action);
 	if (action->ms >= SOON_MS)
 		wait_asleep(action->target_tid);
+	end_first(action);
 	switch (action->kind) {
 	case PUT:
 		put(action->fd, action->text);

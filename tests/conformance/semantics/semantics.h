@@ -186,6 +186,8 @@ void later_drain(unsigned ms, const char *field, int fd, size_t bytes);
 void later_signal(unsigned ms, int number); /* to the thread that calls this */
 void later_call(unsigned ms, void (*function)(void *), void *argument);
 void later_join(void);
+/* Whoever closes or resets shuts down its sending before. */
+extern bool later_ends_first;
 
 /* A handler that counts: *handled. `flags`: SA_RESTART or 0. */
 extern volatile sig_atomic_t handled;

@@ -161,6 +161,34 @@ static void receive_messages_error(struct pair *pair, int unused)
 	get("last", pair->b, 64, 0);
 }
 
+static void end_and_reset(void *fd)
+{
+	const struct linger none = { .l_onoff = 1 };
+
+	shutdown(*(int *)fd, SHUT_WR);
+	setsockopt(*(int *)fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+	close(*(int *)fd);
+}
+
+/* Behind a FIN the error is no receive's: these messages are empty. */
+static void receive_messages_end_midway(struct pair *pair, int unused)
+{
+	struct mmsghdr messages[MESSAGES];
+	struct iovec vectors[MESSAGES];
+	char texts[MESSAGES][8];
+
+	(void)unused;
+	put(pair->a, "aaaabbbb");
+	settle();
+	later_call(SOON_MS, end_and_reset, &pair->a);
+	fill_messages(messages, vectors, texts, 4);
+	note_messages("receive", recvmmsg(pair->b, messages, MESSAGES, 0, NULL), messages, texts);
+	later_join();
+	settle();
+	TRY("next", recvmmsg(pair->b, messages, MESSAGES, 0, NULL));
+	get("last", pair->b, 64, 0);
+}
+
 /* The peer resets while a later message is waited for: that is the next call's. 0: recvmmsg's, 1: recv's, 2: send's, 3: SO_ERROR's */
 static void receive_messages_error_midway(struct pair *pair, int next)
 {
@@ -332,6 +360,7 @@ static const struct semantics_case cases[] = {
 	{ "recvmmsg-dontwait", receive_messages, MSG_DONTWAIT, 0 },
 	{ "recvmmsg-peek", receive_messages, MSG_PEEK | MSG_WAITFORONE, 0 },
 	{ "recvmmsg-reset", receive_messages_error, 0, 0 },
+	{ "recvmmsg-end-midway", receive_messages_end_midway, 0, 0 },
 	{ "recvmmsg-reset-midway", receive_messages_error_midway, 0, 0 },
 	{ "recvmmsg-reset-midway-recv", receive_messages_error_midway, 1, 0 },
 	{ "recvmmsg-reset-midway-send", receive_messages_error_midway, 2, 0 },
