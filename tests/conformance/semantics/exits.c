@@ -109,7 +109,7 @@ static void ends_drained(struct pair *pair, int way)
 }
 
 /* A handler of atexit() still reads it. */
-static struct pair late_pair;
+static struct pair late_pair, polled;
 static void read_late(void)
 {
 	char text[8];
@@ -197,7 +197,7 @@ static void exec_fails(struct pair *pair, int unused)
 	look("receive", pair->a);
 }
 
-/* A shell's child has it when the parent closes it with bytes unread; the child reads them. 0: popen, 1: fork before */
+/* A shell's child has it when the parent closes it with bytes unread; the child reads them. 1: fork before, 2: it does not read */
 static void held_by_shell(struct pair *pair, int how)
 {
 	char command[80], text[16] = "";
@@ -212,7 +212,7 @@ static void held_by_shell(struct pair *pair, int how)
 	put(pair->a, "unread");
 	shutdown(pair->a, SHUT_WR);
 	settle();
-	snprintf(command, sizeof(command), "read x <&%d; cat <&%d 2>&1", gate[0], pair->b);
+	snprintf(command, sizeof(command), "read x <&%d; %s <&%d 2>&1", gate[0], how == 2 ? "true" : "cat", pair->b);
 	shell = popen(command, "r");
 	note("popen", "%d", shell != NULL);
 	TRY("close", close(pair->b));
@@ -311,7 +311,6 @@ static void ends_with_threads(struct pair *pair, int way)
 /* Threads of the process wait for what never comes, and hold the file meanwhile. */
 enum { BY_POLL, BY_SELECT, BY_BOTH };
 #define POLLED_MS 300
-static struct pair polled;
 static void *wait_by_poll(void *unused)
 {
 	struct pollfd poller[] = { { .fd = polled.b, .events = POLLPRI }, { .fd = polled.b, .events = POLLRDHUP } };
@@ -386,6 +385,7 @@ static const struct semantics_case cases[] = {
 	{ "exec-fails-unread", exec_fails, 0, 0 },
 	{ "close-held-by-shell", held_by_shell, 0, 0 },
 	{ "close-held-by-shell-forked", held_by_shell, 1, 0 },
+	{ "close-left-to-shell", held_by_shell, 2, 0 },
 	{ "close-after-fork-unread", fork_is_over, 0, 0 },
 	{ "close-by-both-unread", both_close, 0, 0 },
 	{ "close-by-both-unread-exit", both_close, BY_END, 0 },
