@@ -88,6 +88,13 @@ void fork_note(void)
 	atomic_fetch_add(&forks, 1);
 }
 
+/* Where it is a vfork child that forks, nobody would take back what it counts should it be killed meanwhile; and nobody need wait for it:
+ * its numbers are copies already. */
+static bool forks_own_memory(void)
+{
+	return quiet_is_on() ? !memory_is_lent : !fork_in_vfork_child();
+}
+
 void fork_before(void)
 {
 	int saved = errno;
@@ -95,13 +102,18 @@ void fork_before(void)
 	if (!quiet_is_on())
 		atomic_store(&forking_pid, (uint32_t)getpid());
 	fork_note();
-	held_before_fork();
+	if (forks_own_memory())
+		held_before_fork();
 	errno = saved;
 }
 
 void fork_in_parent(void)
 {
-	held_after_fork();
+	int saved = errno;
+
+	if (forks_own_memory())
+		held_after_fork();
+	errno = saved;
 }
 
 bool fork_parent_lives(void)

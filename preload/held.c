@@ -89,12 +89,17 @@ static void pause_briefly(void)
 
 static void change_begin(void)
 {
+	int i;
+
 	atomic_fetch_add(&changes, 1);
-	for (int i = 0; atomic_load(&forks) && i < FORK_STEPS && !quiet_is_on(); i++) {
+	for (i = 0; atomic_load(&forks) && i < FORK_STEPS && !quiet_is_on(); i++) {
 		atomic_fetch_sub(&changes, 1);
 		pause_briefly();
 		atomic_fetch_add(&changes, 1);
 	}
+	/* A handler may have left one by siglongjmp, and nobody ends it: one such wait is enough for all. */
+	if (i == FORK_STEPS)
+		atomic_store(&forks, 0);
 }
 
 static void change_end(void)
@@ -111,7 +116,10 @@ void held_before_fork(void)
 
 void held_after_fork(void)
 {
-	atomic_fetch_sub(&forks, 1);
+	uint32_t under_way = atomic_load(&forks);
+
+	while (under_way && !atomic_compare_exchange_weak(&forks, &under_way, under_way - 1))
+		;
 }
 
 static void close_duplicate(const struct thread_slot *slot, int fd)

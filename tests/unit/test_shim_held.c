@@ -101,11 +101,84 @@ static void test_held_child_of_a_sandbox_ends_a_send(void **state)
 	check_fork(true);
 }
 
+static void *note_a_send(void *of)
+{
+	struct conn *conn = of;
+	struct held held = held_begin(conn, ends[0], atomic_load(&conn->generation));
+
+	pthread_barrier_wait(&meeting);
+	pthread_barrier_wait(&meeting);
+	held_end(&held);
+	return NULL;
+}
+
+static pid_t vforked;
+
+/* fork() calls this one behind the shim's, which was registered later. */
+static void in_the_middle_of_a_fork(void)
+{
+	if (vforked && getpid() == vforked)
+		kill(vforked, SIGKILL);
+}
+
+/* A thread notes that it sends, and how long does it take to close the fd under it? */
+static int64_t hand_over_ms(void)
+{
+	struct conn *conn;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	assert_non_null(conn = conn_open(ends[0], false));
+	pthread_t thread;
+	assert_int_equal(pthread_create(&thread, NULL, note_a_send, conn), 0);
+	pthread_barrier_wait(&meeting);
+	int64_t begin_ms = now_ms();
+	conn_fd_drop(ends[0]);
+	int64_t took_ms = now_ms() - begin_ms;
+	close(ends[0]);
+	pthread_barrier_wait(&meeting);
+	pthread_join(thread, NULL);
+	close(ends[1]);
+	return took_ms;
+}
+
+static void kill_a_vfork_child_in_its_fork(void)
+{
+	pid_t child = vfork();
+	if (child == 0) {
+		vforked = getpid();
+		_exit(fork() == 0);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSIGNALED(status));
+	vforked = 0;
+}
+
+/* Its memory is the parent's, which goes on as if it had never been. */
+static void test_held_vfork_child_is_killed_in_a_fork(void **state)
+{
+	(void)state;
+	kill_a_vfork_child_in_its_fork();
+	assert_in_range(hand_over_ms(), 0, LATE_MS);
+}
+
+/* Who is left by a jump out of a handler is waited for once, and what does end later has no part in that. */
+static void test_held_fork_never_ends(void **state)
+{
+	(void)state;
+	fork_before();
+	assert_in_range(hand_over_ms(), LATE_MS, 60000);
+	assert_in_range(hand_over_ms(), 0, LATE_MS);
+	fork_in_parent();
+	assert_in_range(hand_over_ms(), 0, LATE_MS);
+}
+
 static int start(void **state)
 {
 	(void)state;
 	real_init();
 	threads_init();
+	pthread_atfork(in_the_middle_of_a_fork, NULL, NULL);
 	fork_init();
 	return conn_init() || pthread_barrier_init(&meeting, NULL, 2);
 }
@@ -115,6 +188,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_held_child_ends_a_send),
 		cmocka_unit_test(test_held_child_of_a_sandbox_ends_a_send),
+		cmocka_unit_test(test_held_vfork_child_is_killed_in_a_fork),
+		cmocka_unit_test(test_held_fork_never_ends),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, start, NULL);
