@@ -18,7 +18,8 @@ static inline void epolls_note(int epoll)
 }
 
 /* fd is open, and is taken out of each of them: a system call a number. Of two threads that note at once the lower number may win: it is
- * noted again by the next wait. What was registered under another number, since closed, stays. Keeps errno. */
+ * noted again by the next wait. So is what was registered under another number that was closed since, unless that is another file's by now
+ * (or /proc is not there). Keeps errno. */
 void epolls_forget(int fd);
 
 #endif

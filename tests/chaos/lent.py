@@ -6,6 +6,7 @@
   linger      SO_LINGER with 0
   receiver    another thread waits in a receive
   watched     in an epoll instance, and with O_ASYNC
+  doubled     in an epoll instance as a duplicate, which is closed
   close       closes it
   told        whether epoll, or SIGIO, has told of anything since: {"events": [...], "signals": N}
   exit, _exit ends, with it open; no answer
@@ -41,6 +42,10 @@ class Watch:
         fcntl.fcntl(end, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(end, fcntl.F_SETFL, fcntl.fcntl(end, fcntl.F_GETFL) | os.O_ASYNC)
 
+    def start_doubled(self, end):
+        with end.dup() as double:
+            self.epoll.register(double, select.EPOLLIN | select.EPOLLRDHUP)
+
     def count(self, *_):
         self.signals += 1
 
@@ -64,6 +69,8 @@ def main():
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif command == "watched":
             watch.start(end)
+        elif command == "doubled":
+            watch.start_doubled(end)
         elif command == "close":
             end.close()
         elif command == "told":

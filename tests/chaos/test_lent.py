@@ -89,12 +89,13 @@ def test_the_end_is_that_of_tcp(commands, sends, last):
     assert here == plain
 
 
+@pytest.mark.parametrize("watch", ["watched", "doubled"])
 @pytest.mark.parametrize("sends", [None, "unread"])
-def test_a_closed_fd_tells_nothing_any_more(sends):
+def test_a_closed_fd_tells_nothing_any_more(sends, watch):
     told = [[], []]
-    plain = end_seen(PLAIN, ["watched", "close"], sends, None, told[0])
+    plain = end_seen(PLAIN, [watch, "close"], sends, None, told[0])
     with Helper() as helper:
-        here = end_seen(EAGER, ["watched", "close"], sends, helper, told[1])
+        here = end_seen(EAGER, [watch, "close"], sends, helper, told[1])
         helper.totals()
     assert here == plain
     assert told[1] == told[0] and told[1][0]["events"] == []
