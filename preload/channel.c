@@ -20,6 +20,7 @@
 #include "held.h"
 #include "latency.h"
 #include "ledger.h"
+#include "lifecycle.h"
 #include "log.h"
 #include "real.h"
 #include "session_memory.h"
@@ -107,6 +108,7 @@ static bool door_stands(void)
 	if (real_poll(&poller, 1, 0) == 0)
 		return true;
 	log_info("the helper is gone");
+	lifecycle_helper_gone(doubted_ms ? 0 : atomic_load(&epoch));
 	channel_fd_close(&door);
 	forget_session();
 	return false;
@@ -231,11 +233,10 @@ static void receive_messages(void)
 
 	for (int i = 0; i < 64 && session_fd >= 0; i++) {
 		ssize_t bytes = wire_receive(session_fd, message, sizeof(message), &fd, NULL);
-		if (bytes == -EMSGSIZE)
-			continue;
-		if (bytes <= 0)
+		if (bytes > 0)
+			handle_message(message, bytes, fd);
+		else if (bytes != -EMSGSIZE)
 			break;
-		handle_message(message, bytes, fd);
 	}
 }
 

@@ -30,6 +30,12 @@ struct spin_history {
 	uint8_t trusted; /* ... and for so many occasions that is taken for true */
 };
 
+enum conn_lent {
+	CONN_NOT_LENT,
+	CONN_LENT, /* a duplicate may be stuck in a stopped helper: close() must send FIN itself */
+	CONN_LENT_TO_GONE, /* that helper is gone, and the duplicate with it; but it may have put the socket in the sockhash before */
+};
+
 /* What every call looks at comes first, in one line: a connection that is only watched touches no other. */
 struct conn {
 	_Atomic uint32_t state; /* enum conn_state; conn_state_set() is the only writer but for compare-and-swap */
@@ -48,7 +54,7 @@ struct conn {
 	uint8_t ledger_side;
 	uint8_t is_accepted;
 	_Atomic uint8_t given_away; /* another process may use the socket: close() must not shut it down */
-	_Atomic uint8_t lent;       /* a duplicate may be stuck in a stopped helper: close() must send FIN itself */
+	_Atomic uint8_t lent;       /* enum conn_lent */
 	struct admission admission; /* its first two counters end the line */
 
 	uint64_t cookie;          /* 0 until it offers */

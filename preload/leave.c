@@ -88,11 +88,13 @@ bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
 			window_restore(conn, fd);
 		}
 		conn_state_set(conn, plain ? CONN_REFUSED : CONN_PINNED, reason);
-	} else if (state != CONN_REFUSED && state != CONN_FREE) {
+	} else if (state == CONN_REFUSED) {
+		lifecycle_wait_lent(conn, fd, 0); /* it has been waited for */
+	} else if (state != CONN_FREE) {
 		if (state == CONN_OFFERED)
 			lifecycle_forget(conn);
 		conn_state_set(conn, CONN_REFUSED, reason);
-		lifecycle_wait_lent(conn);
+		lifecycle_wait_lent(conn, fd, CHANNEL_WAIT_MS);
 	}
 out:
 	lifecycle_quiet_end(quiet);

@@ -36,7 +36,7 @@ void lifecycle_take_back(struct conn *conn)
 	/* Not what the parent of this process asks for at this moment: its cell is in memory that both have. */
 	if (cell && conn->session_epoch == channel_epoch() &&
 	    channel_abandon(cell, conn->index, conn->generation & CELL_GENERATION_MASK, &lent) && lent)
-		atomic_store(&conn->lent, 1);
+		atomic_store(&conn->lent, CONN_LENT);
 }
 
 bool lifecycle_is_lent(const struct conn *conn)
@@ -47,11 +47,39 @@ bool lifecycle_is_lent(const struct conn *conn)
 	       atomic_load(&cell->word) == cell_word(conn->generation & CELL_GENERATION_MASK, CELL_ABANDONED);
 }
 
-void lifecycle_wait_lent(const struct conn *conn)
+void lifecycle_helper_gone(uint32_t epoch)
+{
+	uint32_t high = atomic_load(&conn_fd_high);
+
+	for (uint32_t fd = 0; epoch && fd <= high && fd < CONN_FD_MAX; fd++) {
+		struct conn *conn = conn_get((int)fd);
+		uint8_t lent = CONN_LENT;
+
+		if (conn && (conn->session_epoch == epoch || conn->session_epoch == lifecycle_parent_epoch))
+			atomic_compare_exchange_strong(&conn->lent, &lent, CONN_LENT_TO_GONE);
+	}
+}
+
+/* True: it is not to be waited for. */
+static bool is_back(struct conn *conn, int fd)
+{
+	if (!lifecycle_is_lent(conn))
+		return true;
+	if (atomic_load(&conn->lent) == CONN_LENT)
+		return false;
+	if (!queue_has_error(fd) && !queue_may_be_joined(fd))
+		atomic_store(&conn->lent, CONN_NOT_LENT);
+	return true;
+}
+
+void lifecycle_wait_lent(struct conn *conn, int fd, int wait_ms)
 {
 	const struct timespec step = { .tv_nsec = WAIT_STEP_NS };
+	struct session_memory *memory;
 
-	for (int i = 0; i < CHANNEL_WAIT_MS && lifecycle_is_lent(conn); i++)
+	if (lifecycle_is_lent(conn))
+		(void)channel_session(&memory, 0); /* takes notice of a helper that is gone */
+	for (int i = 0; !is_back(conn, fd) && i < wait_ms; i++)
 		raw_syscall(SYS_nanosleep, &step, NULL);
 }
 

@@ -127,7 +127,7 @@ enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message
 	}
 	enum cell_state result = channel_wait(cell, conn->index, generation, wait_ms, &lent);
 	if (lent)
-		atomic_store(&conn->lent, 1);
+		atomic_store(&conn->lent, CONN_LENT);
 	return result;
 }
 

@@ -62,6 +62,8 @@ bool lifecycle_closing(struct conn *conn, int fd);
 /* A request about the connection was given up while the helper had its fd, and has it still: the socket may be in the sockhash, for a
  * moment, whatever the state says. */
 bool lifecycle_is_lent(const struct conn *conn);
+/* The helper of the session of that epoch, and of the parent's if this process was forked, is gone; 0: that is not known. */
+void lifecycle_helper_gone(uint32_t epoch);
 
 /* The process is about to end, so that the kernel closes all it has. Bounded; async-signal-safe; a load in a process that
  * never joined anything; nothing in a vfork child. flushes: libc will write what its streams hold first. */

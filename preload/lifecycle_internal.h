@@ -63,8 +63,8 @@ extern uint32_t lifecycle_parent_epoch;
 
 /* lent.c: what is in flight to the helper is taken back; if it cannot be, conn->lent says so. */
 void lifecycle_take_back(struct conn *conn);
-/* Until it has come back from the helper, CHANNEL_WAIT_MS at most. */
-void lifecycle_wait_lent(const struct conn *conn);
+/* Until it has come back from the helper; from one that is gone it has if it is in no sockhash. */
+void lifecycle_wait_lent(struct conn *conn, int fd, int wait_ms);
 /* For the end of a connection that nobody else has: where the helper has a duplicate of fd all the same, and close() would reset the
  * connection (`resets`: for redirected bytes that are lost), resets it. True if the caller must shutdown(fd, SHUT_RDWR) instead. */
 bool lifecycle_end_lent(struct conn *conn, int fd, bool resets);

@@ -2,7 +2,9 @@
 """The helper is stuck in the middle of a join, with a duplicate of the application's fd in its hands: the end of the connection is at once
 what it is on plain TCP, FIN or a reset."""
 import contextlib
+import errno
 import os
+import signal
 import socket
 import sys
 import time
@@ -166,9 +168,27 @@ print(json.dumps({"over": sorted(over), "refused": refused, "held": len(held)}))
 """
 
 
+# Asks for that option on the end that the helper has, each time that it is told to, and says what the error was, or 0.
+ASKED = """
+import sys
+[lent] = [end for end, name in zip(ends, names) if name in held]
+print("{}", flush=True)
+for line in sys.stdin:
+    try:
+        lent.setsockopt(socket.SOL_SOCKET, 60, 1)
+        print(0, flush=True)
+    except OSError as error:
+        print(error.errno, flush=True)
+"""
+
+
+def meeting(helper, text):
+    return [sys.executable, "-c",
+            (MET + text).replace("HELPER_FILES()", f"map(os.readlink, (e.path for e in os.scandir('/proc/{helper.pid}/fd')))")]
+
+
 def met(helper, text, looks=1):
-    script = (MET + text).replace("HELPER_FILES()", f"map(os.readlink, (e.path for e in os.scandir('/proc/{helper.pid}/fd')))")
-    return run([sys.executable, "-c", script.replace("LOOKS", str(looks))], auto(1), helper.socket, timeout=30)
+    return run(meeting(helper, text.replace("LOOKS", str(looks))), auto(1), helper.socket, timeout=30)
 
 
 def test_unread_bytes_while_the_helper_has_an_end_in_a_map():
@@ -182,3 +202,18 @@ def test_zerocopy_while_the_helper_has_an_end_in_a_map():
     """A send comes in pieces there, each of which is said to be over: of 900,000 bytes 28. So the option is refused as long as that may be."""
     with Helper() as helper, stuck(helper, STUCK_MS, "exit", INSERTION):
         assert met(helper, ZEROCOPY) == {"over": [[0, 0]], "refused": 1, "held": 1}, helper.explain()
+
+
+@pytest.mark.parametrize("when, inserted", [("enter", False), ("exit", True)])
+def test_zerocopy_when_the_helper_is_gone(when, inserted):
+    """Killed before it puts the end in a map, or after: there it is until another helper takes it out."""
+    with Helper() as helper, contextlib.ExitStack() as stack:
+        with stuck(helper, STUCK_MS, when, INSERTION):
+            program = stack.enter_context(Commanded(meeting(helper, ASKED), auto(1), helper.socket))
+            program.answer(10)
+            assert program.ask("while it is stuck") == errno.ENOPROTOOPT
+            helper.signal(signal.SIGKILL)
+        helper.kill()
+        assert program.ask("when it is gone") == (errno.ENOPROTOOPT if inserted else 0)
+        helper.start()
+        assert program.ask("when another is there") == 0
