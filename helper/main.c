@@ -62,7 +62,7 @@ static void signal_ready(struct loop_source *source, uint32_t events)
 	}
 }
 
-/* As SIGHUP is under nohup. The kernel queues a signal that is blocked even so, and signalfd would tell of it. */
+/* As SIGHUP is under nohup, and SIGINT for what a script has put into the background. The kernel queues a signal that is blocked even so, and signalfd would tell of it. */
 static bool is_ignored(int number)
 {
 	struct sigaction action;
@@ -76,12 +76,13 @@ static int signals_open(struct signals *signals, struct helper *helper)
 
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM); /* even so: what else would end it */
+	if (!is_ignored(SIGINT))
+		sigaddset(&set, SIGINT);
 	if (!is_ignored(SIGHUP)) /* of a terminal that is closed */
 		sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGCHLD);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+	if (sigprocmask(SIG_SETMASK, &set, NULL) < 0) /* SIGALRM ends a child that takes too long (stats.c) */
 		return -errno;
 	signals->helper = helper;
 	signals->source.ready = signal_ready;

@@ -232,9 +232,24 @@ def test_other_signals_end_it_as_sigterm(number):
         assert not helper.socket.exists()
 
 
-def test_nohup_keeps_it_running():
-    """A signal that is ignored when it starts stays so."""
-    with starting_with(signal.SIGHUP, signal.SIG_IGN), Helper() as helper:
-        helper.signal(signal.SIGHUP)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["int", "hup"])
+def test_a_signal_that_is_ignored_at_its_start_stays_so(number):
+    """As for what a script has put into the background, and under nohup. SIGTERM ends it even so."""
+    with starting_with(number, signal.SIG_IGN), starting_with(signal.SIGTERM, signal.SIG_IGN), Helper() as helper:
+        helper.signal(number)
         helper.totals()  # what came before is served before
         assert helper.process.poll() is None, helper.log
+        helper.signal(signal.SIGTERM)
+        helper.signal(signal.SIGTERM)
+        assert helper.process.wait(5) == 0, helper.log
+
+
+def test_what_is_blocked_at_its_start_is_not():
+    """SIGALRM ends a child of its that takes too long."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    try:
+        with Helper() as helper:
+            blocked = int(re.search(r"SigBlk:\s*(\S+)", Path(f"/proc/{helper.pid}/status").read_text())[1], 16)
+            assert not blocked & 1 << (signal.SIGALRM - 1)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
