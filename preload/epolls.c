@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 
 #include "config.h"
+#include "proc.h"
 #include "quiet.h"
 #include "raw_syscall.h"
 
@@ -26,8 +27,6 @@
 #define TEXT_BYTES 1024
 #define READS_MAX 65536
 #define ITEMS_MAX 16 /* of one file, in one instance */
-#define INFO_FOLDER "/proc/self/fdinfo/"
-#define DIGITS_MAX 10
 
 _Atomic int epolls_high = -1;
 
@@ -49,19 +48,6 @@ static void delete_item_of(int epoll, int fd, int number)
 		raw_syscall(SYS_close, duplicate);
 }
 
-static long open_info(int epoll)
-{
-	char path[sizeof(INFO_FOLDER) + DIGITS_MAX] = INFO_FOLDER;
-	char *end = path + sizeof(path) - 1, *digits = end;
-
-	do {
-		*--digits = (char)('0' + epoll % 10);
-		epoll /= 10;
-	} while (epoll);
-	memmove(path + sizeof(INFO_FOLDER) - 1, digits, (size_t)(end - digits) + 1);
-	return raw_syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-}
-
 /* The number of the item that a line is about, if that is of the inode; -1. */
 static int number_in(const char *line, ino_t inode)
 {
@@ -79,7 +65,7 @@ static int next_number(int epoll, ino_t inode, int below)
 	char text[TEXT_BYTES + 1];
 	size_t kept = 0;
 	int next = -1;
-	long info = open_info(epoll);
+	int info = proc_open("/proc/self/fdinfo/", (uint32_t)epoll, "");
 
 	for (int i = 0; info >= 0 && i < READS_MAX; i++) {
 		long bytes = raw_syscall(SYS_read, info, text + kept, TEXT_BYTES - kept);

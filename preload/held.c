@@ -29,6 +29,7 @@
 #include "endpoint.h"
 #include "held_share.h"
 #include "libc.h"
+#include "proc.h"
 #include "quiet.h"
 #include "raw_syscall.h"
 #include "real.h"
@@ -337,7 +338,8 @@ void held_hand_over(struct conn *conn, int fd)
 	/* All together no longer than one: several may sleep. By the clock: a nap may take several times as long. */
 	int64_t begun_us = cookie ? clock_us() : 0;
 	for (uint32_t i = 0; cookie && (slot = thread_slot_at(i)); i++)
-		while (clock_us() < begun_us + calling_us(slot, key, cookie))
+		while (clock_us() < begun_us + calling_us(slot, key, cookie) &&
+		       !proc_sleeps_in_call_on(atomic_load(&slot->tid), fd))
 			pause_briefly();
 	errno = saved;
 }

@@ -235,7 +235,7 @@ static int send_messages(struct conn *conn, int fd, struct mmsghdr *messages, un
 		const struct msghdr *message = &messages[done].msg_hdr;
 		size_t whole;
 
-		/* It may sleep: then who closes the fd waits in vain, some 10 ms. But without a CPU between a look at the number and its
+		/* It may sleep: then who closes the fd need not wait (held.c). But without a CPU between a look at the number and its
 		 * system call it would send to the file that is there by then, and the next message to its own. */
 		held_calling(&held, HELD_CALL_MAY_SLEEP);
 		ssize_t result = send_message(&held, message, flags, done == 0);

@@ -11,12 +11,16 @@
 
 #include <cmocka.h>
 
+#include "../../preload/clock.h"
 #include "../../preload/conn.h"
 #include "../../preload/fork.h"
 #include "../../preload/held.h"
 #include "../../preload/real.h"
 #include "../../preload/signals.h"
 
+#define TRIES 10
+#define SLEEPS_US 20000 /* time to fall asleep */
+#define BRIEF_US 2000
 #define LATE_MS 200 /* a change that waits for a fork's end gives up after a second */
 
 enum { CHILD_OK, CHILD_KEEPS_DUPLICATE, CHILD_LATE };
@@ -173,6 +177,47 @@ static void test_held_fork_never_ends(void **state)
 	assert_in_range(hand_over_ms(), 0, LATE_MS);
 }
 
+static void *sleep_in_a_call(void *of)
+{
+	struct conn *conn = of;
+	struct held held = held_begin(conn, ends[0], atomic_load(&conn->generation));
+	char byte;
+
+	held_calling(&held, HELD_CALL_MAY_SLEEP);
+	pthread_barrier_wait(&meeting);
+	assert_int_equal(recv(ends[0], &byte, 1, 0), 1);
+	held_calling(&held, HELD_CALL_OVER);
+	held_end(&held);
+	return NULL;
+}
+
+/* What sleeps in the kernel has its file, and nobody waits for it: otherwise it were 10 ms. */
+static void test_held_sleeping_call_is_not_waited_for(void **state)
+{
+	int64_t least_us = INT64_MAX;
+
+	(void)state;
+	for (int i = 0; i < TRIES; i++) {
+		pthread_t thread;
+		struct conn *conn;
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+		assert_non_null(conn = conn_open(ends[0], false));
+		assert_int_equal(pthread_create(&thread, NULL, sleep_in_a_call, conn), 0);
+		pthread_barrier_wait(&meeting);
+		usleep(SLEEPS_US);
+		int64_t begin_us = clock_us();
+		conn_fd_drop(ends[0]);
+		int64_t took_us = clock_us() - begin_us;
+		least_us = took_us < least_us ? took_us : least_us;
+		assert_int_equal(write(ends[1], "x", 1), 1);
+		pthread_join(thread, NULL);
+		close(ends[0]);
+		close(ends[1]);
+	}
+	assert_in_range(least_us, 0, BRIEF_US);
+}
+
 static int start(void **state)
 {
 	(void)state;
@@ -190,6 +235,7 @@ int main(void)
 		cmocka_unit_test(test_held_child_of_a_sandbox_ends_a_send),
 		cmocka_unit_test(test_held_vfork_child_is_killed_in_a_fork),
 		cmocka_unit_test(test_held_fork_never_ends),
+		cmocka_unit_test(test_held_sleeping_call_is_not_waited_for),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, start, NULL);

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* See proc.h. */
+#include "proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "raw_syscall.h"
+
+#define PATH_BYTES 64
+#define CALL_BYTES 256 /* ten numbers */
+#define DIGITS_MAX 10
+
+int proc_open(const char *before, uint32_t number, const char *after)
+{
+	char path[PATH_BYTES], digits[DIGITS_MAX + 1];
+	char *first = digits + DIGITS_MAX;
+
+	*first = 0;
+	do {
+		*--first = (char)('0' + number % 10);
+		number /= 10;
+	} while (number);
+	if (strlen(before) + strlen(first) + strlen(after) >= sizeof(path)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	strcpy(path, before);
+	strcat(path, first);
+	strcat(path, after);
+	return (int)raw_syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+}
+
+/* "46 0x5 0x7ffc0a 0x0 ...", or "running". */
+bool proc_sleeps_in_call_on(int32_t tid, int fd)
+{
+	char text[CALL_BYTES + 1];
+	int file = proc_open("/proc/self/task/", (uint32_t)tid, "/syscall");
+	long bytes = file < 0 ? -1 : raw_syscall(SYS_read, file, text, CALL_BYTES);
+	char *rest;
+
+	if (file >= 0)
+		raw_syscall(SYS_close, file);
+	if (bytes <= 0)
+		return false;
+	text[bytes] = 0;
+	return strtol(text, &rest, 10) >= 0 && rest != text && *rest == ' ' &&
+	       strtoul(rest, NULL, 16) == (unsigned long)fd;
+}
