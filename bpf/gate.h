@@ -14,6 +14,8 @@
 /* However large tcp_rmem[2] is, no more than the kernel's default (6 MiB) would allow: a sender with a time-out or a
  * POLLOUT loop must come to its end about where plain TCP's buffers would be full. */
 #define GATE_AUTOTUNE_MAX (5 * 1024 * 1024)
+/* So much of a buffer TCP never fills: measured, 1/1000 to 1/15, and a segment comes in if there was room before it. */
+#define GATE_ALWAYS_FREE 512
 /* scaling_ratio is in 1/256; kernels below 6.6 have none and account about twice the payload. */
 #define GATE_SCALING_ONE 256u
 #define GATE_SCALING_BEFORE_6_6 128u
@@ -74,21 +76,34 @@ static inline __u64 gate_window_truesize(__u32 window, __u32 scaling_ratio)
 	return (__u64)window * GATE_SCALING_ONE / ratio;
 }
 
-/* Fact 12b: room for redirected bytes that never makes the receiver drop what is passed. */
+/* Kept free, for segments that take more than the ratio says. */
+static inline __u32 gate_reserve(__u32 rmem_max)
+{
+	__u32 part = rmem_max / 4;
+
+	return part < GATE_AUTOTUNE_RESERVE_MAX ? part : GATE_AUTOTUNE_RESERVE_MAX;
+}
+
+/* Fact 12b: room for redirected bytes that never makes the receiver drop what is passed. What is unread and all that its window promises
+ * TCP have to fit: into the buffer, or into what an auto-tuned one may grow to. One that was filled by TCP once promises all of it, for good
+ * if nothing passes any more; then there is still the little by which the kernel fills it less than whole. And three quarters of what does not
+ * grow, or hardly, stay free, or the kernel, which adds redirected bytes to what is unread, would say that its window is closed. */
 static inline int gate_has_room(const struct gate_receiver *to, __u32 size, __u32 test_bound)
 {
 	__u64 wanted = (__u64)to->rmem_alloc + size;
+	__u64 with_window = wanted + gate_window_truesize(to->window, to->scaling_ratio);
+	int may_grow = !to->rcvbuf_locked && to->rmem_max >= GATE_AUTOTUNE_MIN;
 
 	/* Fact 12, old kernels: unread redirected bytes are in no counter, so only one message is ever on its way. */
 	if (!to->rmem_counts_redirected && to->redirected_unread)
 		return 0;
 	if (test_bound && wanted > test_bound)
 		return 0;
-	if (to->rcvbuf_locked || to->rmem_max < GATE_AUTOTUNE_MIN)
-		return to->rcvbuf >= GATE_LOCKED_RCVBUF_MIN && wanted <= to->rcvbuf / 4;
-	if (wanted > GATE_AUTOTUNE_MAX)
+	if (to->rcvbuf >= GATE_RCVBUF_MIN && wanted <= to->rcvbuf / GATE_ALWAYS_FREE)
+		return 1;
+	if (may_grow ? wanted > GATE_AUTOTUNE_MAX : to->rcvbuf < GATE_RCVBUF_MIN || wanted > to->rcvbuf / 4)
 		return 0;
-	return wanted + gate_window_truesize(to->window, to->scaling_ratio) <= to->rmem_max - GATE_AUTOTUNE_RESERVE;
+	return to->rcvbuf_locked ? with_window <= to->rcvbuf : with_window + gate_reserve(to->rmem_max) <= to->rmem_max;
 }
 
 #endif

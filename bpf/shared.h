@@ -15,12 +15,12 @@
 #define SM_ABI 1
 #define SM_SLOTS_DEFAULT 32768
 
-/* Below this a locked SO_RCVBUF leaves no room that does not make the kernel drop passed segments (12b). */
-#define GATE_LOCKED_RCVBUF_MIN (128 * 1024)
-/* Kept free below tcp_rmem[2] on an auto-tuned socket (12b). */
-#define GATE_AUTOTUNE_RESERVE (1024 * 1024)
-/* A tcp_rmem[2] that leaves little or nothing beside the reserve: then what the buffer has grown to is taken for locked. */
-#define GATE_AUTOTUNE_MIN (GATE_AUTOTUNE_RESERVE + 256 * 1024)
+/* Below this a receive buffer leaves no room that does not make the kernel drop passed segments (12b). */
+#define GATE_RCVBUF_MIN (128 * 1024)
+/* Kept free below tcp_rmem[2] on an auto-tuned socket (12b): a quarter, and not more than this. */
+#define GATE_AUTOTUNE_RESERVE_MAX (1024 * 1024)
+/* With a tcp_rmem[2] below this the size that a buffer has counts, not what it may have (12b). */
+#define GATE_AUTOTUNE_MIN (1024 * 1024)
 
 /* A pair is kept in one slot; side 0 and side 1 are its two ends. direction[i] is what side i sends. */
 #define SM_SIDES 2

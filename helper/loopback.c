@@ -54,9 +54,9 @@ static void make_room(int fd)
 	int bytes = 0;
 	socklen_t length = sizeof(bytes);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &length) == 0 && bytes < GATE_LOCKED_RCVBUF_MIN &&
+	if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &length) == 0 && bytes < GATE_RCVBUF_MIN &&
 	    rmem_max() < GATE_AUTOTUNE_MIN)
-		setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &(int){ GATE_LOCKED_RCVBUF_MIN }, sizeof(int));
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &(int){ GATE_RCVBUF_MIN }, sizeof(int));
 }
 
 int loopback_pair_open(int ends[2])

@@ -40,7 +40,7 @@ void window_look(struct conn *conn, int fd)
 	uint32_t generation = atomic_load(&conn->generation);
 	int saved = errno, clamp;
 
-	/* One whose size the application has set does not grow, and is bounded without regard to the window (fact 12b). */
+	/* One whose size the application has set does not grow; streams hardly ever redirect to it (fact 12b). */
 	if (quiet_is_on() || !(channel_features() & WIRE_FEATURE_CLAMP) ||
 	    option(fd, SOL_SOCKET, SO_RCVBUF) <= WINDOW_RCVBUF_BYTES ||
 	    (clamp = option(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP)) <= WINDOW_BYTES ||

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The stalled reader: how much a sender gets rid of while nobody reads, and how the bytes come when the reader wakes.
  *
- *   stalled_reader [rcvbuf=N] [blocking=1] [stall_ms=N] [after=N] [chunk=N] [grow=1] [deadline=S]
+ *   stalled_reader [rcvbuf=N] [filled=N] [blocking=1] [stall_ms=N] [after=N] [chunk=N] [grow=1] [deadline=S]
  *
- * grow=1: before all that its receive window is made to grow (growing.h), and then is streamed to for a while.
+ * filled=N: before all that small writes, which do not join, fill the receive buffer again and again until it has N bytes: its window is
+ * all of it then. grow=1: before all that its receive window is made to grow (growing.h), and then is streamed to for a while.
  * Warms the connection up with turns until it redirects (a bounded number), then sends against a reader that sleeps for stall_ms, then reads
  * everything and `after` bytes more while the sender goes on. Measured: bytes accepted early and at the end of the stall,
  * samples with POLLOUT set, socket memory, the longest time without a byte after the wake-up, and what the counters of
@@ -21,14 +22,17 @@
 #include "../support/watchdog.h"
 
 #define WARM_TURNS 64u
-#define GROWN_WRITES 128 /* of 256 KiB */
+#define FILLING_WRITE_BYTES 1024u
+#define FILLING_READS_MAX 20000u
+#define FILLING_PAUSE_US 200u /* many bytes are to wait for each read */
+#define GROWN_WRITES 128      /* of 256 KiB */
 #define GROWN_STREAMS_MAX 300
 #define GROWN_PAUSE_US 10000
 #define READ_BYTES (64u << 10)
 #define SAMPLE_MS 100u
 #define SETTLE_MS 3000u /* when the first figure is taken: by then a sender has long stopped */
 
-static unsigned rcvbuf, blocking, stall_ms = 15000, chunk = 16384, grow, deadline_s = 60;
+static unsigned rcvbuf, filled, blocking, stall_ms = 15000, chunk = 16384, grow, deadline_s = 60;
 static uint64_t after_bytes = 8u << 20;
 static int sender_fd, receiver_fd;
 static bool grown_redirects; /* most of what is streamed through the grown window */
@@ -36,6 +40,8 @@ static struct pattern pattern;
 static _Atomic uint64_t sent_bytes, target_bytes = UINT64_MAX, in_send_since_us;
 
 struct result {
+	int buffer; /* when the sender begins */
+	bool redirects;
 	uint64_t early, stalled;
 	unsigned writable_samples, samples;
 	uint32_t receive_memory, send_memory;
@@ -66,6 +72,55 @@ static void *sender_main(void *argument)
 	shutdown(sender_fd, SHUT_WR);
 	free(buffer);
 	return argument;
+}
+
+static void *fill_main(void *stops)
+{
+	char bytes[FILLING_WRITE_BYTES] = "";
+
+	for (; !*(_Atomic bool *)stops; sent_bytes += sizeof(bytes))
+		if (write_whole(sender_fd, bytes, sizeof(bytes)))
+			die("filling");
+	return NULL;
+}
+
+static bool readable(void)
+{
+	struct pollfd poller = { .fd = receiver_fd, .events = POLLIN };
+
+	return poll(&poller, 1, 1) == 1;
+}
+
+static uint64_t receive_filling(void)
+{
+	static char bytes[1 << 20];
+	ssize_t got = recv(receiver_fd, bytes, sizeof(bytes), 0);
+
+	if (got <= 0)
+		die("filling: %zd", got);
+	return (uint64_t)got;
+}
+
+static void fill(void)
+{
+	_Atomic bool stops = false;
+	uint64_t received = 0;
+	pthread_t writer;
+
+	if (pthread_create(&writer, NULL, fill_main, &stops))
+		die("pthread_create");
+	for (unsigned i = 0; i < FILLING_READS_MAX && (i < 100 || receive_buffer_bytes(receiver_fd) < (int)filled);
+	     i++) {
+		pause_us(FILLING_PAUSE_US);
+		received += receive_filling();
+	}
+	/* What the writer is at counts when it is done. */
+	stops = true;
+	while (pthread_tryjoin_np(writer, NULL))
+		received += readable() ? receive_filling() : 0;
+	while (received < sent_bytes)
+		received += receive_filling();
+	sent_bytes = 0;
 }
 
 /* True if TCP has seen nothing of it. */
@@ -184,13 +239,15 @@ static void dump(void)
 static void options_read(int count, char **options)
 {
 	for (int i = 0; i < count; i++) {
-		unsigned *numbers[] = { &rcvbuf, &blocking, &stall_ms, &chunk, &grow, &deadline_s };
-		const char *names[] = { "rcvbuf=", "blocking=", "stall_ms=", "chunk=", "grow=", "deadline=" };
+		unsigned *numbers[] = { &rcvbuf, &filled, &blocking, &stall_ms, &chunk, &grow, &deadline_s };
+		const char *names[] = {
+			"rcvbuf=", "filled=", "blocking=", "stall_ms=", "chunk=", "grow=", "deadline="
+		};
 		unsigned which = 0;
 
-		while (which < 6 && strncmp(options[i], names[which], strlen(names[which])))
+		while (which < 7 && strncmp(options[i], names[which], strlen(names[which])))
 			which++;
-		if (which < 6)
+		if (which < 7)
 			*numbers[which] = (unsigned)strtoul(options[i] + strlen(names[which]), NULL, 0);
 		else if (!strncmp(options[i], "after=", 6))
 			after_bytes = strtoull(options[i] + 6, NULL, 0);
@@ -216,7 +273,11 @@ int main(int argc, char **argv)
 	watchdog_start(deadline_s, dump);
 	if (grow)
 		grow_window();
+	if (filled)
+		fill();
 	warm_up();
+	result.buffer = receive_buffer_bytes(receiver_fd);
+	result.redirects = turn();
 	if (!blocking)
 		fcntl(sender_fd, F_SETFL, O_NONBLOCK);
 	if (pthread_create(&sender, NULL, sender_main, NULL))
@@ -226,10 +287,11 @@ int main(int argc, char **argv)
 	pthread_join(sender, NULL);
 	printf("{\"early\": %llu, \"stalled\": %llu, \"samples\": %u, \"writable\": %u, \"receive_memory\": %u, "
 	       "\"send_memory\": %u, \"first_us\": %llu, \"longest_us\": %llu, \"longest_at\": %llu, \"total\": %llu, "
-	       "\"expected\": %llu, \"grown_redirects\": %d}\n",
+	       "\"expected\": %llu, \"grown_redirects\": %d, \"buffer\": %d, \"redirects\": %d}\n",
 	       (unsigned long long)result.early, (unsigned long long)result.stalled, result.samples,
 	       result.writable_samples, result.receive_memory, result.send_memory, (unsigned long long)result.first_us,
 	       (unsigned long long)result.longest_us, (unsigned long long)result.longest_at,
-	       (unsigned long long)result.total, (unsigned long long)result.stalled + after_bytes, grown_redirects);
+	       (unsigned long long)result.total, (unsigned long long)result.stalled + after_bytes, grown_redirects,
+	       result.buffer, result.redirects);
 	return 0;
 }

@@ -70,24 +70,40 @@ static void test_gate_room_autotuned_leaves_a_reserve(void **state)
 	assert_false(gate_has_room(&to, 512 * KIB + 1, 0));
 }
 
-static void test_gate_room_autotuned_with_little_memory_is_a_quarter(void **state)
+static void test_gate_room_autotuned_with_little_memory_leaves_a_quarter(void **state)
 {
-	struct gate_receiver to = receiver_autotuned(1 * MIB + 256 * KIB - 1);
+	struct gate_receiver to = receiver_autotuned(2 * MIB);
 
 	(void)state;
-	to.window = 1 * MIB;
-	assert_true(gate_has_room(&to, 32 * KIB, 0));
-	assert_false(gate_has_room(&to, 32 * KIB + 1, 0));
-	to.rcvbuf = 1 * MIB; /* it has grown */
-	assert_true(gate_has_room(&to, 256 * KIB, 0));
-	assert_false(gate_has_room(&to, 256 * KIB + 1, 0));
-	to.rcvbuf = 128 * KIB - 1;
-	assert_false(gate_has_room(&to, 1, 0));
+	to.window = 512 * KIB;
+	to.scaling_ratio = 128;
+	assert_true(gate_has_room(&to, 512 * KIB, 0));
+	assert_false(gate_has_room(&to, 512 * KIB + 1, 0));
+	to.rcvbuf = 127 * KIB;
+	assert_true(gate_has_room(&to, 512 * KIB, 0));              /* it may grow */
 	to = (struct gate_receiver){ .rmem_counts_redirected = 1 }; /* nothing could be read */
 	assert_false(gate_has_room(&to, 1, 0));
-	to = receiver_autotuned(1 * MIB + 256 * KIB);
-	assert_true(gate_has_room(&to, 256 * KIB, 0));
-	assert_false(gate_has_room(&to, 256 * KIB + 1, 0));
+}
+
+/* TCP has filled it once. */
+static void test_gate_room_of_a_window_that_is_all_of_the_buffer_is_little(void **state)
+{
+	struct gate_receiver to = receiver_autotuned(2 * MIB);
+
+	(void)state;
+	for (int locked = 0; locked < 2; locked++) {
+		to.rcvbuf = 2 * MIB;
+		to.rcvbuf_locked = locked;
+		to.scaling_ratio = 256;
+		to.window = 2 * MIB;
+		assert_true(gate_has_room(&to, 4 * KIB, 0));
+		assert_false(gate_has_room(&to, 4 * KIB + 1, 0));
+		to.rmem_alloc = 4 * KIB;
+		assert_false(gate_has_room(&to, 1, 0));
+		to.rmem_alloc = 0;
+		to.rcvbuf = 128 * KIB - 1;
+		assert_false(gate_has_room(&to, 1, 0));
+	}
 }
 
 static void test_gate_room_does_not_grow_with_a_large_tcp_rmem(void **state)
@@ -112,6 +128,11 @@ static void test_gate_room_locked_is_a_quarter(void **state)
 	assert_false(gate_has_room(&to, 32 * KIB + 1, 0));
 	to.rmem_alloc = 32 * KIB;
 	assert_false(gate_has_room(&to, 1, 0));
+	to.rmem_alloc = 0;
+	to.scaling_ratio = 256;
+	to.window = 100 * KIB;
+	assert_true(gate_has_room(&to, 28 * KIB, 0));
+	assert_false(gate_has_room(&to, 28 * KIB + 1, 0));
 	to = receiver_locked(128 * KIB - 1);
 	assert_false(gate_has_room(&to, 1, 0));
 }
@@ -170,6 +191,7 @@ static void test_gate_room_survives_nonsense(void **state)
 	to.rmem_alloc = 0;
 	to.window = UINT32_MAX;
 	to.scaling_ratio = 1;
+	to.rcvbuf = 0;
 	assert_false(gate_has_room(&to, 1, 0));
 }
 
@@ -180,7 +202,8 @@ int main(void)
 		cmocka_unit_test(test_gate_window_wraps_and_clamps),
 		cmocka_unit_test(test_gate_window_truesize_uses_the_scaling_ratio),
 		cmocka_unit_test(test_gate_room_autotuned_leaves_a_reserve),
-		cmocka_unit_test(test_gate_room_autotuned_with_little_memory_is_a_quarter),
+		cmocka_unit_test(test_gate_room_autotuned_with_little_memory_leaves_a_quarter),
+		cmocka_unit_test(test_gate_room_of_a_window_that_is_all_of_the_buffer_is_little),
 		cmocka_unit_test(test_gate_room_does_not_grow_with_a_large_tcp_rmem),
 		cmocka_unit_test(test_gate_room_locked_is_a_quarter),
 		cmocka_unit_test(test_gate_room_locked_ignores_tcp_rmem),
