@@ -5,7 +5,8 @@
  *
  *  - The state is FREE while anything else changes hands, and it is set last (release order).
  *  - A slot that is taken anew has a new generation, written before anything else: what an old socket's sk_storage still
- *    says about the slot is then void. Slots are reused in the order in which they were freed.
+ *    says about the slot is then void. Slots are reused in the order in which they were freed, and not before
+ *    KEPT_FREE others: so many, beside the most that were ever in use together, take memory.
  *  - The helper writes everything but the counters; the verdict writes the counters.
  *
  * In each queue the slots stand in the order of their deadlines as long as all waits of that queue are equally long; where they
@@ -24,6 +25,8 @@
 #include "policy.h"
 #include "trial.h"
 
+#define KEPT_FREE 512
+
 struct slots {
 	struct helper *helper;
 	struct sm_slot *shared;
@@ -31,6 +34,8 @@ struct slots {
 	uint32_t count, used;
 	uint32_t *free_ring;
 	uint32_t free_head, free_count;
+	uint32_t *untouched;
+	uint32_t untouched_count;
 	struct slot *used_list;
 	struct slot *queues[SLOT_QUEUE_COUNT];
 };
@@ -65,14 +70,15 @@ struct slots *slots_new(struct helper *helper, struct sm_slot *shared, uint32_t 
 	slots->count = count;
 	slots->table = calloc(count, sizeof(*slots->table));
 	slots->free_ring = calloc(count, sizeof(*slots->free_ring));
-	if (!slots->table || !slots->free_ring) {
+	slots->untouched = calloc(count, sizeof(*slots->untouched));
+	if (!slots->table || !slots->free_ring || !slots->untouched) {
 		slots_free(slots);
 		return NULL;
 	}
 	/* What an earlier helper left in use is not offered until pairing has looked at it. */
-	for (uint32_t i = 0; i < count; i++)
+	for (uint32_t i = count; i-- > 0;)
 		if (shared[i].state == SM_SLOT_FREE)
-			slots->free_ring[slots->free_count++] = i;
+			slots->untouched[slots->untouched_count++] = i;
 	return slots;
 }
 
@@ -82,6 +88,7 @@ void slots_free(struct slots *slots)
 		return;
 	free(slots->table);
 	free(slots->free_ring);
+	free(slots->untouched);
 	free(slots);
 }
 
@@ -91,16 +98,26 @@ static void slot_use(struct slots *slots, struct slot *slot)
 	slots->used++;
 }
 
+static struct slot *next_free(struct slots *slots)
+{
+	uint32_t index;
+
+	if (slots->untouched_count && slots->free_count < KEPT_FREE)
+		return slot_at(slots, slots->untouched[--slots->untouched_count]);
+	index = slots->free_ring[slots->free_head];
+	slots->free_head = (slots->free_head + 1) % slots->count;
+	slots->free_count--;
+	return slot_at(slots, index);
+}
+
 struct slot *slot_take(struct slots *slots, uint32_t uid)
 {
 	struct sm_slot *shared;
 	struct slot *slot;
 
-	if (!slots->free_count || policy_take(slots->helper->policy, uid, POLICY_SLOTS))
+	if (slots->free_count + slots->untouched_count == 0 || policy_take(slots->helper->policy, uid, POLICY_SLOTS))
 		return NULL;
-	slot = slot_at(slots, slots->free_ring[slots->free_head]);
-	slots->free_head = (slots->free_head + 1) % slots->count;
-	slots->free_count--;
+	slot = next_free(slots);
 	slot->charged_uid = uid;
 	slot->charged = true;
 	slot->redirected_seen = slot->passed_seen = 0;

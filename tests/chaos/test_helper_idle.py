@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A helper that has nothing to do sleeps: no thread of it wakes up, and with armed pairs only the sweep, once a second."""
+"""A helper that has nothing to do sleeps: no thread of it wakes up, and with armed pairs only the sweep, once a second. And what it has done
+takes no memory."""
 import os
+import sys
 import time
 from pathlib import Path
 
 from support.apps import Commanded, wait_until
 from support.helper import Helper
-from support.program import EAGER, built
+from support.program import EAGER, Program, built
+from support.scripts import CONNECTED_PAIR
 
 WINDOW_S = 2.2
 LOOK_S = 0.1
@@ -73,3 +76,32 @@ def test_armed_ends_that_are_closed_do_not_wake_it():
         assert woken == 0 or time.monotonic() - begun > 0.8     # a machine so busy that a sweep was due
         await_calm(helper, 0)
         assert helper.totals()["pairs_armed"] == 0
+
+
+# One pair after another.
+PAIRS = CONNECTED_PAIR + """
+import sys
+for _ in range(int(sys.argv[1])):
+    for end in connected_pair():
+        end.close()
+"""
+PAIRS_AT_FIRST = 600
+PAIRS_LATER = 3000
+
+
+def own_memory(pid):
+    """In KiB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+
+def test_pairs_that_are_gone_take_no_memory():
+    """A slot is 512 bytes: 3,000 of them would be 1.5 MB."""
+    with Helper() as helper:
+        memory = []
+        for count in (PAIRS_AT_FIRST, PAIRS_LATER):
+            with helper.counting() as grown, Program([sys.executable, "-c", PAIRS, count], EAGER, helper.socket) as program:
+                assert program.wait(60) == 0, program.describe()
+            assert grown["sockets_joined"] >= count and grown["redirected_bytes"] > 0, helper.explain()
+            memory.append(own_memory(helper.pid))
+        assert memory[1] - memory[0] < 500, memory
