@@ -57,8 +57,8 @@ static void learn(struct spin_history *history, int64_t spent_ns, int result, bo
 {
 	if (result > 0) {
 		history->misses = 0;
-		history->hit_ns +=
-			((uint32_t)spent_ns - history->hit_ns) / 4 + 1; /* modulo 2^32 it is right both ways */
+		/* Up or down, and never to 0. */
+		history->hit_ns += (uint32_t)(((int32_t)((uint32_t)spent_ns - history->hit_ns)) / 4 + 1);
 	} else if (result == 0) {
 		if (gap)
 			history->misses = MISSES_MAX;
