@@ -304,7 +304,7 @@ static void advance(int wait_ms)
 	if (channel_fd_get(&session) < 0 || channel_fd_get(&mailbox) < 0)
 		forget_session();
 	atomic_store(&looked_ms, clock_coarse_ms());
-	if (atomic_load(&phase) == PHASE_NONE)
+	if (atomic_load(&phase) == PHASE_NONE && session_memory_has_place())
 		request_session();
 	if (atomic_load(&phase) == PHASE_REQUESTED)
 		receive_messages();

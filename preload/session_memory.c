@@ -8,7 +8,6 @@
 #include "session_memory.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <sys/stat.h>
 
 #include "../helper/wire/latency.h"
@@ -20,6 +19,14 @@
 
 static _Atomic uintptr_t current; /* of the head and the first part; 0: none, or another one is just coming */
 static _Atomic uintptr_t views[MEMORY_PARTS]; /* only the number: none yet */
+
+static uint32_t sessions;
+_Static_assert(SESSIONS_MAX <= NUMBER_MASK, "each has a number of its own");
+
+bool session_memory_has_place(void)
+{
+	return sessions < SESSIONS_MAX;
+}
 
 static size_t view_bytes(uint32_t part)
 {
@@ -47,7 +54,6 @@ static bool is_session_memory(const struct wire_welcome *welcome, int fd)
 
 struct session_memory *session_memory_map_consume(const struct wire_welcome *welcome, int fd)
 {
-	static uintptr_t number;
 	size_t bytes = is_mapped_whole() ? SESSION_BYTES : view_bytes(0);
 	struct session_memory *memory = is_session_memory(welcome, fd) ? reserved_map(bytes, fd) : NULL;
 
@@ -55,7 +61,7 @@ struct session_memory *session_memory_map_consume(const struct wire_welcome *wel
 		real_close(fd);
 	if (!memory)
 		return NULL;
-	number = (number + 1) & NUMBER_MASK;
+	uintptr_t number = ++sessions;
 	atomic_store(&current, 0);
 	for (uint32_t part = 0; part < MEMORY_PARTS; part++)
 		atomic_store(&views[part], (part == 0 || is_mapped_whole() ? (uintptr_t)memory : 0) | number);

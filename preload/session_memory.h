@@ -9,6 +9,7 @@
 #ifndef SMACCEL_SESSION_MEMORY_H
 #define SMACCEL_SESSION_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,8 +32,14 @@ static inline uint32_t memory_part_first(uint32_t part)
 
 #define SESSION_MEMORY_BYTES_FIRST (sizeof(struct session_memory) + MEMORY_CELLS_FIRST * sizeof(struct memory_cell))
 
+/* A process that has had so many, and those it was forked from, has no other: each leaves some three mappings behind, of which the kernel
+ * allows 65,530. */
+#define SESSIONS_MAX 1000u
+
 struct latency_memory;
 
+/* One more may come. */
+bool session_memory_has_place(void);
 /* Maps the memory of a new session, and closes fd. One thread at a time (the channel's lock). NULL: no room, or not what this library
  * knows. */
 struct session_memory *session_memory_map_consume(const struct wire_welcome *welcome, int fd);
