@@ -19,7 +19,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "channel.h"
@@ -27,6 +26,7 @@
 #include "clock.h"
 #include "config.h"
 #include "endpoint.h"
+#include "held_change.h"
 #include "held_share.h"
 #include "libc.h"
 #include "proc.h"
@@ -45,17 +45,13 @@
 _Static_assert(CONN_FD_MAX < 1u << (64 - FD_SHIFT), "21 bits are a number and 1");
 _Static_assert(MEMORY_CELLS <= 1u << (FD_SHIFT - INDEX_SHIFT), "16 bits are an index");
 
-#define WAIT_STEP_NS 100000
 #define WAIT_STEPS 100
 #define SLEEPING_CALL_US 10000
 #define BRIEF_CALL_US 200000 /* its thread has no CPU */
-#define FORK_STEPS 10000     /* that of a large process takes its time */
 
 #define SIGNAL_MASK_BYTES 8
 
-static _Atomic uint32_t notes;   /* slots with one */
-static _Atomic uint32_t forks;   /* under way */
-static _Atomic uint32_t changes; /* likewise: of a duplicate and its note */
+static _Atomic uint32_t notes; /* slots with one */
 
 static uint64_t key_of(const struct conn *conn, int fd)
 {
@@ -78,49 +74,6 @@ static int duplicate_at(const struct thread_slot *slot, const struct conn *conn)
 	uint64_t note = atomic_load(&slot->held);
 
 	return (note & INDEX_MASK) == key_of(conn, -1) ? duplicate_in(note) : -1;
-}
-
-/* Raw: no cancellation point. */
-static void pause_briefly(void)
-{
-	const struct timespec step = { .tv_nsec = WAIT_STEP_NS };
-
-	raw_syscall(SYS_nanosleep, &step, NULL);
-}
-
-static void change_begin(void)
-{
-	int i;
-
-	atomic_fetch_add(&changes, 1);
-	for (i = 0; atomic_load(&forks) && i < FORK_STEPS && !quiet_is_on(); i++) {
-		atomic_fetch_sub(&changes, 1);
-		pause_briefly();
-		atomic_fetch_add(&changes, 1);
-	}
-	/* A handler may have left one by siglongjmp, and nobody ends it: one such wait is enough for all. */
-	if (i == FORK_STEPS)
-		atomic_store(&forks, 0);
-}
-
-static void change_end(void)
-{
-	atomic_fetch_sub(&changes, 1);
-}
-
-void held_before_fork(void)
-{
-	atomic_fetch_add(&forks, 1);
-	for (int i = 0; atomic_load(&changes) && i < WAIT_STEPS && !quiet_is_on(); i++)
-		pause_briefly();
-}
-
-void held_after_fork(void)
-{
-	uint32_t under_way = atomic_load(&forks);
-
-	while (under_way && !atomic_compare_exchange_weak(&forks, &under_way, under_way - 1))
-		;
 }
 
 static void close_duplicate(const struct thread_slot *slot, int fd)
@@ -159,9 +112,9 @@ void held_drop(struct thread_slot *slot)
 	bool blocks = !quiet_is_on();
 	if (blocks)
 		raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, SIGNAL_MASK_BYTES);
-	change_begin();
+	held_change_begin();
 	drop_now(slot);
-	change_end();
+	held_change_end();
 	if (blocks)
 		raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, SIGNAL_MASK_BYTES);
 	errno = saved;
@@ -220,7 +173,7 @@ int held_file(const struct held *held)
 	uint64_t note = note_of(held);
 
 	for (int i = 0; note && !there && duplicate_in(note) < 0 && i < WAIT_STEPS && !quiet_is_on(); i++) {
-		pause_briefly();
+		held_pause_briefly();
 		note = note_of(held);
 	}
 	if (duplicate_in(note) >= 0)
@@ -329,18 +282,18 @@ void held_hand_over(struct conn *conn, int fd)
 		    endpoint_cookie(fd) != slot->held_cookie)
 			continue;
 		cookie = slot->held_cookie;
-		change_begin();
+		held_change_begin();
 		int duplicate = make_duplicate(conn, fd, cookie);
 		if (duplicate >= 0 && !give_duplicate(slot, key, duplicate) && held_share_end(duplicate))
 			raw_syscall(SYS_close, duplicate);
-		change_end();
+		held_change_end();
 	}
 	/* All together no longer than one: several may sleep. By the clock: a nap may take several times as long. */
 	int64_t begun_us = cookie ? clock_us() : 0;
 	for (uint32_t i = 0; cookie && (slot = thread_slot_at(i)); i++)
 		while (clock_us() < begun_us + calling_us(slot, key, cookie) &&
 		       !proc_sleeps_in_call_on(atomic_load(&slot->tid), fd))
-			pause_briefly();
+			held_pause_briefly();
 	errno = saved;
 }
 
@@ -393,8 +346,7 @@ void held_forked(void)
 {
 	struct thread_slot *slot;
 
-	atomic_store(&forks, 0);
-	atomic_store(&changes, 0);
+	held_changes_forked();
 	held_shares_clear(); /* after a raw fork they may be wrong; the first note closes what it shares, the others find it closed */
 	if (atomic_load(&notes) == 0)
 		return;
