@@ -156,13 +156,17 @@ int wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t le
 	return real_setsockopt(fd, level, name, value, length);
 }
 
-/* What the kernel no longer knows, or not yet again. */
-static void correct_answer(struct conn *conn, int level, int name, struct int_anywhere *answer)
+/* What the kernel no longer knows, or not yet again. It has just written `length` bytes there. */
+static void correct_answer(struct conn *conn, int fd, int level, int name, struct int_anywhere *answer,
+			   socklen_t length)
 {
-	if (level == SOL_SOCKET && name == SO_ERROR && answer->value == 0)
+	if (level == SOL_SOCKET && name == SO_ERROR && length == sizeof(int) && answer->value == 0) {
 		answer->value = transfer_take_owed_error(conn);
-	else if (level == IPPROTO_TCP && name == TCP_WINDOW_CLAMP && window_told(conn))
-		answer->value = (int)window_told(conn);
+	} else if (level == IPPROTO_TCP && name == TCP_WINDOW_CLAMP && length <= sizeof(int) &&
+		   window_is_clamped(conn)) {
+		int told = window_told(conn, fd);
+		memcpy(answer, &told, length);
+	}
 }
 
 int wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
@@ -176,8 +180,8 @@ int wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
 		return -1;
 	}
 	int result = REAL(getsockopt)(fd, level, name, value, length);
-	if (conn && result == 0 && *length == sizeof(int)) /* the kernel has just written an int there */
-		correct_answer(conn, level, name, value);
+	if (conn && result == 0)
+		correct_answer(conn, fd, level, name, value, *length);
 	return result;
 }
 

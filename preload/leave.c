@@ -83,11 +83,11 @@ bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
 		enum cell_state result = leave(conn, fd, reason);
 		plain = result == CELL_DONE;
 		atomic_store(&conn->not_pinned, result == CELL_ABANDONED && !says_pinned(conn));
-		if (plain) {
+		if (plain)
 			ledger_detach(conn);
-			window_restore(conn, fd);
-		}
 		conn_state_set(conn, plain ? CONN_REFUSED : CONN_PINNED, reason);
+		/* Pinned: no room is wanted any more, and another process may go on with it. */
+		window_restore(conn, fd);
 	} else if (state == CONN_REFUSED) {
 		lifecycle_wait_lent(conn, fd, 0); /* it has been waited for */
 	} else if (state != CONN_FREE) {

@@ -28,6 +28,7 @@
 #include "lifecycle.h"
 #include "log.h"
 #include "raw_syscall.h"
+#include "window.h"
 
 #define QUIET_BUDGET_MS 500
 #define STATUS_PATH "/proc/self/status"
@@ -62,6 +63,7 @@ static bool take_leave(struct conn *conn, int fd, bool in_time)
 	/* The peer must not rely on sums that are no longer kept. */
 	ledger_inherit(conn);
 	ledger_detach(conn);
+	window_restore(conn, fd); /* the last occasion */
 	return false;
 }
 

@@ -28,12 +28,16 @@ static inline bool window_look_is_due(uint64_t consumed, uint64_t bytes)
 
 /* Clamps the window if it is large. fd is that connection's, or was a moment ago. Keeps errno. */
 void window_look(struct conn *conn, int fd);
-/* The end is plain TCP again: the clamp is what it was. Keeps errno. */
+/* The end is plain TCP again, or all that it is sent passes: the clamp is what it was. Keeps errno. */
 void window_restore(struct conn *conn, int fd);
 
 /* The application has set the clamp itself: its own stays. */
 void window_set_by_application(struct conn *conn);
-/* What it is to be told; 0: what the kernel says. */
-uint32_t window_told(const struct conn *conn);
+static inline bool window_is_clamped(const struct conn *conn)
+{
+	return atomic_load_explicit(&((struct conn *)conn)->window_clamp, memory_order_relaxed) != 0;
+}
+/* What it is to be told, of one that is clamped, or was. Keeps errno. */
+int window_told(struct conn *conn, int fd);
 
 #endif

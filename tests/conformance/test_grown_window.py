@@ -14,14 +14,24 @@ GROWING_TURNS = 5000  # as in growing.h
 AUTO = auto(GROWING_TURNS)
 STALL_MS = 5_000
 TIMER_US = 500_000
+LIFTED = 64 << 20  # as in grown_window.c
+
+both_arms = pytest.mark.parametrize("arm", [PLAIN, AUTO], ids=str)
 
 
-@pytest.mark.parametrize("arm", [PLAIN, AUTO], ids=str)
-def test_a_grown_window_is_no_obstacle(helper, arm):
+def grown_window(helper, arm, way):
+    """What the program says, and what the helper has counted meanwhile."""
     with Netns() as netns:
         with helper.counting() as grown:
-            result = run([built("conformance/grown_window"), f"bulk_mebi={BULK_MEBI}", "deadline=60"], arm, helper.socket, netns=netns,
-                         timeout=70)
+            result = run([built("conformance/grown_window"), f"bulk_mebi={BULK_MEBI}", f"way={way}", "deadline=60"], arm, helper.socket,
+                         netns=netns, timeout=70)
+    return result, grown
+
+
+@both_arms
+@pytest.mark.parametrize("way", ["option", "pinned"])
+def test_a_grown_window_is_no_obstacle(helper, arm, way):
+    result, grown = grown_window(helper, arm, way)
     assert result["before"] > CLAMP, result
     assert result["told"] == result["told_left"] == result["real_left"], result
     assert result["told"] >= result["before"] * 0.9, result  # the kernel's own changes with the sizes of what comes
@@ -31,6 +41,23 @@ def test_a_grown_window_is_no_obstacle(helper, arm):
         assert grown["redirected_bytes"] >= result["bulk"] / 2, grown
     else:
         assert grown["sockets_joined"] == 0
+    assert result["parts"], "an answer of 1, 2 or 3 bytes is not the beginning of the whole one"
+
+
+@both_arms
+def test_what_the_kernel_has_lifted_stays(helper, arm):
+    result, grown = grown_window(helper, arm, "lifted")
+    assert result["told_left"] == result["real_left"] == LIFTED, result
+    assert (grown["redirected_bytes"] > 0) == arm.accelerated, grown
+
+
+@both_arms
+def test_another_process_finds_no_clamp(helper, arm):
+    """It knows nothing of one, so it would be told of it, and would never lift it."""
+    result, grown = grown_window(helper, arm, "shared")
+    assert result["told"] == result["told_left"] == result["real"], result
+    assert result["told"] >= result["before"] * 0.9, result
+    assert (grown["redirected_bytes"] > 0) == arm.accelerated, grown
 
 
 @pytest.mark.parametrize("blocking", [0, 1])
