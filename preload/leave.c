@@ -133,9 +133,10 @@ void lifecycle_before_exec(void)
 		atomic_store(&conn->given_away, 1);
 		if (!lifecycle_in_sockhash(conn_state(conn)))
 			continue;
-		if (now_ms() > deadline_ms)
-			break;
-		lifecycle_give_away(conn, (int)fd, REASON_EXEC);
+		if (now_ms() <= deadline_ms)
+			lifecycle_give_away(conn, (int)fd, REASON_EXEC);
+		else
+			window_restore(conn, (int)fd);
 	}
 	lifecycle_quiet_end(quiet);
 }
