@@ -26,7 +26,8 @@
 #include "../support/watchdog.h"
 
 #define WRITE_BYTES (64u << 10)
-#define STREAMS_MAX 100
+#define STREAMS_MAX 30
+#define PAIRS_MAX 10 /* one may find in its first stream that it does not pay, and keep away for a while */
 #define SHARED_STREAMS 4
 #define LIFTED_BYTES (64 << 20)
 
@@ -186,8 +187,8 @@ int main(int argc, char **argv)
 {
 	const char *way = "option";
 	unsigned deadline_s = 60;
-	uint64_t by_tcp;
-	int before, told_after, real_after, child = -1;
+	uint64_t by_tcp = 0;
+	int before = 0, told_after, real_after, child = -1;
 
 	for (int i = 1; i < argc; i++) {
 		if (!strncmp(argv[i], "bulk_mebi=", 10))
@@ -201,20 +202,23 @@ int main(int argc, char **argv)
 	}
 	pattern = pattern_make(78, 0, 0, 0);
 	watchdog_start(deadline_s, NULL);
-	growing_pair(&sender_fd, &receiver_fd);
-	before = real();
-	growing_turns(sender_fd, receiver_fd);
-	if (!strcmp(way, "shared"))
-		child = fork_who_tells();
-	by_tcp = streams(child >= 0 ? SHARED_STREAMS : STREAMS_MAX);
-	told_after = child >= 0 ? told_by(child) : told();
+	bool is_shared = !strcmp(way, "shared");
+	for (int i = 0; i == 0 || (is_preloaded() && !is_shared && by_tcp > bulk / 2 && i < PAIRS_MAX); i++) {
+		growing_pair(&sender_fd, &receiver_fd);
+		before = real();
+		growing_turns(sender_fd, receiver_fd);
+		if (is_shared)
+			child = fork_who_tells();
+		by_tcp = streams(is_shared ? SHARED_STREAMS : STREAMS_MAX);
+	}
+	told_after = is_shared ? told_by(child) : told();
 	real_after = real();
 	bool parts = short_is_beginning(1) && short_is_beginning(2) && short_is_beginning(3);
 	if (!strcmp(way, "pinned"))
 		pass_on_unread();
 	else if (!strcmp(way, "lifted"))
 		lift();
-	else if (child < 0)
+	else if (!is_shared)
 		leave_by_option();
 	printf("{\"bulk\": %llu, \"by_tcp\": %llu, \"before\": %d, \"told\": %d, \"real\": %d, \"told_left\": %d, "
 	       "\"real_left\": %d, \"parts\": %d}\n",

@@ -53,11 +53,11 @@ def test_what_the_kernel_has_lifted_stays(helper, arm):
 
 @both_arms
 def test_another_process_finds_no_clamp(helper, arm):
-    """It knows nothing of one, so it would be told of it, and would never lift it."""
+    """It knows nothing of one, so it would be told of it, and would never lift it. So none is set, and little is redirected."""
     result, grown = grown_window(helper, arm, "shared")
     assert result["told"] == result["told_left"] == result["real"], result
     assert result["told"] >= result["before"] * 0.9, result
-    assert (grown["redirected_bytes"] > 0) == arm.accelerated, grown
+    assert (grown["sockets_joined"] >= 2) == arm.accelerated, grown
 
 
 @pytest.mark.parametrize("blocking", [0, 1])
