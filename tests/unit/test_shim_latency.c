@@ -244,7 +244,32 @@ static double now_ns(void)
 }
 
 #define TRIES 8
+/* A message takes 60 ns at the most, of which a look at the clock is half. Where that takes longer (another processor, or one that others
+ * use, too), so many of them. */
 #define LIMIT_NS 60
+#define LIMIT_CLOCKS 2.5
+
+static double clock_ns(void)
+{
+	double best = 1e9;
+
+	for (int run = 0; run < RUNS; run++) {
+		double before = now_ns(), each;
+
+		for (int i = 0; i < ROUNDS / 10; i++)
+			(void)now_ns();
+		each = (now_ns() - before) / (ROUNDS / 10);
+		best = each < best ? each : best;
+	}
+	return best;
+}
+
+static double limit_ns(void)
+{
+	double of_clock = LIMIT_CLOCKS * clock_ns();
+
+	return of_clock > LIMIT_NS ? of_clock : LIMIT_NS;
+}
 
 /* ns a message of what the hooks take: the best of many short runs, as other work on the machine only adds; of more, some
  * moments later, while that is too much (seen once: 0.6 s in which all was 14 times as slow). */
@@ -253,7 +278,7 @@ static double cost_ns(void)
 	const struct timespec moment = { .tv_nsec = 200000000 };
 	double best = 1e9;
 
-	for (int run = 0; run < RUNS * TRIES && (run < RUNS || best > LIMIT_NS); run++) {
+	for (int run = 0; run < RUNS * TRIES && (run < RUNS || best > limit_ns()); run++) {
 		if (run && run % RUNS == 0)
 			nanosleep(&moment, NULL);
 
@@ -296,7 +321,7 @@ static void cost_of_arms(double *plain, double *accelerated)
 
 static void test_cost_of_a_message(void **state)
 {
-	double off, client, server, plain, accelerated;
+	double off, client, server, plain, accelerated, limit;
 
 	(void)state;
 	begin(false, 0);
@@ -306,10 +331,12 @@ static void test_cost_of_a_message(void **state)
 	cost_of_arms(&plain, &accelerated);
 	begin(true, RECORDING_GROUP);
 	server = cost_ns();
-	printf("# ns a message: off %.1f, group %.1f (client) %.1f (server), trial %.1f (plain) %.1f (accelerated)\n",
-	       off, client, server, plain, accelerated);
+	limit = limit_ns();
+	printf("# ns a message: off %.1f, group %.1f (client) %.1f (server), trial %.1f (plain) %.1f (accelerated); at "
+	       "the most %.1f\n",
+	       off, client, server, plain, accelerated, limit);
 	assert_true(off < 5);
-	assert_true(client < LIMIT_NS && server < LIMIT_NS && plain < LIMIT_NS && accelerated < LIMIT_NS);
+	assert_true(client < limit && server < limit && plain < limit && accelerated < limit);
 	assert_true(are_alike(plain, accelerated));
 }
 
