@@ -240,8 +240,8 @@ def test_medium_writes_leave_when_the_reader_is_elsewhere(helper, reader_cpu):
             wait_until(lambda: grown("redirected_bytes") >= 1 << 30, 20, helper.explain)
             assert grown("leaves") == 0, helper.explain()
     # How many of a joined stream's writes are redirected is the reader's doing: behind bytes that TCP still carries they pass. On two CPUs
-    # that may be all of them, until it leaves; the turns before are redirected in any case.
-    assert grown("redirected_bytes") >= 32, helper.explain()
+    # that may be all of them, until it leaves; of the turns before, of a byte each, some are redirected in any case.
+    assert grown("redirected_bytes") > 0, helper.explain()
 
 
 ASKS = """
