@@ -23,7 +23,7 @@ from support.helper import Helper, stuck  # noqa: E402
 from support.program import BUILD  # noqa: E402
 from test_walk import VARIANTS, first_difference, let_run, plain_walks, walks  # noqa: E402
 
-WALKS = 40
+WALKS = 32
 QUIET_S = (0.02, 0.25)  # between two disturbances
 STOPPED_S = (0.005, 0.3)
 

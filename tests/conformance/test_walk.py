@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from support.helper import Helper  # noqa: E402
 from support.program import EAGER, PLAIN, Arm, Program, auto, built  # noqa: E402
 
-WALKS = 72
+WALKS = 56
 HELPER_PRIORITY, HELPER_NICE = 1, -15
 SIDE_BY_SIDE = 3  # processes
 REPEATS = 4
