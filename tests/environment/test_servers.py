@@ -18,7 +18,7 @@ from support.program import EAGER, PLAIN, Program, auto, built, run
 TURNS = 250
 TIMEOUT_S = 20
 FILE_BYTES = 2_000_003
-SESSIONS_MAX = 6
+SESSIONS_MAX = 20
 ARMS = [PLAIN, EAGER, auto(1)]
 
 HAPROXY = """
