@@ -11,7 +11,6 @@
  * this network namespace say (run it in one of its own). One line of JSON; the test compares it with plain TCP's.
  */
 #define _GNU_SOURCE
-#include <limits.h>
 #include <linux/sock_diag.h>
 #include <pthread.h>
 #include <signal.h>
@@ -158,7 +157,7 @@ static void grow_window(void)
 	for (int i = 0; i < GROWN_STREAMS_MAX && !grown_redirects; i++) {
 		uint64_t by_tcp = received_by_tcp(receiver_fd);
 
-		growing_stream((struct growing){ sender_fd, receiver_fd, GROWN_WRITES, INT_MAX });
+		growing_stream((struct growing){ sender_fd, receiver_fd, GROWN_WRITES });
 		by_tcp = received_by_tcp(receiver_fd) - by_tcp;
 		grown_redirects = by_tcp < (uint64_t)GROWN_WRITES * GROWING_CHUNK / 2;
 		if (!is_preloaded())

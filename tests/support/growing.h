@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A connection whose receive window is all that it can be: its receive buffer is made to grow by plain TCP, by some hundred large writes, and
- * then tcp_rmem[2] is lowered to what it has become. For a network namespace of the test's own, as root. Each write counts as a turn: a
+/* A connection whose receive window is all that it can be: its buffer has the size of tcp_rmem[2] from the beginning, without being locked, and
+ * a stream by plain TCP has opened the window. For a network namespace of the test's own, as root. Each large write counts as a turn: a
  * connection that is to stay plain so long asks for GROWING_TURNS of them before it joins (SMACCEL_ADMIT). */
 #ifndef SMACCEL_TEST_GROWING_H
 #define SMACCEL_TEST_GROWING_H
@@ -12,12 +12,10 @@
 #include "loopback.h"
 
 #define GROWING_CHUNK (256 << 10)
-#define GROWING_WRITES_MAX 4000
+#define GROWING_WRITES 400
 #define GROWING_TURNS 5000
 #define GROWING_SETTLE_US 20000 /* an offer has found its peer by then */
-#define GROWING_ENOUGH (1792 << 10)
-#define GROWING_MAX (6 << 20)
-#define GROWING_ATTEMPTS 30
+#define GROWING_BYTES (2 << 20)
 #define GROWING_SYSCTL "/proc/sys/net/ipv4/tcp_rmem"
 
 static inline int receive_buffer_bytes(int fd)
@@ -29,17 +27,17 @@ static inline int receive_buffer_bytes(int fd)
 	return bytes;
 }
 
-static inline void receive_buffer_limit(int most)
+static inline void growing_sysctl(void)
 {
 	FILE *file = fopen(GROWING_SYSCTL, "we");
 
-	if (!file || fprintf(file, "4096 131072 %d\n", most) < 0 || fclose(file))
+	if (!file || fprintf(file, "4096 %d %d\n", GROWING_BYTES, GROWING_BYTES) < 0 || fclose(file))
 		die(GROWING_SYSCTL);
 }
 
 struct growing {
 	int sender, receiver;
-	int writes, enough; /* so many at the most, and only until the receive buffer has so many bytes */
+	int writes;
 };
 
 static inline void *growing_main(void *argument)
@@ -48,7 +46,7 @@ static inline void *growing_main(void *argument)
 	static char chunk[GROWING_CHUNK];
 
 	chunk[0] = 0;
-	for (int i = 1; i < growing->writes && receive_buffer_bytes(growing->receiver) < growing->enough; i++)
+	for (int i = 1; i < growing->writes; i++)
 		if (write_whole(growing->sender, chunk, sizeof(chunk)))
 			die("send");
 	chunk[0] = 1; /* the last */
@@ -71,21 +69,11 @@ static inline void growing_stream(struct growing growing)
 	pthread_join(thread, NULL);
 }
 
-/* A connection with such a window. Not each grows so far: another is tried then, and the program ends if none does. */
 static inline void growing_pair(int *sender, int *receiver)
 {
-	for (int i = 0; i < GROWING_ATTEMPTS; i++) {
-		receive_buffer_limit(GROWING_MAX);
-		loopback_pair(sender, receiver);
-		growing_stream((struct growing){ *sender, *receiver, GROWING_WRITES_MAX, GROWING_ENOUGH });
-		if (receive_buffer_bytes(*receiver) >= GROWING_ENOUGH) {
-			receive_buffer_limit(receive_buffer_bytes(*receiver));
-			return;
-		}
-		close(*sender);
-		close(*receiver);
-	}
-	die("the receive buffer does not grow");
+	growing_sysctl();
+	loopback_pair(sender, receiver);
+	growing_stream((struct growing){ *sender, *receiver, GROWING_WRITES });
 }
 
 /* So many that it may join. */
