@@ -190,7 +190,9 @@ struct conn *conn_open(int fd, bool accepted)
 bool conn_fd_drop(int fd)
 {
 	_Atomic uint32_t *table = conn_table();
-	uint32_t place = table && (unsigned)fd < CONN_FD_MAX ? atomic_exchange(&table[fd], 0) : 0;
+	struct conn *here = conn_get(fd);
+	uint32_t mark = here && atomic_load_explicit(&here->touched, memory_order_relaxed) ? CONN_MARK_CLOSING : 0;
+	uint32_t place = table && (unsigned)fd < CONN_FD_MAX ? atomic_exchange(&table[fd], mark) : 0;
 
 	if ((int32_t)place <= 0)
 		return false;

@@ -119,6 +119,8 @@ static inline struct conn *conn_get(int fd)
  * the helper, and until then its calls are passed on as they are. */
 #define CONN_MARK_TCP 0x80000001u      /* a TCP socket, fresh from socket() */
 #define CONN_MARK_LISTENER 0x80000002u /* a TCP socket that listens */
+/* A connection that was joined has been forgotten under this number, which the kernel is about to close, or to give another file. */
+#define CONN_MARK_CLOSING 0x80000003u
 static inline uint32_t conn_mark(int fd)
 {
 	_Atomic uint32_t *table = conn_table();
@@ -138,6 +140,16 @@ static inline void conn_mark_set(int fd, uint32_t mark)
 	before = atomic_load_explicit(&table[fd], memory_order_relaxed);
 	if ((int32_t)before <= 0 && before != mark)
 		atomic_compare_exchange_strong(&table[fd], &before, mark);
+}
+
+/* The number is closed, or another file's: another thread may have it already. */
+static inline void conn_mark_closed(int fd)
+{
+	_Atomic uint32_t *table = conn_table();
+	uint32_t closing = CONN_MARK_CLOSING;
+
+	if ((unsigned)fd < CONN_FD_MAX && table)
+		atomic_compare_exchange_strong(&table[fd], &closing, 0);
 }
 
 int conn_init(void);  /* reserves the table; 0 or -errno (then nothing is ever tracked) */

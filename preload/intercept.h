@@ -33,6 +33,15 @@
 /* The function to call for an fd that is not ours. The pointer is NULL until the constructor has run. */
 #define REAL(name) (__builtin_expect(real_##name != NULL, 1) ? real_##name : boot_##name)
 
+/* Of a receive by the application's own call. Under a number that is being closed there may still be a joined end, on which MSG_WAITALL goes
+ * on in TCP's queue while what comes before is redirected (fact 5): it gets a part, in order. */
+static inline int intercept_flags_past(int fd, int flags)
+{
+	if (__builtin_expect((flags & MSG_WAITALL) && conn_mark(fd) == CONN_MARK_CLOSING, 0))
+		return flags & ~MSG_WAITALL;
+	return flags;
+}
+
 /* The kernel has just given out this number: an entry of it is of a file that was closed where no wrapper saw it. */
 void intercept_forget_stale(int fd);
 static inline void intercept_new_fd(int fd)

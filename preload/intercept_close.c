@@ -30,6 +30,14 @@ static void forget(int fd)
 	errno = saved;
 }
 
+static int close_marked(int fd)
+{
+	int result = real_close(fd);
+
+	conn_mark_closed(fd);
+	return result;
+}
+
 int wrap_close(int fd)
 {
 	struct conn *conn = conn_get(fd);
@@ -50,6 +58,8 @@ int wrap_close(int fd)
 		fork_notice();
 		forget(fd);
 	}
+	if (__builtin_expect(conn_mark(fd) == CONN_MARK_CLOSING, 0))
+		return close_marked(fd);
 	return real_close(fd);
 }
 
@@ -72,6 +82,7 @@ int wrap_fclose(FILE *stream)
 	errno = saved;
 	forget(fd);
 	int result = REAL(fclose)(stream);
+	conn_mark_closed(fd);
 	if (failure) {
 		errno = failure;
 		return EOF;
@@ -91,10 +102,12 @@ static bool forget_range(unsigned int first, unsigned int last)
 		return false;
 	fork_notice();
 	for (unsigned int fd = first; fd <= last && fd <= high; fd++)
-		if (conn_get((int)fd))
+		if (conn_get((int)fd)) {
 			forget((int)fd);
-		else
+			conn_mark_closed((int)fd);
+		} else {
 			conn_mark_set((int)fd, 0);
+		}
 	return true;
 }
 
@@ -200,18 +213,25 @@ static bool make_room(int oldfd, int newfd, int flags)
 	return true;
 }
 
+static int replaced(int oldfd, int newfd, int result)
+{
+	if (result < 0)
+		conn_mark_closed(newfd);
+	return duplicated(oldfd, result);
+}
+
 int wrap_dup2(int oldfd, int newfd)
 {
 	if (!make_room(oldfd, newfd, 0))
 		return -1;
-	return duplicated(oldfd, REAL(dup2)(oldfd, newfd));
+	return replaced(oldfd, newfd, REAL(dup2)(oldfd, newfd));
 }
 
 int wrap_dup3(int oldfd, int newfd, int flags)
 {
 	if (!make_room(oldfd, newfd, flags))
 		return -1;
-	return duplicated(oldfd, REAL(dup3)(oldfd, newfd, flags));
+	return replaced(oldfd, newfd, REAL(dup3)(oldfd, newfd, flags));
 }
 
 #define FCNTL(name)                                                                                                    \

@@ -145,7 +145,7 @@ static int tell_time_left(struct timespec *timeout, const struct timespec *left)
 
 static int receive_unseen(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
 {
-	int result = REAL(recvmmsg)(fd, messages, count, flags, timeout);
+	int result = REAL(recvmmsg)(fd, messages, count, intercept_flags_past(fd, flags), timeout);
 
 	for (int i = 0; conn_table() && i < result; i++)
 		intercept_rights_received(&messages[i].msg_hdr);
@@ -162,7 +162,7 @@ int wrap_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flag
 		return receive_unseen(fd, messages, count, flags, timeout);
 	if ((timeout && !time_is_usable(timeout)) || !readable_bytes(messages, sizeof(*messages)) || count == 0 ||
 	    (flags & MSG_ERRQUEUE))
-		return REAL(recvmmsg)(fd, messages, count, flags, timeout);
+		return REAL(recvmmsg)(fd, messages, count, intercept_flags_past(fd, flags), timeout);
 	if (take_error(conn, fd))
 		return -1;
 	if (!timeout)

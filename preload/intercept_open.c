@@ -37,6 +37,7 @@ void intercept_forget_stale(int fd)
 	if (!fork_in_vfork_child()) {
 		fork_notice();
 		(void)conn_fd_drop(fd);
+		conn_mark_closed(fd);
 	}
 	errno = saved;
 }

@@ -116,7 +116,7 @@ static __attribute__((noinline)) ssize_t long_recv(struct conn *conn, int fd, vo
 	if (conn && urgent_is_hidden(conn, fd, flags))
 		return -1;
 	if (!conn || goes_past(count, flags))
-		return REAL(recv)(fd, buffer, count, flags);
+		return REAL(recv)(fd, buffer, count, intercept_flags_past(fd, flags));
 	return receive_recv(conn, fd, buffer, count, flags);
 }
 
@@ -178,7 +178,7 @@ ssize_t wrap___recv_chk(int fd, void *buffer, size_t count, size_t room, int fla
 	if (conn && urgent_is_hidden(conn, fd, flags))
 		return -1;
 	if (!conn || count > room || goes_past(count, flags))
-		return REAL(__recv_chk)(fd, buffer, count, room, flags);
+		return REAL(__recv_chk)(fd, buffer, count, room, intercept_flags_past(fd, flags));
 	return receive_recv(conn, fd, buffer, count, flags);
 }
 
@@ -248,7 +248,7 @@ ssize_t wrap_recvfrom(int fd, void *buffer, size_t count, int flags, struct sock
 	if (conn && urgent_is_hidden(conn, fd, flags))
 		return -1;
 	if (!conn || goes_past(count, flags))
-		return REAL(recvfrom)(fd, buffer, count, flags, address, length);
+		return REAL(recvfrom)(fd, buffer, count, intercept_flags_past(fd, flags), address, length);
 	return receive_recvfrom(conn, fd, buffer, count, flags, address, length);
 }
 
@@ -262,7 +262,7 @@ ssize_t wrap___recvfrom_chk(int fd, void *buffer, size_t count, size_t room, int
 	if (conn && urgent_is_hidden(conn, fd, flags))
 		return -1;
 	if (!conn || count > room || goes_past(count, flags))
-		return REAL(__recvfrom_chk)(fd, buffer, count, room, flags, address, length);
+		return REAL(__recvfrom_chk)(fd, buffer, count, room, intercept_flags_past(fd, flags), address, length);
 	return receive_recvfrom(conn, fd, buffer, count, flags, address, length);
 }
 
@@ -310,7 +310,7 @@ static __attribute__((noinline)) ssize_t long_recvmsg(struct conn *conn, int fd,
 		libc_clear_padding(message);
 	if (conn)
 		return intercept_receive_message(conn, fd, message, flags);
-	ssize_t result = REAL(recvmsg)(fd, message, flags);
+	ssize_t result = REAL(recvmsg)(fd, message, intercept_flags_past(fd, flags));
 	if (result >= 0 && conn_table())
 		intercept_rights_received(message);
 	return result;
