@@ -4,11 +4,8 @@
  * Runs in a network namespace of its own, so that the TcpExt counters are nobody else's.
  */
 #define _GNU_SOURCE
+#include "kernel_namespace.h"
 #include "kernel_rig.h"
-
-#include <net/if.h>
-#include <sched.h>
-#include <sys/ioctl.h>
 
 #include "datapath_internal.h"
 
@@ -16,17 +13,6 @@
 #define RMEM_MAX (6 * 1024 * 1024)
 #define GAP_WANTED_MS 100  /* 12a: the retransmission timer has backed off by then */
 #define GAP_ALLOWED_MS 250 /* 12b: the timer would come 400 ms after a stall of a second */
-
-static void enter_namespace(void)
-{
-	struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP };
-	int fd;
-
-	require(unshare(CLONE_NEWNET) == 0);
-	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	require(fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &request) == 0);
-	close(fd);
-}
 
 /* The namespace's own limit, which the gate must go by whatever the host's is. */
 static void set_tcp_rmem(void)

@@ -4,11 +4,8 @@
  * Runs in a network namespace of its own, whose tcp_rmem it sets.
  */
 #define _GNU_SOURCE
+#include "kernel_namespace.h"
 #include "kernel_test.h"
-
-#include <net/if.h>
-#include <sched.h>
-#include <sys/ioctl.h>
 
 #include "../support/growing.h"
 #include "datapath_internal.h"
@@ -17,17 +14,6 @@
 #define MESSAGE (64 * 1024)
 #define MESSAGES_MAX 2000 /* 128 MiB */
 #define ATTEMPTS 20
-
-static void enter_namespace(void)
-{
-	struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP };
-	int fd;
-
-	require(unshare(CLONE_NEWNET) == 0);
-	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	require(fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &request) == 0);
-	close(fd);
-}
 
 /* One message, read at once. True if it was redirected. */
 static bool redirects(const int ends[2], const struct sm_direction *direction)
