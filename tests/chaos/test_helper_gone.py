@@ -171,22 +171,28 @@ def test_helper_killed_again_and_again(arm, traffic_of):
         wait_until(lambda: armed(helper) == 0, 10, helper.explain)
 
 
+def grows(helper, traffic, counter):
+    """By how much, while some traffic goes there and back."""
+    with helper.counting() as grown:
+        traffic_grows(traffic)
+    return grown[counter]
+
+
 @pytest.mark.parametrize("arm", ACCELERATED, ids=str)
 def test_off_and_on_in_mid_traffic(arm, traffic_of):
+    """Either switch holds for the next message: those that are under way, in threads that may have to wait for a CPU, come first."""
     with Helper() as helper:
         traffic = traffic_of(arm, helper.socket)
         start_traffic(helper, traffic)
         for _ in range(3):
             smaccel(helper, "off")
-            time.sleep(0.1)  # messages whose verdict was under way, in a thread that may have to wait for a CPU
+            wait_until(lambda: grows(helper, traffic, "redirected_msgs") == 0, 5, helper.explain)
             with helper.counting() as grown:
                 traffic_grows(traffic)
             assert grown["redirected_msgs"] == 0, helper.explain()
             assert grown["passed_msgs"] > 0, helper.explain()
             smaccel(helper, "on")
-            with helper.counting() as grown:
-                traffic_grows(traffic)
-            assert grown["redirected_bytes"] > 100_000, helper.explain()
+            wait_until(lambda: grows(helper, traffic, "redirected_bytes") > 100_000, 5, helper.explain)
         smaccel(helper, "off")
         traffic.ask("open 3")
         traffic_grows(traffic)

@@ -3,6 +3,7 @@
 # Runs tests/vm/guest.sh under other kernels: `make check-vm`.
 #   tests/vm/run.sh [KERNEL...]          6.1 6.12 when none is named
 #   VM_PARTS="kernel order" tests/vm/run.sh 6.1      only these parts of the suite
+#   VM_EVERY=2 tests/vm/run.sh           every second semantics case, on each kernel others (6.1: the odd ones)
 #   VM_SECONDS=600 tests/vm/run.sh       a suite's limit, for a machine that is slow or busy
 #
 # Each kernel is booted by QEMU without hardware help, all side by side, from an initial file system made of this build (see
@@ -62,7 +63,7 @@ start_qemu() {
 		-nodefaults -no-user-config -display none -no-reboot \
 		-serial "file:$log/console" -serial "file:$results" \
 		-kernel "$cache/$kernel/vmlinuz" -initrd "$cache/initramfs" \
-		-append "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off tsc=reliable random.trust_cpu=on vm_limit=$SUITE_S vm_parts=${parts// /,}" \
+		-append "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off tsc=reliable random.trust_cpu=on vm_limit=$SUITE_S vm_parts=${parts// /,} vm_every=${VM_EVERY:-1}" \
 		</dev/null >"$log/qemu" 2>&1 9>&- &
 	qemu_pid=$!
 }
