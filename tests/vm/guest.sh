@@ -212,7 +212,7 @@ part_process() {
 
 # ARM: keys are set on both ends of a connection that is armed (or in plain TCP): TLS bytes are right, and the reason is shown.
 # $2: how many more attempts there are. Under emulation a process can miss the 50 ms bound at that very moment; it has
-# given its helper up then, and nobody shows its connections.
+# given its helper up then, which shows its connections as they were, or not at all.
 ktls_arm() {
 	local name=ktls/$1 tries=0 before status=0
 	before=$(total redirected_bytes)
@@ -230,7 +230,7 @@ ktls_arm() {
 	SMACCEL_SOCKET=$socket timeout 10 "$build/smaccel" ss --json >"$work/ss"
 	touch "$work/go"
 	wait $ktls_pid || status=$?
-	if [ "$1" != plain ] && [ "$2" -gt 0 ] && ! grep -q '"reason"' "$work/ss"; then
+	if [ "$1" != plain ] && [ "$2" -gt 0 ] && [ "$(grep -o '"reason": *"ulp"' "$work/ss" | wc -l)" != 2 ]; then
 		ktls_arm "$1" $(($2 - 1))
 		return
 	fi
