@@ -23,7 +23,7 @@ from conformance.semantics_rows import contradictions, never_joining  # noqa: E4
 from support.helper import Helper  # noqa: E402
 from support.program import BUILD, EAGER, PLAIN, Arm, Program, auto, built  # noqa: E402
 
-JOBS = 16  # they mostly wait
+JOBS = 28  # they mostly wait
 DEADLINE_MS = 15_000  # of a case
 MUSL_DEADLINE_MS = 5000  # where some do not end
 MIXED_BOUND = 8  # bytes: a word is redirected, what follows it is not
