@@ -13,12 +13,6 @@
 #include "quiet.h"
 #include "real.h"
 
-/* Younger than the headers of some systems that we build on. */
-#ifndef SO_BUF_LOCK
-#define SO_BUF_LOCK 72
-#endif
-#define BUF_LOCK_RCVBUF 2 /* SOCK_RCVBUF_LOCK */
-
 #define WINDOW_BYTES (256 << 10)
 /* A smaller buffer than this leaves room enough at any window. */
 #define WINDOW_RCVBUF_BYTES (1 << 20)
@@ -50,8 +44,8 @@ static bool may_clamp(struct conn *conn)
 	return conn_state(conn) == CONN_ARMED && !(cell && (atomic_load(&cell->status) & CELL_PINNED));
 }
 
-/* Not where another process may have the socket: it would be told of a clamp that it does not know, and could not lift it. One whose size
- * the application has set does not grow; streams hardly ever redirect to it (fact 12b). Returns the clamp that it has, or 0. */
+/* Not where another process may have the socket: it would be told of a clamp that it does not know, and could not lift it. Returns the
+ * clamp that it has, or 0. */
 static int wants_clamp(const struct conn *conn, int fd)
 {
 	int clamp;
@@ -60,10 +54,7 @@ static int wants_clamp(const struct conn *conn, int fd)
 	    option(fd, SOL_SOCKET, SO_RCVBUF) <= WINDOW_RCVBUF_BYTES)
 		return 0;
 	clamp = option(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP);
-	if (clamp <= WINDOW_BYTES || (option(fd, SOL_SOCKET, SO_BUF_LOCK) & BUF_LOCK_RCVBUF) ||
-	    endpoint_cookie(fd) != conn->cookie)
-		return 0;
-	return clamp;
+	return clamp > WINDOW_BYTES && endpoint_cookie(fd) == conn->cookie ? clamp : 0;
 }
 
 static void clamp_window(struct conn *conn, int fd, int clamp)

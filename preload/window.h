@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The receive window of an end that is redirected to.
  *
- * The gate leaves room in the receive buffer for all that its window lets the peer pass (fact 12b). The window follows an auto-tuned
- * buffer, which grows while a stream goes by TCP: before the join, or after a spill. Once that buffer is as large as tcp_rmem[2]
- * allows, the window is all of it, no room is left, and nothing would be redirected ever again. So a large one is clamped (TCP_WINDOW_CLAMP)
- * as long as the end is in the sockhash. What it has promised it keeps: that much passes, then the stream redirects.
+ * The gate leaves room in the receive buffer for all that its window lets the peer pass (fact 12b). The window follows the
+ * buffer, which grows while a stream goes by TCP, before the join or after a spill, or has the size that the application wants (SO_RCVBUF).
+ * Once the buffer is as large as it can be, the window is all of it, no room is left, and nothing would be redirected ever
+ * again. So a large one is clamped (TCP_WINDOW_CLAMP) as long as the end is in the sockhash. What it has promised it keeps: that much
+ * passes, then the stream redirects.
  *
  * The kernel lifts the clamp when it enlarges the buffer (tcp_rcvbuf_grow); the next look finds that. At tcp_rmem[2] it stays.
  * What passes over loopback meanwhile is no slower: plain TCP with this clamp, writes of 64 and 256 KiB, blocking and not, one and two

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A connection whose receive window has grown to all that tcp_rmem[2] allows, and that comes under acceleration only then.
+/* A connection whose receive window has grown to all that tcp_rmem[2] allows, or that SO_RCVBUF says, and that comes under acceleration only
+ * then.
  *
- *   grown_window [bulk_mebi=N] [way=option|pinned|lifted|shared] [deadline=S]
+ *   grown_window [bulk_mebi=N] [rcvbuf=BYTES] [way=option|pinned|lifted|shared] [deadline=S]
  *
  * Grows the window by plain TCP, makes turns, then streams by blocking writes of 64 KiB to a thread that reads, again and
  * again until most of a stream is redirected. Then the receiver's end goes a way:
@@ -188,11 +189,13 @@ int main(int argc, char **argv)
 	const char *way = "option";
 	unsigned deadline_s = 60;
 	uint64_t by_tcp = 0;
-	int before = 0, told_after, real_after, child = -1;
+	int before = 0, rcvbuf = 0, told_after, real_after, child = -1;
 
 	for (int i = 1; i < argc; i++) {
 		if (!strncmp(argv[i], "bulk_mebi=", 10))
 			bulk = strtoull(argv[i] + 10, NULL, 0) << 20;
+		else if (!strncmp(argv[i], "rcvbuf=", 7))
+			rcvbuf = (int)strtol(argv[i] + 7, NULL, 0);
 		else if (!strncmp(argv[i], "way=", 4))
 			way = argv[i] + 4;
 		else if (!strncmp(argv[i], "deadline=", 9))
@@ -204,7 +207,7 @@ int main(int argc, char **argv)
 	watchdog_start(deadline_s, NULL);
 	bool is_shared = !strcmp(way, "shared");
 	for (int i = 0; i == 0 || (is_preloaded() && !is_shared && by_tcp > bulk / 2 && i < PAIRS_MAX); i++) {
-		growing_pair(&sender_fd, &receiver_fd);
+		growing_pair(&sender_fd, &receiver_fd, rcvbuf);
 		before = real();
 		growing_turns(sender_fd, receiver_fd);
 		if (is_shared)

@@ -152,7 +152,7 @@ static void grow_window(void)
 {
 	close(sender_fd);
 	close(receiver_fd);
-	growing_pair(&sender_fd, &receiver_fd);
+	growing_pair(&sender_fd, &receiver_fd, 0);
 	growing_turns(sender_fd, receiver_fd);
 	for (int i = 0; i < GROWN_STREAMS_MAX && !grown_redirects; i++) {
 		uint64_t by_tcp = received_by_tcp(receiver_fd);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A receive window that has grown to the whole of tcp_rmem[2] before its connection joins: fact 12b leaves no room then.
+"""A receive window that has grown to the whole of tcp_rmem[2], or of SO_RCVBUF, before its connection joins: fact 12b leaves no room then.
 
 A stream comes to redirect all the same, and its TCP_WINDOW_CLAMP, which is set for that, is never seen by the application. If its reader
 stalls, then nothing waits for a timer, as without it."""
@@ -10,6 +10,7 @@ from support.program import PLAIN, Program, auto, built, run
 
 BULK_MEBI = 64
 CLAMP = 256 << 10
+RCVBUF = 4 << 20  # of which the gate redirects into a half: more than a sender of the shim has in flight
 GROWING_TURNS = 5000  # as in growing.h
 AUTO = auto(GROWING_TURNS)
 STALL_MS = 5_000
@@ -19,19 +20,20 @@ LIFTED = 64 << 20  # as in grown_window.c
 both_arms = pytest.mark.parametrize("arm", [PLAIN, AUTO], ids=str)
 
 
-def grown_window(helper, arm, way):
+def grown_window(helper, arm, way, rcvbuf=0):
     """What the program says, and what the helper has counted meanwhile."""
     with Netns() as netns:
         with helper.counting() as grown:
-            result = run([built("conformance/grown_window"), f"bulk_mebi={BULK_MEBI}", f"way={way}", "deadline=60"], arm, helper.socket,
+            result = run([built("conformance/grown_window"), f"bulk_mebi={BULK_MEBI}", f"rcvbuf={rcvbuf}", f"way={way}", "deadline=60"], arm, helper.socket,
                          netns=netns, timeout=70)
     return result, grown
 
 
 @both_arms
+@pytest.mark.parametrize("rcvbuf", [0, RCVBUF], ids=["tuned", "set"])
 @pytest.mark.parametrize("way", ["option", "pinned"])
-def test_a_grown_window_is_no_obstacle(helper, arm, way):
-    result, grown = grown_window(helper, arm, way)
+def test_a_grown_window_is_no_obstacle(helper, arm, way, rcvbuf):
+    result, grown = grown_window(helper, arm, way, rcvbuf)
     assert result["before"] > CLAMP, result
     assert result["told"] == result["told_left"] == result["real_left"], result
     assert result["told"] >= result["before"] * 0.9, result  # the kernel's own changes with the sizes of what comes

@@ -44,7 +44,7 @@ static struct datapath *open_grown(int ends[2])
 		struct datapath *datapath;
 
 		require(datapath_open(&datapath, &options) == 0);
-		growing_pair(&ends[0], &ends[1]);
+		growing_pair(&ends[0], &ends[1], 0);
 		require(datapath_probe_arm(datapath, ends) == 0);
 		if (!redirects(ends, &datapath_slots(datapath, NULL)->direction[0]))
 			return datapath;

@@ -69,10 +69,13 @@ static inline void growing_stream(struct growing growing)
 	pthread_join(thread, NULL);
 }
 
-static inline void growing_pair(int *sender, int *receiver)
+/* rcvbuf: of the receiver, as the application sets it, which the kernel doubles; 0: it is auto-tuned. */
+static inline void growing_pair(int *sender, int *receiver, int rcvbuf)
 {
 	growing_sysctl();
 	loopback_pair(sender, receiver);
+	if (rcvbuf && setsockopt(*receiver, SOL_SOCKET, SO_RCVBUFFORCE, &rcvbuf, sizeof(rcvbuf)))
+		die("SO_RCVBUFFORCE");
 	growing_stream((struct growing){ *sender, *receiver, GROWING_WRITES });
 }
 
