@@ -244,6 +244,8 @@ static __always_inline __u32 read_options(const struct sock *sk)
 		options |= SM_OPTION_REPAIR;
 	if (BPF_CORE_READ_BITFIELD_PROBED(tcp, recvmsg_inq))
 		options |= SM_OPTION_INQ;
+	if (BPF_CORE_READ(sk, sk_max_pacing_rate) != ~0UL || BPF_CORE_READ(tcp, tcp_tx_delay))
+		options |= SM_OPTION_PACED;
 	return options;
 }
 

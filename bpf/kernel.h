@@ -110,9 +110,10 @@ struct sock {
 	u16 sk_type;
 	u16 sk_protocol; /* of a whole MPTCP connection 262 */
 	int sk_rcvlowat;
-	int sk_peek_off;       /* negative: not set */
-	u32 sk_tsflags;        /* u16 before 6.6: read with BPF_CORE_READ_BITFIELD_PROBED */
-	const void *sk_filter; /* NULL: none */
+	int sk_peek_off;                  /* negative: not set */
+	u32 sk_tsflags;                   /* u16 before 6.6: read with BPF_CORE_READ_BITFIELD_PROBED */
+	const void *sk_filter;            /* NULL: none */
+	unsigned long sk_max_pacing_rate; /* ~0: none */
 	void *sk_user_data;
 };
 
@@ -139,6 +140,7 @@ struct tcp_sock {
 	u64 bytes_acked;
 	u64 bytes_received;
 	u8 scaling_ratio; /* since 6.6 */
+	u32 tcp_tx_delay;
 	u8 repair : 1;
 	u8 recvmsg_inq : 1;
 };

@@ -46,6 +46,7 @@ enum condition {
 	NOT_ZERO,
 	ABOVE_ONE,
 	NOT_NEGATIVE,
+	NOT_ALL_ONES,
 };
 
 /* What becomes of the call when the end could not leave and is only pinned. */
@@ -81,6 +82,9 @@ static const struct option_rule rules[] = {
 	{ SOL_SOCKET, SO_ATTACH_BPF, ANY_VALUE, REASON_OPTION, FILTER, false, false },
 	/* Loopback has no queue to poll, so that a default of the system (net.core.busy_read) is no reason. */
 	{ SOL_SOCKET, SO_BUSY_POLL, NOT_ZERO, REASON_OPTION, PASS, false, false },
+	/* How fast, and how late, TCP sends what it is given. */
+	{ SOL_SOCKET, SO_MAX_PACING_RATE, NOT_ALL_ONES, REASON_OPTION, PASS, true, false },
+	{ IPPROTO_TCP, TCP_TX_DELAY, NOT_ZERO, REASON_OPTION, PASS, true, false },
 	{ IPPROTO_TCP, TCP_ULP, ANY_VALUE, REASON_ULP, REFUSE, false, false },
 	{ IPPROTO_TCP, TCP_REPAIR, NOT_ZERO, REASON_OPTION, REFUSE, true, false },
 	{ IPPROTO_TCP, TCP_INQ, NOT_ZERO, REASON_OPTION, TELL, true, false },
@@ -104,6 +108,8 @@ static bool condition_holds(enum condition condition, int value)
 		return value > 1;
 	case NOT_NEGATIVE:
 		return value >= 0;
+	case NOT_ALL_ONES:
+		return value != -1;
 	case ANY_VALUE:
 		break;
 	}

@@ -10,15 +10,24 @@ struct early_option {
 };
 
 static const struct early_option options[] = {
-	{ SOL_SOCKET, SO_TIMESTAMP, 1 },     { SOL_SOCKET, SO_TIMESTAMPING, 0x18 },
-	{ SOL_SOCKET, SO_ZEROCOPY, 1 },      { SOL_SOCKET, SO_BUSY_POLL, 50 },
-	{ SOL_SOCKET, SO_MARK, 7 },          { SOL_SOCKET, SO_RCVLOWAT, 3 },
-	{ SOL_SOCKET, SO_OOBINLINE, 1 },     { SOL_SOCKET, SO_RCVBUF, 16384 },
-	{ SOL_SOCKET, SO_SNDBUF, 16384 },    { SOL_SOCKET, SO_KEEPALIVE, 1 },
-	{ SOL_SOCKET, SO_LINGER, 0 },                                /* with a second, below */
-	{ SOL_SOCKET, SO_ATTACH_FILTER, 0 }, { IPPROTO_TCP, 36, 1 }, /* TCP_INQ */
-	{ IPPROTO_TCP, TCP_CORK, 1 },        { IPPROTO_TCP, TCP_QUICKACK, 0 },
-	{ IPPROTO_TCP, TCP_MAXSEG, 500 },    { IPPROTO_TCP, TCP_USER_TIMEOUT, 3000 },
+	{ SOL_SOCKET, SO_TIMESTAMP, 1 },
+	{ SOL_SOCKET, SO_TIMESTAMPING, 0x18 },
+	{ SOL_SOCKET, SO_ZEROCOPY, 1 },
+	{ SOL_SOCKET, SO_BUSY_POLL, 50 },
+	{ SOL_SOCKET, SO_MARK, 7 },
+	{ SOL_SOCKET, SO_RCVLOWAT, 3 },
+	{ SOL_SOCKET, SO_OOBINLINE, 1 },
+	{ SOL_SOCKET, SO_RCVBUF, 16384 },
+	{ SOL_SOCKET, SO_SNDBUF, 16384 },
+	{ SOL_SOCKET, SO_KEEPALIVE, 1 },
+	{ SOL_SOCKET, SO_LINGER, 0 }, /* with a second, below */
+	{ SOL_SOCKET, SO_ATTACH_FILTER, 0 },
+	{ IPPROTO_TCP, 36, 1 }, /* TCP_INQ */
+	{ IPPROTO_TCP, TCP_CORK, 1 },
+	{ IPPROTO_TCP, TCP_QUICKACK, 0 },
+	{ IPPROTO_TCP, TCP_MAXSEG, 500 },
+	{ IPPROTO_TCP, TCP_USER_TIMEOUT, 3000 },
+	{ SOL_SOCKET, SO_MAX_PACING_RATE, 1000000 },
 };
 
 static int set(int fd, const struct early_option *option)
@@ -88,9 +97,10 @@ static void before_it_is_up(struct pair *unused, int argument)
 	}
 
 static const struct semantics_case cases[] = {
-	BOTH("timestamp", 0), BOTH("timestamping", 1),  BOTH("zerocopy", 2), BOTH("busy-poll", 3), BOTH("mark", 4),
-	BOTH("rcvlowat", 5),  BOTH("oobinline", 6),     BOTH("rcvbuf", 7),   BOTH("sndbuf", 8),    BOTH("keepalive", 9),
-	BOTH("linger", 10),   BOTH("filter", 11),       BOTH("inq", 12),     BOTH("cork", 13),     BOTH("quickack", 14),
-	BOTH("maxseg", 15),   BOTH("user-timeout", 16),
+	BOTH("timestamp", 0),     BOTH("timestamping", 1), BOTH("zerocopy", 2),  BOTH("busy-poll", 3),
+	BOTH("mark", 4),          BOTH("rcvlowat", 5),     BOTH("oobinline", 6), BOTH("rcvbuf", 7),
+	BOTH("sndbuf", 8),        BOTH("keepalive", 9),    BOTH("linger", 10),   BOTH("filter", 11),
+	BOTH("inq", 12),          BOTH("cork", 13),        BOTH("quickack", 14), BOTH("maxseg", 15),
+	BOTH("user-timeout", 16), BOTH("pacing-rate", 17),
 };
 FAMILY(early);

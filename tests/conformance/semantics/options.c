@@ -5,6 +5,8 @@
 #include <linux/filter.h>
 #include <netinet/ip.h>
 
+#define PACED_BYTES 1000000
+
 struct option_case {
 	int level, name, value;
 };
@@ -228,6 +230,19 @@ static void addresses(struct pair *pair, int unused)
 	TRY("peer-after-end", getpeername(pair->b, (struct sockaddr *)&peer_b, &length));
 }
 
+/* SO_MAX_PACING_RATE is kept without any queueing discipline: PACED_BYTES take a second, but for a first burst. */
+static void paced(struct pair *pair, int unused)
+{
+	uint64_t start_ms = clock_ms();
+
+	(void)unused;
+	TRY("set", set_int(pair->a, SOL_SOCKET, SO_MAX_PACING_RATE, PACED_BYTES));
+	later_put_bytes(0, pair->a, PACED_BYTES, 1);
+	drain("drained", pair->b, PACED_BYTES);
+	later_join();
+	note("paced", "%s", clock_ms() - start_ms > 300 ? "yes" : "no");
+}
+
 #define OPTION(name, index)                                                                                            \
 	{                                                                                                              \
 		"option-" name, set_and_use, index, 0                                                                  \
@@ -289,6 +304,7 @@ static const struct semantics_case cases[] = {
 	{ "ulp-mptcp", upper_protocol, 1, 0 },
 	{ "ulp-unknown", upper_protocol, 2, 0 },
 	{ "repair", repair_mode, 0, 0 },
+	{ "paced", paced, 0, 0 },
 	{ "filter-accept", filter, 0, 0 },
 	{ "filter-detach", filter, 1, 0 },
 	{ "filter-drops", filter_drops, 0, 0 },
