@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Where fds end and are doubled: close, fclose, close_range, closefrom, shutdown, dup, dup2, dup3, fcntl.
+/* Where fds end and are doubled: close (by libc's syscall(), too), fclose, close_range, closefrom, shutdown, dup, dup2, dup3, fcntl.
  *
  * The table forgets a number before the kernel does: afterwards another thread may have it already. The numbers of the shim's
  * own fds do not exist as far as the application can tell. A vfork child's numbers are its own but the table is
@@ -9,12 +9,14 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio_ext.h>
 #include <sys/resource.h>
 
 #include "channel.h"
 #include "fork.h"
+#include "intercept_close.h"
 #include "lifecycle.h"
 #include "quiet.h"
 #include "transfer.h"
@@ -38,16 +40,23 @@ static int close_marked(int fd)
 	return result;
 }
 
+/* One that is neither a connection nor the shim's own is about to be closed. */
+static bool is_foreign(const struct conn *conn, int fd)
+{
+	if (conn || channel_owns_fd(fd))
+		return false;
+	if (quiet_is_on())
+		quiet_stuck_remove((unsigned int)fd, (unsigned int)fd);
+	conn_mark_set(fd, 0);
+	return true;
+}
+
 int wrap_close(int fd)
 {
 	struct conn *conn = conn_get(fd);
 
-	if (!conn && !channel_owns_fd(fd)) {
-		if (quiet_is_on())
-			quiet_stuck_remove((unsigned int)fd, (unsigned int)fd);
-		conn_mark_set(fd, 0);
+	if (is_foreign(conn, fd))
 		return REAL(close)(fd);
-	}
 	/* One that never offered needs no look at the pid: the worst a vfork child can do is that its parent forgets a
 	 * connection which is plain TCP then, and stays so. */
 	if ((conn && !atomic_load_explicit(&conn->cell, memory_order_relaxed)) || !fork_in_vfork_child()) {
@@ -61,6 +70,18 @@ int wrap_close(int fd)
 	if (__builtin_expect(conn_mark(fd) == CONN_MARK_CLOSING, 0))
 		return close_marked(fd);
 	return real_close(fd);
+}
+
+long intercept_close_by_call(long number, long fd)
+{
+	int state;
+
+	if (is_foreign(conn_get((int)fd), (int)fd))
+		return REAL(syscall)(number, fd, 0L, 0L, 0L, 0L, 0L);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	int result = wrap_close((int)fd);
+	pthread_setcancelstate(state, NULL);
+	return result;
 }
 
 /* stdio closes inside libc. What it has buffered goes out first: forgetting may shut the connection down. */

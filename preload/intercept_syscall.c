@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* libc's syscall(), which some use for the end of the process or for a fork, and libseccomp and others for a filter of system calls
- * (seccomp(2)); and prctl, where a filter can come from as well.
+/* libc's syscall(), which some use for the end of the process or for a fork, libuv for each close, and libseccomp and others for a filter
+ * of system calls (seccomp(2)); and prctl, where a filter can come from as well.
  *
  * The shim takes leave before a filter, since afterwards it must not (quiet.h). Questions that install nothing are not meant:
  * libseccomp asks what the kernel supports by calls that must fail.
@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 
 #include "fork.h"
+#include "intercept_close.h"
 #include "intercept_fork.h"
 #include "lifecycle.h"
 #include "quiet.h"
@@ -74,6 +75,7 @@ __attribute__((naked)) long wrap_syscall(long number, long a, long b, long c, lo
 		IF_NUMBER(__NR_clone3, "1f")
 		IF_NUMBER(__NR_clone, "3f")
 		IF_NUMBER(__NR_fork, "4f")
+		IF_NUMBER(__NR_close, "5f")
 		"0:	mov	real_syscall(%rip), %rax\n" /* REAL(syscall) */
 		"	test	%rax, %rax\n"
 		"	jz	2f\n"
@@ -103,7 +105,8 @@ __attribute__((naked)) long wrap_syscall(long number, long a, long b, long c, lo
 		"	jnz	1b\n"
 		"	test	%rdx, %rdx\n" /* its own stack, which has no frames of ours */
 		"	jnz	1b\n"
-		"4:	jmp	intercept_fork_by_call\n");
+		"4:	jmp	intercept_fork_by_call\n"
+		"5:	jmp	intercept_close_by_call\n");
 	/* clang-format on */
 }
 #pragma GCC diagnostic pop
@@ -115,6 +118,8 @@ long wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 
 	if (forks && !(a & CLONE_SETTLS) && !b)
 		return intercept_fork_by_call(number, a, b, c, d, e);
+	if (number == __NR_close)
+		return intercept_close_by_call(number, a);
 	if (__builtin_expect(forks || number == __NR_seccomp || number == __NR_exit_group || number == __NR_clone3, 0))
 		before_call(number, a, b, c);
 	return REAL(syscall)(number, a, b, c, d, e, f);

@@ -7,6 +7,8 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include "../../../preload/raw_syscall.h"
+
 #ifndef TCP_ZEROCOPY_RECEIVE
 #define TCP_ZEROCOPY_RECEIVE 35
 #endif
@@ -178,12 +180,12 @@ static void raw_splice(struct pair *pair, int unused)
 	round_trip("trip", pair);
 }
 
-static void raw_close_unread(struct pair *pair, int unused)
+/* argument: by libc's syscall(), as libuv closes, and not by an instruction of the program's own */
+static void raw_close_unread(struct pair *pair, int by_call)
 {
-	(void)unused;
 	put(pair->a, "unread");
 	settle();
-	TRY("close", syscall(SYS_close, pair->b));
+	TRY("close", by_call ? syscall(SYS_close, pair->b) : raw_system_call(SYS_close, pair->b, 0, 0, 0, 0, 0));
 	settle();
 	get("receive", pair->a, 64, MSG_DONTWAIT);
 }
@@ -205,5 +207,6 @@ static const struct semantics_case cases[] = {
 	{ "raw-behind-wrapped-30000", raw_behind_wrapped, 30000, 0 },
 	{ "raw-splice", raw_splice, 0, 0 },
 	{ "raw-close-unread", raw_close_unread, 0, 0 },
+	{ "close-unread-by-call", raw_close_unread, 1, 0 },
 };
 FAMILY(edges);
