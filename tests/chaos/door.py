@@ -3,26 +3,25 @@
 
   ready    the answer to commands: {}
   open N   N connections, with a few turns on each
-  close    the door, by a raw system call
+  close    the door, past the wrappers: by the function of libc itself
 """
 import ctypes
 import os
 import socket
 import sys
 
-SYS_CLOSE = 3 if os.uname().machine == "x86_64" else 57
 LIBRARY_FDS = 1000  # from there on; the door is the first
 
 
 def main():
-    listener, libc = socket.create_server(("127.0.0.1", 0), backlog=16), ctypes.CDLL(None)
+    listener, libc = socket.create_server(("127.0.0.1", 0), backlog=16), ctypes.CDLL("libc.so.6")
     ends = []
     print("{}", flush=True)
     for line in sys.stdin:
         command, *count = line.split()
         if command == "close":
             door = min(int(fd) for fd in os.listdir("/proc/self/fd") if int(fd) >= LIBRARY_FDS)
-            assert libc.syscall(SYS_CLOSE, door) == 0
+            assert libc.close(door) == 0
         for _ in range(int(count[0]) if count else 0):
             ends += [socket.create_connection(listener.getsockname()), listener.accept()[0]]
             for _ in range(20):

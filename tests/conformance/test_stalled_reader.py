@@ -103,7 +103,7 @@ def test_connections_armed(runs):
 def test_small_messages_redirect_whatever_the_window(runs, name):
     """A buffer that TCP has filled once promises all of it to TCP, as long as nothing passes."""
     fast = runs[name, "auto4"]
-    assert fast["buffer"] >= CASES[name][3] * 3 / 4, fast
+    assert fast["buffer"] >= CASES[name][3] / 2, fast  # an auto-tuned one grows as the reader's pauses fall
     assert fast["redirects"], fast
 
 
