@@ -142,6 +142,12 @@ static uint32_t ask_for_others(struct conn *conn, int fd, uint32_t own, bool is_
 	return is_final ? CELL_HOLDERS_UNKNOWN : CELL_HOLDERS_CLOSING;
 }
 
+/* A child of this process has it, perhaps, but only until it executes its program. */
+static bool goes_with_exec(int fd)
+{
+	return fork_programs_begin() && (real_fcntl(fd, F_GETFD) & FD_CLOEXEC);
+}
+
 /* Nobody else has the socket but for `own` fds of this process, which it is about to close. */
 static bool is_alone(struct conn *conn, int fd, uint32_t own)
 {
@@ -157,7 +163,8 @@ static bool is_alone(struct conn *conn, int fd, uint32_t own)
 		others = ask_for_others(conn, fd, own, i == CLOSING_TRIES - 1);
 		uint32_t shown = cell ? atomic_load(&cell->shown) : 0;
 		worth_waiting = shown != child_asks(conn) && (worth_waiting || child_closes(conn, cell, shown));
-		if (others == 0 || others == CELL_HOLDERS_UNKNOWN || (others != CELL_HOLDERS_CLOSING && !worth_waiting))
+		if (others == 0 || others == CELL_HOLDERS_UNKNOWN ||
+		    (others != CELL_HOLDERS_CLOSING && !worth_waiting && !goes_with_exec(fd)))
 			break;
 	}
 	log_debug("conn %u: %u others, %s", conn->index, others, worth_waiting ? "one is closing" : "-");
@@ -337,14 +344,24 @@ void lifecycle_before_exit(bool flushes)
 	end_lent_at_exit(flushes);
 }
 
-/* The only fd, which goes with the exec; and one whose SO_LINGER the application has not set, so that it can be taken back. */
+static bool all_go_with_exec(struct conn *conn)
+{
+	uint32_t high = atomic_load(&conn_fd_high);
+	bool all = true;
+
+	for (uint32_t fd = 0; all && fd <= high && fd < CONN_FD_MAX; fd++)
+		all = conn_get((int)fd) != conn || (real_fcntl((int)fd, F_GETFD) & FD_CLOEXEC);
+	return all;
+}
+
+/* Its fds go with the exec; and it is one whose SO_LINGER the application has not set, so that it can be taken back. */
 static bool ends_at_exec(struct conn *conn, int fd)
 {
 	struct linger linger = { 0 };
 	socklen_t length = sizeof(linger);
 
-	return lifecycle_in_sockhash(conn_state(conn)) && atomic_load(&conn->fds) == 1 &&
-	       (real_fcntl(fd, F_GETFD) & FD_CLOEXEC) &&
+	return lifecycle_in_sockhash(conn_state(conn)) && (real_fcntl(fd, F_GETFD) & FD_CLOEXEC) &&
+	       (atomic_load(&conn->fds) == 1 || all_go_with_exec(conn)) &&
 	       real_getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 && !linger.l_onoff;
 }
 

@@ -19,11 +19,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "held.h"
 #include "lifecycle.h"
 #include "quiet.h"
 
 #define PAGE_BYTES 4096
+#define PROGRAM_BEGINS_MS 50 /* so long it is believed to be on its way */
 
 struct fork_page {
 	_Atomic uint32_t pid;
@@ -36,6 +38,8 @@ static _Atomic uint32_t forks;
 static _Atomic uint32_t forking_pid; /* who forks; in the child: its parent */
 static _Atomic uint32_t parent_pid;
 static _Atomic bool files_are_shared;
+static _Atomic uint32_t spawns; /* under way */
+static _Atomic int64_t program_begins_ms = -PROGRAM_BEGINS_MS;
 static __thread bool memory_is_lent;
 
 uint32_t fork_count(void)
@@ -71,6 +75,7 @@ bool fork_happened(void)
 		return false;
 	atomic_store(&parent_pid, 0);
 	atomic_store(&files_are_shared, false);
+	atomic_store(&spawns, 0);
 	memory_is_lent = false; /* one that it was lent to has forked */
 	atomic_fetch_add(&forks, 1);
 	return true;
@@ -86,6 +91,28 @@ void fork_notice(void)
 void fork_note(void)
 {
 	atomic_fetch_add(&forks, 1);
+}
+
+void fork_program_begins(void)
+{
+	atomic_store(&program_begins_ms, clock_coarse_ms());
+}
+
+void fork_spawn_begin(void)
+{
+	atomic_fetch_add(&spawns, 1);
+}
+
+/* The child gives up its parent's memory a little before its close-on-exec fds. */
+void fork_spawn_end(void)
+{
+	fork_program_begins();
+	atomic_fetch_sub(&spawns, 1);
+}
+
+bool fork_programs_begin(void)
+{
+	return atomic_load(&spawns) > 0 || clock_coarse_ms() - atomic_load(&program_begins_ms) < PROGRAM_BEGINS_MS;
 }
 
 /* Where it is a vfork child that forks, nobody would take back what it counts should it be killed meanwhile; and nobody need wait for it:
@@ -137,6 +164,7 @@ void fork_in_child(void)
 {
 	int saved = errno;
 
+	atomic_store(&spawns, 0);
 	if (quiet_is_on()) {
 		held_forked(); /* the page's pid is asked for no more */
 	} else if (page) {

@@ -39,6 +39,14 @@ bool fork_parent_lives(void);
  * memory and so tells the parent. Counts like a fork. */
 void fork_note(void);
 
+/* Around posix_spawn(3), which comes back when its child executes the program or is gone: until then that has all that is open here. Of other
+ * ways to start one only the beginning is known: system, popen, an exec in a vfork child. */
+void fork_spawn_begin(void);
+void fork_spawn_end(void);
+void fork_program_begins(void);
+/* A child may have what this process closes now, but only until it becomes another program. */
+bool fork_programs_begin(void);
+
 /* How many forks there were, before or in this process, that this process knows of. */
 uint32_t fork_count(void);
 

@@ -19,6 +19,8 @@ static void before_spawn(void)
 	fork_note();
 	if (conn_table())
 		lifecycle_before_exec();
+	if (fork_in_vfork_child())
+		fork_program_begins();
 }
 
 /* `call` comes back only if it has failed. */
@@ -118,25 +120,28 @@ int wrap_execle(const char *path, const char *argument, ...)
 	return EXEC(REAL(execve)(path, argv, envp));
 }
 
+#define SPAWN(call)                                                                                                    \
+	({                                                                                                             \
+		int saved = errno;                                                                                     \
+		before_spawn();                                                                                        \
+		errno = saved;                                                                                         \
+		fork_spawn_begin();                                                                                    \
+		int spawn_result = (call);                                                                             \
+		fork_spawn_end();                                                                                      \
+		spawn_result;                                                                                          \
+	})
+
 /* File actions cannot be read portably: every fd that a spawned program could inherit is given away. */
 int wrap_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
 		     const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
 {
-	int saved = errno;
-
-	before_spawn();
-	errno = saved;
-	return REAL(posix_spawn)(pid, path, actions, attributes, argv, envp);
+	return SPAWN(REAL(posix_spawn)(pid, path, actions, attributes, argv, envp));
 }
 
 int wrap_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
 		      const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
 {
-	int saved = errno;
-
-	before_spawn();
-	errno = saved;
-	return REAL(posix_spawnp)(pid, file, actions, attributes, argv, envp);
+	return SPAWN(REAL(posix_spawnp)(pid, file, actions, attributes, argv, envp));
 }
 
 /* libc makes these processes by itself. That there was one is all that is noted: what its program does on a connection is
@@ -144,11 +149,13 @@ int wrap_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actio
 int wrap_system(const char *command)
 {
 	fork_note();
+	fork_program_begins();
 	return REAL(system)(command);
 }
 
 FILE *wrap_popen(const char *command, const char *mode)
 {
 	fork_note();
+	fork_program_begins();
 	return REAL(popen)(command, mode);
 }

@@ -158,7 +158,6 @@ static void ends_shared(struct pair *pair, int way)
 static void ends_with_many(struct pair *pair, int way)
 {
 	struct pair pairs[MANY];
-	pid_t child;
 
 	pairs[0] = *pair;
 	for (int i = 1; i < MANY; i++)
@@ -166,11 +165,11 @@ static void ends_with_many(struct pair *pair, int way)
 	for (int i = 0; i < MANY; i += 2)
 		put(pairs[i].a, "unread");
 	settle();
-	child = fork();
+	pid_t child = fork();
 	if (child == 0) {
 		for (int i = 0; i < MANY; i++)
 			close(pairs[i].a);
-		if (dup(pairs[2].b) < 0)
+		if (fcntl(pairs[2].b, F_DUPFD_CLOEXEC, 0) < 0)
 			_exit(8);
 		pause_ms(SOON_MS);
 		end_by((enum way)way);
@@ -382,6 +381,7 @@ static const struct semantics_case cases[] = {
 	{ "exit-shared-vfork", ends_shared, 7, 0 },
 	{ "exit-many", ends_with_many, RETURN_EXIT, 0 },
 	{ "exit-many-_exit", ends_with_many, BY__EXIT, 0 },
+	{ "exit-many-exec", ends_with_many, BY_EXEC, 0 },
 	{ "exec-fails-unread", exec_fails, 0, 0 },
 	{ "close-held-by-shell", held_by_shell, 0, 0 },
 	{ "close-held-by-shell-forked", held_by_shell, 1, 0 },

@@ -2,6 +2,8 @@
 /* Abortive ends: close with unread data, SO_LINGER 0, a closed peer, connect(AF_UNSPEC), killed processes. */
 #include "semantics.h"
 
+#include <spawn.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 static void note_error(const char *field, int fd)
@@ -98,6 +100,51 @@ static void close_unread_dup(struct pair *pair, int unused)
 	close(pair->b);
 	note_poll("open", pair->a, POLLIN | POLLRDHUP, 20);
 	close(copy);
+	look(pair->a);
+}
+
+/* A program that another thread starts has it, too, when it is closed: that waits for a writer of its pipe, and then executes. */
+static char spawn_pipe[64];
+static pid_t spawned;
+static void *spawn_program(void *unused)
+{
+	char *const arguments[] = { "true", NULL };
+	posix_spawn_file_actions_t actions;
+
+	(void)unused;
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, spawn_pipe, O_RDONLY, 0);
+	note("spawn", "%s", errno_text(posix_spawnp(&spawned, "true", &actions, NULL, arguments, environ)));
+	return NULL;
+}
+
+static void let_it_execute(void *unused)
+{
+	int writer = open(spawn_pipe, O_WRONLY | O_CLOEXEC);
+
+	(void)unused;
+	close(writer);
+}
+
+static void close_unread_spawning(struct pair *pair, int has_duplicate)
+{
+	pthread_t spawner;
+	int copy = has_duplicate ? fcntl(pair->b, F_DUPFD_CLOEXEC, 0) : -1;
+
+	snprintf(spawn_pipe, sizeof(spawn_pipe), "/tmp/smaccel-semantics-%d-%d", getpid(), has_duplicate);
+	TRY("pipe", mkfifo(spawn_pipe, 0600));
+	put(pair->a, "unread");
+	pthread_create(&spawner, NULL, spawn_program, NULL);
+	pause_ms(2 * SOON_MS); /* its child is in open() */
+	note_poll("open", pair->a, POLLIN | POLLRDHUP, 0);
+	later_call(5, let_it_execute, NULL);
+	close(pair->b);
+	if (has_duplicate)
+		close(copy);
+	later_join();
+	pthread_join(spawner, NULL);
+	unlink(spawn_pipe);
+	waitpid(spawned, NULL, 0);
 	look(pair->a);
 }
 
@@ -249,6 +296,8 @@ static const struct semantics_case cases[] = {
 	{ "close-unread-killed", close_unread_by, 5, 0 },
 	{ "close-unread-while-blocked", close_unread_while_blocked, 0, 0 },
 	{ "close-unread-dup", close_unread_dup, 0, 0 },
+	{ "close-unread-spawning", close_unread_spawning, 0, 0 },
+	{ "close-unread-spawning-dup", close_unread_spawning, 1, 0 },
 	{ "send-to-closed", data_after_close, 0, 0 },
 	{ "reset-so-error", error_option_first, 0, 0 },
 	{ "linger-zero", linger_zero, 0, 0 },
