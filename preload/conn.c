@@ -173,8 +173,10 @@ struct conn *conn_open(int fd, bool accepted)
 
 	if ((unsigned)fd >= CONN_FD_MAX || !table || quiet_is_on())
 		return NULL;
-	if (table[fd] != 0)
+	if (table[fd] != 0) {
 		conn_fd_drop(fd); /* stale: closed where no wrapper saw it */
+		conn_mark_closed(fd);
+	}
 	struct conn *conn = conn_take(table);
 	if (!conn)
 		return NULL;

@@ -48,6 +48,8 @@ static inline void intercept_new_fd(int fd)
 {
 	if (conn_get(fd))
 		intercept_forget_stale(fd);
+	else if (__builtin_expect(conn_mark(fd) == CONN_MARK_CLOSING, 0))
+		conn_mark_closed(fd); /* who closes it has not come to that yet */
 }
 
 #endif

@@ -65,7 +65,7 @@ semantics_compare() {
 	semantics_differences "$work/plain" "$work/$1" >"$work/different"
 	listed=$(grep -c '^listed' "$work/different")
 	cases=$(grep -v '^listed' "$work/different" | awk '{ print $1 }' | sort -u)
-	if [ -n "$cases" ] && [ "$(echo "$cases" | wc -l)" -le 32 ]; then # of 800 or 400; more: not by chance
+	if [ -n "$cases" ] && [ "$(echo "$cases" | wc -l)" -le 32 ]; then # of hundreds; more: not by chance
 		grep -v '^listed' "$work/different" | sed "s/^/$1, again: /"
 		: >"$work/different"
 		most=$((SEMANTICS_AGAIN / 2 + 1))
