@@ -225,6 +225,7 @@ static __always_inline void map_v4(__u8 out[16], __be32 address_n)
 static __always_inline __u32 read_options(const struct sock *sk)
 {
 	const struct tcp_sock *tcp = (const void *)sk;
+	const struct inet_sock *inet = (const void *)sk;
 	const unsigned long flags = BPF_CORE_READ(sk, __sk_common.skc_flags);
 	__u32 options = 0;
 
@@ -246,6 +247,9 @@ static __always_inline __u32 read_options(const struct sock *sk)
 		options |= SM_OPTION_INQ;
 	if (BPF_CORE_READ(sk, sk_max_pacing_rate) != ~0UL || BPF_CORE_READ(tcp, tcp_tx_delay))
 		options |= SM_OPTION_PACED;
+	if (BPF_CORE_READ(inet, min_ttl) ||
+	    (bpf_core_field_exists(inet->pinet6) && BPF_CORE_READ(inet, pinet6, min_hopcount)))
+		options |= SM_OPTION_HOPS;
 	return options;
 }
 

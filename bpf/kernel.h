@@ -117,8 +117,14 @@ struct sock {
 	void *sk_user_data;
 };
 
+struct ipv6_pinfo {
+	u8 min_hopcount;
+};
+
 struct inet_sock {
 	struct sock sk;
+	const struct ipv6_pinfo *pinet6; /* NULL: of IPv4 */
+	u8 min_ttl;
 };
 
 struct inet_connection_sock {

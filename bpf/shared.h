@@ -130,6 +130,7 @@ enum sm_options {
 	SM_OPTION_INQ = 1 << 6,
 	SM_OPTION_FILTER = 1 << 7, /* SO_ATTACH_FILTER or SO_ATTACH_BPF */
 	SM_OPTION_PACED = 1 << 8,  /* SO_MAX_PACING_RATE or TCP_TX_DELAY */
+	SM_OPTION_HOPS = 1 << 9,   /* IP_MINTTL or IPV6_MINHOPCOUNT */
 };
 
 /* Context of the syscall program smaccel_look: the socket that the caller has under an fd. */

@@ -85,6 +85,9 @@ static const struct option_rule rules[] = {
 	/* How fast, and how late, TCP sends what it is given. */
 	{ SOL_SOCKET, SO_MAX_PACING_RATE, NOT_ALL_ONES, REASON_OPTION, PASS, true, false },
 	{ IPPROTO_TCP, TCP_TX_DELAY, NOT_ZERO, REASON_OPTION, PASS, true, false },
+	/* Which segments TCP takes. */
+	{ IPPROTO_IP, IP_MINTTL, NOT_ZERO, REASON_OPTION, PASS, true, false },
+	{ IPPROTO_IPV6, IPV6_MINHOPCOUNT, NOT_ZERO, REASON_OPTION, PASS, true, false },
 	{ IPPROTO_TCP, TCP_ULP, ANY_VALUE, REASON_ULP, REFUSE, false, false },
 	{ IPPROTO_TCP, TCP_REPAIR, NOT_ZERO, REASON_OPTION, REFUSE, true, false },
 	{ IPPROTO_TCP, TCP_INQ, NOT_ZERO, REASON_OPTION, TELL, true, false },

@@ -141,6 +141,7 @@ static const struct setting {
 	{ "inq", IPPROTO_TCP, TCP_INQ, 1, SM_OPTION_INQ },
 	{ "max-pacing-rate", SOL_SOCKET, SO_MAX_PACING_RATE, 1000000, SM_OPTION_PACED },
 	{ "tx-delay", IPPROTO_TCP, TCP_TX_DELAY, 1000, SM_OPTION_PACED },
+	{ "minttl", IPPROTO_IP, IP_MINTTL, 1, SM_OPTION_HOPS },
 	{ "nodelay", IPPROTO_TCP, TCP_NODELAY, 1, 0 },
 	{ "keepalive", SOL_SOCKET, SO_KEEPALIVE, 1, 0 },
 	{ "busy-poll", SOL_SOCKET, SO_BUSY_POLL, 50, 0 },

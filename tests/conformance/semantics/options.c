@@ -243,6 +243,20 @@ static void paced(struct pair *pair, int unused)
 	note("paced", "%s", clock_ms() - start_ms > 300 ? "yes" : "no");
 }
 
+/* TCP drops what comes with a lower TTL. */
+static void below_minimum(struct pair *pair, int unused)
+{
+	int level = pair_is_ipv6 ? IPPROTO_IPV6 : IPPROTO_IP;
+
+	(void)unused;
+	TRY("set", set_int(pair->b, level, pair_is_ipv6 ? IPV6_MINHOPCOUNT : IP_MINTTL, 20));
+	round_trip("one", pair);
+	TRY("lower", set_int(pair->a, level, pair_is_ipv6 ? IPV6_UNICAST_HOPS : IP_TTL, 10));
+	put(pair->a, "lost");
+	pause_ms(2 * SOON_MS);
+	get("nothing", pair->b, 64, MSG_DONTWAIT);
+}
+
 #define OPTION(name, index)                                                                                            \
 	{                                                                                                              \
 		"option-" name, set_and_use, index, 0                                                                  \
@@ -305,6 +319,7 @@ static const struct semantics_case cases[] = {
 	{ "ulp-unknown", upper_protocol, 2, 0 },
 	{ "repair", repair_mode, 0, 0 },
 	{ "paced", paced, 0, 0 },
+	{ "below-minimum-ttl", below_minimum, 0, 0 },
 	{ "filter-accept", filter, 0, 0 },
 	{ "filter-detach", filter, 1, 0 },
 	{ "filter-drops", filter_drops, 0, 0 },
