@@ -13,13 +13,14 @@
 
 #include "fork.h"
 #include "lifecycle.h"
+#include "quiet.h"
 
 static void before_spawn(void)
 {
 	fork_note();
 	if (conn_table())
 		lifecycle_before_exec();
-	if (fork_in_vfork_child())
+	if (!quiet_is_on() && fork_in_vfork_child())
 		fork_program_begins();
 }
 
