@@ -33,34 +33,57 @@ static inline ssize_t direct_result(long result)
 	return -1;
 }
 
+/* The system calls themselves: a count, or -errno. */
+#define DIRECT_RAW static inline __attribute__((always_inline)) long
+
+DIRECT_RAW direct_raw_read(int fd, void *buffer, size_t bytes)
+{
+	return raw_system_call(SYS_read, fd, (long)buffer, (long)bytes, 0, 0, 0);
+}
+
+DIRECT_RAW direct_raw_recv(int fd, void *buffer, size_t bytes, int flags)
+{
+	return raw_system_call(SYS_recvfrom, fd, (long)buffer, (long)bytes, flags, 0, 0);
+}
+
+DIRECT_RAW direct_raw_write(int fd, const void *buffer, size_t bytes)
+{
+	return raw_system_call(SYS_write, fd, (long)buffer, (long)bytes, 0, 0, 0);
+}
+
+DIRECT_RAW direct_raw_send(int fd, const void *buffer, size_t bytes, int flags)
+{
+	return raw_system_call(SYS_sendto, fd, (long)buffer, (long)bytes, flags, 0, 0);
+}
+
 #define DIRECT static inline __attribute__((always_inline)) ssize_t
 
 DIRECT direct_read(int fd, void *buffer, size_t bytes)
 {
 	if (!direct_is_allowed())
 		return hot.read(fd, buffer, bytes);
-	return direct_result(raw_system_call(SYS_read, fd, (long)buffer, (long)bytes, 0, 0, 0));
+	return direct_result(direct_raw_read(fd, buffer, bytes));
 }
 
 DIRECT direct_recv(int fd, void *buffer, size_t bytes, int flags)
 {
 	if (!direct_is_allowed())
 		return hot.recv(fd, buffer, bytes, flags);
-	return direct_result(raw_system_call(SYS_recvfrom, fd, (long)buffer, (long)bytes, flags, 0, 0));
+	return direct_result(direct_raw_recv(fd, buffer, bytes, flags));
 }
 
 DIRECT direct_write(int fd, const void *buffer, size_t bytes)
 {
 	if (!direct_is_allowed())
 		return hot.write(fd, buffer, bytes);
-	return direct_result(raw_system_call(SYS_write, fd, (long)buffer, (long)bytes, 0, 0, 0));
+	return direct_result(direct_raw_write(fd, buffer, bytes));
 }
 
 DIRECT direct_send(int fd, const void *buffer, size_t bytes, int flags)
 {
 	if (!direct_is_allowed())
 		return hot.send(fd, buffer, bytes, flags);
-	return direct_result(raw_system_call(SYS_sendto, fd, (long)buffer, (long)bytes, flags, 0, 0));
+	return direct_result(direct_raw_send(fd, buffer, bytes, flags));
 }
 
 DIRECT direct_readv(int fd, const struct iovec *vector, int count)

@@ -141,7 +141,6 @@ static __attribute__((noinline)) ssize_t rest_of_receive(enum short_receive as, 
 					   way, result);
 }
 
-/* The two calls most connections live on, each a function of its own. */
 static inline __attribute__((always_inline)) ssize_t receive_short(enum short_receive as, int fd, void *buffer,
 								   size_t count, int flags)
 {
@@ -159,14 +158,58 @@ static inline __attribute__((always_inline)) ssize_t receive_short(enum short_re
 	return as == AS_READ ? long_read(conn, fd, buffer, count) : long_recv(conn, fd, buffer, count, flags);
 }
 
-ssize_t wrap_read(int fd, void *buffer, size_t count)
+static __attribute__((noinline)) ssize_t short_read(int fd, void *buffer, size_t count)
 {
 	return receive_short(AS_READ, fd, buffer, count, 0);
 }
 
-ssize_t wrap_recv(int fd, void *buffer, size_t count, int flags)
+static __attribute__((noinline)) ssize_t short_recv(int fd, void *buffer, size_t count, int flags)
 {
 	return receive_short(AS_RECV, fd, buffer, count, flags);
+}
+
+static __attribute__((noinline)) ssize_t failed(long result)
+{
+	return direct_result(result);
+}
+
+/* The two calls most connections live on, each a function of its own. */
+static inline __attribute__((always_inline)) ssize_t receive_watched(enum short_receive as, struct conn *conn, int fd,
+								     void *buffer, size_t count, int flags)
+{
+	uint32_t generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
+	long result = as == AS_READ ? direct_raw_read(fd, buffer, count) : direct_raw_recv(fd, buffer, count, flags);
+
+	if (__builtin_expect(result < 0, 0))
+		return failed(result);
+	if (__builtin_expect(result == 0 || !transfer_short_is_of(conn, generation), 0))
+		return result;
+	transfer_add(&conn->received, (size_t)result);
+	transfer_count_received(conn, (size_t)result);
+	return result;
+}
+
+ssize_t wrap_read(int fd, void *buffer, size_t count)
+{
+	struct conn *conn = conn_get(fd);
+
+	if (__builtin_expect(transfer_short_is_watched(conn, count, 0), 1))
+		return receive_watched(AS_READ, conn, fd, buffer, count, 0);
+	return conn ? short_read(fd, buffer, count) : long_read(NULL, fd, buffer, count);
+}
+
+static inline __attribute__((always_inline)) ssize_t any_recv(int fd, void *buffer, size_t count, int flags)
+{
+	struct conn *conn = conn_get(fd);
+
+	if (__builtin_expect(transfer_short_is_watched(conn, count, flags), 1))
+		return receive_watched(AS_RECV, conn, fd, buffer, count, flags);
+	return conn ? short_recv(fd, buffer, count, flags) : long_recv(NULL, fd, buffer, count, flags);
+}
+
+ssize_t wrap_recv(int fd, void *buffer, size_t count, int flags)
+{
+	return any_recv(fd, buffer, count, flags);
 }
 
 ssize_t wrap___recv_chk(int fd, void *buffer, size_t count, size_t room, int flags)
@@ -242,7 +285,7 @@ ssize_t wrap_recvfrom(int fd, void *buffer, size_t count, int flags, struct sock
 	struct conn *conn = conn_get(fd);
 
 	if (!address && hot.direct)
-		return receive_short(AS_RECV, fd, buffer, count, flags); /* glibc's recv() is no more than that */
+		return any_recv(fd, buffer, count, flags); /* glibc's recv() is no more than that */
 	if (conn && is_empty_receive(conn, count, flags))
 		return receive_nothing_from(conn, fd, flags, address, length);
 	if (conn && urgent_is_hidden(conn, fd, flags))

@@ -132,7 +132,6 @@ static __attribute__((noinline)) ssize_t rest_of_send(enum short_send as, struct
 	return transfer_short_send_rest(conn, &call, way, result);
 }
 
-/* The two calls most connections live on, each a function of its own. */
 static inline __attribute__((always_inline)) ssize_t send_short(enum short_send as, int fd, const void *buffer,
 								size_t count, int flags)
 {
@@ -152,14 +151,68 @@ static inline __attribute__((always_inline)) ssize_t send_short(enum short_send 
 	return as == AS_WRITE ? long_write(conn, fd, buffer, count) : long_send(conn, fd, buffer, count, flags);
 }
 
-ssize_t wrap_write(int fd, const void *buffer, size_t count)
+static __attribute__((noinline)) ssize_t short_write(int fd, const void *buffer, size_t count)
 {
 	return send_short(AS_WRITE, fd, buffer, count, 0);
 }
 
-ssize_t wrap_send(int fd, const void *buffer, size_t count, int flags)
+static __attribute__((noinline)) ssize_t short_send(int fd, const void *buffer, size_t count, int flags)
 {
 	return send_short(AS_SEND, fd, buffer, count, flags);
+}
+
+/* Goes on with a call of an end that is only watched, which was not sent whole. */
+static __attribute__((noinline)) ssize_t rest_of_watched(enum short_send as, struct conn *conn, int fd,
+							 const void *buffer, size_t count, int flags,
+							 uint32_t generation, long result)
+{
+	struct transfer_short way = { .generation = generation };
+
+	return rest_of_send(as, conn, fd, buffer, count, flags, &way, direct_result(result));
+}
+
+static __attribute__((noinline)) ssize_t window_is_over(struct conn *conn, ssize_t result)
+{
+	lifecycle_window(conn);
+	return result;
+}
+
+/* The two calls most connections live on, each a function of its own. */
+static inline __attribute__((always_inline)) ssize_t send_watched(enum short_send as, struct conn *conn, int fd,
+								  const void *buffer, size_t count, int flags)
+{
+	uint32_t generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
+	long result = as == AS_WRITE ? direct_raw_write(fd, buffer, count) : direct_raw_send(fd, buffer, count, flags);
+
+	if (__builtin_expect(result != (long)count || !transfer_short_is_of(conn, generation), 0))
+		return rest_of_watched(as, conn, fd, buffer, count, flags, generation, result);
+	transfer_add(&conn->sent, count);
+	if (__builtin_expect(transfer_counted_sent(conn, count), 0))
+		return window_is_over(conn, result);
+	return result;
+}
+
+ssize_t wrap_write(int fd, const void *buffer, size_t count)
+{
+	struct conn *conn = conn_get(fd);
+
+	if (__builtin_expect(transfer_short_is_watched(conn, count, 0), 1))
+		return send_watched(AS_WRITE, conn, fd, buffer, count, 0);
+	return conn ? short_write(fd, buffer, count) : long_write(NULL, fd, buffer, count);
+}
+
+static inline __attribute__((always_inline)) ssize_t any_send(int fd, const void *buffer, size_t count, int flags)
+{
+	struct conn *conn = conn_get(fd);
+
+	if (__builtin_expect(transfer_short_is_watched(conn, count, flags), 1))
+		return send_watched(AS_SEND, conn, fd, buffer, count, flags);
+	return conn ? short_send(fd, buffer, count, flags) : long_send(NULL, fd, buffer, count, flags);
+}
+
+ssize_t wrap_send(int fd, const void *buffer, size_t count, int flags)
+{
+	return any_send(fd, buffer, count, flags);
 }
 
 struct sendto_arguments {
@@ -182,7 +235,7 @@ ssize_t wrap_sendto(int fd, const void *buffer, size_t count, int flags, const s
 	struct conn *conn = conn_get(fd);
 
 	if (!address && hot.direct)
-		return send_short(AS_SEND, fd, buffer, count, flags); /* glibc's send() is no more than that */
+		return any_send(fd, buffer, count, flags); /* glibc's send() is no more than that */
 	if (conn && urgent_is_refused(conn, fd, flags))
 		return -1;
 	if (!conn || goes_past(conn, fd, count, flags))

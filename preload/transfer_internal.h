@@ -80,13 +80,18 @@ static inline void transfer_count_received(struct conn *conn, size_t bytes)
 	if (__builtin_expect(bytes >= ADMISSION_LARGE_BYTES, 0))
 		conn->turns++;
 }
-static inline void transfer_count_sent(struct conn *conn, size_t bytes)
+/* True: a window of sends is over. */
+static inline bool transfer_counted_sent(struct conn *conn, size_t bytes)
 {
 	bool is_turn = conn->last_was_receive, is_large = bytes >= ADMISSION_LARGE_BYTES;
 
 	conn->turns += is_turn || is_large;
 	conn->last_was_receive = 0;
-	if (admission_send(&conn->admission, is_turn, bytes))
+	return admission_send(&conn->admission, is_turn, bytes);
+}
+static inline void transfer_count_sent(struct conn *conn, size_t bytes)
+{
+	if (transfer_counted_sent(conn, bytes))
 		lifecycle_window(conn);
 }
 

@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "config.h"
+#include "direct.h"
 #include "reader.h"
 #include "spin.h"
 #include "transfer_internal.h"
@@ -31,9 +32,24 @@ struct transfer_short {
 	int saved_errno; /* of either, on such an end: a call that succeeds in several steps leaves errno alone */
 };
 
+/* The shortest way, of an end that is plain TCP's (again), in a process with one thread: the call, and what admission learns from it, in
+ * some forty instructions that lie in a row. After a system call each line of code that lies apart is fetched anew. */
+SHORT_INLINE bool transfer_short_is_watched(const struct conn *conn, size_t bytes, int flags)
+{
+	if (!conn)
+		return false;
+	uint32_t state = conn_state(conn);
+	return (state == CONN_WATCHING || state == CONN_LEFT) && conn->turns < conn->retry_at_turn && bytes &&
+	       !(flags & ~TRANSFER_SHORT_FLAGS) && !conn_is_joined(conn) && direct_is_allowed() && !latency_is_on();
+}
+
+static inline bool transfer_short_is_of(const struct conn *conn, uint32_t generation)
+{
+	return atomic_load_explicit(&((struct conn *)conn)->generation, memory_order_relaxed) == generation;
+}
 static inline bool transfer_short_is_same(const struct conn *conn, const struct transfer_short *way)
 {
-	return atomic_load_explicit(&((struct conn *)conn)->generation, memory_order_relaxed) == way->generation;
+	return transfer_short_is_of(conn, way->generation);
 }
 
 /* Marks the thread as inside. Not one without a slot, nor a signal handler that interrupted another call: so there is nothing

@@ -25,6 +25,7 @@
 #include "clock.h"
 #include "config.h"
 #include "ledger.h"
+#include "libc.h"
 #include "lifecycle_internal.h"
 #include "raw_syscall.h"
 #include "real.h"
@@ -154,6 +155,15 @@ void lifecycle_accounts_settle(struct conn *conn, const struct memory_cell *cell
 	atomic_fetch_sub(&conn->received, cell->redirected_in);
 }
 
+/* Nobody is in a call that began while it was in the sockhash, in this process or another, and nobody else can put it there again: its calls
+ * are plain TCP's, as if it had never been there. */
+static bool is_as_new(struct conn *conn)
+{
+	return libc_single_threaded() && conn->fork_count == fork_count() && atomic_load(&conn->fds) == 1 &&
+	       !atomic_load(&conn->given_away) && !atomic_load(&conn->adopted) && !atomic_load(&conn->owed_error) &&
+	       !conn->admission.is_unsettled && !lifecycle_is_lent(conn);
+}
+
 void lifecycle_taken_out(struct conn *conn, int fd, struct memory_cell *cell)
 {
 	uint32_t before = conn_state(conn), generation = atomic_load(&conn->generation);
@@ -190,5 +200,7 @@ void lifecycle_taken_out(struct conn *conn, int fd, struct memory_cell *cell)
 	}
 	if (next != CONN_OFFERED)
 		lifecycle_forget(conn);
+	if (next == CONN_LEFT && is_as_new(conn))
+		atomic_store(&conn->touched, 0);
 	lifecycle_joining_end(conn, generation, next, why);
 }

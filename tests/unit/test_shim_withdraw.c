@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* withdraw.c: the plain speed that lifecycle_window() measures on an end whose accounts are unsettled: the ledger of the stay that is
+/* withdraw.c: what an end is that has left; and the plain speed that lifecycle_window() measures on an end whose accounts are unsettled: the ledger of the stay that is
  * over is still attached and does not grow, what is sent by plain TCP is in the connection. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,8 +10,9 @@
 #include <cmocka.h>
 
 #include "../../preload/config.h"
+#include "../../preload/fork.h"
 #include "../../preload/ledger.h"
-#include "../../preload/lifecycle.h"
+#include "../../preload/lifecycle_internal.h"
 
 #define WINDOW_BYTES 100000000u
 #define WINDOWS_MAX 10000 /* a pause of this process begins a run anew */
@@ -60,9 +62,50 @@ static void test_withdraw_bytes_of_the_stay_are_no_plain_bytes(void **state)
 	assert_true(conn.throughput.bytes_before == (UINT64_C(1) << 40) + WINDOW_BYTES);
 }
 
+static const char one_thread = 1, several = 0;
+
+static struct conn taken_out(struct conn conn, enum conn_state before)
+{
+	struct memory_cell cell = { .status = CELL_TAKEN_OUT | CELL_ARMED };
+
+	conn.state = before;
+	conn.touched = 1;
+	conn.generation = 1;
+	conn.session_epoch = channel_epoch();
+	lifecycle_taken_out(&conn, -1, &cell);
+	return conn;
+}
+
+/* Its calls are as short as those of an end that never joined, if nobody else can be in one that began before, or join it again. */
+static void test_withdraw_end_that_is_nobody_elses_is_as_new(void **state)
+{
+	struct conn alone = { .fds = 1, .fork_count = fork_count() }, conn;
+
+	(void)state;
+	hot.single_threaded = &one_thread;
+	conn = taken_out(alone, CONN_LEAVING);
+	assert_int_equal(conn.state, CONN_LEFT);
+	assert_int_equal(conn.touched, 0);
+	conn = taken_out(alone, CONN_ARMED); /* the peer wanted it, and may come again at once */
+	assert_int_equal(conn.state, CONN_OFFERED);
+	assert_int_equal(conn.touched, 1);
+
+	struct conn others[] = { alone, alone, alone, alone, alone };
+	others[0].fds = 2;
+	others[1].fork_count--;
+	others[2].given_away = 1;
+	others[3].adopted = 1;
+	others[4].owed_error = ECONNRESET;
+	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+		assert_int_equal(taken_out(others[i], CONN_LEAVING).touched, 1);
+	hot.single_threaded = &several;
+	assert_int_equal(taken_out(alone, CONN_LEAVING).touched, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_withdraw_end_that_is_nobody_elses_is_as_new),
 		cmocka_unit_test(test_withdraw_unsettled_end_is_measured_whole),
 		cmocka_unit_test(test_withdraw_bytes_of_the_stay_are_no_plain_bytes),
 	};
