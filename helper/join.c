@@ -9,6 +9,7 @@
  * duplicate is closed (invariant 6): an application that goes on has its socket to itself.
  */
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <string.h>
 
 #include "datapath.h"
@@ -94,6 +95,9 @@ static enum sm_reason check_socket(struct join *join)
 	/* 0: nobody has ever asked for it, so whoever says that he knows it does not. */
 	if (!look->facts.cookie || look->facts.cookie != join->message->cookie)
 		return REASON_BAD_REQUEST;
+	/* A FIN is an octet, too: the accounts would be blamed. */
+	if (look->facts.tcp_state != TCP_ESTABLISHED)
+		return REASON_NOT_ESTABLISHED;
 	if (!look->facts.netns_cookie)
 		return REASON_NETNS;
 	if (look->has_ulp)

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A helper that answers, but late: each join is waited for, and all together take a small share of the application's time."""
+"""A helper that answers, but late: each join is waited for, and all together take a small share of the application's time.
+And one that comes late."""
+import subprocess
 import sys
 
 from support.helper import Helper, stuck
-from support.program import AUTO, run
+from support.apps import wait_until
+from support.program import AUTO, EAGER, Program, run
 
 CONNECTIONS = 60
 SECONDS = 2
@@ -45,3 +48,39 @@ def test_waits_for_a_late_helper_are_few():
         with helper.counting() as grown:
             run([sys.executable, "-c", TURNS, str(CONNECTIONS), str(SECONDS)], AUTO, helper.socket, timeout=60)
     assert 1 <= grown["sockets_joined"] <= CONNECTIONS, grown
+
+
+# A server that goes on for a client which has said all it will.
+HALF_CLOSED = """
+import socket, sys, time
+listener = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(listener.getsockname())
+server = listener.accept()[0]
+client.sendall(b"all")
+client.shutdown(socket.SHUT_WR)
+assert server.recv(64) == b"all" and server.recv(64) == b""
+print("half-closed", flush=True)
+sys.stdin.readline()
+until = time.monotonic() + float(sys.argv[1])
+while time.monotonic() < until:
+    server.sendall(bytes(16384))
+    assert client.recv(16384, socket.MSG_WAITALL) == bytes(16384)
+    time.sleep(0.001)
+print("{}")
+"""
+
+
+def test_half_closed_connection_is_called_that():
+    """The octets of the two FINs are no traffic that went past the wrappers."""
+    with Helper() as helper:
+        helper.kill()
+        argv = [sys.executable, "-c", HALF_CLOSED, str(SECONDS)]
+        with Program(argv, EAGER, helper.socket, stdin=subprocess.PIPE) as program:
+            program.wait_output("half-closed")
+            helper.start()
+            program.process.stdin.write(b"\n")
+            program.process.stdin.flush()
+            wait_until(lambda: helper.status()["refusals"], SECONDS, helper.explain)
+            assert program.wait(10) == 0, program.describe()
+        refusals = helper.status()["refusals"]
+    assert "not-established" in refusals and "unseen-traffic" not in refusals, refusals
