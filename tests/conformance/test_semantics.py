@@ -35,6 +35,8 @@ ARMS = {"auto": (auto(1), []), "eager": (EAGER, []),
         "spin": (Arm("spin", "eager", {"SMACCEL_SPIN_US": "500"}), []),
         "mixed": (Arm("mixed", "eager", shim="tests/trapping/libsmaccel.so"), ["--test-bound", MIXED_BOUND])}
 # In eager arms both ends have joined before a case can fork.
+WATCHED_ARMS = {"watched": (auto(1_000_000), [])}
+IN_SOCKHASH = ["exit-many*"]  # they count what was redirected
 LATE_ARMS = {"split": (auto(1), ["--test-bound", MIXED_BOUND])}
 LATE_CASES = ["forked-early-3", "forked-early-7", "forked-before-3", "forked-before-7"]
 OPTIONS = {"spin": ["--threads"], "mixed": ["--ipv6"]}  # of the program: nothing that cases note depends on them
@@ -73,7 +75,7 @@ def run_cases(arm, socket=None, cases=("--all",), program=(built("conformance/se
 
 
 def run_arm(name, cases=("--all",), **program):
-    arm, options = {**ARMS, **LATE_ARMS}[name]
+    arm, options = {**ARMS, **LATE_ARMS, **WATCHED_ARMS}[name]
     with Helper(*options, "--verbose") as helper:
         # What is compared is what applications see of a helper that gets a CPU; tests/chaos is about those that do not.
         os.setpriority(os.PRIO_PROCESS, helper.process.pid, HELPER_NICE)
@@ -158,6 +160,24 @@ def test_no_difference_from_plain_tcp(plain, name):
     assert sum(armed) >= FEWEST_ARMED * len(armed), f"only {sum(armed)} of {len(armed)} cases were accelerated"
     lines = contradictions(run.notes, run.log)
     assert not lines, "not what `smaccel semantics` says:\n" + "\n".join(lines)
+
+
+def test_no_difference_of_ends_that_are_only_watched(plain):
+    """For none of them it has paid so far."""
+    run = run_arm("watched")
+    rows = differences(plain, run.notes, [[case, "made", ""] for case in IN_SOCKHASH])
+    assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
+    assert run.grown["sockets_joined"] == run.grown["redirected_bytes"] == 0, run.grown
+
+
+def test_no_difference_of_ends_that_stream():
+    """They have gone back to plain TCP for as long as it does not pay, and may come again in the middle of a case."""
+    cases = ("--all", "--stream")
+    run = run_arm("auto", cases)
+    rows = differences(run_cases(PLAIN, None, cases), run.notes, read_differences(), ["--stream"])
+    assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
+    armed = [fields["armed"] == ["yes"] for fields in run.notes.values() if "armed" in fields]
+    assert run.grown["leaves"] >= 0.9 * sum(armed) > 100, run.grown
 
 
 def test_no_difference_of_ends_that_have_left():

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* semantics --all | --list | CASE...    [--jobs N] [--deadline MS] [--pids] [--leave] [--ipv6 | --unix] [--threads] [--filtered]
+/* semantics --all | --list | CASE...    [--jobs N] [--deadline MS] [--pids] [--leave] [--stream] [--ipv6 | --unix] [--threads] [--filtered]
  *		[--ends-first]
  *
  * Each case is a process with a pipe for its notes. They come out in the order of the table, each line after the name of
  * its case: "CASE FIELD VALUE". Two fields are about the run itself: "armed" (yes, no) and "END", the last one: "done",
  * "HANG", "failed", or the name of the signal that ended it. With --pids a third, "pid", says what the helper's log calls it.
- * --leave: pairs have gone back to plain TCP; --ipv6, --unix: they are of IPv6, or no TCP at all; --threads: a case's process has had another thread;
+ * --leave: pairs have gone back to plain TCP for an option, --stream: for being a stream of small writes; --ipv6, --unix: they are of
+ * IPv6, or no TCP at all; --threads: a case's process has had another thread;
  * --filtered: it has a filter of its system calls, which allows all; --ends-first: peers that close or reset shut down their sending before.
  */
 #include "semantics.h"
@@ -216,6 +217,7 @@ int main(int argc, char **argv)
 		list |= !strcmp(argv[i], "--list");
 		with_pids |= !strcmp(argv[i], "--pids");
 		pair_leaves |= !strcmp(argv[i], "--leave");
+		pair_streams |= !strcmp(argv[i], "--stream");
 		pair_is_ipv6 |= !strcmp(argv[i], "--ipv6");
 		pair_is_unix |= !strcmp(argv[i], "--unix");
 		with_threads |= !strcmp(argv[i], "--threads");

@@ -11,8 +11,10 @@
 #define FULL_TRIES 8
 #define CHUNK_BYTES 65536
 #define ACK_DELAY_MS 50
+#define STREAM_WRITES 2000
+#define STREAM_PLAIN 300 /* more than a window of sends */
 
-bool pair_leaves, pair_is_ipv6, pair_is_unix;
+bool pair_leaves, pair_streams, pair_is_ipv6, pair_is_unix;
 
 static void fail(const char *what)
 {
@@ -57,7 +59,7 @@ static bool is_acknowledged(int fd)
 /* The last acknowledgement may be delayed by 40 ms: none is on its way in any arm. */
 static void wait_acknowledged(const struct pair *pair)
 {
-	if (pair_leaves)
+	if (pair_leaves || pair_streams)
 		pause_ms(ACK_DELAY_MS); /* for the helper, too */
 	for (int i = 0; i < 10 * ACK_DELAY_MS && !(is_acknowledged(pair->a) && is_acknowledged(pair->b)); i++)
 		pause_ms(1);
@@ -95,6 +97,8 @@ void pair_connect(struct pair *pair)
 	close(listener);
 }
 
+static void stream_until_plain(const struct pair *pair);
+
 bool pair_make(struct pair *pair, bool nodelay)
 {
 	if (pair_is_unix) {
@@ -110,6 +114,8 @@ bool pair_make(struct pair *pair, bool nodelay)
 		set_int(pair->b, IPPROTO_TCP, TCP_NODELAY, 1);
 	}
 	bool armed = pair_warm_up(pair);
+	if (pair_streams)
+		stream_until_plain(pair);
 	if (pair_leaves) { /* for an option, which is then taken back */
 		set_int(pair->a, SOL_SOCKET, SO_TIMESTAMP, 1);
 		set_int(pair->a, SOL_SOCKET, SO_TIMESTAMP, 0);
@@ -160,6 +166,23 @@ bool pair_warm_up(const struct pair *pair)
 			pause_ms(1);
 	}
 	return false;
+}
+
+/* Small writes in one direction, for which nothing stays joined. */
+static void stream_until_plain(const struct pair *pair)
+{
+	char byte = 0;
+
+	for (int i = 0, plain = 0; i < STREAM_WRITES && plain < STREAM_PLAIN; i++) {
+		uint64_t before = received_by_tcp(pair->b);
+
+		if (send(pair->a, &byte, 1, MSG_NOSIGNAL) != 1 || recv(pair->b, &byte, 1, 0) != 1)
+			fail("streaming");
+		plain = received_by_tcp(pair->b) == before ? 0 : plain + 1;
+	}
+	pause_ms(ACK_DELAY_MS); /* for the helper, too */
+	if (send(pair->a, &byte, 1, MSG_NOSIGNAL) != 1 || recv(pair->b, &byte, 1, 0) != 1)
+		fail("streaming");
 }
 
 void put_bytes(int fd, size_t bytes, unsigned seed)

@@ -133,6 +133,8 @@ void pair_connect(struct pair *pair); /* and no more: as it is after connect() a
 bool pair_make(struct pair *pair, bool nodelay);
 /* Pairs go back to plain TCP before a case gets them. */
 extern bool pair_leaves;
+/* They have been a stream of small writes from a to b, for which they have gone back, too. */
+extern bool pair_streams;
 /* They are made of IPv6. */
 extern bool pair_is_ipv6, pair_is_unix;
 struct any_address {
