@@ -40,3 +40,8 @@ int64_t clock_us(void)
 	clock_read(CLOCK_MONOTONIC, &now);
 	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
+
+int64_t clock_ms(void)
+{
+	return clock_us() / 1000;
+}

@@ -10,6 +10,7 @@
 void clock_init(void); /* constructor; before it clock_read() is clock_gettime() */
 void clock_read(clockid_t clock, struct timespec *now);
 int64_t clock_us(void);        /* CLOCK_MONOTONIC */
+int64_t clock_ms(void);        /* likewise */
 int64_t clock_coarse_ms(void); /* CLOCK_MONOTONIC_COARSE */
 
 #endif

@@ -55,14 +55,6 @@
 
 uint32_t lifecycle_parent_epoch;
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_read(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static struct session_memory *session_of_cell(struct memory_cell *cell, uint32_t index)
 {
 	return (struct session_memory *)((char *)(cell - index) - offsetof(struct session_memory, cells));
@@ -72,7 +64,8 @@ static struct session_memory *session_of_cell(struct memory_cell *cell, uint32_t
 static bool child_closes(struct conn *conn, struct memory_cell *cell, uint32_t shown)
 {
 	return (shown & CELL_CHILD_CLOSES) &&
-	       (uint32_t)now_ms() - atomic_load(&session_of_cell(cell, conn->index)->child_closes_ms) < CHILD_CLOSES_MS;
+	       (uint32_t)clock_ms() - atomic_load(&session_of_cell(cell, conn->index)->child_closes_ms) <
+		       CHILD_CLOSES_MS;
 }
 
 static uint32_t child_asks(const struct conn *conn)
@@ -91,7 +84,7 @@ static bool parent_holds(const struct conn *conn)
 
 	if (!cell || conn->session_epoch != lifecycle_parent_epoch || !fork_parent_lives() || fork_files_are_shared())
 		return false;
-	atomic_store(&session_of_cell(cell, conn->index)->child_closes_ms, (uint32_t)now_ms());
+	atomic_store(&session_of_cell(cell, conn->index)->child_closes_ms, (uint32_t)clock_ms());
 	do {
 		if (cell_word_state(shown & ~CELL_CHILD_MARKS) == CONN_FREE) {
 			atomic_compare_exchange_strong(&cell->shown, &nothing, child_asks(conn));
@@ -148,6 +141,13 @@ static bool goes_with_exec(int fd)
 	return fork_programs_begin() && (real_fcntl(fd, F_GETFD) & FD_CLOEXEC);
 }
 
+/* As many threads of this process are in a call. One that is at work in the kernel, or has no CPU there, has a reference that the helper
+ * cannot tell from another process's; it is soon back, or asleep, which the helper counts. */
+static bool may_be_own(const struct conn *conn, uint32_t others)
+{
+	return others <= threads_count_inside(conn->index) + held_references(conn);
+}
+
 /* Nobody else has the socket but for `own` fds of this process, which it is about to close. */
 static bool is_alone(struct conn *conn, int fd, uint32_t own)
 {
@@ -164,14 +164,14 @@ static bool is_alone(struct conn *conn, int fd, uint32_t own)
 		uint32_t shown = cell ? atomic_load(&cell->shown) : 0;
 		worth_waiting = shown != child_asks(conn) && (worth_waiting || child_closes(conn, cell, shown));
 		if (others == 0 || others == CELL_HOLDERS_UNKNOWN ||
-		    (others != CELL_HOLDERS_CLOSING && !worth_waiting && !goes_with_exec(fd)))
+		    (others != CELL_HOLDERS_CLOSING && !worth_waiting && !goes_with_exec(fd) &&
+		     (lifecycle_alone_by_forks(conn) || !may_be_own(conn, others))))
 			break;
 	}
 	log_debug("conn %u: %u others, %s", conn->index, others, worth_waiting ? "one is closing" : "-");
 	if (others == CELL_HOLDERS_UNKNOWN)
 		return lifecycle_alone_by_forks(conn);
-	return others == 0 ||
-	       (lifecycle_alone_by_forks(conn) && others <= threads_count_inside(conn->index) + held_references(conn));
+	return others == 0 || (lifecycle_alone_by_forks(conn) && may_be_own(conn, others));
 }
 
 /* Redirected bytes are unread, fd is that connection, and the peer has not reset it. */
@@ -275,7 +275,7 @@ bool lifecycle_closing(struct conn *conn, int fd)
 static void each_losing(bool (*concerns)(struct conn *conn, int fd), void (*visit)(struct conn *conn, int fd))
 {
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
-	int64_t started_ms = now_ms();
+	int64_t started_ms = clock_ms();
 	uint32_t high = atomic_load(&conn_fd_high);
 
 	fork_notice();
@@ -285,7 +285,7 @@ static void each_losing(bool (*concerns)(struct conn *conn, int fd), void (*visi
 		if (!conn || parent_holds(conn) || !concerns(conn, (int)fd))
 			continue;
 		struct landing landing = landing_find(conn);
-		if (now_ms() - started_ms < (lifecycle_alone_by_forks(conn) ? EXIT_BUDGET_MS : EXIT_BUDGET_LONG_MS)
+		if (clock_ms() - started_ms < (lifecycle_alone_by_forks(conn) ? EXIT_BUDGET_MS : EXIT_BUDGET_LONG_MS)
 			    ? loses_bytes_alone(conn, (int)fd, atomic_load(&conn->fds), &landing)
 			    : lifecycle_alone_by_forks(conn) && loses_bytes(conn, (int)fd, NULL))
 			visit(conn, (int)fd);

@@ -109,20 +109,12 @@ void lifecycle_give_away(struct conn *conn, int fd, enum sm_reason reason)
 		ledger_detach(conn);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_read(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 void lifecycle_before_exec(void)
 {
 	if (!conn_table() || fork_in_vfork_child())
 		return;
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
-	int64_t deadline_ms = now_ms() + EXEC_BUDGET_MS;
+	int64_t deadline_ms = clock_ms() + EXEC_BUDGET_MS;
 	uint32_t high = atomic_load(&conn_fd_high);
 
 	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {
@@ -133,7 +125,7 @@ void lifecycle_before_exec(void)
 		atomic_store(&conn->given_away, 1);
 		if (!lifecycle_in_sockhash(conn_state(conn)))
 			continue;
-		if (now_ms() <= deadline_ms)
+		if (clock_ms() <= deadline_ms)
 			lifecycle_give_away(conn, (int)fd, REASON_EXEC);
 		else
 			window_restore(conn, (int)fd);

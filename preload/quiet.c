@@ -42,14 +42,6 @@
 #define OPEN_STATUS SYS_openat, AT_FDCWD, STATUS_PATH, O_RDONLY | O_CLOEXEC
 #endif
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_read(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* True when the socket is plain TCP for good. */
 static bool take_leave(struct conn *conn, int fd, bool in_time)
 {
@@ -70,7 +62,7 @@ static bool take_leave(struct conn *conn, int fd, bool in_time)
 void quiet_begin(void)
 {
 	int saved = errno;
-	int64_t deadline_ms = now_ms() + QUIET_BUDGET_MS;
+	int64_t deadline_ms = clock_ms() + QUIET_BUDGET_MS;
 	uint32_t high = conn_table() ? atomic_load(&conn_fd_high) : 0;
 	uint32_t stuck = 0;
 
@@ -81,7 +73,7 @@ void quiet_begin(void)
 	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {
 		struct conn *conn = conn_get((int)fd);
 
-		if (conn && !take_leave(conn, (int)fd, now_ms() < deadline_ms)) {
+		if (conn && !take_leave(conn, (int)fd, clock_ms() < deadline_ms)) {
 			quiet_stuck_add(conn, (int)fd);
 			stuck++;
 		}

@@ -281,6 +281,52 @@ static void connected_misuse(struct pair *pair, int unused)
 	round_trip("trip", pair);
 }
 
+static struct splicing {
+	_Atomic pid_t tid; /* 0: not yet */
+	int from, to;
+} splicing;
+
+static void *splice_one(void *unused)
+{
+	(void)unused;
+	splicing.tid = gettid();
+	TRY("spliced", splice(splicing.from, NULL, splicing.to, NULL, 64, 0));
+	return NULL;
+}
+
+static void feed(void *pipe_end)
+{
+	TRY("fed", write(*(int *)pipe_end, "spliced", 7));
+}
+
+/* A call of another thread holds the socket, and is over soon after. forked: a child had the socket, and is gone. */
+static void close_unread_splicing(struct pair *pair, int forked)
+{
+	pthread_t thread;
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		note("FAILED", "pipe2");
+	if (forked) {
+		waitpid(fork() ?: (_exit(0), 0), NULL, 0);
+		pause_ms(2 * SOON_MS); /* so that nobody waits for it */
+	}
+	put(pair->a, "unread");
+	settle();
+	splicing = (struct splicing){ .from = ends[0], .to = pair->b };
+	pthread_create(&thread, NULL, splice_one, NULL);
+	while (!splicing.tid)
+		pause_ms(1);
+	wait_asleep(splicing.tid);
+	later_call(5, feed, &ends[1]);
+	TRY("close", close(pair->b));
+	pthread_join(thread, NULL);
+	later_join();
+	settle();
+	get("receive", pair->a, 64, 0);
+	get("receive-next", pair->a, 64, 0);
+}
+
 static const struct semantics_case cases[] = {
 	{ "close-unread", close_unread, ALL_UNREAD, 0 },
 	{ "close-unread-part", close_unread, PART_READ, 0 },
@@ -298,6 +344,8 @@ static const struct semantics_case cases[] = {
 	{ "close-unread-dup", close_unread_dup, 0, 0 },
 	{ "close-unread-spawning", close_unread_spawning, 0, 0 },
 	{ "close-unread-spawning-dup", close_unread_spawning, 1, 0 },
+	{ "close-unread-splicing", close_unread_splicing, 0, 0 },
+	{ "close-unread-splicing-forked", close_unread_splicing, 1, 0 },
 	{ "send-to-closed", data_after_close, 0, 0 },
 	{ "reset-so-error", error_option_first, 0, 0 },
 	{ "linger-zero", linger_zero, 0, 0 },
