@@ -37,6 +37,7 @@ enum gate_decision {
 struct gate_receiver {
 	__u32 rmem_alloc;
 	__u32 rcvbuf;
+	__u32 sndbuf;   /* of the same socket */
 	__u32 rmem_max; /* tcp_rmem[2] of the receiver's network namespace */
 	__u32 window;   /* bytes that it has promised to take from TCP: gate_window() */
 	__u32 scaling_ratio;
@@ -84,6 +85,24 @@ static inline __u32 gate_reserve(__u32 rmem_max)
 	return part < GATE_AUTOTUNE_RESERVE_MAX ? part : GATE_AUTOTUNE_RESERVE_MAX;
 }
 
+/* What comes while a call holds the receiver's lock waits on sk_backlog, and is dropped (TCPBacklogDrop) if that and sk_rmem_alloc are more
+ * than 2 * sk_rcvbuf + sk_sndbuf / 2 + 64 KiB (tcp_add_backlog(); since 6.10, and the stable kernels of that time, all of which count redirected
+ * bytes only later). A RST that is dropped never comes again, and the reader sleeps for ever. So the kernel keeps what it wants for TCP:
+ * one sk_rcvbuf, and the 64 KiB. */
+static inline int gate_leaves_backlog(const struct gate_receiver *to, __u32 size)
+{
+	return (__u64)to->rmem_alloc + size <= (__u64)to->rcvbuf + to->sndbuf / 2;
+}
+
+/* Once TCP has sent what the window promises it there is more than the receive buffer holds as it is. */
+static inline int gate_needs_growth(const struct gate_receiver *to, __u32 size)
+{
+	__u64 wanted = (__u64)to->rmem_alloc + size;
+
+	return wanted > to->rcvbuf / GATE_ALWAYS_FREE &&
+	       wanted + gate_window_truesize(to->window, to->scaling_ratio) > to->rcvbuf;
+}
+
 /* Fact 12b: room for redirected bytes that never makes the receiver drop what is passed. What is unread and all that its window promises
  * TCP have to fit: into the buffer, or into what an auto-tuned one may grow to. One that was filled by TCP once promises all of it, for good
  * if nothing passes any more; then there is still the little by which the kernel fills it less than whole. And three quarters of what does not
@@ -102,6 +121,8 @@ static inline int gate_has_room(const struct gate_receiver *to, __u32 size, __u3
 	if (to->rcvbuf >= GATE_RCVBUF_MIN && wanted <= to->rcvbuf / GATE_ALWAYS_FREE)
 		return 1;
 	if (may_grow ? wanted > GATE_AUTOTUNE_MAX : to->rcvbuf < GATE_RCVBUF_MIN || wanted > to->rcvbuf / 4)
+		return 0;
+	if (to->rmem_counts_redirected && !gate_leaves_backlog(to, size))
 		return 0;
 	return to->rcvbuf_locked ? with_window <= to->rcvbuf : with_window + gate_reserve(to->rmem_max) <= to->rmem_max;
 }

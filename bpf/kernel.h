@@ -63,8 +63,14 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
+struct rb_node {
+	unsigned long __rb_parent_color;
+};
+
 struct proto {
+	atomic64_t *memory_allocated; /* pages */
 	unsigned long *memory_pressure;
+	long *sysctl_mem;
 };
 
 struct in6_addr {
@@ -104,6 +110,7 @@ struct sock {
 		atomic_t rmem_alloc;
 	} sk_backlog;
 	int sk_rcvbuf;
+	int sk_sndbuf;
 	struct socket_wq *sk_wq;
 	u8 sk_userlocks : 4; /* a whole byte since 6.15: read with BPF_CORE_READ_BITFIELD */
 	u8 sk_shutdown;

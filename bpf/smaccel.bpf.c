@@ -81,6 +81,7 @@ static __always_inline void peer_read_cast(struct peer_view *view, __u64 address
 	view->receiver.rmem_alloc = peer->PEER_SOCK.sk_backlog.rmem_alloc.counter;
 	view->receiver.lock_owned = peer->PEER_SOCK.sk_lock.owned != 0;
 	view->receiver.rcvbuf = peer->PEER_SOCK.sk_rcvbuf;
+	view->receiver.sndbuf = peer->PEER_SOCK.sk_sndbuf;
 	view->receiver.rmem_max = net->ipv4.sysctl_tcp_rmem[2];
 	view->receiver.window = gate_window(peer->rcv_wup, peer->rcv_wnd, peer->rcv_nxt);
 	if (bpf_core_field_exists(peer->scaling_ratio))
@@ -101,6 +102,7 @@ static __always_inline void peer_read_probe(struct peer_view *view, __u64 addres
 	view->receiver.rmem_alloc = BPF_CORE_READ(peer, PEER_SOCK.sk_backlog.rmem_alloc.counter);
 	view->receiver.lock_owned = BPF_CORE_READ(peer, PEER_SOCK.sk_lock.owned) != 0;
 	view->receiver.rcvbuf = BPF_CORE_READ(peer, PEER_SOCK.sk_rcvbuf);
+	view->receiver.sndbuf = BPF_CORE_READ(peer, PEER_SOCK.sk_sndbuf);
 	view->receiver.rmem_max = BPF_CORE_READ(peer, PEER_COMMON.skc_net.net, ipv4.sysctl_tcp_rmem[2]);
 	view->receiver.window =
 		gate_window(BPF_CORE_READ(peer, rcv_wup), BPF_CORE_READ(peer, rcv_wnd), BPF_CORE_READ(peer, rcv_nxt));
@@ -111,19 +113,32 @@ static __always_inline void peer_read_probe(struct peer_view *view, __u64 addres
 		view->receiver.redirected_unread = !psock_queue_empty(BPF_CORE_READ(peer, PEER_SOCK.sk_user_data));
 }
 
+/* A word of the kernel's: read as the first one of a structure that is known to every kernel, where it is a number. `otherwise`: it cannot be read. */
+static __always_inline unsigned long kernel_word(const void *address, unsigned long otherwise)
+{
+	unsigned long word;
+
+	if (use_rdonly_cast)
+		return ((const struct rb_node *)bpf_rdonly_cast(address, bpf_core_type_id_kernel(struct rb_node)))
+			->__rb_parent_color;
+	return bpf_probe_read_kernel(&word, sizeof(word), address) ? otherwise : word;
+}
+
 /* The kernel's own flag lies behind a pointer of the protocol; the symbol itself is not in every kallsyms. */
 static __always_inline bool tcp_under_pressure(const struct tcp_sock *own)
 {
-	unsigned long *flag = own->PEER_COMMON.skc_prot->memory_pressure;
-	unsigned long pressure = 1;
+	return kernel_word(own->PEER_COMMON.skc_prot->memory_pressure, 1) != 0;
+}
 
-	/* A word behind a pointer: read as the first one of a structure that is known to every kernel. */
-	if (use_rdonly_cast)
-		return ((const struct list_head *)bpf_rdonly_cast(flag, bpf_core_type_id_kernel(struct list_head)))
-			->next;
-	if (bpf_probe_read_kernel(&pressure, sizeof(pressure), flag))
-		return true;
-	return pressure != 0;
+/* While all of TCP's memory is below tcp_mem[0] a receive buffer grows for what comes (tcp_clamp_window()), afterwards not, and what is passed
+ * to one that is fuller with redirected bytes is dropped. By half, for it may become more before that comes. */
+static __always_inline bool receive_buffers_grow(const struct tcp_sock *own)
+{
+	const struct proto *protocol = own->PEER_COMMON.skc_prot;
+
+	/* Below zero where CPUs have reserved and not used. */
+	return (long)kernel_word(protocol->memory_allocated, ~0UL >> 1) <
+	       (long)(kernel_word(protocol->sysctl_mem, 0) / 2);
 }
 
 /* The gate of the design. The cheap tests come first: a connection that is not armed pays for nothing else. */
@@ -154,6 +169,8 @@ static __always_inline enum gate_decision verdict_decide(const struct tcp_sock *
 	if (!gate_order_holds(own->write_seq, peer.copied_seq) && !switches->test_no_order)
 		return GATE_PASS_ORDER;
 	if (!gate_has_room(&peer.receiver, size, switches->test_bound_bytes) || tcp_under_pressure(own))
+		return GATE_SPILL;
+	if (gate_needs_growth(&peer.receiver, size) && !receive_buffers_grow(own))
 		return GATE_SPILL;
 	if (gate_would_wait(&peer.receiver, size))
 		return GATE_PASS_BUSY;

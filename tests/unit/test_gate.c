@@ -15,7 +15,9 @@
 /* An auto-tuned receiver with an empty queue and no promised window. */
 static struct gate_receiver receiver_autotuned(uint32_t rmem_max)
 {
-	return (struct gate_receiver){ .rmem_max = rmem_max, .rcvbuf = 128 * KIB, .rmem_counts_redirected = 1 };
+	return (struct gate_receiver){
+		.rmem_max = rmem_max, .rcvbuf = 128 * KIB, .sndbuf = 16 * MIB, .rmem_counts_redirected = 1
+	};
 }
 
 static struct gate_receiver receiver_locked(uint32_t rcvbuf)
@@ -119,6 +121,44 @@ static void test_gate_room_does_not_grow_with_a_large_tcp_rmem(void **state)
 	assert_true(gate_has_room(&to, 5 * MIB, 0));
 }
 
+/* Over loopback some 2.5 MiB, over an interface whose MTU is 1500 45 KiB. */
+static void test_gate_room_leaves_what_the_backlog_wants(void **state)
+{
+	struct gate_receiver to = receiver_autotuned(6 * MIB);
+
+	(void)state;
+	to.sndbuf = 2 * MIB;
+	assert_true(gate_has_room(&to, 128 * KIB + 1 * MIB, 0));
+	assert_false(gate_has_room(&to, 128 * KIB + 1 * MIB + 1, 0));
+	to.rmem_alloc = 1 * MIB;
+	assert_true(gate_has_room(&to, 128 * KIB, 0));
+	assert_false(gate_has_room(&to, 128 * KIB + 1, 0));
+	to.rcvbuf = 1 * MIB; /* it has grown */
+	assert_true(gate_has_room(&to, 1 * MIB, 0));
+	assert_false(gate_has_room(&to, 1 * MIB + 1, 0));
+	to = receiver_autotuned(6 * MIB);
+	to.sndbuf = 2 * MIB;
+	to.rmem_counts_redirected = 0; /* then the kernel does not count them there, either */
+	assert_true(gate_has_room(&to, 2 * MIB, 0));
+}
+
+static void test_gate_growth_is_needed_beyond_the_buffer(void **state)
+{
+	struct gate_receiver to = receiver_autotuned(6 * MIB);
+
+	(void)state;
+	to.window = 32 * KIB;
+	to.scaling_ratio = 128;
+	assert_false(gate_needs_growth(&to, 64 * KIB));
+	assert_true(gate_needs_growth(&to, 64 * KIB + 1));
+	to.rmem_alloc = 64 * KIB;
+	assert_true(gate_needs_growth(&to, 1));
+	to.window = 128 * KIB; /* all of it, and more */
+	to.rmem_alloc = 0;
+	assert_false(gate_needs_growth(&to, 256)); /* the little that is always free */
+	assert_true(gate_needs_growth(&to, 257));
+}
+
 static void test_gate_room_locked_is_a_quarter(void **state)
 {
 	struct gate_receiver to = receiver_locked(128 * KIB);
@@ -205,6 +245,8 @@ int main(void)
 		cmocka_unit_test(test_gate_room_autotuned_with_little_memory_leaves_a_quarter),
 		cmocka_unit_test(test_gate_room_of_a_window_that_is_all_of_the_buffer_is_little),
 		cmocka_unit_test(test_gate_room_does_not_grow_with_a_large_tcp_rmem),
+		cmocka_unit_test(test_gate_room_leaves_what_the_backlog_wants),
+		cmocka_unit_test(test_gate_growth_is_needed_beyond_the_buffer),
 		cmocka_unit_test(test_gate_room_locked_is_a_quarter),
 		cmocka_unit_test(test_gate_room_locked_ignores_tcp_rmem),
 		cmocka_unit_test(test_gate_room_test_bound_only_lowers),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Orderly ends: shutdown in every order, half-close, simultaneous close, duplicates, lingering. */
+#include "../../support/withheld_page.h"
 #include "semantics.h"
 
 #include <sys/wait.h>
@@ -214,6 +215,52 @@ static void closed_by(struct pair *pair, int how)
 	TRY("closed", read(pair->b, &how, 1));
 }
 
+#define MUCH_BYTES                                                                                                     \
+	(9u << 19) /* more than a receive buffer is at first, and what the kernel lets wait for a reader beside it */
+
+struct withheld {
+	int fd;
+	struct withheld_page page;
+};
+
+static void *receive_withheld(void *argument)
+{
+	const struct withheld *withheld = argument;
+
+	TRY("withheld", recv(withheld->fd, withheld->page.memory, WITHHELD_BYTES, 0));
+	return NULL;
+}
+
+/* The peer ends while a receive is in the middle of its copying, with much unread behind that: what comes then has to wait. */
+static void end_behind_much(struct pair *pair, int resets)
+{
+	static char chunk[65536];
+	struct withheld withheld = { .fd = pair->b };
+	struct withheld_page *page = &withheld.page;
+	pthread_t thread;
+	ssize_t got;
+
+	if (!withheld_page_open(page)) {
+		note("userfaultfd", "%s", errno_text(errno));
+		return;
+	}
+	for (size_t sent = 0; sent < MUCH_BYTES; sent += sizeof(chunk))
+		if (send(pair->a, chunk, sizeof(chunk), MSG_DONTWAIT | MSG_NOSIGNAL) <= 0)
+			break;
+	pthread_create(&thread, NULL, receive_withheld, &withheld);
+	note("copies", "%s", withheld_page_is_awaited(page, 2000) ? "yes" : "no");
+	if (resets)
+		setsockopt(pair->a, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
+	TRY("close", close(pair->a));
+	pause_ms(SOON_MS);
+	withheld_page_give(page);
+	pthread_join(thread, NULL);
+	while ((got = recv(pair->b, chunk, sizeof(chunk), 0)) > 0)
+		;
+	note_result("end", got, errno);
+	withheld_page_close(page);
+}
+
 static const struct semantics_case cases[] = {
 	{ "half-close", half_close, 0, 0 },
 	{ "half-close-large", half_close, 1, 0 },
@@ -241,5 +288,7 @@ static const struct semantics_case cases[] = {
 	{ "dup2-over-connection", overwritten, 1, 0 },
 	{ "close-range", closed_by, 0, 0 },
 	{ "closefrom", closed_by, 1, 0 },
+	{ "reset-behind-much", end_behind_much, 1, 0 },
+	{ "end-behind-much", end_behind_much, 0, 0 },
 };
 FAMILY(closing);
