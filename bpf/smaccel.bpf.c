@@ -131,14 +131,14 @@ static __always_inline bool tcp_under_pressure(const struct tcp_sock *own)
 }
 
 /* While all of TCP's memory is below tcp_mem[0] a receive buffer grows for what comes (tcp_clamp_window()), afterwards not, and what is passed
- * to one that is fuller with redirected bytes is dropped. By half, for it may become more before that comes. */
+ * to one that is fuller with redirected bytes is dropped. With some distance, for it may become more before that comes. */
 static __always_inline bool receive_buffers_grow(const struct tcp_sock *own)
 {
 	const struct proto *protocol = own->PEER_COMMON.skc_prot;
+	unsigned long low = kernel_word(protocol->sysctl_mem, 0);
 
 	/* Below zero where CPUs have reserved and not used. */
-	return (long)kernel_word(protocol->memory_allocated, ~0UL >> 1) <
-	       (long)(kernel_word(protocol->sysctl_mem, 0) / 2);
+	return (long)kernel_word(protocol->memory_allocated, ~0UL >> 1) < (long)(low - low / 4);
 }
 
 /* The gate of the design. The cheap tests come first: a connection that is not armed pays for nothing else. */

@@ -109,7 +109,7 @@ def test_what_libc_writes_at_the_end_is_sent(stream):
     with Helper() as helper, socket.create_server(("127.0.0.1", 0)) as listener, stuck(helper, STUCK_MS), \
             Program([built("chaos/last_words"), listener.getsockname()[1], stream], EAGER, helper.socket) as program:
         peer = listener.accept()[0]
-        peer.settimeout(PEER_S)
+        peer.settimeout(STUCK_MS / 1000)
         assert outcome(lambda: peer.recv(64)) == b"line"
         assert program.wait(10) == 0, program.describe()
 

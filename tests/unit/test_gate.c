@@ -147,16 +147,13 @@ static void test_gate_growth_is_needed_beyond_the_buffer(void **state)
 	struct gate_receiver to = receiver_autotuned(6 * MIB);
 
 	(void)state;
-	to.window = 32 * KIB;
-	to.scaling_ratio = 128;
-	assert_false(gate_needs_growth(&to, 64 * KIB));
-	assert_true(gate_needs_growth(&to, 64 * KIB + 1));
-	to.rmem_alloc = 64 * KIB;
+	to.window = 64 * KIB; /* as it begins */
+	assert_false(gate_needs_growth(&to, 48 * KIB));
+	assert_true(gate_needs_growth(&to, 48 * KIB + 1));
+	to.rmem_alloc = 48 * KIB;
 	assert_true(gate_needs_growth(&to, 1));
-	to.window = 128 * KIB; /* all of it, and more */
-	to.rmem_alloc = 0;
-	assert_false(gate_needs_growth(&to, 256)); /* the little that is always free */
-	assert_true(gate_needs_growth(&to, 257));
+	to.rcvbuf = 256 * KIB;
+	assert_false(gate_needs_growth(&to, 64 * KIB));
 }
 
 static void test_gate_room_locked_is_a_quarter(void **state)
