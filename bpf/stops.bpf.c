@@ -15,7 +15,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-#define STOP_WORDS 512           /* a page, which each process maps */
+#define STOP_WORDS 32768 /* as many as there are numbers, unless pid_max was raised. Each process touches one page */
 #define TRACE_SIGNAL_DELIVERED 0 /* trace/events/signal.h */
 
 /* asm/signal.h of x86, arm64, RISC-V and all others but alpha, mips, parisc and sparc: SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU */
@@ -28,7 +28,8 @@ const volatile __u32 pid_namespace_number = 0; /* the loader's */
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* What a word says: struct wire_stops. Two processes of the same remainder take it from each other, which each can see. */
+/* What a word says: struct wire_stops. Two processes of the same remainder take it from each other: one that does not run again before the
+ * other is stopped sees that, but not that itself was. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE); /* frozen, for every process with a session gets it */

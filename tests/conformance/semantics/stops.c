@@ -3,6 +3,7 @@
  * handler a stop ends a receive only where SO_RCVTIMEO runs, or a part is there (signal(7)). */
 #include "semantics.h"
 
+#include <linux/sched.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <sys/mman.h>
@@ -15,8 +16,10 @@
 #define MIXED_MS 1100 /* both */
 #define SENT_BYTES (32u << 20)
 #define FULL_BYTES (64u << 20) /* more than any pipe holds */
+#define APART 512              /* fewer than bpf/stops.bpf.c has words */
+#define NAMESAKES_MAX 60       /* on either side, of which one is free */
 
-enum event { NOTHING, STOP, STOP_LONG, STOP_NOT, CONTINUE, DATA, SIGNAL, END, RESET, ROOM };
+enum event { NOTHING, STOP, STOP_LONG, STOP_BESIDE, STOP_NOT, CONTINUE, DATA, SIGNAL, END, RESET, ROOM };
 
 static void set_timeout(int fd, int ms)
 {
@@ -39,6 +42,28 @@ static void take_some(int fd)
 	}
 }
 
+/* Another process, whose number has the same remainder. */
+static void stop_namesake(pid_t process)
+{
+	pid_t child = -1;
+
+	for (int i = 2; i < 2 * NAMESAKES_MAX && child < 0; i++) {
+		pid_t number = process + (i % 2 ? -1 : 1) * i / 2 * APART;
+		struct clone_args arguments = { .exit_signal = SIGCHLD,
+						.set_tid = (uintptr_t)&number,
+						.set_tid_size = 1 };
+
+		child = (pid_t)syscall(SYS_clone3, &arguments, sizeof(arguments));
+	}
+	if (child == 0)
+		_exit(pause());
+	if (child < 0 || kill(child, SIGSTOP) != 0)
+		return;
+	waitpid(child, NULL, WUNTRACED);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+}
+
 static void act(const struct pair *pair, enum event event, pid_t other)
 {
 	struct linger none = { .l_onoff = 1 };
@@ -49,8 +74,11 @@ static void act(const struct pair *pair, enum event event, pid_t other)
 		return;
 	case STOP:
 	case STOP_LONG:
+	case STOP_BESIDE:
 		kill(other, SIGSTOP);
 		pause_ms(SOON_MS);
+		if (event == STOP_BESIDE)
+			stop_namesake(other);
 		kill(other, SIGCONT);
 		if (event == STOP_LONG)
 			pause_ms(LONG_MS);
@@ -341,6 +369,7 @@ static const struct semantics_case cases[] = {
 	{ "stop-continue-timeout-recvmsg", stopped_call, 2, 0 },
 	{ "stop-continue-timeout-recvfrom", stopped_call, 3, 0 },
 	{ "stop-continue-timeout-recvmmsg", stopped_call, 4, 0 },
+	{ "stop-continue-timeout-namesake", other_events, STOP_BESIDE, 0 },
 	{ "stop-continue-waitall", stopped_and_continued, -1000, 0 },
 	{ "stop-continue-part", stopped_and_continued, -1, 0 },
 	{ "stop-continue-timeout-part", stopped_and_continued, -1001, 0 },
