@@ -25,6 +25,7 @@
 #define FILLING_READS_MAX 20000u
 #define FILLING_PAUSE_US 200u /* many bytes are to wait for each read */
 #define GROWN_WRITES 128      /* of 256 KiB */
+#define TURNS_MAX 20
 #define GROWN_STREAMS_MAX 300
 #define GROWN_PAUSE_US 10000
 #define READ_BYTES (64u << 10)
@@ -276,7 +277,8 @@ int main(int argc, char **argv)
 		fill();
 	warm_up();
 	result.buffer = receive_buffer_bytes(receiver_fd);
-	result.redirects = turn();
+	for (int i = 0; i < TURNS_MAX && !result.redirects; i++) /* either end may be at work while the other sends */
+		result.redirects = turn();
 	if (!blocking)
 		fcntl(sender_fd, F_SETFL, O_NONBLOCK);
 	if (pthread_create(&sender, NULL, sender_main, NULL))

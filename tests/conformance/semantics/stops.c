@@ -57,11 +57,8 @@ static void stop_namesake(pid_t process)
 	}
 	if (child == 0)
 		_exit(pause());
-	if (child < 0 || kill(child, SIGSTOP) != 0)
-		return;
-	waitpid(child, NULL, WUNTRACED);
-	kill(child, SIGKILL);
-	waitpid(child, NULL, 0);
+	if (child > 0 && kill(child, SIGSTOP) == 0 && waitpid(child, NULL, WUNTRACED) == child)
+		waitpid(kill(child, SIGKILL) ?: child, NULL, 0);
 }
 
 static void act(const struct pair *pair, enum event event, pid_t other)
