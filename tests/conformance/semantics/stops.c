@@ -17,7 +17,8 @@
 #define SENT_BYTES (32u << 20)
 #define FULL_BYTES (64u << 20) /* more than any pipe holds */
 #define APART 512              /* fewer than bpf/stops.bpf.c has words */
-#define NAMESAKES_MAX 60       /* on either side, of which one is free */
+#define NAMESAKES_FROM 20      /* numbers that nobody has had lately, or gets soon */
+#define NAMESAKES_MAX 60
 
 enum event { NOTHING, STOP, STOP_LONG, STOP_BESIDE, STOP_NOT, CONTINUE, DATA, SIGNAL, END, RESET, ROOM };
 
@@ -47,7 +48,7 @@ static void stop_namesake(pid_t process)
 {
 	pid_t child = -1;
 
-	for (int i = 2; i < 2 * NAMESAKES_MAX && child < 0; i++) {
+	for (int i = 2 * NAMESAKES_FROM; i < 2 * NAMESAKES_MAX && child < 0; i++) {
 		pid_t number = process + (i % 2 ? -1 : 1) * i / 2 * APART;
 		struct clone_args arguments = { .exit_signal = SIGCHLD,
 						.set_tid = (uintptr_t)&number,
@@ -56,8 +57,8 @@ static void stop_namesake(pid_t process)
 		child = (pid_t)syscall(SYS_clone3, &arguments, sizeof(arguments));
 	}
 	if (child == 0)
-		_exit(pause());
-	if (child > 0 && kill(child, SIGSTOP) == 0 && waitpid(child, NULL, WUNTRACED) == child)
+		_exit(kill(getpid(), SIGSTOP));
+	if (child > 0 && waitpid(child, NULL, WUNTRACED) == child)
 		waitpid(kill(child, SIGKILL) ?: child, NULL, 0);
 }
 
