@@ -25,6 +25,13 @@ static inline bool direct_is_allowed(void)
 	return __builtin_expect(hot.direct, 1) && libc_single_threaded();
 }
 
+/* The same of a receive on an fd that is no connection of the shim's: behind a filter of system calls others stand in for libc's functions
+ * (quiet_stuck.c). */
+static inline bool direct_receive_is_allowed(void)
+{
+	return direct_is_allowed() && !atomic_load_explicit(&hot.quiet, memory_order_relaxed);
+}
+
 static inline ssize_t direct_result(long result)
 {
 	if (__builtin_expect((unsigned long)result < -4095UL, 1))

@@ -84,7 +84,31 @@ static void close_duplicate(const struct thread_slot *slot, int fd)
 		raw_syscall(SYS_close, fd);
 }
 
-/* With all signals blocked, or before anything else can happen. */
+/* No fork comes in between, and no handler, which might jump away. */
+struct change {
+	uint64_t mask;
+	bool blocks;
+};
+
+static struct change change_begin(void)
+{
+	const uint64_t all = UINT64_MAX;
+	struct change change = { .blocks = !quiet_is_on() };
+
+	if (change.blocks)
+		raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &change.mask, SIGNAL_MASK_BYTES);
+	held_change_begin();
+	return change;
+}
+
+static void change_end(struct change change)
+{
+	held_change_end();
+	if (change.blocks)
+		raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &change.mask, NULL, SIGNAL_MASK_BYTES);
+}
+
+/* In a change, or before anything else can happen. */
 static void drop_now(struct thread_slot *slot)
 {
 	uint64_t note = atomic_exchange(&slot->held, 0);
@@ -106,17 +130,10 @@ void held_drop(struct thread_slot *slot)
 		}
 	if (!note)
 		return;
-	const uint64_t all = UINT64_MAX;
-	uint64_t before;
 	int saved = errno;
-	bool blocks = !quiet_is_on();
-	if (blocks)
-		raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, SIGNAL_MASK_BYTES);
-	held_change_begin();
+	struct change change = change_begin();
 	drop_now(slot);
-	held_change_end();
-	if (blocks)
-		raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, SIGNAL_MASK_BYTES);
+	change_end(change);
 	errno = saved;
 }
 
@@ -186,14 +203,14 @@ int held_settle(struct held *held)
 	int fd = held_file(held);
 	uint64_t note = note_of(held);
 
-	if (fd != held->fd || !held->own || !note)
+	if (fd != held->fd || !held->own)
 		return fd;
-	while (duplicate_in(note) < 0)
+	while (note && duplicate_in(note) < 0)
 		if (atomic_compare_exchange_weak(&thread_self->held, &note, 0)) {
 			atomic_fetch_sub(&notes, 1);
 			return fd;
 		}
-	return duplicate_in(note);
+	return note ? duplicate_in(note) : fd; /* none: a handler has taken it off */
 }
 
 void held_calling(const struct held *held, enum held_call call)
@@ -282,11 +299,11 @@ void held_hand_over(struct conn *conn, int fd)
 		    endpoint_cookie(fd) != slot->held_cookie)
 			continue;
 		cookie = slot->held_cookie;
-		held_change_begin();
+		struct change change = change_begin();
 		int duplicate = make_duplicate(conn, fd, cookie);
 		if (duplicate >= 0 && !give_duplicate(slot, key, duplicate) && held_share_end(duplicate))
 			raw_syscall(SYS_close, duplicate);
-		held_change_end();
+		change_end(change);
 	}
 	/* All together no longer than one: several may sleep. By the clock: a nap may take several times as long. */
 	int64_t begun_us = cookie ? clock_us() : 0;

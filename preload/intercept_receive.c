@@ -193,18 +193,29 @@ ssize_t wrap_read(int fd, void *buffer, size_t count)
 {
 	struct conn *conn = conn_get(fd);
 
+	if (!conn)
+		return direct_receive_is_allowed() ? direct_result(direct_raw_read(fd, buffer, count))
+						   : REAL(read)(fd, buffer, count);
 	if (__builtin_expect(transfer_short_is_watched(conn, count, 0), 1))
 		return receive_watched(AS_READ, conn, fd, buffer, count, 0);
-	return conn ? short_read(fd, buffer, count) : long_read(NULL, fd, buffer, count);
+	return short_read(fd, buffer, count);
+}
+
+static inline __attribute__((always_inline)) ssize_t other_recv(int fd, void *buffer, size_t count, int flags)
+{
+	return direct_receive_is_allowed() ? direct_result(direct_raw_recv(fd, buffer, count, flags))
+					   : REAL(recv)(fd, buffer, count, flags);
 }
 
 static inline __attribute__((always_inline)) ssize_t any_recv(int fd, void *buffer, size_t count, int flags)
 {
 	struct conn *conn = conn_get(fd);
 
+	if (!conn)
+		return other_recv(fd, buffer, count, intercept_flags_past(fd, flags));
 	if (__builtin_expect(transfer_short_is_watched(conn, count, flags), 1))
 		return receive_watched(AS_RECV, conn, fd, buffer, count, flags);
-	return conn ? short_recv(fd, buffer, count, flags) : long_recv(NULL, fd, buffer, count, flags);
+	return short_recv(fd, buffer, count, flags);
 }
 
 ssize_t wrap_recv(int fd, void *buffer, size_t count, int flags)

@@ -196,18 +196,24 @@ ssize_t wrap_write(int fd, const void *buffer, size_t count)
 {
 	struct conn *conn = conn_get(fd);
 
+	if (!conn)
+		return direct_is_allowed() ? direct_result(direct_raw_write(fd, buffer, count))
+					   : REAL(write)(fd, buffer, count);
 	if (__builtin_expect(transfer_short_is_watched(conn, count, 0), 1))
 		return send_watched(AS_WRITE, conn, fd, buffer, count, 0);
-	return conn ? short_write(fd, buffer, count) : long_write(NULL, fd, buffer, count);
+	return short_write(fd, buffer, count);
 }
 
 static inline __attribute__((always_inline)) ssize_t any_send(int fd, const void *buffer, size_t count, int flags)
 {
 	struct conn *conn = conn_get(fd);
 
+	if (!conn)
+		return direct_is_allowed() ? direct_result(direct_raw_send(fd, buffer, count, flags))
+					   : REAL(send)(fd, buffer, count, flags);
 	if (__builtin_expect(transfer_short_is_watched(conn, count, flags), 1))
 		return send_watched(AS_SEND, conn, fd, buffer, count, flags);
-	return conn ? short_send(fd, buffer, count, flags) : long_send(NULL, fd, buffer, count, flags);
+	return short_send(fd, buffer, count, flags);
 }
 
 ssize_t wrap_send(int fd, const void *buffer, size_t count, int flags)
