@@ -154,6 +154,7 @@ static void begin(struct conn *conn, bool accepted)
 	conn->join_at_turn = 0;
 	conn->attach_countdown = 0;
 	conn->attempts = 0;
+	conn->looks_in_vain = 0;
 	conn->session_epoch = 0;
 	conn->fork_count = fork_count();
 	conn->last_was_receive = 0;

@@ -51,8 +51,8 @@ struct conn {
 	_Atomic uint64_t received;          /* and in (not peeked) */
 	struct ledger_cell *_Atomic ledger; /* NULL until both ends are armed and this process has attached */
 	struct memory_cell *_Atomic cell;   /* in the session memory it last used; NULL before the first offer */
-	uint8_t ledger_side;
-	uint8_t is_accepted;
+	uint8_t ledger_side : 1, is_accepted : 1; /* the second never changes */
+	uint8_t looks_in_vain;                    /* transfer_short.h */
 	_Atomic uint8_t given_away; /* another process may use the socket: close() must not shut it down */
 	_Atomic uint8_t lent;       /* enum conn_lent */
 	struct admission admission; /* its first two counters end the line */

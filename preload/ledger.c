@@ -134,7 +134,7 @@ void ledger_attach(struct conn *conn, struct ledger_cell *cell, uint32_t side, e
 	/* Moved, and moved back by an addition: whoever accounts past the ledger meanwhile is not lost. */
 	atomic_store(&own->sent, atomic_exchange(&conn->sent, 0));
 	atomic_store(&own->consumed, atomic_exchange(&conn->received, 0));
-	atomic_store(&own->waiting, 0);
+	atomic_store(&ledger_peer(conn, cell)->awaited, 0);
 	atomic_store(&own->room_until, 0);
 	atomic_store(&own->attached, how);
 	atomic_store_explicit(&conn->ledger, cell, memory_order_release);
@@ -211,17 +211,17 @@ static int64_t unread_out(const struct conn *conn, struct ledger_cell *cell)
 
 uint64_t ledger_consumed(const struct conn *conn, struct ledger_cell *cell, uint64_t bytes)
 {
-	struct ledger_half *own = ledger_own(conn, cell), *peer = ledger_peer(conn, cell);
+	struct ledger_half *own = ledger_own(conn, cell);
 
 	ledger_note_cpu(&own->read_cpu);
-	/* A locked add, so a full barrier: the look at `waiting` below cannot come before it (the sender does the
+	/* A locked add, so a full barrier: the look at `awaited` below cannot come before it (the sender does the
 	 * same in the other order). A lost wake-up would cost LEDGER_PACE_STEP_MS, no more. */
 	uint64_t before = atomic_fetch_add(&own->consumed, bytes);
-	uint32_t wanted = atomic_load_explicit(&peer->waiting, memory_order_relaxed);
+	uint32_t wanted = atomic_load_explicit(&own->awaited, memory_order_relaxed);
 	if (__builtin_expect(wanted != 0, 0) && ledger_unread_in(conn, cell) <= (int64_t)wanted &&
-	    atomic_exchange(&peer->waiting, 0) != 0) {
+	    atomic_exchange(&own->awaited, 0) != 0) {
 		int saved = errno;
-		raw_syscall(SYS_futex, &peer->waiting, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+		raw_syscall(SYS_futex, &own->awaited, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 		errno = saved;
 	}
 	return before;
@@ -256,7 +256,7 @@ bool ledger_is_full(struct conn *conn, struct ledger_cell *cell, size_t bytes)
 
 void ledger_pace(struct conn *conn, struct ledger_cell *cell, size_t bytes)
 {
-	struct ledger_half *own = ledger_own(conn, cell);
+	struct ledger_half *peer = ledger_peer(conn, cell);
 	struct timespec step = { .tv_nsec = LEDGER_PACE_STEP_MS * 1000000L };
 	uint32_t wanted = (uint32_t)(pace_limit(conn, cell, bytes) / 2);
 	int saved = errno, timed_out = 0;
@@ -267,16 +267,16 @@ void ledger_pace(struct conn *conn, struct ledger_cell *cell, size_t bytes)
 	for (int i = 0; i < PACE_WAITS_MAX && timed_out < LEDGER_PACE_STEPS; i++) {
 		if (!ledger_should_pace(conn, cell, bytes))
 			break;
-		atomic_store(&own->waiting, wanted);
+		atomic_store(&peer->awaited, wanted);
 		if (!ledger_should_pace(conn, cell, bytes))
 			break;
-		if (raw_syscall(SYS_futex, &own->waiting, FUTEX_WAIT, wanted, &step, NULL, 0) == 0 || errno == EAGAIN)
+		if (raw_syscall(SYS_futex, &peer->awaited, FUTEX_WAIT, wanted, &step, NULL, 0) == 0 || errno == EAGAIN)
 			continue; /* woken: much has been read */
 		if (errno == EINTR)
 			break; /* a handler ran: let the real send decide what that means */
 		timed_out++;
 	}
-	atomic_store(&own->waiting, 0);
+	atomic_store(&peer->awaited, 0);
 	if (timed_out == LEDGER_PACE_STEPS)
 		conn->pacing_off = 1;
 	errno = saved;

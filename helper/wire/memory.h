@@ -143,7 +143,7 @@ static inline uint32_t memory_retired(uint32_t cell, uint32_t generation)
 _Static_assert(MEMORY_CELLS <= 1u << 16, "16 bits are a cell");
 
 /* ---- the ledger (the design's pair page) ----------------------------------------------------------------------
- * One per pair of processes, a cell per connection between them. Each side writes its own half; what the peer says is
+ * One per pair of processes, a cell per connection between them. Each side writes its own half, and `awaited`; what the peer says is
  * a hint. `sent` is raised before a send by what it may send, and lowered afterwards by what it did not: it is never
  * below what the peer may find in its queues. sent - consumed answers: is something behind a short read; how much is
  * unread. */
@@ -156,8 +156,6 @@ enum ledger_attached {
 struct ledger_half {
 	_Atomic uint64_t sent;     /* by this side, since the connection began */
 	_Atomic uint32_t attached; /* enum ledger_attached */
-	_Atomic uint32_t
-		waiting; /* futex: this side's sender waits until no more than so many bytes are unread; 0: it does not */
 	_Atomic uint32_t send_cpu; /* where it last sent, plus 1; 0: unknown */
 	/* Not 0: a process that was forked writes here, too, and does not always learn that the connection has left. So this is never
 	 * another connection's. */
@@ -168,7 +166,10 @@ struct ledger_half {
 	uint32_t padding_sent[7];
 	_Atomic uint64_t consumed; /* by this side's application */
 	_Atomic uint32_t read_cpu; /* where it last read, plus 1; 0: unknown */
-	uint32_t padding_consumed[13];
+	/* futex: the other side's sender, which alone sets it, waits until no more than so many bytes are unread; 0: it does not. Here, because
+	 * who has read looks at it: the line that the other side writes with each send would come from another CPU for that. */
+	_Atomic uint32_t awaited;
+	uint32_t padding_consumed[12];
 };
 struct ledger_cell {
 	struct ledger_half half[2];

@@ -25,8 +25,9 @@
 
 #include <stdint.h>
 
-/* 2: groups in HELLO, latencies behind the cells of the session memory. 3: parts in the keys of latencies; a window for trials. */
-#define WIRE_VERSION 3
+/* 2: groups in HELLO, latencies behind the cells of the session memory. 3: parts in the keys of latencies; a window for trials.
+ * 4: `awaited` in the ledger. */
+#define WIRE_VERSION 4
 #define WIRE_MAGIC 0x6d73 /* "sm" */
 #define WIRE_MESSAGE_MAX 256
 #define WIRE_SOCKET_DEFAULT "/run/smaccel/smaccel.sock"

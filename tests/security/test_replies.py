@@ -10,9 +10,9 @@ import time
 
 import pytest
 from support.apps import wait_until
+from support.group import WIRE_MAGIC, WIRE_VERSION
 from support.program import BUILD
 
-MAGIC, VERSION = 0x6D73, 3
 HELLO, WELCOME, STATUS, CONNECTIONS = 1, 2, 16, 17
 HEADER = struct.Struct("<HHHHII")
 CELLS_AT, CELL, SHOWN = 128, 128, 64    # helper/wire/memory.h
@@ -23,7 +23,7 @@ TAKEN_BACK_S = 10
 
 
 def message(kind, size=HEADER.size):
-    return HEADER.pack(MAGIC, VERSION, kind, size, 0, 0)
+    return HEADER.pack(WIRE_MAGIC, WIRE_VERSION, kind, size, 0, 0)
 
 
 def door_to(helper):

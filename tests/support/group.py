@@ -6,7 +6,7 @@ import socket
 import struct
 
 WIRE_MAGIC = 0x6D73
-WIRE_VERSION = 3
+WIRE_VERSION = 4
 WIRE_GROUP = 21
 HEADER = "HHHHII"
 REPLY_BYTES = 24

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* ledger.c: a process that has talked to more others than its table has places maps the ledgers of those that it talks to now. */
+/* ledger.c: a process that has talked to more others than its table has places maps the ledgers of those that it talks to now; and who
+ * reads ends a paced sender's pause. */
+#define _GNU_SOURCE
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -112,10 +115,60 @@ static void test_ledger_of_a_child(void **state)
 	assert_int_equal(half->attached, LEDGER_APART);
 }
 
+#define PACED_BYTES (4u << 20)
+#define PACED_TRIES 20 /* a pause lasts 4 ms at the most, and this thread may have no CPU then */
+
+struct paced {
+	struct conn *writer;
+	struct ledger_cell *ledger;
+};
+
+static void *pace(void *argument)
+{
+	const struct paced *paced = argument;
+
+	ledger_pace(paced->writer, paced->ledger, 1);
+	return NULL;
+}
+
+/* A sender waits where the other side's reader looks, and that one ends it once enough is read. */
+static void test_who_reads_ends_a_pause(void **state)
+{
+	struct conn *reader = conn_open(6, true), *writer = conn_open(7, false);
+	struct ledger_cell ledger = { .half[0].attached = 0 };
+	struct paced paced = { writer, &ledger };
+	_Atomic uint32_t *awaited = &ledger.half[1].awaited;
+	bool is_seen = false;
+
+	(void)state;
+	ledger_attach(writer, &ledger, 0, LEDGER_EXACT);
+	ledger_attach(reader, &ledger, 1, LEDGER_EXACT);
+	ledger_announce(writer, &ledger, PACED_BYTES);
+	for (int i = 0; i < PACED_TRIES && !is_seen; i++) {
+		pthread_t thread;
+
+		writer->pacing_off = 0;
+		assert_int_equal(pthread_create(&thread, NULL, pace, &paced), 0);
+		while (!(is_seen = atomic_load(awaited) != 0) && pthread_tryjoin_np(thread, NULL) != 0)
+			;
+		if (is_seen)
+			pthread_join(thread, NULL);
+	}
+	assert_true(is_seen);
+	assert_int_equal(atomic_load(awaited), 0);
+	/* By hand, for the thread's pause is over after a moment anyway. */
+	atomic_store(awaited, PACED_BYTES / 2);
+	ledger_consumed(reader, &ledger, PACED_BYTES / 2 - 1);
+	assert_int_equal(atomic_load(awaited), PACED_BYTES / 2);
+	assert_int_equal(ledger_consumed(reader, &ledger, 1), PACED_BYTES / 2 - 1);
+	assert_int_equal(atomic_load(awaited), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_ledger_after_many_peers),
-					    cmocka_unit_test(test_ledger_of_a_child) };
+					    cmocka_unit_test(test_ledger_of_a_child),
+					    cmocka_unit_test(test_who_reads_ends_a_pause) };
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
