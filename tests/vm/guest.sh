@@ -359,17 +359,25 @@ stalled_reader() {
 	[ $(($(dropped) - before)) -le $plain ] && ok "$name-drops" || not_ok "$name-drops" "$(($(dropped) - before)), with plain TCP $plain"
 }
 
+# Pages of all of TCP's memory.
+tcp_pages() { awk '$1 == "TCP:" { print $NF }' /proc/net/sockstat; }
+
 # A plain connection whose reader sleeps has some MB all the time.
+MEMORY_LOW_PAGES=256
 part_memory() {
-	local usual holder
+	local usual holder tries=0
 	helper_start || { not_ok memory "the helper does not start"; return; }
 	usual=$(cat /proc/sys/net/ipv4/tcp_mem)
-	echo "256 ${usual#*[	 ]}" >/proc/sys/net/ipv4/tcp_mem
+	echo "$MEMORY_LOW_PAGES ${usual#*[	 ]}" >/proc/sys/net/ipv4/tcp_mem
 	"$build/tests/conformance/stalled_reader" stall_ms=100000 deadline=120 filled=2097152 >"$work/holder" 2>&1 &
 	holder=$!
-	sleep 4
+	while [ "$(tcp_pages)" -lt $((4 * MEMORY_LOW_PAGES)) ] && [ $tries -lt 150 ]; do
+		tries=$((tries + 1))
+		usleep 100000
+	done
 	stalled_reader fresh
 	stalled_reader filled blocking=1 filled=1048576
+	[ "$(tcp_pages)" -gt $MEMORY_LOW_PAGES ] && ok memory/was-short || not_ok memory/was-short "TCP has no more than $(tcp_pages) pages"
 	kill $holder
 	wait $holder 2>/dev/null
 	echo "$usual" >/proc/sys/net/ipv4/tcp_mem
