@@ -81,6 +81,18 @@ static enum sm_reason reason_of_insert(int error)
 	}
 }
 
+/* Those that the shim does not see to. */
+static uint32_t forbidding_options(const struct join *join)
+{
+	uint32_t options = join->look.options;
+
+	if (join->message->flags & WIRE_JOIN_ZEROCOPY)
+		options &= ~(uint32_t)SM_OPTION_ZEROCOPY;
+	if (join->message->flags & WIRE_JOIN_INQ)
+		options &= ~(uint32_t)SM_OPTION_INQ;
+	return options;
+}
+
 /* What is behind the fd, and may it join at all? */
 static enum sm_reason check_socket(struct join *join)
 {
@@ -102,8 +114,8 @@ static enum sm_reason check_socket(struct join *join)
 		return REASON_NETNS;
 	if (look->has_ulp)
 		return REASON_ULP;
-	if (look->options)
-		return sockfacts_reason_of_options(look->options);
+	if (forbidding_options(join))
+		return sockfacts_reason_of_options(forbidding_options(join));
 	join->cookie = look->facts.cookie;
 	join->key = sockfacts_name(look);
 	if (registry_key_is_own_mirror(&join->key))

@@ -71,7 +71,7 @@ struct conn {
 	_Atomic int32_t joiner; /* tid of the thread in CONN_JOINING; 0: waited for in vain */
 	_Atomic uint8_t exec_resets;        /* closing.c has set SO_LINGER for an exec */
 	_Atomic uint8_t not_pinned;         /* CONN_PINNED, but the helper has not said that it did it */
-	_Atomic uint8_t tells_inq;          /* TCP_INQ was once set (inq.h) */
+	_Atomic uint8_t tells_inq;          /* TCP_INQ is set, by this process or before the join (inq.h) */
 	_Atomic uint8_t reason;             /* enum sm_reason: why it is in its state */
 	uint16_t latency_port_h;            /* of the listening end; 0: not asked for yet */
 	_Atomic uint8_t ledger_inherited;   /* the ledger is that of the process that forked this one (ledger.h) */

@@ -5,31 +5,34 @@
 #include <errno.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
 
-#include "fork.h"
 #include "queue.h"
 #include "quiet.h"
+#include "raw_syscall.h"
 #include "readable.h"
 #include "real.h"
 #include "transfer.h"
 
-bool inq_is_wanted(struct conn *conn, int fd)
+#define SIGNAL_MASK_BYTES 8
+#define PAGE_BYTES 4096u /* the smallest there is */
+
+bool inq_ask(int fd)
 {
 	int value = 0, saved = errno;
 	socklen_t length = sizeof(value);
-
-	if (!conn_is_joined(conn))
-		return false;
-	/* Or another process may have set it. */
-	if (__builtin_expect(!atomic_load_explicit(&conn->tells_inq, memory_order_relaxed) &&
-				     !atomic_load_explicit(&conn->adopted, memory_order_relaxed) &&
-				     conn->fork_count == fork_count(),
-			     1))
-		return false;
 	bool result = real_getsockopt(fd, IPPROTO_TCP, TCP_INQ, &value, &length) == 0 && value != 0;
+
 	errno = saved;
 	return result;
+}
+
+void inq_was_set(struct conn *conn, int fd)
+{
+	atomic_store(&conn->tells_inq, inq_ask(fd));
 }
 
 /* The kernel's put_cmsg(): cut short, with MSG_CTRUNC, where there is too little room; nothing where it cannot write. */
@@ -48,7 +51,10 @@ static void put(int fd, struct msghdr *message, size_t room, int number)
 		message->msg_flags |= MSG_CTRUNC;
 		bytes = room;
 	}
-	if (writable_int(fd, at) != 0 || writable_int(fd, at + bytes - sizeof(int)) != 0)
+	char *last = at + bytes - sizeof(int);
+
+	if (writable_int(fd, at) != 0 ||
+	    ((uintptr_t)at / PAGE_BYTES != (uintptr_t)last / PAGE_BYTES && writable_int(fd, last) != 0))
 		return;
 	header.cmsg_len = bytes;
 	memcpy(at, &header, sizeof(header));
@@ -67,14 +73,34 @@ static void take_back(struct msghdr *message)
 		message->msg_controllen = (size_t)((char *)last - (char *)message->msg_control);
 }
 
+/* What both queues have, by far the most frequent case in one system call: nothing, nor an end. Not a cancellation point: bytes
+ * have been received. */
+static bool has_something(int fd)
+{
+	const struct timespec at_once = { 0 };
+	struct pollfd poller = { .fd = fd, .events = POLLIN | POLLPRI | POLLRDHUP };
+
+	return raw_syscall(SYS_ppoll, &poller, 1, &at_once, NULL, SIGNAL_MASK_BYTES) != 0;
+}
+
+/* In both queues; the end of the stream counts as one: it is worth a receive. False: not known. */
+static bool count_unread(struct conn *conn, int fd, int *unread)
+{
+	*unread = 0;
+	if (!has_something(fd))
+		return true;
+	if (transfer_unread(conn, fd, unread) != 0)
+		return false;
+	if (*unread < INT_MAX && (queue_has_end(fd) || transfer_peer_has_ended(conn)))
+		++*unread;
+	return true;
+}
+
 void inq_tell(struct conn *conn, int fd, struct msghdr *message, size_t room)
 {
-	int unread = 0, saved = errno;
+	int unread, saved = errno;
 
-	if (!quiet_is_on() && conn_get(fd) == conn && transfer_unread(conn, fd, &unread) == 0) {
-		/* The end of the stream counts as one: it is worth a receive. */
-		if (unread < INT_MAX && (queue_has_end(fd) || transfer_peer_has_ended(conn)))
-			unread++;
+	if (!quiet_is_on() && conn_get(fd) == conn && count_unread(conn, fd, &unread)) {
 		take_back(message);
 		put(fd, message, room, unread);
 	}

@@ -54,7 +54,7 @@ enum fallback {
 	REFUSE, /* ENOPROTOOPT, the answer of a kernel without the feature: it would act on redirected bytes wrongly */
 	PASS,   /* what TCP carries from now on is served right */
 	FILTER, /* the same, but not while the helper does not answer and nothing is pinned */
-	TELL,   /* the wrappers do what TCP would (inq.h) */
+	STAY,   /* TCP_INQ: it need not leave, the wrappers do what TCP would (inq.h) */
 };
 
 struct option_rule {
@@ -68,7 +68,7 @@ struct option_rule {
 };
 
 static const struct option_rule rules[] = {
-	{ SOL_SOCKET, SO_ZEROCOPY, NOT_ZERO, REASON_ZEROCOPY, FILTER, true, true },
+	{ SOL_SOCKET, SO_ZEROCOPY, NOT_ZERO, REASON_ZEROCOPY, FILTER, true, false },
 	{ SOL_SOCKET, SO_RCVLOWAT, ABOVE_ONE, REASON_LOWAT, REFUSE, true, false },
 	{ SOL_SOCKET, SO_PEEK_OFF, NOT_NEGATIVE, REASON_OPTION, REFUSE, true, false },
 	{ SOL_SOCKET, SO_OOBINLINE, NOT_ZERO, REASON_OOB, PASS, true, false },
@@ -90,7 +90,7 @@ static const struct option_rule rules[] = {
 	{ IPPROTO_IPV6, IPV6_MINHOPCOUNT, NOT_ZERO, REASON_OPTION, PASS, true, false },
 	{ IPPROTO_TCP, TCP_ULP, ANY_VALUE, REASON_ULP, REFUSE, false, false },
 	{ IPPROTO_TCP, TCP_REPAIR, NOT_ZERO, REASON_OPTION, REFUSE, true, false },
-	{ IPPROTO_TCP, TCP_INQ, NOT_ZERO, REASON_OPTION, TELL, true, false },
+	{ IPPROTO_TCP, TCP_INQ, NOT_ZERO, REASON_OPTION, STAY, true, false },
 	{ IPPROTO_TCP, TCP_MD5SIG, ANY_VALUE, REASON_OPTION, PASS, false, false },
 	{ IPPROTO_TCP, TCP_MD5SIG_EXT, ANY_VALUE, REASON_OPTION, PASS, false, false },
 	{ IPPROTO_TCP, OPTION_TCP_AO_ADD_KEY, ANY_VALUE, REASON_OPTION, PASS, false, false },
@@ -130,8 +130,8 @@ static const struct option_rule *find_rule(int level, int name)
 /* An end that has to leave for the rule's sake. False: the answer is ENOPROTOOPT. */
 static bool make_way(struct conn *conn, int fd, const struct option_rule *rule)
 {
-	if (rule->fallback == TELL)
-		atomic_store(&conn->tells_inq, 1);
+	if (rule->fallback == STAY)
+		return true;
 	if (lifecycle_make_plain(conn, fd, rule->reason))
 		return !(rule->tells_pieces && lifecycle_is_lent(conn));
 	return !(rule->fallback == REFUSE || (rule->fallback == FILTER && atomic_load(&conn->not_pinned)));
@@ -162,7 +162,10 @@ int wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t le
 		errno = ENOPROTOOPT;
 		return -1;
 	}
-	return real_setsockopt(fd, level, name, value, length);
+	int result = real_setsockopt(fd, level, name, value, length);
+	if (rule->fallback == STAY && result == 0)
+		inq_was_set(conn, fd);
+	return result;
 }
 
 /* What the kernel no longer knows, or not yet again. It has just written `length` bytes there. */

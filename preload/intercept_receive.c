@@ -201,18 +201,15 @@ ssize_t wrap_read(int fd, void *buffer, size_t count)
 	return short_read(fd, buffer, count);
 }
 
-static inline __attribute__((always_inline)) ssize_t other_recv(int fd, void *buffer, size_t count, int flags)
-{
-	return direct_receive_is_allowed() ? direct_result(direct_raw_recv(fd, buffer, count, flags))
-					   : REAL(recv)(fd, buffer, count, flags);
-}
-
 static inline __attribute__((always_inline)) ssize_t any_recv(int fd, void *buffer, size_t count, int flags)
 {
 	struct conn *conn = conn_get(fd);
 
-	if (!conn)
-		return other_recv(fd, buffer, count, intercept_flags_past(fd, flags));
+	if (!conn) {
+		flags = intercept_flags_past(fd, flags);
+		return direct_receive_is_allowed() ? direct_result(direct_raw_recv(fd, buffer, count, flags))
+						   : REAL(recv)(fd, buffer, count, flags);
+	}
 	if (__builtin_expect(transfer_short_is_watched(conn, count, flags), 1))
 		return receive_watched(AS_RECV, conn, fd, buffer, count, flags);
 	return short_recv(fd, buffer, count, flags);
@@ -348,13 +345,9 @@ ssize_t intercept_receive_message(struct conn *conn, int fd, struct msghdr *mess
 
 	if (!readable_message(message, &bytes))
 		return real_recvmsg(fd, message, flags);
-	size_t room = message->msg_controllen;
-	bool tells = inq_is_wanted(conn, fd);
+	struct inq_call inq = inq_begin(conn, fd, message);
 	ssize_t result = receive_message(conn, fd, message, bytes, flags);
-	/* The end of the stream is TCP's own: it tells. */
-	bool told = result == 0 && bytes > 0 && !(flags & MSG_TRUNC);
-	if (__builtin_expect(tells, 0) && result >= 0 && !told && !(flags & (MSG_OOB | MSG_ERRQUEUE)))
-		inq_tell(conn, fd, message, room);
+	inq_end(&inq, conn, fd, message, bytes, flags, result);
 	return result;
 }
 
@@ -387,14 +380,20 @@ ssize_t wrap_recvmsg(int fd, struct msghdr *message, int flags)
 	struct transfer_short way;
 	size_t bytes;
 
-	if (conn && hot.direct && readable_message(message, &bytes) && !inq_is_wanted(conn, fd) &&
-	    transfer_short_receive(conn, fd, bytes, flags, &way)) {
-		ssize_t result = direct_recvmsg(fd, message, flags);
+	if (conn && hot.direct && readable_message(message, &bytes)) {
+		struct inq_call inq = inq_begin(conn, fd, message);
 
-		if (transfer_short_received(conn, fd, bytes, &way, result))
+		if (transfer_short_receive(conn, fd, bytes, flags, &way)) {
+			ssize_t result = direct_recvmsg(fd, message, flags);
+
+			if (!transfer_short_received(conn, fd, bytes, &way, result)) {
+				struct transfer_short rest = way;
+				result = rest_of_message(conn, fd, message, bytes, flags, &rest, result);
+			}
+			if (way.cell)
+				inq_end(&inq, conn, fd, message, bytes, flags, result);
 			return result;
-		struct transfer_short rest = way;
-		return rest_of_message(conn, fd, message, bytes, flags, &rest, result);
+		}
 	}
 	return long_recvmsg(conn, fd, message, flags);
 }

@@ -13,27 +13,49 @@
 #include "readable.h"
 #include "transfer_short.h"
 
-/* Flags that a joined end cannot honour. True if the call goes to the real function. */
-static bool goes_past(struct conn *conn, int fd, size_t bytes, int flags)
+enum way {
+	TRACKED,
+	PAST,    /* to the real function */
+	REFUSED, /* with errno */
+};
+
+static bool copies_nothing(int fd)
 {
-	if (bytes == 0)
-		return true;
-	if (__builtin_expect(flags & (MSG_OOB | MSG_ZEROCOPY | MSG_FASTOPEN), 0) == 0)
-		return false;
-	if (flags & (MSG_ZEROCOPY | MSG_FASTOPEN))
-		(void)lifecycle_make_plain(conn, fd, flags & MSG_ZEROCOPY ? REASON_ZEROCOPY : REASON_OPTION);
-	return (flags & MSG_OOB) != 0;
+	int value = 0, saved = errno;
+	socklen_t length = sizeof(value);
+	bool result = real_getsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &value, &length) == 0 && value != 0;
+
+	errno = saved;
+	return result;
 }
 
-/* An end that could not leave, but is pinned, sends the urgent byte through TCP as it should. Not so while the helper does not
- * answer: redirected it would be a byte as any other (fact 15). */
-static bool urgent_is_refused(struct conn *conn, int fd, int flags)
+/* Flags that a joined end cannot honour. One that could not leave, but is pinned, sends by TCP as it should (of MSG_ZEROCOPY see
+ * transfer_uncopied.c). Not so while the helper does not answer: redirected, an urgent byte would be one as any other, and the
+ * completion of a send without a copy would never come (fact 15). ENOBUFS is what the kernel says when it cannot keep a note of it. */
+static enum way flagged_way(struct conn *conn, int fd, int flags)
 {
-	if (__builtin_expect((flags & MSG_OOB) == 0, 1) || lifecycle_make_plain(conn, fd, REASON_OOB) ||
-	    !atomic_load(&conn->not_pinned))
-		return false;
-	errno = EOPNOTSUPP;
-	return true;
+	bool urgent = flags & MSG_OOB, uncopied = !urgent && (flags & MSG_ZEROCOPY) && copies_nothing(fd);
+
+	if (urgent || uncopied) {
+		if (!lifecycle_make_plain(conn, fd, urgent ? REASON_OOB : REASON_ZEROCOPY) &&
+		    atomic_load(&conn->not_pinned)) {
+			errno = urgent ? EOPNOTSUPP : ENOBUFS;
+			return REFUSED;
+		}
+		return urgent ? PAST : TRACKED;
+	}
+	if (flags & MSG_FASTOPEN)
+		(void)lifecycle_make_plain(conn, fd, REASON_OPTION);
+	return TRACKED;
+}
+
+static inline enum way choose_way(struct conn *conn, int fd, size_t bytes, int flags)
+{
+	if (bytes == 0)
+		return PAST;
+	if (__builtin_expect(flags & (MSG_OOB | MSG_ZEROCOPY | MSG_FASTOPEN), 0) == 0)
+		return TRACKED;
+	return flagged_way(conn, fd, flags);
 }
 
 /* The real function's result of such a call. A joined end sends nothing without a look at its state, where TCP says EPIPE. */
@@ -85,7 +107,7 @@ static __attribute__((noinline)) ssize_t long_write(struct conn *conn, int fd, c
 {
 	if (!conn)
 		return REAL(write)(fd, buffer, count); /* nothing after it: direct.h */
-	if (goes_past(conn, fd, count, 0))
+	if (choose_way(conn, fd, count, 0) == PAST)
 		return went_past(conn, fd, count, 0, REAL(write)(fd, buffer, count));
 	struct send_call call = describe_write(fd, buffer, count);
 	return send_buffer(conn, &call, buffer);
@@ -111,9 +133,10 @@ static __attribute__((noinline)) ssize_t long_send(struct conn *conn, int fd, co
 {
 	if (!conn)
 		return REAL(send)(fd, buffer, count, flags);
-	if (urgent_is_refused(conn, fd, flags))
+	enum way way = choose_way(conn, fd, count, flags);
+	if (way == REFUSED)
 		return -1;
-	if (goes_past(conn, fd, count, flags))
+	if (way == PAST)
 		return went_past(conn, fd, count, flags, REAL(send)(fd, buffer, count, flags));
 	struct send_call call = describe_send(fd, buffer, count, flags);
 	return send_buffer(conn, &call, buffer);
@@ -242,9 +265,10 @@ ssize_t wrap_sendto(int fd, const void *buffer, size_t count, int flags, const s
 
 	if (!address && hot.direct)
 		return any_send(fd, buffer, count, flags); /* glibc's send() is no more than that */
-	if (conn && urgent_is_refused(conn, fd, flags))
+	enum way way = conn ? choose_way(conn, fd, count, flags) : PAST;
+	if (way == REFUSED)
 		return -1;
-	if (!conn || goes_past(conn, fd, count, flags))
+	if (way == PAST)
 		return went_past(conn, fd, count, flags, REAL(sendto)(fd, buffer, count, flags, address, length));
 	return send_buffer(conn,
 			   &(struct send_call){ .fd = fd,
@@ -284,10 +308,11 @@ ssize_t intercept_send_message(struct conn *conn, int fd, const struct msghdr *m
 			       ssize_t (*perform)(const struct send_call *call))
 {
 	size_t bytes;
+	enum way way = readable_message(message, &bytes) ? choose_way(conn, fd, bytes, flags) : PAST;
 
-	if (urgent_is_refused(conn, fd, flags))
+	if (way == REFUSED)
 		return -1;
-	if (!readable_message(message, &bytes) || goes_past(conn, fd, bytes, flags))
+	if (way == PAST)
 		return went_past(conn, fd, bytes, flags,
 				 perform(&(struct send_call){ .fd = fd, .flags = flags, .message = message }));
 	/* The kernel does not look at control data of a message that it redirects. */

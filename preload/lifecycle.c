@@ -22,6 +22,7 @@
 #include "config.h"
 #include "endpoint.h"
 #include "fork.h"
+#include "inq.h"
 #include "latency.h"
 #include "ledger.h"
 #include "libc.h"
@@ -188,10 +189,26 @@ static bool is_shared(const struct conn *conn, const struct memory_cell *cell)
 	return cell->holders > atomic_load(&((struct conn *)conn)->fds) && (has_forked || libc_single_threaded());
 }
 
+/* In CONN_JOINING, nobody inside: the accounts are exact. */
+static struct wire_join describe_join(const struct conn *conn, int fd)
+{
+	struct wire_join message = { .cookie = conn->cookie,
+				     .sent_bytes = conn->sent,
+				     .received_bytes = conn->received,
+				     .flags = WIRE_JOIN_INQ,
+				     .fd_number = (uint32_t)fd };
+
+	/* Set on this socket itself the option is there to be used (intercept_option.c). */
+	if (conn->is_accepted && conn->fork_count == conn->joined_forks)
+		message.flags |= WIRE_JOIN_ZEROCOPY;
+	wire_header_init(&message.header, WIRE_JOIN, sizeof(message), conn->index,
+			 conn->generation & CELL_GENERATION_MASK);
+	return message;
+}
+
 /* Gives the fd to the helper and waits for the word. `before` is the state to go back to. */
 static void join(struct conn *conn, int fd, enum conn_state before)
 {
-	struct wire_join message = { 0 };
 	struct memory_cell *cell = atomic_load(&conn->cell);
 	uint32_t generation = conn->generation;
 	uint8_t touched = atomic_load(&conn->touched);
@@ -210,6 +227,8 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 	}
 	conn->joined_forks = fork_count(); /* before the helper compares the sums with the kernel's */
 	conn_touch(conn);
+	if (inq_ask(fd)) /* perhaps since before it was tracked */
+		atomic_store(&conn->tells_inq, 1);
 	if (threads_others_inside(conn->index)) {
 		atomic_store(&conn->touched, touched);
 		conn->join_at_turn = conn->turns + 2;
@@ -218,12 +237,7 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 	}
 	if (cell)
 		lifecycle_accounts_settle(conn, cell);
-	wire_header_init(&message.header, WIRE_JOIN, sizeof(message), conn->index, generation & CELL_GENERATION_MASK);
-	message.cookie = conn->cookie;
-	message.sent_bytes = conn->sent;
-	message.received_bytes = conn->received;
-	message.eager = config.eager;
-	message.fd_number = (uint32_t)fd;
+	struct wire_join message = describe_join(conn, fd);
 	conn_publish(conn);
 	if (cell)
 		cell->holders = 0;

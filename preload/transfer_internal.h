@@ -114,6 +114,9 @@ ssize_t transfer_send_once(struct conn *conn, const struct send_call *call, stru
 			   uint32_t generation);
 /* The same by `fd`, where the call's file can be reached now (held.h); -1: EBADF. */
 ssize_t transfer_send_held(const struct held *held, int fd, const struct send_call *call, struct ledger_cell *ledger);
+/* One with MSG_ZEROCOPY. True: has made it, accounts included (transfer_uncopied.c). The caller is inside. */
+bool transfer_send_uncopied(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
+			    uint32_t generation, ssize_t *result_out);
 /* After a send that failed with errno: takes the error from the socket if it is still there. */
 void transfer_take_reported_error(int fd);
 /* After a send on a joined end that was cut short: it took the error of a reset from the socket, which is the next call's. */

@@ -328,6 +328,14 @@ static ssize_t with_bad_address(const struct conn *conn, ssize_t result)
 	return result;
 }
 
+static inline bool send_unusual(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
+				uint32_t generation, ssize_t *result_out)
+{
+	return (__builtin_expect(call->flags & MSG_ZEROCOPY, 0) &&
+		transfer_send_uncopied(conn, call, ledger, generation, result_out)) ||
+	       transfer_send_long(conn, call, ledger, generation, result_out);
+}
+
 ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 {
 	uint32_t generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
@@ -348,7 +356,7 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 		if (owed == EPIPE)
 			(void)transfer_broken_pipe(call->flags);
 		errno = owed;
-	} else if (!transfer_send_long(conn, call, ledger, generation, &result)) {
+	} else if (!send_unusual(conn, call, ledger, generation, &result)) {
 		result = send_whole(conn, call, ledger, generation);
 	}
 	latency_send_end(conn, call->fd, &latency, result);

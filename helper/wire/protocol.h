@@ -124,8 +124,15 @@ struct wire_join {
 	uint64_t cookie;
 	uint64_t sent_bytes;     /* the accounts (invariant 8): what the wrappers saw go out ... */
 	uint64_t received_bytes; /* ... and in since the connection began; compared modulo 2^32 */
-	uint32_t eager;
-	uint32_t fd_number; /* in the client; for display */
+	uint32_t flags;          /* enum wire_join_flag; those of other versions are of no meaning */
+	uint32_t fd_number;      /* in the client; for display */
+};
+
+/* Options that need not keep the end out. */
+enum wire_join_flag {
+	WIRE_JOIN_ZEROCOPY =
+		1 << 1,         /* SO_ZEROCOPY is the listener's: should a send ever use it, the end leaves first */
+	WIRE_JOIN_INQ = 1 << 2, /* TCP_INQ: the shim writes that control message itself */
 };
 
 struct wire_pin {

@@ -168,9 +168,9 @@ def test_stopped_with_a_full_backlog(arm):
             calls.ask("turns 20")
 
 
-def test_urgent_data_of_an_armed_pair():
-    """A joined end has no urgent data (fact 15), and without the helper it can neither leave nor be pinned: what TCP would do at
-    once is refused at once, nothing hangs, and the urgent byte does not turn up among the others."""
+def test_flagged_sends_of_an_armed_pair():
+    """A joined end has no urgent data, and no completions of MSG_ZEROCOPY (fact 15), and without the helper it can neither leave nor be
+    pinned: what TCP would do at once is refused at once, nothing hangs, and the byte does not turn up among the others."""
     with Helper() as helper:
         with Commanded([sys.executable, Path(__file__).with_name("urgent.py")], EAGER, helper.socket) as ends:
             ends.answer(10)
@@ -180,8 +180,12 @@ def test_urgent_data_of_an_armed_pair():
             helper.signal(signal.SIGSTOP)
             assert ends.ask("receive", 5) == {"received": "EINVAL"}
             assert ends.ask("send", 5) == {"sent": "ENOTSUP", "as_data": False}
+            assert ends.ask("uncopied", 5) == {"sent": "ENOBUFS", "arrived": ""}
             ends.ask("turns 20")
             helper.signal(signal.SIGCONT)
+            assert ends.ask("uncopied", 5) == {"sent": 1, "arrived": "?"}
+            assert helper.totals()["leaves"] > 0, helper.explain()
+            ends.ask("turns 20")
 
 
 @pytest.mark.parametrize("how", ["exit", "close"])

@@ -2,12 +2,16 @@
 """Both ends of a connection in one process, for test_helper_stopped.py: a command a line, answered by a line of JSON.
 
   turns N    one byte there and back       send    an urgent byte: what send() and the peer say       recv    asks for one
+  uncopied   a byte sent with MSG_ZEROCOPY, for which the listener has set the option: the same
 """
 import errno
 import json
 import select
 import socket
 import sys
+
+
+SO_ZEROCOPY, MSG_ZEROCOPY = 60, 0x4000000
 
 
 def outcome(call):
@@ -19,6 +23,7 @@ def outcome(call):
 
 def main():
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, SO_ZEROCOPY, 1)
     near = socket.create_connection(listener.getsockname())
     far = listener.accept()[0]
     for end in (near, far):
@@ -36,6 +41,10 @@ def main():
             sent = outcome(lambda: near.send(b"!", socket.MSG_OOB))
             readable = bool(select.select([far], [], [], 0.1)[0])
             answer = {"sent": sent, "as_data": readable}
+        elif command == "uncopied":
+            sent = outcome(lambda: far.send(b"?", MSG_ZEROCOPY))
+            arrived = bool(select.select([near], [], [], 0.1)[0])
+            answer = {"sent": sent, "arrived": near.recv(64).decode() if arrived else ""}
         else:
             answer = {"received": str(outcome(lambda: far.recv(1, socket.MSG_OOB)))}
         print(json.dumps(answer), flush=True)

@@ -44,6 +44,29 @@ static void note_completion(const char *field, int fd)
 	}
 }
 
+/* How many sends are told to be complete until no more is told: the kernel makes one message of neighbours if it can. */
+static void note_completed(const char *field, int fd)
+{
+	char control[512];
+	unsigned completed = 0;
+	struct msghdr message = { .msg_control = control };
+	struct pollfd poller = { .fd = fd };
+
+	for (int i = 0; i < 100; i++) {
+		struct sock_extended_err error;
+
+		message.msg_controllen = sizeof(control);
+		poll(&poller, 1, 100);
+		if (recvmsg(fd, &message, MSG_ERRQUEUE) < 0)
+			break;
+		memcpy(&error, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(error));
+		if (error.ee_origin != SO_EE_ORIGIN_ZEROCOPY || error.ee_info != completed)
+			note("FAILED", "origin %u, from %u on", error.ee_origin, error.ee_info);
+		completed += error.ee_data - error.ee_info + 1;
+	}
+	note(field, "%u", completed);
+}
+
 static void zero_copy(struct pair *pair, int sends)
 {
 	static char buffer[20000];
@@ -70,19 +93,71 @@ static void zero_copy_unset(struct pair *pair, int unused)
 	round_trip("trip", pair);
 }
 
-/* Unread redirected data first. */
-static void zero_copy_behind_unread(struct pair *pair, int unused)
+/* Unread redirected data first. bytes of which each call makes one completion; with MSG_DONTWAIT if it is odd. */
+static void zero_copy_behind_unread(struct pair *pair, int bytes)
 {
-	static char buffer[20000];
+	static char buffer[200001];
+	int flags = MSG_ZEROCOPY | (bytes % 2 ? MSG_DONTWAIT : 0);
 
-	(void)unused;
 	put(pair->a, "unread");
 	TRY("set", set_int(pair->a, SOL_SOCKET, SO_ZEROCOPY, 1));
-	TRY("send", send(pair->a, buffer, sizeof(buffer), MSG_ZEROCOPY));
+	for (int i = 0; i < 2; i++)
+		TRY("send", send(pair->a, buffer, (size_t)bytes, flags));
 	get("data", pair->b, 6, 0);
-	drain("more", pair->b, sizeof(buffer));
+	drain("more", pair->b, 2 * (size_t)bytes);
 	settle();
-	note_completion("done", pair->a);
+	note_completed("done", pair->a);
+}
+
+/* Unread redirected data on the end that sends, in many pieces. */
+static void zero_copy_over_unread(struct pair *pair, int pieces)
+{
+	static char buffer[3000];
+	struct iovec vector[200];
+	struct msghdr message = { .msg_iov = vector, .msg_iovlen = (size_t)pieces };
+
+	for (int i = 0; i < pieces; i++)
+		vector[i] = (struct iovec){ buffer, i % 7 * 500 };
+	put(pair->b, "unread");
+	settle();
+	TRY("set", set_int(pair->a, SOL_SOCKET, SO_ZEROCOPY, 1));
+	ssize_t sent = TRY("send", sendmsg(pair->a, &message, MSG_ZEROCOPY));
+	drain("more", pair->b, sent > 0 ? (size_t)sent : 0);
+	settle();
+	note_completed("done", pair->a);
+	get("data", pair->a, 64, 0);
+	round_trip("trip", pair);
+}
+
+/* Set on the listener, as gRPC does, which most often never uses it. */
+static void zero_copy_of_listener(struct pair *unused, int unread)
+{
+	static char buffer[50000];
+	uint16_t port_h;
+	int listener = listen_any(&port_h), a = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in address = loopback_at(port_h);
+	struct pair pair;
+
+	(void)unused;
+	TRY("set", set_int(listener, SOL_SOCKET, SO_ZEROCOPY, 1));
+	TRY("connect", connect(a, (struct sockaddr *)&address, sizeof(address)));
+	pair = (struct pair){ a, accept(listener, NULL, NULL) };
+	set_int(pair.a, IPPROTO_TCP, TCP_NODELAY, 1);
+	set_int(pair.b, IPPROTO_TCP, TCP_NODELAY, 1);
+	note("armed", "%s", pair_warm_up(&pair) ? "yes" : "no");
+	round_trip("trip", &pair);
+	if (unread)
+		put(pair.a, "unread");
+	settle();
+	TRY("nothing", send(pair.b, buffer, 0, MSG_ZEROCOPY));
+	for (int i = 0; i < 2; i++)
+		TRY("send", send(pair.b, buffer, sizeof(buffer), MSG_ZEROCOPY));
+	drain("more", pair.a, 2 * sizeof(buffer));
+	settle();
+	note_completed("done", pair.b);
+	if (unread)
+		get("data", pair.b, 64, 0);
+	round_trip("trip", &pair);
 }
 
 static void empty_queue(struct pair *pair, int unused)
@@ -177,7 +252,13 @@ static const struct semantics_case cases[] = {
 	{ "zerocopy-send", zero_copy, 1, 0 },
 	{ "zerocopy-three-sends", zero_copy, 3, 0 },
 	{ "zerocopy-without-option", zero_copy_unset, 0, 0 },
-	{ "zerocopy-behind-unread", zero_copy_behind_unread, 0, 0 },
+	{ "zerocopy-behind-unread", zero_copy_behind_unread, 20000, 0 },
+	{ "zerocopy-behind-unread-large", zero_copy_behind_unread, 200000, 0 },
+	{ "zerocopy-behind-unread-dontwait", zero_copy_behind_unread, 200001, 0 },
+	{ "zerocopy-over-unread", zero_copy_over_unread, 3, 0 },
+	{ "zerocopy-over-unread-pieces", zero_copy_over_unread, 200, 0 },
+	{ "zerocopy-listener", zero_copy_of_listener, 0, CASE_BARE },
+	{ "zerocopy-listener-unread", zero_copy_of_listener, 1, CASE_BARE },
 	{ "errqueue-empty", empty_queue, 0, 0 },
 	{ "timestamp-tx", send_timestamps, SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_OPT_ID, 0 },
 	{ "timestamp-tx-only", send_timestamps, SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_OPT_TSONLY, 0 },

@@ -2,6 +2,7 @@
 /* TCP_INQ set while bytes wait: the control message of each receive, until all that came before is read and long after. */
 #include "semantics.h"
 
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -303,6 +304,60 @@ static void shared(struct pair *pair, int child_sets)
 	receive("later", pair->b, 2, 0);
 }
 
+#define EDGE_SENDS 400
+
+static void send_at_random(void *fd)
+{
+	unsigned state = 1;
+
+	for (int i = 0; i < EDGE_SENDS; i++) {
+		state = state * 1103515245 + 12345;
+		put_bytes(*(int *)fd, 1 + (state >> 16) % 2500, 1);
+		if (state >> 16 & 1)
+			usleep(state >> 20 & 127);
+	}
+	shutdown(*(int *)fd, SHUT_WR);
+}
+
+/* As gRPC reads: an edge, then as long as bytes are said to wait, but not to EAGAIN. One byte too few told is a hang. */
+static void edges(struct pair *pair, int unused)
+{
+	static char data[4096];
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+	int poller = epoll_create1(EPOLL_CLOEXEC), reads_of_nothing = 0;
+	uint64_t sum = 0;
+	ssize_t got = 1;
+
+	(void)unused;
+	set_inq(pair->b, 1);
+	epoll_ctl(poller, EPOLL_CTL_ADD, pair->b, &event);
+	later_call(0, send_at_random, &pair->a);
+	while (got != 0 && epoll_wait(poller, &event, 1, 2000) == 1) {
+		int waiting = 1;
+
+		while (waiting > 0 && got != 0) {
+			struct iovec vector = { data, sizeof(data) };
+			struct msghdr message = {
+				.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control, .msg_controllen = 64
+			};
+
+			got = recvmsg(pair->b, &message, MSG_DONTWAIT);
+			reads_of_nothing += got < 0;
+			sum += got > 0 ? (uint64_t)got : 0;
+			struct cmsghdr *cmsg = got >= 0 ? CMSG_FIRSTHDR(&message) : NULL;
+			if (got > 0 && (!cmsg || cmsg->cmsg_type != TCP_CM_INQ))
+				note("FAILED", "it does not say what waits");
+			waiting = 0;
+			if (cmsg)
+				memcpy(&waiting, CMSG_DATA(cmsg), sizeof(waiting));
+		}
+	}
+	later_join();
+	note("sum", "%llu", (unsigned long long)sum);
+	note("end", "%zd", got);
+	note("in-vain", "%s", reads_of_nothing > EDGE_SENDS / 4 ? "often" : "rarely");
+}
+
 static const struct semantics_case cases[] = {
 	{ "option-inq-parts-100", in_parts, 100, 0 },
 	{ "option-inq-parts-30000", in_parts, 30000, 0 },
@@ -320,5 +375,6 @@ static const struct semantics_case cases[] = {
 	{ "option-inq-timestamp", with_timestamps, 0, 0 },
 	{ "option-inq-fork-parent", shared, 0, 0 },
 	{ "option-inq-fork-child", shared, 1, 0 },
+	{ "option-inq-edges", edges, 0, 0 },
 };
 FAMILY(inqs);
