@@ -73,26 +73,27 @@ static void take_back(struct msghdr *message)
 		message->msg_controllen = (size_t)((char *)last - (char *)message->msg_control);
 }
 
-/* What both queues have, by far the most frequent case in one system call: nothing, nor an end. Not a cancellation point: bytes
- * have been received. */
-static bool has_something(int fd)
+/* Not a cancellation point: bytes have been received. */
+static int look(int fd)
 {
 	const struct timespec at_once = { 0 };
 	struct pollfd poller = { .fd = fd, .events = POLLIN | POLLPRI | POLLRDHUP };
 
-	return raw_syscall(SYS_ppoll, &poller, 1, &at_once, NULL, SIGNAL_MASK_BYTES) != 0;
+	return raw_syscall(SYS_ppoll, &poller, 1, &at_once, NULL, SIGNAL_MASK_BYTES) > 0 ? poller.revents : 0;
 }
 
-/* In both queues; the end of the stream counts as one: it is worth a receive. False: not known. */
+/* In both queues. By far the most frequent case is one system call: nothing, nor an end. False: not known. */
 static bool count_unread(struct conn *conn, int fd, int *unread)
 {
+	int events = look(fd);
+
 	*unread = 0;
-	if (!has_something(fd))
+	if (!events)
 		return true;
 	if (transfer_unread(conn, fd, unread) != 0)
 		return false;
-	if (*unread < INT_MAX && (queue_has_end(fd) || transfer_peer_has_ended(conn)))
-		++*unread;
+	if (*unread < INT_MAX && (events & (POLLRDHUP | POLLHUP | POLLPRI)))
+		*unread += (int)queue_beyond_bytes(fd);
 	return true;
 }
 

@@ -35,6 +35,10 @@ struct zerocopy_question {
 	int32_t copy_bytes;
 	uint16_t padding;
 };
+/* What a receive can get, and what TCP_INQ says waits: a FIN counts like a byte there, and so does what is behind an urgent byte. */
+struct tcp_queue {
+	int64_t bytes, hint;
+};
 #define QUESTION_BYTES (offsetof(struct zerocopy_question, waiting) + sizeof(uint32_t))
 /* No field of the kernel's ends here: neither error nor `waiting` is written. */
 #define COPY_QUESTION_BYTES (offsetof(struct zerocopy_question, padding) + sizeof(uint16_t))
@@ -154,16 +158,18 @@ static int64_t bytes_among(int fd, int64_t numbers)
 }
 
 /* TCP_ZEROCOPY_RECEIVE of less than a page takes nothing and says what waits; a page or more is told only to who has a
- * mapping of the socket. */
-int64_t queue_tcp_bytes(int fd)
+ * mapping of the socket. Nothing, behind an end that has come, is EIO. What waits is tcp_inq_hint()'s answer. */
+static struct tcp_queue look_at_tcp(int fd)
 {
 	struct zerocopy_question question = { .bytes = 0 };
 	socklen_t length = QUESTION_BYTES;
 	int saved = errno;
-	int64_t result = 0;
+	struct tcp_queue result = { 0, 0 };
 
 	if (real_getsockopt(fd, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &question, &length) == 0) {
-		result = question.too_few;
+		result = (struct tcp_queue){ question.too_few, question.waiting };
+	} else if (errno == EIO) {
+		result.hint = 1;
 	} else if (errno == EINVAL) {
 		void *map = mmap(NULL, MAP_BYTES, PROT_READ, MAP_SHARED, fd, 0);
 
@@ -172,12 +178,24 @@ int64_t queue_tcp_bytes(int fd)
 		if (map != MAP_FAILED) {
 			if (real_getsockopt(fd, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &question, &length) == 0 &&
 			    question.too_few > 0)
-				result = bytes_among(fd, question.waiting);
+				result = (struct tcp_queue){ bytes_among(fd, question.waiting), question.waiting };
 			munmap(map, MAP_BYTES);
 		}
 	}
 	errno = saved;
 	return result;
+}
+
+int64_t queue_tcp_bytes(int fd)
+{
+	return look_at_tcp(fd).bytes;
+}
+
+int64_t queue_beyond_bytes(int fd)
+{
+	struct tcp_queue queue = look_at_tcp(fd);
+
+	return queue.hint - queue.bytes;
 }
 
 /* tcp_bpf_recvmsg says 0 to a receive of no bytes at once, TCP says EAGAIN while nothing is there. */

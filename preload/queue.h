@@ -19,6 +19,8 @@ void queue_discard(int fd);
 /* How many bytes TCP's queue has, also behind redirected ones. A page or more takes some six system calls, with urgent
  * data among it more; less takes one. */
 int64_t queue_tcp_bytes(int fd);
+/* What TCP_INQ counts beside them: an end that has come, and what is behind an urgent byte. As many system calls. */
+int64_t queue_beyond_bytes(int fd);
 /* The peer's FIN has arrived, whatever waits before it. */
 bool queue_has_end(int fd);
 /* Its own FIN is on its way, and not behind bytes that have still to be sent. */

@@ -97,6 +97,22 @@ static void do_send(const struct call *call, struct answer *answer)
 		arrival_sent(fds[call->end], call->end);
 }
 
+#ifndef TCP_INQ
+#define TCP_INQ 36
+#define TCP_CM_INQ TCP_INQ
+#endif
+
+/* What TCP_INQ says is left. Not to who slept: that depends on how much had come by then. */
+static int told_to_wait(const struct call *call, struct msghdr *message)
+{
+	struct cmsghdr *header = CMSG_FIRSTHDR(message);
+	int bytes = -1;
+
+	if (header && header->cmsg_level == IPPROTO_TCP && header->cmsg_type == TCP_CM_INQ && call->role != SLEEPER)
+		memcpy(&bytes, CMSG_DATA(header), sizeof(bytes));
+	return bytes;
+}
+
 static void do_receive(const struct call *call, struct answer *answer)
 {
 	int fd = fds[call->end];
@@ -124,8 +140,8 @@ static void do_receive(const struct call *call, struct answer *answer)
 		return conclude(answer, "readv", call, readv(fd, vector, pieces), true);
 	case 3:
 		conclude(answer, "recvmsg", call, recvmsg(fd, &message, call->flags), !(call->flags & MSG_TRUNC));
-		describe(answer, strlen(answer->line), " %x %zu", (unsigned)message.msg_flags,
-			 (size_t)message.msg_controllen);
+		describe(answer, strlen(answer->line), " %x %zu %d", (unsigned)message.msg_flags,
+			 (size_t)message.msg_controllen, answer->result < 0 ? -1 : told_to_wait(call, &message));
 		return;
 	case 4:
 		if (pieces < 2)

@@ -186,19 +186,27 @@ static void after_the_end(struct pair *pair, int half_closed)
 	receive("end", pair->b, 64, 0);
 }
 
-static void after_reset(struct pair *pair, int unused)
+/* A reset is no end: it does not count as one, also when its error has been taken. */
+static void after_reset(struct pair *pair, int error_first)
 {
-	(void)unused;
+	int error = 0;
+	socklen_t length = sizeof(error);
+
 	put(pair->a, "abcdef");
 	settle();
 	set_inq(pair->b, 1);
 	later_reset(0, pair->a);
 	later_join();
 	settle();
+	if (error_first)
+		TRY("error", getsockopt(pair->b, SOL_SOCKET, SO_ERROR, &error, &length));
 	receive("part", pair->b, 2, 0);
+	receive("peek", pair->b, 2, MSG_PEEK);
 	receive("rest", pair->b, 64, 0);
 	receive("reset", pair->b, 64, 0);
 	receive("end", pair->b, 64, 0);
+	receive("discard", pair->b, 64, MSG_TRUNC);
+	receive("nothing", pair->b, 0, 0);
 }
 
 static void undone(struct pair *pair, int unused)
@@ -369,6 +377,7 @@ static const struct semantics_case cases[] = {
 	{ "option-inq-after-end", after_the_end, 0, 0 },
 	{ "option-inq-after-end-closed", after_the_end, 1, 0 },
 	{ "option-inq-reset", after_reset, 0, 0 },
+	{ "option-inq-reset-taken", after_reset, 1, 0 },
 	{ "option-inq-undone", undone, 0, 0 },
 	{ "option-inq-waits", waited, 0, 0 },
 	{ "option-inq-recvmmsg", many_messages, 0, 0 },
