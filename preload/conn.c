@@ -142,7 +142,7 @@ static void begin(struct conn *conn, bool accepted)
 	CLEAR(conn->latency_moment_ns);
 	CLEAR(conn->adopted);
 	CLEAR(conn->not_pinned);
-	CLEAR(conn->tells_inq);
+	CLEAR(conn->options);
 	CLEAR(conn->ledger_inherited);
 	CLEAR(conn->exec_resets);
 	CLEAR(conn->window_clamp);

@@ -36,6 +36,13 @@ enum conn_lent {
 	CONN_LENT_TO_GONE, /* that helper is gone, and the duplicate with it; but it may have put the socket in the sockhash before */
 };
 
+/* Options of the socket that receives on a joined end have to know of: set by this process, or before the join. Another process that has the
+ * socket may set them, too. */
+enum conn_option {
+	CONN_TELLS_INQ = 1, /* TCP_INQ is set (inq.h) */
+	CONN_TIMES_OUT = 2, /* SO_RCVTIMEO is, or was once */
+};
+
 /* What every call looks at comes first, in one line: a connection that is only watched touches no other. */
 struct conn {
 	_Atomic uint32_t state; /* enum conn_state; conn_state_set() is the only writer but for compare-and-swap */
@@ -53,9 +60,9 @@ struct conn {
 	struct memory_cell *_Atomic cell;   /* in the session memory it last used; NULL before the first offer */
 	uint8_t ledger_side : 1, is_accepted : 1; /* the second never changes */
 	uint8_t looks_in_vain;                    /* transfer_short.h */
-	_Atomic uint8_t given_away; /* another process may use the socket: close() must not shut it down */
-	_Atomic uint8_t lent;       /* enum conn_lent */
-	struct admission admission; /* its first two counters end the line */
+	_Atomic uint8_t options;                  /* enum conn_option */
+	_Atomic uint8_t lent;                     /* enum conn_lent */
+	struct admission admission;               /* its first two counters end the line */
 
 	uint64_t cookie;          /* 0 until it offers */
 	_Atomic uint32_t fds;     /* how many fds of this process name it (dup) */
@@ -71,7 +78,7 @@ struct conn {
 	_Atomic int32_t joiner; /* tid of the thread in CONN_JOINING; 0: waited for in vain */
 	_Atomic uint8_t exec_resets;        /* closing.c has set SO_LINGER for an exec */
 	_Atomic uint8_t not_pinned;         /* CONN_PINNED, but the helper has not said that it did it */
-	_Atomic uint8_t tells_inq;          /* TCP_INQ is set, by this process or before the join (inq.h) */
+	_Atomic uint8_t given_away;         /* another process may use the socket: close() must not shut it down */
 	_Atomic uint8_t reason;             /* enum sm_reason: why it is in its state */
 	uint16_t latency_port_h;            /* of the listening end; 0: not asked for yet */
 	_Atomic uint8_t ledger_inherited;   /* the ledger is that of the process that forked this one (ledger.h) */
@@ -167,6 +174,10 @@ void conn_fd_copy(int oldfd, int newfd);
 
 /* Shows state and reason in the session memory, if the connection has a cell there. */
 void conn_publish(struct conn *conn);
+static inline bool conn_has_option(const struct conn *conn, enum conn_option option)
+{
+	return atomic_load_explicit(&((struct conn *)conn)->options, memory_order_relaxed) & option;
+}
 void conn_state_set(struct conn *conn, enum conn_state state, enum sm_reason reason);
 static inline uint32_t conn_state(const struct conn *conn)
 {

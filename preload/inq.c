@@ -32,7 +32,10 @@ bool inq_ask(int fd)
 
 void inq_was_set(struct conn *conn, int fd)
 {
-	atomic_store(&conn->tells_inq, inq_ask(fd));
+	if (inq_ask(fd))
+		atomic_fetch_or(&conn->options, CONN_TELLS_INQ);
+	else
+		atomic_fetch_and(&conn->options, (uint8_t)~CONN_TELLS_INQ);
 }
 
 /* The kernel's put_cmsg(): cut short, with MSG_CTRUNC, where there is too little room; nothing where it cannot write. */

@@ -28,7 +28,7 @@ bool inq_ask(int fd);
 /* After the application has set it, or taken it off. */
 void inq_was_set(struct conn *conn, int fd);
 
-/* To be asked before a receive, as the kernel does. Where no other process may have set it, the wrappers know (conn->tells_inq). */
+/* To be asked before a receive, as the kernel does. Where no other process may have set it, the wrappers know. */
 static inline bool inq_is_wanted(const struct conn *conn, int fd)
 {
 	if (!conn_is_joined(conn))
@@ -36,7 +36,7 @@ static inline bool inq_is_wanted(const struct conn *conn, int fd)
 	if (__builtin_expect(conn->fork_count == fork_count() &&
 				     !atomic_load_explicit(&((struct conn *)conn)->adopted, memory_order_relaxed),
 			     1))
-		return atomic_load_explicit(&((struct conn *)conn)->tells_inq, memory_order_relaxed);
+		return conn_has_option(conn, CONN_TELLS_INQ);
 	return inq_ask(fd);
 }
 

@@ -34,6 +34,7 @@
 #define OPTION_SO_TIMESTAMP_NEW 63
 #define OPTION_SO_TIMESTAMPNS_NEW 64
 #define OPTION_SO_TIMESTAMPING_NEW 65
+#define OPTION_SO_RCVTIMEO_NEW 66
 
 /* An int of the application's, at any address, as it may be to the kernel. */
 struct int_anywhere {
@@ -146,6 +147,23 @@ static int set_window_clamp(struct conn *conn, int fd, const void *value, sockle
 	return result;
 }
 
+void option_may_change(int fd, int level, int name)
+{
+	struct conn *conn = conn_get(fd);
+
+	if (conn && level == SOL_SOCKET && (name == SO_RCVTIMEO || name == OPTION_SO_RCVTIMEO_NEW))
+		atomic_fetch_or(&conn->options, CONN_TIMES_OUT);
+}
+
+void option_ask(struct conn *conn, int fd)
+{
+	uint8_t options =
+		(inq_ask(fd) ? CONN_TELLS_INQ : 0) | (transfer_timeout_ms(fd, SO_RCVTIMEO) >= 0 ? CONN_TIMES_OUT : 0);
+
+	if (options)
+		atomic_fetch_or(&conn->options, options);
+}
+
 int wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t length)
 {
 	struct conn *conn = conn_get(fd);
@@ -154,6 +172,7 @@ int wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t le
 
 	if (conn && level == IPPROTO_TCP && name == TCP_WINDOW_CLAMP)
 		return set_window_clamp(conn, fd, value, length);
+	option_may_change(fd, level, name);
 	if (!rule)
 		return REAL(setsockopt)(fd, level, name, value, length);
 	if (length >= sizeof(number) && readable_bytes(value, sizeof(number)))

@@ -52,6 +52,7 @@ static void adopt(int fd)
 	conn->cookie = endpoint_cookie(fd);
 	atomic_store(&conn->given_away, 1);
 	atomic_store(&conn->adopted, 1);
+	atomic_fetch_or(&conn->options, CONN_TIMES_OUT);
 	conn_touch(conn);
 	conn_state_set(conn, CONN_PINNED, REASON_PASSED_FD);
 }

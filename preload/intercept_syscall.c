@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* libc's syscall(), which some use for the end of the process or for a fork, libuv for each close, and libseccomp and others for a filter
- * of system calls (seccomp(2)); and prctl, where a filter can come from as well.
+ * of system calls (seccomp(2)); and prctl, where a filter can come from as well. And to set an option past setsockopt().
  *
  * The shim takes leave before a filter, since afterwards it must not (quiet.h). Questions that install nothing are not meant:
  * libseccomp asks what the kernel supports by calls that must fail.
@@ -16,6 +16,7 @@
 #include "intercept_close.h"
 #include "intercept_fork.h"
 #include "lifecycle.h"
+#include "option.h"
 #include "quiet.h"
 
 /* A vfork child's connections are its parent's, which goes on without a filter; the child's next program finds out for
@@ -46,6 +47,8 @@ static void __attribute__((used)) before_call(int number, long a, long b, long c
 		lifecycle_before_exit(false);
 	else if (number == __NR_clone || number == __NR_clone3)
 		fork_note(); /* the second's kind is in memory that may not be there: a fork for all this process knows */
+	else if (number == __NR_setsockopt)
+		option_may_change((int)a, (int)b, (int)c);
 	else if (installs_filter(a, b, c))
 		before_filter();
 }
@@ -73,6 +76,7 @@ __attribute__((naked)) long wrap_syscall(long number, long a, long b, long c, lo
 	__asm__(IF_NUMBER(__NR_seccomp, "1f")
 		IF_NUMBER(__NR_exit_group, "1f")
 		IF_NUMBER(__NR_clone3, "1f")
+		IF_NUMBER(__NR_setsockopt, "1f")
 		IF_NUMBER(__NR_clone, "3f")
 		IF_NUMBER(__NR_fork, "4f")
 		IF_NUMBER(__NR_close, "5f")
@@ -120,7 +124,9 @@ long wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 		return intercept_fork_by_call(number, a, b, c, d, e);
 	if (number == __NR_close)
 		return intercept_close_by_call(number, a);
-	if (__builtin_expect(forks || number == __NR_seccomp || number == __NR_exit_group || number == __NR_clone3, 0))
+	if (__builtin_expect(forks || number == __NR_seccomp || number == __NR_exit_group || number == __NR_clone3 ||
+				     number == __NR_setsockopt,
+			     0))
 		before_call(number, a, b, c);
 	return REAL(syscall)(number, a, b, c, d, e, f);
 }

@@ -22,7 +22,6 @@
 #include "config.h"
 #include "endpoint.h"
 #include "fork.h"
-#include "inq.h"
 #include "latency.h"
 #include "ledger.h"
 #include "libc.h"
@@ -227,8 +226,7 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 	}
 	conn->joined_forks = fork_count(); /* before the helper compares the sums with the kernel's */
 	conn_touch(conn);
-	if (inq_ask(fd)) /* perhaps since before it was tracked */
-		atomic_store(&conn->tells_inq, 1);
+	option_ask(conn, fd);
 	if (threads_others_inside(conn->index)) {
 		atomic_store(&conn->touched, touched);
 		conn->join_at_turn = conn->turns + 2;

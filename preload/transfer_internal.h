@@ -106,8 +106,6 @@ int64_t transfer_now_ms(void);
 /* The same clock itself. A time-out of the kernel's, which it counts in the same steps, is over when this says so of a beginning that
  * transfer_now_ms() told, give or take a ms. */
 int64_t transfer_precise_ms(void);
-/* SO_RCVTIMEO or SO_SNDTIMEO in ms; -1: none. */
-int transfer_timeout_ms(int fd, int option);
 
 /* One system call of a send, and its accounts; ledger NULL: none. */
 ssize_t transfer_send_once(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
@@ -138,13 +136,22 @@ int transfer_poll_stoppable(int fd, short events, int timeout_ms, bool has_part)
 
 /* A blocking receive under way: when it began, and what had happened by then. */
 struct receive_wait {
-	int64_t started_ms;
+	int64_t started_ms; /* RECEIVE_UNBOUNDED: it has no time-out, whatever has been set since */
 	struct signals_mark ran;
 	struct stops_mark stopped;
 	bool any_handler; /* one with SA_RESTART ends it too: there are bytes to return */
 	bool may_lose_fd; /* another thread may put another file under the number, and poll(2) would look at that alone */
 };
+#define RECEIVE_UNBOUNDED INT64_MIN
 struct receive_wait receive_wait_begin(void);
+/* One of a connection that has no time-out, as far as this process knows: neither the clock nor the helper's word of stops is looked at, which
+ * lie in pages of their own. */
+static inline struct receive_wait receive_wait_begin_unbounded(void)
+{
+	return (struct receive_wait){ .started_ms = RECEIVE_UNBOUNDED, .ran = signals_ran };
+}
+/* SO_RCVTIMEO in ms of the call that began so; -1: none. */
+int receive_wait_timeout_ms(const struct receive_wait *wait, int fd);
 /* What happened since then ends it with EINTR, if it was woken and nothing is there. `bounded`: it has SO_RCVTIMEO. */
 static inline bool receive_wait_interrupted(const struct receive_wait *wait, bool bounded)
 {

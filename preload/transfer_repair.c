@@ -250,6 +250,16 @@ static int await_awake(struct conn *conn, const struct receive_call *call, struc
 	return transfer_fd_is(call->fd, conn, generation) ? 0 : EBADF; /* closed by another thread in the meantime */
 }
 
+/* A time-out that no wrapper of this process has seen set: the EAGAIN is its, or cannot be told from it. */
+static bool is_timed_by_others(struct conn *conn, int fd, const struct receive_wait *wait)
+{
+	if (wait->started_ms != RECEIVE_UNBOUNDED || conn_has_option(conn, CONN_TIMES_OUT) ||
+	    transfer_timeout_ms(fd, SO_RCVTIMEO) < 0)
+		return false;
+	atomic_fetch_or(&conn->options, CONN_TIMES_OUT);
+	return true;
+}
+
 /* After the application's own call: on EAGAIN the polling receive takes over. */
 static ssize_t receive_slept(struct conn *conn, const struct receive_call *call, struct receive_wait *wait,
 			     uint32_t generation, ssize_t result)
@@ -260,9 +270,15 @@ static ssize_t receive_slept(struct conn *conn, const struct receive_call *call,
 		return call->perform(call);
 	if (transfer_fd_nonblocking(call->fd))
 		return result;
-	int timeout_ms = transfer_timeout_ms(call->fd, SO_RCVTIMEO);
-	if (!same_connection(conn, generation, call->fd) || receive_wait_interrupted(wait, timeout_ms >= 0)) {
+	bool by_others = is_timed_by_others(conn, call->fd, wait);
+	int timeout_ms = receive_wait_timeout_ms(wait, call->fd);
+	if (!same_connection(conn, generation, call->fd) || receive_wait_interrupted(wait, timeout_ms >= 0) ||
+	    (by_others && signals_interrupted(wait->ran, true))) {
 		errno = EINTR; /* also where the number has been closed: whether there was a time-out nobody knows any more */
+		return -1;
+	}
+	if (by_others) {
+		errno = EAGAIN;
 		return -1;
 	}
 	if (timeout_ms >= 0 && transfer_precise_ms() + 1 >= wait->started_ms + timeout_ms) {

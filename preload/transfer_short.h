@@ -128,7 +128,7 @@ SHORT_INLINE bool transfer_short_claim(struct conn *conn, int flags, struct tran
 		return false;
 	way->cell = cell;
 	way->saved_errno = errno;
-	way->wait = receive_wait_begin();
+	way->wait = conn_has_option(conn, CONN_TIMES_OUT) ? receive_wait_begin() : receive_wait_begin_unbounded();
 	return true;
 }
 

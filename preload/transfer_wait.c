@@ -120,6 +120,11 @@ int transfer_poll_stoppable(int fd, short events, int timeout_ms, bool has_part)
 	return -1;
 }
 
+int receive_wait_timeout_ms(const struct receive_wait *wait, int fd)
+{
+	return wait->started_ms == RECEIVE_UNBOUNDED ? -1 : transfer_timeout_ms(fd, SO_RCVTIMEO);
+}
+
 /* How long the receive may go on; 0: its time is over, -1: for ever. */
 static int time_left_ms(const struct receive_wait *wait, int timeout_ms)
 {
@@ -133,7 +138,7 @@ static int time_left_ms(const struct receive_wait *wait, int timeout_ms)
 /* poll(2) ends with EINTR after any handler, TCP's recv only after some. */
 enum wait_result receive_wait_readable(int fd, struct receive_wait *wait)
 {
-	int timeout_ms = transfer_timeout_ms(fd, SO_RCVTIMEO), left_ms = time_left_ms(wait, timeout_ms);
+	int timeout_ms = receive_wait_timeout_ms(wait, fd), left_ms = time_left_ms(wait, timeout_ms);
 	struct pollfd poller = { .fd = fd, .events = POLLIN };
 	bool bounded = wait->any_handler || timeout_ms >= 0; /* any handler ends it, and a stop */
 
@@ -229,7 +234,7 @@ bool transfer_was_trapped(struct conn *conn, int fd)
 bool receive_wait_for_more(int fd, const struct receive_wait *wait)
 {
 	struct pollfd poller = { .fd = fd, .events = POLLRDHUP };
-	int timeout_ms = transfer_timeout_ms(fd, SO_RCVTIMEO);
+	int timeout_ms = receive_wait_timeout_ms(wait, fd);
 
 	if (queue_has_redirected(fd) && queue_tcp_bytes(fd) > 0)
 		return false;

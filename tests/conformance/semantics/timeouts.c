@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 
 #define TIMEOUT_MS 120
 #define FULL_BYTES (64u << 20) /* more than any pipe holds */
@@ -46,6 +47,31 @@ static void data_in_time(struct pair *pair, int unused)
 	set_timeout(pair->b, SO_RCVTIMEO, 1500);
 	later_put(SOON_MS, pair->a, "hello");
 	get("receive", pair->b, 64, 0);
+}
+
+/* Another process has the socket, and sets it: no wrapper of this one sees that. */
+static void set_by_child(struct pair *pair, int signal)
+{
+	uint64_t start_ms = clock_ms();
+	int status;
+
+	pid_t child = fork();
+	if (child == 0) {
+		set_timeout(pair->b, SO_RCVTIMEO, 3 * TIMEOUT_MS);
+		_exit(0);
+	}
+	waitpid(child, &status, 0);
+	if (signal) {
+		handle(SIGUSR1, SA_RESTART);
+		later_signal(SOON_MS, SIGUSR1);
+	}
+	get("receive", pair->b, 64, 0);
+	note_waited("waited", start_ms, signal ? SOON_MS : 3 * TIMEOUT_MS);
+	start_ms = clock_ms();
+	get("again", pair->b, 64, 0);
+	note_waited("waited-again", start_ms, 3 * TIMEOUT_MS);
+	later_put(SOON_MS, pair->a, "hello");
+	get("data", pair->b, 5, 0);
 }
 
 /* With a time-out no receive is restarted, whatever the handler's flags. */
@@ -310,6 +336,8 @@ static const struct semantics_case cases[] = {
 	{ "rcvtimeo-dontwait", expires, MSG_DONTWAIT, 0 },
 	{ "rcvtimeo-tiny", expires_tiny, 0, 0 },
 	{ "rcvtimeo-data-in-time", data_in_time, 0, 0 },
+	{ "rcvtimeo-set-by-child", set_by_child, 0, 0 },
+	{ "rcvtimeo-set-by-child-signal", set_by_child, 1, 0 },
 	{ "rcvtimeo-signal-interrupts", with_signal, 0, 0 },
 	{ "rcvtimeo-signal-restart", with_signal, SA_RESTART, 0 },
 	{ "rcvtimeo-signal-both-interrupts", with_signal_both, 0, 0 },
