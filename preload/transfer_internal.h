@@ -162,7 +162,7 @@ enum wait_result { WAIT_AGAIN, WAIT_TIMED_OUT, WAIT_INTERRUPTED };
 enum wait_result receive_wait_readable(int fd, struct receive_wait *wait);
 /* A receive with SO_RCVTIMEO slept in recv, which ended it with EAGAIN before its time; no handler has run and no stop is noted. True: by
  * a stop without a signal, for nothing else can have been. False: not known. */
-bool transfer_was_trapped(struct conn *conn, int fd);
+bool transfer_was_trapped(struct conn *conn, int fd, const struct receive_wait *wait);
 /* What is there is less than a MSG_PEEK | MSG_WAITALL wants. True when it is worth another look. */
 bool receive_wait_for_more(int fd, const struct receive_wait *wait);
 

@@ -285,7 +285,7 @@ static ssize_t receive_slept(struct conn *conn, const struct receive_call *call,
 		errno = EAGAIN;
 		return -1;
 	}
-	if (timeout_ms >= 0 && transfer_was_trapped(conn, call->fd)) {
+	if (timeout_ms >= 0 && transfer_was_trapped(conn, call->fd, wait)) {
 		errno = EINTR;
 		return -1;
 	}

@@ -161,13 +161,16 @@ enum wait_result receive_wait_readable(int fd, struct receive_wait *wait)
 
 /* The kernel's struct tcp_info as far as is looked at; libc's may end before. */
 struct sent_by_tcp {
-	uint8_t state, before[119];
+	uint8_t state, before[55];
+	uint32_t since_acknowledgement_ms, between[15];
 	uint64_t acknowledged_bytes, received_bytes;
 	uint32_t segments[4];
 	uint32_t data_segments_in, data_segments_out;
 };
+_Static_assert(offsetof(struct sent_by_tcp, since_acknowledgement_ms) == 56, "tcpi_last_ack_recv");
 _Static_assert(offsetof(struct sent_by_tcp, acknowledged_bytes) == 120, "tcpi_bytes_acked");
 _Static_assert(offsetof(struct sent_by_tcp, data_segments_out) == 156, "tcpi_data_segs_out");
+#define CLOCKS_APART_MS (3 * TRANSFER_NOW_STEP_MS) /* jiffies and the coarse clock, at the beginning and the end */
 #define SEGMENT_MEMORY_BYTES                                                                                           \
 	4096 /* more than a segment takes beside its bytes, which take less than twice their number */
 
@@ -189,9 +192,10 @@ static uint32_t lowat_of_unsent(int fd)
 	return (uint32_t)strtoul(text, NULL, 10);
 }
 
-/* A wake-up for room needs a third of the send buffer to be acknowledged (sk_stream_is_writeable()): no, if all that TCP ever sent is
- * less. And one for the acknowledgement of a FIN needs a FIN. */
-static bool is_woken_by_no_acknowledgement(int fd)
+/* A wake-up for room needs an acknowledgement: no, if none has come since the receive began, or about then. It needs one of a third of the
+ * send buffer (sk_stream_is_writeable()), too: no, if all that TCP ever sent is less; but a send that memory was short for is waked by
+ * any. And one for the acknowledgement of a FIN needs a FIN. */
+static bool is_woken_by_no_acknowledgement(int fd, int64_t started_ms)
 {
 	struct sent_by_tcp sent = { 0 };
 	socklen_t length = sizeof(sent), int_length = sizeof(int);
@@ -199,6 +203,7 @@ static bool is_woken_by_no_acknowledgement(int fd)
 
 	return real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &sent, &length) == 0 && length == sizeof(sent) &&
 	       sent.state == TCP_ESTABLISHED &&
+	       sent.since_acknowledgement_ms + CLOCKS_APART_MS >= transfer_now_ms() - started_ms &&
 	       real_getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer_bytes, &int_length) == 0 &&
 	       2 * sent.acknowledged_bytes + (uint64_t)SEGMENT_MEMORY_BYTES * sent.data_segments_out <
 		       (uint64_t)buffer_bytes / 3 &&
@@ -219,14 +224,14 @@ static bool is_no_other_threads_doing(struct conn *conn, int fd)
 }
 
 /* And no other process has the socket. */
-bool transfer_was_trapped(struct conn *conn, int fd)
+bool transfer_was_trapped(struct conn *conn, int fd, const struct receive_wait *wait)
 {
 	struct pollfd poller = { .fd = fd, .events = POLLIN | POLLPRI | POLLRDHUP };
 
 	return !config.trusts_filter && !atomic_load_explicit(&conn->given_away, memory_order_relaxed) &&
 	       !atomic_load_explicit(&conn->adopted, memory_order_relaxed) && conn->fork_count == fork_count() &&
 	       (libc_single_threaded() || is_no_other_threads_doing(conn, fd)) && real_poll(&poller, 1, 0) == 0 &&
-	       is_woken_by_no_acknowledgement(fd);
+	       is_woken_by_no_acknowledgement(fd, wait->started_ms);
 }
 
 /* What there is makes poll() say "readable" all the while. Not worth another look when more is there, behind the redirected bytes, where no
