@@ -49,8 +49,6 @@ _Static_assert(MEMORY_CELLS <= 1u << (FD_SHIFT - INDEX_SHIFT), "16 bits are an i
 #define SLEEPING_CALL_US 10000
 #define BRIEF_CALL_US 200000 /* its thread has no CPU */
 
-#define SIGNAL_MASK_BYTES 8
-
 static _Atomic uint32_t notes; /* slots with one */
 
 static uint64_t key_of(const struct conn *conn, int fd)

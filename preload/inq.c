@@ -17,7 +17,6 @@
 #include "real.h"
 #include "transfer.h"
 
-#define SIGNAL_MASK_BYTES 8
 #define PAGE_BYTES 4096u /* the smallest there is */
 
 bool inq_ask(int fd)

@@ -19,22 +19,12 @@ enum way {
 	REFUSED, /* with errno */
 };
 
-static bool copies_nothing(int fd)
-{
-	int value = 0, saved = errno;
-	socklen_t length = sizeof(value);
-	bool result = real_getsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &value, &length) == 0 && value != 0;
-
-	errno = saved;
-	return result;
-}
-
 /* Flags that a joined end cannot honour. One that could not leave, but is pinned, sends by TCP as it should (of MSG_ZEROCOPY see
  * transfer_uncopied.c). Not so while the helper does not answer: redirected, an urgent byte would be one as any other, and the
  * completion of a send without a copy would never come (fact 15). ENOBUFS is what the kernel says when it cannot keep a note of it. */
 static enum way flagged_way(struct conn *conn, int fd, int flags)
 {
-	bool urgent = flags & MSG_OOB, uncopied = !urgent && (flags & MSG_ZEROCOPY) && copies_nothing(fd);
+	bool urgent = flags & MSG_OOB, uncopied = !urgent && (flags & MSG_ZEROCOPY) && transfer_copies_nothing(fd);
 
 	if (urgent || uncopied) {
 		if (!lifecycle_make_plain(conn, fd, urgent ? REASON_OOB : REASON_ZEROCOPY) &&

@@ -4,6 +4,8 @@
 #ifndef SMACCEL_RAW_SYSCALL_H
 #define SMACCEL_RAW_SYSCALL_H
 
+#define SIGNAL_MASK_BYTES 8 /* the kernel's sigset_t, which libc's is larger than */
+
 /* In place, and as the kernel has it: -errno on failure. */
 static inline __attribute__((always_inline)) long raw_system_call(long number, long a, long b, long c, long d, long e,
 								  long f)

@@ -40,6 +40,8 @@ struct send_call {
 	const void *arguments;
 };
 ssize_t transfer_send(struct conn *conn, const struct send_call *call);
+/* SO_ZEROCOPY is set: without it MSG_ZEROCOPY means nothing. Keeps errno. */
+bool transfer_copies_nothing(int fd);
 /* A send of no bytes on a joined end: 0, or what TCP says to it. */
 ssize_t transfer_send_nothing(int fd, int flags);
 

@@ -28,7 +28,6 @@
 #define PIECE_BYTES ((size_t)256 << 10)
 #define WINDOW_IOVECS 64
 #define PARTS_MAX 1000000
-#define SIGNAL_MASK_BYTES 8
 
 /* While no handler can run: it could put another file in the fd's place, between the look at it and the send. */
 struct signals_held {

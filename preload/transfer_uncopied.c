@@ -77,11 +77,21 @@ static ssize_t send_parts(const struct held *held, const struct send_call *call,
 	return (ssize_t)done;
 }
 
+bool transfer_copies_nothing(int fd)
+{
+	int value = 0, saved = errno;
+	socklen_t length = sizeof(value);
+	bool result = real_getsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &value, &length) == 0 && value != 0;
+
+	errno = saved;
+	return result;
+}
+
 bool transfer_send_uncopied(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
 			    uint32_t generation, ssize_t *result_out)
 {
 	if (!conn_is_joined(conn) || !call->message || call->bytes <= FIRST_BYTES ||
-	    (conn_state(conn) != CONN_PINNED && !lifecycle_is_lent(conn)))
+	    (conn_state(conn) != CONN_PINNED && !lifecycle_is_lent(conn)) || !transfer_copies_nothing(call->fd))
 		return false;
 	/* Its result, or its control data, is the kernel's. */
 	if (call->is_one_of_many || call->message->msg_controllen) {

@@ -41,7 +41,6 @@
 #define MS_PER_S 1000
 #define FOR_EVER_S 1000000000
 #define STEPS 10
-#define SIGNAL_MASK_BYTES 8
 #ifndef SO_BUF_LOCK
 #define SO_BUF_LOCK 72
 #endif

@@ -93,6 +93,23 @@ static void zero_copy_unset(struct pair *pair, int unused)
 	round_trip("trip", pair);
 }
 
+/* The same in sendmmsg, of an end that another option has pinned. */
+static void zero_copy_unset_pinned(struct pair *pair, int unused)
+{
+	struct iovec vector = { "hello", 5 };
+	struct mmsghdr message = { .msg_hdr = { .msg_iov = &vector, .msg_iovlen = 1 } };
+
+	(void)unused;
+	put(pair->a, "unread");
+	settle();
+	TRY("pin", set_int(pair->a, SOL_SOCKET, SO_OOBINLINE, 1));
+	TRY("sendmmsg", sendmmsg(pair->a, &message, 1, MSG_ZEROCOPY));
+	TRY("send", send(pair->a, "there", 5, MSG_ZEROCOPY));
+	drain("data", pair->b, 16);
+	note_completed("none", pair->a);
+	round_trip("trip", pair);
+}
+
 /* Unread redirected data first. bytes of which each call makes one completion; with MSG_DONTWAIT if it is odd. */
 static void zero_copy_behind_unread(struct pair *pair, int bytes)
 {
@@ -252,6 +269,7 @@ static const struct semantics_case cases[] = {
 	{ "zerocopy-send", zero_copy, 1, 0 },
 	{ "zerocopy-three-sends", zero_copy, 3, 0 },
 	{ "zerocopy-without-option", zero_copy_unset, 0, 0 },
+	{ "oobinline-zerocopy-unset", zero_copy_unset_pinned, 0, 0 },
 	{ "zerocopy-behind-unread", zero_copy_behind_unread, 20000, 0 },
 	{ "zerocopy-behind-unread-large", zero_copy_behind_unread, 200000, 0 },
 	{ "zerocopy-behind-unread-dontwait", zero_copy_behind_unread, 200001, 0 },
