@@ -39,6 +39,11 @@ static bool is_settled(struct slot *slot, const struct sm_facts facts[SM_SIDES])
 	return (slot->settled[0] && slot->settled[1]) || slot->queued[SLOT_QUEUE_ARM].tries >= SETTLE_TRIES;
 }
 
+static bool accounts_agree(const struct slot *slot, const struct sm_facts facts[SM_SIDES], int side)
+{
+	return slot->octet[side] == (slot->counts_syn[side] ? 0 : proof_octet_expected(&facts[side], &facts[!side]));
+}
+
 static enum arm_result examine(struct helper *helper, struct slot *slot, struct sm_facts facts[SM_SIDES])
 {
 	if (datapath_inspect_pair(helper->datapath, slot->shared->end, facts))
@@ -50,7 +55,7 @@ static enum arm_result examine(struct helper *helper, struct slot *slot, struct 
 	if (!proof_are_peers(&facts[0], &facts[1]))
 		return ARM_NO_PROOF;
 	for (int side = 0; side < SM_SIDES; side++) {
-		if (proof_octet_expected(&facts[side], &facts[!side]) != slot->octet[side])
+		if (!accounts_agree(slot, facts, side))
 			return ARM_UNSEEN;
 		if (proof_may_be_stranded(&facts[side], PROOF_REFS_JOINED))
 			return ARM_BLOCKED;
@@ -88,7 +93,7 @@ static void ledger_assign(struct helper *helper, struct slot *slot)
 	slot->ledger = NULL;
 }
 
-static void fill_cell(struct helper *helper, const struct slot *slot, const struct registry_end *end)
+static void fill_cell(struct helper *helper, const struct slot *slot, const struct registry_end *end, bool counts_syn)
 {
 	struct session *session = session_find(helper->sessions, end->owner.session_id);
 	struct memory_cell *cell = session ? session_cell(session, end->owner.cell) : NULL;
@@ -96,7 +101,7 @@ static void fill_cell(struct helper *helper, const struct slot *slot, const stru
 	if (!cell)
 		return;
 	cell->slot = slot->index;
-	cell->side = end->side;
+	cell->side = end->side | (counts_syn ? CELL_SIDE_SYN : 0);
 	cell->ledger_cell = slot->ledger ? slot->ledger_cell : 0;
 	cell->ledger_id = slot->ledger ? slot->ledger->id : 0;
 }
@@ -111,7 +116,8 @@ static void arm(struct helper *helper, struct slot *slot, const struct sm_facts 
 		/* What went before went by TCP and may wait for its ACK. */
 		slot->shared->direction[side].last_held = 1;
 		slot->end[side]->lonely_times = 0;
-		fill_cell(helper, slot, slot->end[side]);
+		fill_cell(helper, slot, slot->end[side],
+			  slot->counts_syn[side] && proof_octet_expected(&facts[side], &facts[!side]));
 	}
 	slot_state_set(slot, SM_SLOT_ARMED);
 	helper->switches->pairs_armed_total++;

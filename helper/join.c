@@ -152,15 +152,24 @@ static enum sm_reason check_accounts(struct join *join)
 	return REASON_UNSEEN_TRAFFIC;
 }
 
+/* Who else has it may use it past any wrapper. */
+static bool is_shared(const struct join *join)
+{
+	return (join->message->flags & WIRE_JOIN_ALONE) && !proof_is_held_once(&join->look.facts, 1);
+}
+
+static enum sm_reason check_calls(struct join *join, uint32_t map_refs)
+{
+	if (proof_may_be_stranded(&join->look.facts, map_refs))
+		return REASON_BLOCKED_READER;
+	return is_shared(join) ? REASON_SHARED : check_accounts(join);
+}
+
 static enum sm_reason check_before(struct join *join)
 {
 	enum sm_reason reason = check_socket(join);
 
-	if (reason)
-		return reason;
-	if (proof_may_be_stranded(&join->look.facts, PROOF_REFS_OUTSIDE))
-		return REASON_BLOCKED_READER;
-	return check_accounts(join);
+	return reason ? reason : check_calls(join, PROOF_REFS_OUTSIDE);
 }
 
 /* The end's own entry: the offer that led here, or a new one. */
@@ -241,6 +250,7 @@ static void fill_shared_end(const struct join *join)
 	join->slot->shared->netns_cookie = join->key.netns_cookie;
 	join->slot->shared->joined_at_ns = loop_now_ns();
 	join->slot->octet[join->side] = join->octet;
+	join->slot->counts_syn[join->side] = join->message->flags & WIRE_JOIN_ALONE;
 	join->end->netns_cookie = join->look.facts.netns_cookie;
 }
 
@@ -263,10 +273,9 @@ static enum sm_reason insert(struct join *join)
 	join->inserted = true;
 	if (!ask_again(join))
 		return REASON_NOT_ESTABLISHED;
-	if (proof_may_be_stranded(&join->look.facts, PROOF_REFS_JOINED))
-		return REASON_BLOCKED_READER;
 	join->slot->settled[join->side] = proof_is_held_once(&join->look.facts, 1);
-	return check_accounts(join); /* again: the insertion may have waited for a call that moved bytes */
+	return check_calls(join,
+			   PROOF_REFS_JOINED); /* again: the insertion may have waited for a call that moved bytes */
 }
 
 /* The offer that led here: goes, or is as it was before CELL_MATCHED was lowered. */

@@ -230,7 +230,7 @@ static int send_welcome(struct session *session, struct helper *helper)
 	struct wire_welcome welcome = {
 		.helper_generation = helper->switches->helper_generation,
 		.features = helper->features | WIRE_FEATURE_WITHDRAW | WIRE_FEATURE_HOLDERS | WIRE_FEATURE_OPTIONS |
-			    WIRE_FEATURE_RETIRED | WIRE_FEATURE_LANDING,
+			    WIRE_FEATURE_RETIRED | WIRE_FEATURE_LANDING | WIRE_FEATURE_ALONE,
 		.cell_count = MEMORY_CELLS,
 		.memory_bytes = SESSION_BYTES,
 	};

@@ -254,7 +254,7 @@ bool lifecycle_closing(struct conn *conn, int fd)
 
 	if (!cell && !may_be_redirected_to(conn))
 		return false;
-	if (cell && !lifecycle_in_plain_arm(conn))
+	if (cell && !lifecycle_in_plain_arm(conn) && !atomic_load(&conn->given_away)) /* else it goes on elsewhere */
 		admission_judge_end(&conn->admission, conn->turns);
 	fork_notice();
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();

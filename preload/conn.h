@@ -36,6 +36,13 @@ enum conn_lent {
 	CONN_LENT_TO_GONE, /* that helper is gone, and the duplicate with it; but it may have put the socket in the sockhash before */
 };
 
+/* Its fd came in a message (adopt.c): another process may have it, too. */
+enum conn_adopted {
+	CONN_NOT_ADOPTED,
+	CONN_ADOPTED, /* of what has gone before there are no accounts; as CONN_PINNED it may be in the sockhash, or not */
+	CONN_ADOPTED_COUNTED, /* they are the kernel's */
+};
+
 /* Options of the socket that receives on a joined end have to know of: set by this process, or before the join. Another process that has the
  * socket may set them, too. */
 enum conn_option {
@@ -70,7 +77,7 @@ struct conn {
 	uint8_t attach_countdown; /* calls until the ledger is tried again */
 	uint8_t attempts;
 	_Atomic uint8_t has_stream;    /* one of stdio's, which libc may flush when the process ends */
-	_Atomic uint8_t adopted;       /* its fd came in a message: it may be in the sockhash, or not */
+	_Atomic uint8_t adopted;       /* enum conn_adopted */
 	_Atomic uint32_t window_clamp; /* TCP_WINDOW_CLAMP as it was before window.c set it; 0: it has not */
 	uint32_t joined_forks;  /* fork_count when it joined: differs = another process may send past these accounts */
 	uint32_t session_epoch; /* of the session whose memory `cell` is in */

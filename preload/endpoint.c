@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "real.h"
@@ -13,6 +15,9 @@
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
 #endif
+
+#define SUMS_TRIES 4
+#define ESTABLISHED 1 /* TCP_ESTABLISHED is in netinet/tcp.h, which does not go with linux/tcp.h */
 
 static const uint8_t mapped_prefix[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
 
@@ -121,4 +126,26 @@ static struct tcp_info query_information(int fd)
 uint8_t endpoint_tcp_state(int fd)
 {
 	return query_information(fd).tcpi_state;
+}
+
+/* What is sent and not acknowledged, and what is unread, are asked for apart: right if nothing was acknowledged, and nothing came, between two
+ * looks. */
+bool endpoint_sums(int fd, uint64_t *sent, uint64_t *received)
+{
+	struct tcp_info before = query_information(fd), after = before;
+	int unacknowledged = 0, unread = 0, saved = errno;
+	bool is_right = false;
+
+	for (int i = 0; i < SUMS_TRIES && !is_right && after.tcpi_state == ESTABLISHED; i++) {
+		before = after;
+		if (real_ioctl(fd, SIOCOUTQ, &unacknowledged) != 0 || real_ioctl(fd, SIOCINQ, &unread) != 0)
+			break;
+		after = query_information(fd);
+		is_right = after.tcpi_state == ESTABLISHED && after.tcpi_bytes_acked == before.tcpi_bytes_acked &&
+			   after.tcpi_bytes_received == before.tcpi_bytes_received;
+	}
+	*sent = after.tcpi_bytes_acked + (uint64_t)unacknowledged;
+	*received = after.tcpi_bytes_received - (uint64_t)unread;
+	errno = saved;
+	return is_right;
 }

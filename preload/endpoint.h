@@ -18,7 +18,10 @@ struct endpoints {
 int endpoint_query(int fd, struct endpoints *out);
 /* Whether the other end is on this host: loopback, its own address, or an address that a socket may be bound to. */
 bool endpoint_is_local(const struct endpoints *ends);
-uint8_t endpoint_tcp_state(int fd);     /* TCP_ESTABLISHED ...; 0: not a TCP socket. errno is kept */
+uint8_t endpoint_tcp_state(int fd); /* TCP_ESTABLISHED ...; 0: not a TCP socket. errno is kept */
+/* What has gone out and come in since the connection began, as the kernel counts: the end that made the connection has sent one
+ * more, its SYN. False: it is not established, or bytes come and go. errno is kept. */
+bool endpoint_sums(int fd, uint64_t *sent, uint64_t *received);
 uint64_t endpoint_cookie(int fd);       /* SO_COOKIE; 0 if the kernel does not say */
 uint64_t endpoint_netns_cookie(int fd); /* SO_NETNS_COOKIE; 0 on kernels without it */
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Connections whose fds travel in messages (SCM_RIGHTS).
  *
- * What is given away leaves the sockhash, or is pinned. What is received may be such a pinned end, with redirected bytes
- * unread: facts 2, 4 and 5 hold for it, so it is tracked as one that is joined and never more (its bytes before were seen by
- * others). An end that is certainly not in a sockhash is not tracked; one of which that shows later is let go then.
+ * What is given away leaves the sockhash, or is pinned. What is received is adopted (adopt.c).
  */
 #include "intercept.h"
 
@@ -11,11 +9,9 @@
 #include <netinet/in.h>
 #include <string.h>
 
-#include "endpoint.h"
 #include "fork.h"
 #include "intercept_message.h"
 #include "lifecycle.h"
-#include "queue.h"
 #include "readable.h"
 #include "transfer.h"
 
@@ -42,19 +38,8 @@ static bool is_tcp_stream(int fd)
 static void adopt(int fd)
 {
 	intercept_new_fd(fd);
-	/* An error that waits on the socket must stay there: then nothing is asked, and nothing is assumed. */
-	if (!is_tcp_stream(fd) || queue_has_error(fd) || !queue_may_be_joined(fd))
-		return;
-	fork_notice();
-	struct conn *conn = conn_open(fd, false);
-	if (!conn)
-		return;
-	conn->cookie = endpoint_cookie(fd);
-	atomic_store(&conn->given_away, 1);
-	atomic_store(&conn->adopted, 1);
-	atomic_fetch_or(&conn->options, CONN_TIMES_OUT);
-	conn_touch(conn);
-	conn_state_set(conn, CONN_PINNED, REASON_PASSED_FD);
+	if (is_tcp_stream(fd))
+		lifecycle_adopt(fd);
 }
 
 /* The message can be read. */

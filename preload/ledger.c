@@ -131,6 +131,8 @@ void ledger_attach(struct conn *conn, struct ledger_cell *cell, uint32_t side, e
 	conn->ledger_side = side & 1;
 	struct ledger_half *own = ledger_own(conn, cell);
 
+	if (side & CELL_SIDE_SYN)
+		atomic_fetch_sub(&conn->sent, 1);
 	/* Moved, and moved back by an addition: whoever accounts past the ledger meanwhile is not lost. */
 	atomic_store(&own->sent, atomic_exchange(&conn->sent, 0));
 	atomic_store(&own->consumed, atomic_exchange(&conn->received, 0));

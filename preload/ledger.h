@@ -23,7 +23,7 @@ struct ledger_cell *ledger_find(uint32_t id, uint32_t cell_index);
  * forked it (ledger_inherit). */
 bool ledger_may_attach(const struct conn *conn, const struct memory_cell *cell, struct ledger_cell *ledger,
 		       bool inherited);
-/* Stores this side's sums and makes the ledger the connection's accounts. The caller has made sure that no other
+/* Stores this side's sums (without the SYN: CELL_SIDE_SYN) and makes the ledger the connection's accounts. The caller has made sure that no other
  * thread is inside a call on the connection, and says whether the sums are all of it. */
 void ledger_attach(struct conn *conn, struct ledger_cell *cell, uint32_t side, enum ledger_attached how);
 /* Takes the sums back into the connection (it leaves, or is closed). */

@@ -200,6 +200,8 @@ static struct wire_join describe_join(const struct conn *conn, int fd)
 	/* Set on this socket itself the option is there to be used (intercept_option.c). */
 	if (conn->is_accepted && conn->fork_count == conn->joined_forks)
 		message.flags |= WIRE_JOIN_ZEROCOPY;
+	if (atomic_load(&((struct conn *)conn)->adopted))
+		message.flags |= WIRE_JOIN_ALONE;
 	wire_header_init(&message.header, WIRE_JOIN, sizeof(message), conn->index,
 			 conn->generation & CELL_GENERATION_MASK);
 	return message;
@@ -242,7 +244,8 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 	switch (lifecycle_request(conn, fd, &message, sizeof(message))) {
 	case CELL_DONE:
 		conn->attempts = 0;
-		conn->joined_forks -= is_shared(conn, cell); /* as if there had been a fork since */
+		conn->joined_forks -= is_shared(conn, cell);    /* as if there had been a fork since */
+		atomic_store(&conn->adopted, CONN_NOT_ADOPTED); /* nobody else has it */
 		lifecycle_joining_end(conn, generation, CONN_JOINED, REASON_JOINED);
 		break;
 	case CELL_REFUSED:
@@ -296,7 +299,9 @@ static void watching_step(struct conn *conn, int fd)
 	uint32_t state = conn_state(conn);
 	struct endpoints ends;
 
-	if (state == CONN_LEFT && !admission_may_return(&conn->admission, admission_now_ms()))
+	if (atomic_load(&conn->adopted) == CONN_ADOPTED)
+		lifecycle_count_adopted(conn, fd);
+	else if (state == CONN_LEFT && !admission_may_return(&conn->admission, admission_now_ms()))
 		conn->retry_at_turn = conn->turns + TURNS_BACKOFF;
 	else if (!config.eager)
 		lifecycle_offer(conn, fd);

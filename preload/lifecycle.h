@@ -15,6 +15,11 @@
 void lifecycle_connected(int fd);
 void lifecycle_accepted(int fd);
 
+/* A TCP socket has come in a message: tracks it if it is a connection. */
+void lifecycle_adopt(int fd);
+/* One of those that may be in the sockhash turns out to be in none. */
+void lifecycle_let_go(struct conn *conn);
+
 /* Early occasions to open the door: the first socket() of a stream type, or listen(). */
 void lifecycle_open_door(void);
 

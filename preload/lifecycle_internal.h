@@ -26,6 +26,9 @@ uint32_t lifecycle_ask_holders(struct conn *conn, int fd, struct wire_holders me
 /* landing.c: the ledger that a cell names; NULL: it has not been announced. */
 struct ledger_cell *lifecycle_find_ledger(const struct memory_cell *cell);
 
+/* adopt.c: asks the kernel for the accounts. In CONN_WATCHING, before a call. */
+void lifecycle_count_adopted(struct conn *conn, int fd);
+
 /* offer.c */
 bool lifecycle_prepare(struct conn *conn, int fd, struct endpoints *ends);
 void lifecycle_offer(struct conn *conn, int fd); /* WATCHING or LEFT -> OFFERED */
@@ -54,7 +57,7 @@ static inline bool lifecycle_alone_by_forks(const struct conn *conn)
 {
 	uint32_t forks = fork_count();
 
-	return !atomic_load(&((struct conn *)conn)->given_away) &&
+	return !atomic_load(&((struct conn *)conn)->given_away) && !atomic_load(&((struct conn *)conn)->adopted) &&
 	       (conn->fork_count == forks || (conn->joined_forks == forks && lifecycle_in_sockhash(conn_state(conn))));
 }
 

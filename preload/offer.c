@@ -88,6 +88,10 @@ bool lifecycle_prepare(struct conn *conn, int fd, struct endpoints *ends)
 		atomic_store(&conn->reason, REASON_NO_HELPER);
 		return false;
 	}
+	if (atomic_load(&conn->adopted) && !(channel_features() & WIRE_FEATURE_ALONE)) {
+		conn_state_set(conn, CONN_REFUSED, REASON_PASSED_FD);
+		return false;
+	}
 	conn->cookie = endpoint_cookie(fd);
 	if (!lifecycle_bind_cell(conn, memory)) {
 		atomic_store(&conn->reason, REASON_NO_HELPER);

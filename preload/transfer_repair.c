@@ -79,10 +79,8 @@ static void let_go(struct conn *conn, int fd)
 	int saved = errno;
 
 	if (atomic_load_explicit(&conn->adopted, memory_order_relaxed) && !transfer_must_end(fd) &&
-	    !queue_may_be_joined(fd)) {
-		atomic_store(&conn->touched, 0);
-		conn_state_set(conn, CONN_REFUSED, REASON_PASSED_FD);
-	}
+	    !queue_may_be_joined(fd))
+		lifecycle_let_go(conn);
 	errno = saved;
 }
 

@@ -103,6 +103,7 @@ enum wire_feature {
 	WIRE_FEATURE_RETIRED = 1 << 6, /* of the helper: it looks at `retired` in the session memory (memory.h) */
 	WIRE_FEATURE_LANDING = 1 << 7, /* of the helper: it knows WIRE_LANDING */
 	WIRE_FEATURE_CLAMP = 1 << 8,   /* of the kernel: TCP_WINDOW_CLAMP may be set at any moment (preload/window.h) */
+	WIRE_FEATURE_ALONE = 1 << 9,   /* of the helper: it knows WIRE_JOIN_ALONE */
 };
 
 struct wire_endpoint {
@@ -128,11 +129,13 @@ struct wire_join {
 	uint32_t fd_number;      /* in the client; for display */
 };
 
-/* Options that need not keep the end out. */
+/* Options that need not keep the end out; and what else must be true. */
 enum wire_join_flag {
 	WIRE_JOIN_ZEROCOPY =
 		1 << 1,         /* SO_ZEROCOPY is the listener's: should a send ever use it, the end leaves first */
 	WIRE_JOIN_INQ = 1 << 2, /* TCP_INQ: the shim writes that control message itself */
+	/* It came by SCM_RIGHTS: only if the client's fd is the only one, of all processes. Only with WIRE_FEATURE_ALONE. */
+	WIRE_JOIN_ALONE = 1 << 3,
 };
 
 struct wire_pin {

@@ -25,6 +25,7 @@ bool reason_is_transient(unsigned reason)
 	case REASON_BLOCKED_READER:
 	case REASON_UNSEEN_TRAFFIC:
 	case REASON_BUSY:
+	case REASON_SHARED:
 	case REASON_NOT_ESTABLISHED:
 	case REASON_TABLE_FULL:
 	case REASON_TIMEOUT: /* the shim's alone */

@@ -6,7 +6,8 @@
  *
  * split=1: the accepted end is in a process of its own, which makes its calls when it is told to; one end may then sleep in a call
  * that the other's next call ends. Some calls are made by a child
- * that is forked for it, in every third walk some by a thread. In every fourth walk TCP_INQ is set. large=0: sends stay small. forks=0: no process is forked once
+ * that is forked for it, in every third walk some by a thread. In every fourth walk TCP_INQ is set, in every fifth one end's fd is passed
+ * on by SCM_RIGHTS before the calls, as in any walk by a call. large=0: sends stay small. forks=0: no process is forked once
  * there is a connection, so that nobody but who closes it can have the socket. signals=US: a signal comes so often, to a handler
  * with SA_RESTART, so that only polls tell of it, and are made again.
  */
@@ -19,6 +20,7 @@
 #define PIPE_BYTES (1 << 20) /* a slot for each piece that waits: how TCP cut them depends on where its pages ended */
 
 static bool asks_what_waits;
+static unsigned passed_end; /* 2: neither */
 static uint64_t first = 1, count = 1, calls = 150, split, large = 1, forks = 1, signals;
 
 /* ---- which calls ---- */
@@ -154,6 +156,10 @@ static void set_up(unsigned end, int fd)
 	if (fd < 0 || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0 ||
 	    (asks_what_waits && setsockopt(fd, IPPROTO_TCP, TCP_INQ, &on, sizeof(on)) < 0))
 		die("set-up");
+	if (end != passed_end)
+		return;
+	fds[end] = rights_copy(fd);
+	close(fd);
 }
 
 /* Both ends in this process. */
@@ -242,6 +248,7 @@ static void one_walk(uint64_t seed)
 	struct walk walk = { .rng = rng_make(seed, 0), .threads = seed % 3 == 0 };
 
 	asks_what_waits = seed % 4 == 1;
+	passed_end = seed % 5 == 2 ? seed & 1 : 2;
 	alarm(WALK_SECONDS);
 	begin(&walk);
 	for (uint64_t i = 0; i < calls; i++) {

@@ -16,6 +16,7 @@
 
 #include "../support/loopback.h"
 #include "../support/random.h"
+#include "../support/rights.h"
 #include "walk_answer.h"
 #include "walk_arrival.h"
 
@@ -251,7 +252,7 @@ static void do_change(const struct call *call, struct answer *answer)
 	int fd = fds[call->end], value = 1 + (int)(call->bytes % 3), flags, copy;
 
 	errno = 0;
-	switch (call->random % 4) {
+	switch (call->random % 5) {
 	case 0:
 		conclude(answer, "option", call, setsockopt(fd, option[0], option[1], &value, sizeof(value)), false);
 		break;
@@ -260,7 +261,8 @@ static void do_change(const struct call *call, struct answer *answer)
 		conclude(answer, "nonblock", call, fcntl(fd, F_SETFL, flags ^ O_NONBLOCK), false);
 		break;
 	case 2: /* another number, and the old one gone */
-		copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	case 3:
+		copy = call->random % 5 == 2 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : rights_copy(fd);
 		close(fd);
 		fds[call->end] = copy;
 		conclude(answer, "dup", call, copy < 0, false);

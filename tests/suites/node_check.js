@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// node_check.js server | client PORT ROUNDS: Node's http, net and streams; the client checks every answer and prints one JSON line.
+// node_check.js server | cluster | client PORT PORT ROUNDS: Node's http, net and streams; the client checks every answer and prints one JSON
+// line. cluster: a server of two processes, to which the first, which accepts, passes its connections in turn.
 'use strict';
+const cluster = require('cluster');
 const crypto = require('crypto');
 const http = require('http');
 const net = require('net');
@@ -26,6 +28,16 @@ function server() {
   const echo = net.createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket));
   web.listen(0, '127.0.0.1', () => echo.listen(0, '127.0.0.1', () => console.log(`ports ${web.address().port} ${echo.address().port}`)));
   process.on('SIGTERM', () => process.exit(0));
+}
+
+function several() {
+  if (!cluster.isPrimary) return server();
+  cluster.schedulingPolicy = cluster.SCHED_RR;
+  for (let i = 0; i < 2; i++) cluster.fork();
+  process.on('SIGTERM', () => {
+    for (const worker of Object.values(cluster.workers)) worker.process.kill('SIGKILL');
+    process.exit(0);
+  });
 }
 
 function ask(agent, port, path, body) {
@@ -77,4 +89,5 @@ async function client(web, raw, rounds) {
 
 const [verb, web, raw, rounds] = process.argv.slice(2);
 if (verb === 'server') server();
+else if (verb === 'cluster') several();
 else client(Number(web), Number(raw), Number(rounds)).catch((error) => { console.error(error); process.exit(1); });

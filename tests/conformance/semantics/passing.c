@@ -1,41 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Connections whose fds come over a unix socket, used by the receiver as any other: in this process, which is as good as
  * another one for what the receiver sees. And streams of stdio that are closed with bytes unread or unwritten. */
+#include "../../support/rights.h"
 #include "semantics.h"
 
 static int channel[2];
 
 static void give(int fd)
 {
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = { .header = {
-			      .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)) } };
-	struct iovec vector = { "x", 1 };
-	struct msghdr message = {
-		.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
-	};
-
-	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) < 0 || sendmsg(channel[0], &message, 0) != 1)
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) < 0 || !rights_give(channel[0], fd))
 		note("FAILED", "giving");
 	close(fd);
 }
 
 static int take(bool by_recvmmsg)
 {
-	char byte, room[CMSG_SPACE(4 * sizeof(int))];
-	struct iovec vector = { &byte, 1 };
-	struct mmsghdr many = {
-		.msg_hdr = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room) }
-	};
-	int fd = -1;
-	ssize_t got = by_recvmmsg ? recvmmsg(channel[1], &many, 1, 0, NULL) : recvmsg(channel[1], &many.msg_hdr, 0);
+	int fd = rights_take(channel[1], by_recvmmsg);
 
-	if (got == 1 && CMSG_FIRSTHDR(&many.msg_hdr))
-		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&many.msg_hdr)), sizeof(fd));
-	else
+	if (fd < 0)
 		note("FAILED", "taking");
 	return fd;
 }

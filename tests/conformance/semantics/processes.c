@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Processes that share or inherit a connection: fork, exec, vfork, posix_spawn, SCM_RIGHTS. */
+#include "../../support/rights.h"
 #include "semantics.h"
 
 #include <spawn.h>
@@ -196,16 +197,6 @@ static void run_shell(struct pair *pair, int unused)
 /* The fd goes over a unix socket, to this very process or to a child. With data unread, or (bit 1) without. */
 static void pass_fd(struct pair *pair, int how)
 {
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = { .header = {
-			      .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)) } };
-	char byte = 'x';
-	struct iovec vector = { &byte, 1 };
-	struct msghdr message = {
-		.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
-	};
 	int ends[2], fd = -1, to_child = how & 1;
 	pid_t child = -1;
 
@@ -215,8 +206,7 @@ static void pass_fd(struct pair *pair, int how)
 	if (child != 0) {
 		if (!(how & 2))
 			put(pair->a, "first ");
-		memcpy(CMSG_DATA(&control.header), &pair->b, sizeof(int));
-		TRY("pass", sendmsg(ends[0], &message, 0));
+		TRY("pass", rights_give(ends[0], pair->b));
 		close(pair->b);
 		put(pair->a, "second");
 		settle();
@@ -224,8 +214,7 @@ static void pass_fd(struct pair *pair, int how)
 	if (child <= 0) {
 		if (child == 0)
 			close(pair->b);
-		recvmsg(ends[1], &message, 0);
-		memcpy(&fd, CMSG_DATA(&control.header), sizeof(fd));
+		fd = rights_take(ends[1], false);
 		pause_ms(SOON_MS);
 		get("received", fd, how & 2 ? 6 : 12, MSG_WAITALL);
 		TRY("answer-send", send(fd, "answer", 6, 0));

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Connections that another process has passed on, by SCM_RIGHTS.
+ *
+ * Such a one may be an end that its giver could only pin, with redirected bytes unread: facts 2, 4 and 5 hold for it, and it is tracked as
+ * one that is joined. As soon as it is certain that it is in no sockhash, it is watched as any other, but for two things:
+ *
+ *	its accounts begin in the middle. What has gone before is asked of the kernel, once, while no thread of this process is in a
+ *	call on it. Who did not accept the connection, but made it, counts the SYN by that, until the helper says so (CELL_SIDE_SYN)
+ *
+ *	its giver, and others, may have it still, and use it without any wrapper. So it joins only if the helper finds that this process's fd
+ *	is the only one (WIRE_JOIN_ALONE). Until then its close is left to the kernel, as that of one given away
+ */
+#include <netinet/tcp.h>
+
+#include "config.h"
+#include "latency.h"
+#include "lifecycle_internal.h"
+#include "queue.h"
+#include "threads.h"
+
+#define TURNS_UNCOUNTED 8u /* until the accounts are asked for again */
+
+static void track_as_pinned(struct conn *conn, int fd)
+{
+	conn->cookie = endpoint_cookie(fd);
+	atomic_fetch_or(&conn->options, CONN_TIMES_OUT);
+	conn_touch(conn);
+	conn_state_set(conn, CONN_PINNED, REASON_PASSED_FD);
+}
+
+void lifecycle_adopt(int fd)
+{
+	/* An error that waits must stay there: nothing is asked then. */
+	bool may_be_joined = queue_has_error(fd) || queue_may_be_joined(fd);
+
+	/* Else it listens, or is not connected, or half closed: it is never joined. */
+	if (!may_be_joined && endpoint_tcp_state(fd) != TCP_ESTABLISHED)
+		return;
+	fork_notice();
+	struct conn *conn = conn_open(fd, true);
+	if (!conn)
+		return;
+	atomic_store(&conn->adopted, CONN_ADOPTED);
+	if (may_be_joined)
+		track_as_pinned(conn, fd);
+	lifecycle_open_door();
+	latency_opened(conn);
+}
+
+void lifecycle_let_go(struct conn *conn)
+{
+	bool is_as_received = conn_state(conn) == CONN_PINNED && conn->reason == REASON_PASSED_FD;
+
+	atomic_store(&conn->touched, 0);
+	conn->retry_at_turn = conn->turns + (config.eager ? 0 : config.admit_turns);
+	conn_state_set(conn, is_as_received ? CONN_WATCHING : CONN_REFUSED,
+		       is_as_received ? REASON_WATCHING : conn->reason);
+}
+
+void lifecycle_count_adopted(struct conn *conn, int fd)
+{
+	uint32_t generation = conn->generation;
+	uint64_t sent, received;
+
+	if (!lifecycle_joining_begin(conn, CONN_WATCHING))
+		return;
+	conn->retry_at_turn = conn->turns + TURNS_UNCOUNTED;
+	if (!threads_others_inside(conn->index) && endpoint_sums(fd, &sent, &received)) {
+		atomic_store(&conn->sent, sent);
+		atomic_store(&conn->received, received);
+		atomic_store(&conn->adopted, CONN_ADOPTED_COUNTED);
+		conn->retry_at_turn = conn->turns;
+	}
+	lifecycle_joining_end(conn, generation, CONN_WATCHING, conn->reason);
+}
