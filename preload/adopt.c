@@ -10,8 +10,6 @@
  *	its giver, and others, may have it still, and use it without any wrapper. So it joins only if the helper finds that this process's fd
  *	is the only one (WIRE_JOIN_ALONE). Until then its close is left to the kernel, as that of one given away
  */
-#include <netinet/tcp.h>
-
 #include "config.h"
 #include "latency.h"
 #include "lifecycle_internal.h"
@@ -30,11 +28,9 @@ static void track_as_pinned(struct conn *conn, int fd)
 
 void lifecycle_adopt(int fd)
 {
-	/* An error that waits must stay there: nothing is asked then. */
-	bool may_be_joined = queue_has_error(fd) || queue_may_be_joined(fd);
+	bool may_be_joined = queue_may_be_joined(fd);
 
-	/* Else it listens, or is not connected, or half closed: it is never joined. */
-	if (!may_be_joined && endpoint_tcp_state(fd) != TCP_ESTABLISHED)
+	if (!may_be_joined && !endpoint_is_connected(fd))
 		return;
 	fork_notice();
 	struct conn *conn = conn_open(fd, true);

@@ -57,6 +57,17 @@ int endpoint_query(int fd, struct endpoints *out)
 	return error ? error : endpoint_from(&address, &out->local);
 }
 
+bool endpoint_is_connected(int fd)
+{
+	struct sockaddr_storage address;
+	socklen_t length = sizeof(address);
+	int saved = errno;
+	bool result = getpeername(fd, (struct sockaddr *)&address, &length) == 0;
+
+	errno = saved;
+	return result;
+}
+
 static bool is_mapped(const struct wire_endpoint *end)
 {
 	return memcmp(end->address, mapped_prefix, sizeof(mapped_prefix)) == 0;

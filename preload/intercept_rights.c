@@ -26,19 +26,19 @@ static void give_away(int fd)
 		lifecycle_give_away(conn, fd, REASON_PASSED_FD);
 }
 
-static bool is_tcp_stream(int fd)
+/* MPTCP and SMC answer for TCP, but not here. */
+static bool is_tcp(int fd)
 {
-	int protocol = 0, type = 0;
+	int protocol = 0;
 	socklen_t length = sizeof(protocol);
 
-	return real_getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) == 0 && protocol == IPPROTO_TCP &&
-	       real_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_STREAM;
+	return real_getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) == 0 && protocol == IPPROTO_TCP;
 }
 
 static void adopt(int fd)
 {
 	intercept_new_fd(fd);
-	if (is_tcp_stream(fd))
+	if (is_tcp(fd))
 		lifecycle_adopt(fd);
 }
 

@@ -67,7 +67,7 @@ static bool is_back(struct conn *conn, int fd)
 		return true;
 	if (atomic_load(&conn->lent) == CONN_LENT)
 		return false;
-	if (!queue_has_error(fd) && !queue_may_be_joined(fd))
+	if (!queue_may_be_joined(fd))
 		atomic_store(&conn->lent, CONN_NOT_LENT);
 	return true;
 }

@@ -15,7 +15,7 @@
 void lifecycle_connected(int fd);
 void lifecycle_accepted(int fd);
 
-/* A TCP socket has come in a message: tracks it if it is a connection. */
+/* A TCP socket (or a raw one of that protocol) has come in a message: tracks it if it is a connection. */
 void lifecycle_adopt(int fd);
 /* One of those that may be in the sockhash turns out to be in none. */
 void lifecycle_let_go(struct conn *conn);

@@ -198,12 +198,12 @@ int64_t queue_beyond_bytes(int fd)
 	return queue.hint - queue.bytes;
 }
 
-/* tcp_bpf_recvmsg says 0 to a receive of no bytes at once, TCP says EAGAIN while nothing is there. */
+/* tcp_bpf_recvmsg() says 0 to a receive of no bytes at once. TCP's looks for an urgent byte, and mostly there is none: EINVAL. */
 bool queue_may_be_joined(int fd)
 {
 	int saved = errno;
 	char nothing;
-	bool result = real_recv(fd, &nothing, 0, MSG_PEEK | MSG_DONTWAIT) == 0;
+	bool result = real_recv(fd, &nothing, 0, REDIRECTED_ONLY) == 0;
 
 	errno = saved;
 	return result;

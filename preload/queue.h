@@ -25,7 +25,8 @@ int64_t queue_beyond_bytes(int fd);
 bool queue_has_end(int fd);
 /* Its own FIN is on its way, and not behind bytes that have still to be sent. */
 bool queue_has_sent_end(int fd);
-/* False if the socket is certainly in no sockhash. No error may be waiting on it: it would be taken. */
+/* False if the socket is certainly in no sockhash. True of one that is, and of one with an urgent byte unread. An error that waits is not
+ * taken. */
 bool queue_may_be_joined(int fd);
 
 #endif

@@ -78,8 +78,7 @@ static void let_go(struct conn *conn, int fd)
 {
 	int saved = errno;
 
-	if (atomic_load_explicit(&conn->adopted, memory_order_relaxed) && !transfer_must_end(fd) &&
-	    !queue_may_be_joined(fd))
+	if (atomic_load_explicit(&conn->adopted, memory_order_relaxed) && !queue_may_be_joined(fd))
 		lifecycle_let_go(conn);
 	errno = saved;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What can join when, and what deleting an entry does: KERNEL-FACTS 17, 18, 19, 22. */
+/* What can join when, and what deleting an entry does: KERNEL-FACTS 17, 18, 19, 22. And how to tell whether one has joined. */
 #define _GNU_SOURCE
 #include "kernel_rig.h"
 
@@ -161,6 +161,38 @@ static void test_fact_22(void)
 	close(listener);
 }
 
+/* An urgent byte that is asked for, and no bytes: which TCP looks at first, and what is joined not at all. */
+static void test_whether_joined(struct rig *rig)
+{
+	const struct linger reset = { .l_onoff = 1 };
+	const int flags = MSG_PEEK | MSG_OOB | MSG_DONTWAIT;
+	ssize_t plain[3], joined[3];
+	char byte;
+
+	rig_connect(rig);
+	plain[0] = recv(rig->ends[1], &byte, 0, flags);
+	rig_pass(rig, "passed");
+	plain[1] = recv(rig->ends[1], &byte, 0, flags);
+	require(rig_join(rig, 0) == 0 && rig_join(rig, 1) == 0);
+	joined[0] = recv(rig->ends[1], &byte, 0, flags);
+	require(received(rig->ends[1], "passed"));
+	joined[1] = recv(rig->ends[1], &byte, 0, flags);
+	rig_redirect(rig, "12345");
+	joined[2] = recv(rig->ends[1], &byte, 0, flags);
+	check(!joined[0] && !joined[1] && !joined[2], "joined", "no-bytes-of-urgent-data-are-0-at-once",
+	      "%zd, %zd, %zd", joined[0], joined[1], joined[2]);
+	rig_close(rig);
+	rig_connect(rig);
+	require(setsockopt(rig->ends[0], SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0 &&
+		close(rig->ends[0]) == 0);
+	require(readable_within(rig->ends[1], 1000));
+	plain[2] = recv(rig->ends[1], &byte, 0, flags);
+	check(plain[0] < 0 && plain[1] < 0 && plain[2] < 0 && recv(rig->ends[1], &byte, 1, MSG_DONTWAIT) < 0 &&
+		      errno == ECONNRESET,
+	      "joined", "of-plain-tcp-they-are-an-error-and-take-none", "%zd, %zd, %zd", plain[0], plain[1], plain[2]);
+	close(rig->ends[1]);
+}
+
 int main(void)
 {
 	struct rig rig;
@@ -172,6 +204,7 @@ int main(void)
 	test_fact_18(&rig);
 	test_fact_19(&rig);
 	test_fact_22();
+	test_whether_joined(&rig);
 	rig_unload(&rig);
 	return kernel_test_finish();
 }
