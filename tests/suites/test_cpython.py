@@ -17,7 +17,7 @@ LONG = {
     "test_ftplib": 70_000, "test_httplib": 1_000_000, "test_httpservers": 2000, "test_imaplib": 200_000, "test_largefile": 10_000_000,
     "test_logging": 1000, "test_multiprocessing_fork": 3000, "test_multiprocessing_spawn": 3000, "test_nntplib": 300, "test_os": 10_000,
     "test_poll": 0, "test_poplib": 18_000, "test_robotparser": 50, "test_select": 0, "test_selectors": 0, "test_signal": 0, "test_smtpd": 0,
-    "test_smtplib": 2000, "test_socket": 9_000_000, "test_socketserver": 500_000, "test_ssl": 700_000, "test_subprocess": 0,
+    "test_smtplib": 2000, "test_socket": 9_000_000, "test_socketserver": 500_000, "test_ssl": 300_000, "test_subprocess": 0,
     "test_telnetlib": 0, "test_timeout": 0, "test_urllib2_localnet": 9000, "test_wsgiref": 500_000, "test_xmlrpc": 3000,
 }
 SHORT = ["test_asynchat", "test_asyncore", "test_docxmlrpc", "test_epoll", "test_httplib", "test_httpservers", "test_nntplib", "test_poplib",
