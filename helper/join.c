@@ -274,8 +274,8 @@ static enum sm_reason insert(struct join *join)
 	if (!ask_again(join))
 		return REASON_NOT_ESTABLISHED;
 	join->slot->settled[join->side] = proof_is_held_once(&join->look.facts, 1);
-	return check_calls(join,
-			   PROOF_REFS_JOINED); /* again: the insertion may have waited for a call that moved bytes */
+	/* Again: the insertion may have waited for a call that moved bytes. */
+	return check_calls(join, PROOF_REFS_JOINED);
 }
 
 /* The offer that led here: goes, or is as it was before CELL_MATCHED was lowered. */

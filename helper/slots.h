@@ -34,10 +34,9 @@ struct slot {
 	struct registry_end *end[SM_SIDES]; /* NULL: not joined (yet), or gone */
 	struct ledger *ledger;              /* NULL: none */
 	uint32_t ledger_cell;
-	int8_t octet[SM_SIDES]; /* proof_accounts() of each end, to be confirmed when there are two */
-	bool counts_syn
-		[SM_SIDES];     /* WIRE_JOIN_ALONE: the accounts begin with E itself, whether or not that is the SYN */
-	bool settled[SM_SIDES]; /* proof_is_held_once() of each end, asked after its insertion */
+	int8_t octet[SM_SIDES];        /* proof_accounts() of each end, to be confirmed when there are two */
+	bool counts_syn[SM_SIDES];     /* the accounts are the kernel's (WIRE_JOIN_ALONE), with the SYN if E is one */
+	bool settled[SM_SIDES];        /* proof_is_held_once() of each end, asked after its insertion */
 	struct group *group[SM_SIDES]; /* whose accounts get what that side sends; NULL: none */
 	struct sm_direction group_base[SM_SIDES];
 	uint32_t trial, trial_arm; /* of the trial of that number; 0: none */

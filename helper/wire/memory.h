@@ -72,11 +72,11 @@ static inline uint32_t cell_word_generation(uint32_t word)
 #define CELL_CHILD_ASKS 0x40u
 #define CELL_CHILD_MARKS (CELL_CHILD_CLOSES | CELL_CHILD_ASKS)
 
-/* One connection of the process. The first line is the conversation, the second what `ss` shows. */
 /* In `side`, of an end that joined with WIRE_JOIN_ALONE and was armed: its count of the bytes sent has the SYN among them, as it is the one that
  * made the connection. */
 #define CELL_SIDE_SYN 2u
 
+/* One connection of the process. The first line is the conversation, the second what `ss` shows. */
 struct memory_cell {
 	_Atomic uint32_t word;
 	_Atomic uint32_t status;
@@ -88,8 +88,7 @@ struct memory_cell {
 	};
 	uint32_t ledger_id;   /* helper -> shim, valid with CELL_ARMED; 0: none */
 	uint32_t ledger_cell; /* index in that ledger */
-	uint32_t
-		side; /* 0 or 1: which side this process's end is, in slot and ledger; and CELL_SIDE_SYN until that is seen to */
+	uint32_t side;        /* 0 or 1: which side this process's end is, in slot and ledger; and CELL_SIDE_SYN */
 	uint32_t slot;
 	_Atomic uint32_t reader; /* shim only: who is in a receive (preload/reader.h), shared with forked children */
 	/* helper -> shim, with TAKEN_OUT: bytes of the stay that ends, sent and received, which TCP knows nothing of */
