@@ -84,13 +84,12 @@ static enum sm_reason reason_of_insert(int error)
 /* Those that the shim does not see to. */
 static uint32_t forbidding_options(const struct join *join)
 {
-	uint32_t options = join->look.options;
+	const uint32_t flags = join->message->flags;
+	uint32_t seen_to = (flags & WIRE_JOIN_ZEROCOPY ? SM_OPTION_ZEROCOPY : 0) |
+			   (flags & WIRE_JOIN_INQ ? SM_OPTION_INQ : 0) |
+			   (flags & WIRE_JOIN_OOB_INLINE ? SM_OPTION_OOB_INLINE : 0);
 
-	if (join->message->flags & WIRE_JOIN_ZEROCOPY)
-		options &= ~(uint32_t)SM_OPTION_ZEROCOPY;
-	if (join->message->flags & WIRE_JOIN_INQ)
-		options &= ~(uint32_t)SM_OPTION_INQ;
-	return options;
+	return join->look.options & ~seen_to;
 }
 
 /* What is behind the fd, and may it join at all? */

@@ -78,7 +78,7 @@ static ssize_t receive_recv(struct conn *conn, int fd, void *buffer, size_t coun
 }
 
 /* The end could not leave: a receive of urgent data would sleep, or take redirected bytes that wait (fact 15). Without urgent
- * data TCP says EINVAL. Behind redirected bytes it is told what TCP says as long as the urgent byte has not arrived. */
+ * data, or where it is part of the stream, TCP says EINVAL. Behind redirected bytes it is told what TCP says as long as the urgent byte has not arrived. */
 static bool urgent_is_hidden(struct conn *conn, int fd, int flags)
 {
 	struct pollfd poller = { .fd = fd, .events = POLLPRI };
@@ -90,7 +90,7 @@ static bool urgent_is_hidden(struct conn *conn, int fd, int flags)
 	errno = saved;
 	if (waits && !queue_has_redirected(fd))
 		return false;
-	errno = waits ? EAGAIN : EINVAL;
+	errno = waits && !queue_takes_urgent(fd) ? EAGAIN : EINVAL;
 	return true;
 }
 

@@ -32,6 +32,8 @@ static enum way flagged_way(struct conn *conn, int fd, int flags)
 			errno = urgent ? EOPNOTSUPP : ENOBUFS;
 			return REFUSED;
 		}
+		if (urgent)
+			ledger_detach(conn); /* of a pinned end: nobody counts these bytes */
 		return urgent ? PAST : TRACKED;
 	}
 	if (flags & MSG_FASTOPEN)

@@ -83,14 +83,7 @@ void lifecycle_wait_lent(struct conn *conn, int fd, int wait_ms)
 		raw_syscall(SYS_nanosleep, &step, NULL);
 }
 
-/* An urgent byte, which no receive counts. Once it has been read it counts as unread for close(), too, until what follows it is read. */
-static bool has_urgent(int fd)
-{
-	int at_mark = 0;
-
-	return real_ioctl(fd, SIOCATMARK, &at_mark) == 0 && at_mark;
-}
-
+/* An urgent byte no receive counts. Once it has been read it counts as unread for close(), too, until what follows it is read. */
 static bool close_resets(int fd)
 {
 	struct linger linger = { 0 };
@@ -98,7 +91,7 @@ static bool close_resets(int fd)
 
 	return (real_getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 && linger.l_onoff &&
 		linger.l_linger == 0) ||
-	       queue_tcp_bytes(fd) > 0 || has_urgent(fd);
+	       queue_tcp_bytes(fd) > 0 || queue_is_at_mark(fd);
 }
 
 bool lifecycle_others_call(struct conn *conn)

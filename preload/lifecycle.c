@@ -194,12 +194,9 @@ static struct wire_join describe_join(const struct conn *conn, int fd)
 	struct wire_join message = { .cookie = conn->cookie,
 				     .sent_bytes = conn->sent,
 				     .received_bytes = conn->received,
-				     .flags = WIRE_JOIN_INQ,
+				     .flags = WIRE_JOIN_INQ | WIRE_JOIN_ZEROCOPY | WIRE_JOIN_OOB_INLINE,
 				     .fd_number = (uint32_t)fd };
 
-	/* Set on this socket itself the option is there to be used (intercept_option.c). */
-	if (conn->is_accepted && conn->fork_count == conn->joined_forks)
-		message.flags |= WIRE_JOIN_ZEROCOPY;
 	if (atomic_load(&((struct conn *)conn)->adopted))
 		message.flags |= WIRE_JOIN_ALONE;
 	wire_header_init(&message.header, WIRE_JOIN, sizeof(message), conn->index,

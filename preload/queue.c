@@ -106,6 +106,25 @@ void queue_discard(int fd)
 	errno = saved;
 }
 
+bool queue_is_at_mark(int fd)
+{
+	int mark = 0, saved = errno;
+	bool result = real_ioctl(fd, SIOCATMARK, &mark) == 0 && mark;
+
+	errno = saved;
+	return result;
+}
+
+bool queue_takes_urgent(int fd)
+{
+	int value = 0, saved = errno;
+	socklen_t length = sizeof(value);
+	bool result = real_getsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &value, &length) == 0 && value != 0;
+
+	errno = saved;
+	return result;
+}
+
 static bool has_fin(uint8_t state)
 {
 	return state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK || state == TCP_CLOSING || state == TCP_TIME_WAIT;

@@ -21,6 +21,10 @@ void queue_discard(int fd);
 int64_t queue_tcp_bytes(int fd);
 /* What TCP_INQ counts beside them: an end that has come, and what is behind an urgent byte. As many system calls. */
 int64_t queue_beyond_bytes(int fd);
+/* What comes next of TCP's queue is behind the urgent mark. */
+bool queue_is_at_mark(int fd);
+/* SO_OOBINLINE is set: urgent bytes are part of the stream. */
+bool queue_takes_urgent(int fd);
 /* The peer's FIN has arrived, whatever waits before it. */
 bool queue_has_end(int fd);
 /* Its own FIN is on its way, and not behind bytes that have still to be sent. */

@@ -122,6 +122,12 @@ static ssize_t splice_piece(struct conn *conn, int fd, int pipe_fd, size_t bytes
 	return result > 0 ? splice_with_memory(conn, fd, pipe_fd, bytes, flags) : result;
 }
 
+/* At the urgent mark a splice gets nothing, without a wait, of TCP: and what it says of it depends on O_NONBLOCK. */
+static bool is_held_up(int fd)
+{
+	return queue_is_at_mark(fd) && !queue_has_redirected(fd);
+}
+
 /* A peek sees no further than the redirected bytes (fact 2): what is behind them comes piece by piece. */
 ssize_t transfer_splice_out(struct conn *conn, int fd, int pipe_fd, size_t bytes, unsigned flags)
 {
@@ -135,6 +141,8 @@ ssize_t transfer_splice_out(struct conn *conn, int fd, int pipe_fd, size_t bytes
 	}
 	if (pipe_ends_it(pipe_fd, flags))
 		return -1;
+	if (is_held_up(fd))
+		return real_splice(fd, NULL, pipe_fd, NULL, bytes, flags);
 	for (int i = 0; i < SPLICE_PIECES_MAX && done < most; i++) {
 		if (done && (pipe_room(pipe_fd) <= 0 || transfer_must_end(fd)))
 			break;

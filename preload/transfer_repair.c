@@ -65,12 +65,11 @@ static bool has_file(const struct held *held, struct receive_call *call)
 bool transfer_must_end(int fd)
 {
 	struct pollfd poller = { .fd = fd, .events = POLLPRI };
-	int mark = 0;
 
 	if (real_poll(&poller, 1, 0) != 1)
 		return false;
 	return ((poller.revents & POLLERR) && queue_tcp_bytes(fd) <= 0) ||
-	       ((poller.revents & POLLPRI) && real_ioctl(fd, SIOCATMARK, &mark) == 0 && mark);
+	       ((poller.revents & POLLPRI) && queue_is_at_mark(fd));
 }
 
 /* An end whose fd came in a message, on which nothing waits, is in no sockhash: plain TCP from now on. */

@@ -131,9 +131,9 @@ struct wire_join {
 
 /* Options that need not keep the end out; and what else must be true. */
 enum wire_join_flag {
-	WIRE_JOIN_ZEROCOPY =
-		1 << 1,         /* SO_ZEROCOPY is the listener's: should a send ever use it, the end leaves first */
-	WIRE_JOIN_INQ = 1 << 2, /* TCP_INQ: the shim writes that control message itself */
+	WIRE_JOIN_ZEROCOPY = 1 << 1,   /* SO_ZEROCOPY: should a send ever use it, the end leaves first */
+	WIRE_JOIN_INQ = 1 << 2,        /* TCP_INQ: the shim writes that control message itself */
+	WIRE_JOIN_OOB_INLINE = 1 << 4, /* SO_OOBINLINE: should a send ever be urgent, the end leaves first */
 	/* It came by SCM_RIGHTS: only if the client's fd is the only one, of all processes. Only with WIRE_FEATURE_ALONE. */
 	WIRE_JOIN_ALONE = 1 << 3,
 };

@@ -105,8 +105,8 @@ static void leave_by_option(void)
 	int one = 1;
 
 	/* Cannot be honoured on a joined end. */
-	if (setsockopt(receiver_fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one)))
-		die("SO_OOBINLINE");
+	if (setsockopt(receiver_fd, SOL_SOCKET, SO_TIMESTAMP, &one, sizeof(one)))
+		die("SO_TIMESTAMP");
 }
 
 static void pass_on_unread(void)

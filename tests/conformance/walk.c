@@ -6,7 +6,7 @@
  *
  * split=1: the accepted end is in a process of its own, which makes its calls when it is told to; one end may then sleep in a call
  * that the other's next call ends. Some calls are made by a child
- * that is forked for it, in every third walk some by a thread. In every fourth walk TCP_INQ is set, in every fifth one end's fd is passed
+ * that is forked for it, in every third walk some by a thread. In every fourth walk TCP_INQ is set, in every seventh SO_OOBINLINE, and a few sends are urgent, in every fifth one end's fd is passed
  * on by SCM_RIGHTS before the calls, as in any walk by a call. large=0: sends stay small. forks=0: no process is forked once
  * there is a connection, so that nobody but who closes it can have the socket. signals=US: a signal comes so often, to a handler
  * with SA_RESTART, so that only polls tell of it, and are made again.
@@ -19,7 +19,7 @@
 #define WAIT_MS 60
 #define PIPE_BYTES (1 << 20) /* a slot for each piece that waits: how TCP cut them depends on where its pages ended */
 
-static bool asks_what_waits;
+static bool asks_what_waits, takes_urgent;
 static unsigned passed_end; /* 2: neither */
 static uint64_t first = 1, count = 1, calls = 150, split, large = 1, forks = 1, signals;
 
@@ -46,9 +46,12 @@ static struct call choose(struct walk *walk)
 	call.forked = kinds[call.kind].can_fork && rng_below(&walk->rng, 24) == 0 && forks;
 	call.threaded = !call.forked && walk->threads && rng_below(&walk->rng, 3) == 0;
 	if (call.kind == SEND)
-		call.flags = MSG_NOSIGNAL | (rng_below(&walk->rng, 4) ? 0 : MSG_DONTWAIT);
+		call.flags = MSG_NOSIGNAL | (rng_below(&walk->rng, 4) ? 0 : MSG_DONTWAIT) |
+			     (takes_urgent && rng_below(&walk->rng, 16) == 0 ? MSG_OOB : 0);
 	if (call.kind == RECEIVE) {
 		call.flags = receive_flags[rng_below(&walk->rng, 7)];
+		if (takes_urgent && call.flags == (MSG_PEEK | MSG_TRUNC))
+			call.flags = MSG_TRUNC; /* what is behind the mark is among it */
 		if (call.flags == MSG_PEEK)
 			call.bytes = 1; /* more than redirected bytes a peek does not show */
 		if (walk->unread[call.end] <= (call.flags & MSG_WAITALL ? (ssize_t)call.bytes : 0))
@@ -154,7 +157,8 @@ static void set_up(unsigned end, int fd)
 
 	fds[end] = fd;
 	if (fd < 0 || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0 ||
-	    (asks_what_waits && setsockopt(fd, IPPROTO_TCP, TCP_INQ, &on, sizeof(on)) < 0))
+	    (asks_what_waits && setsockopt(fd, IPPROTO_TCP, TCP_INQ, &on, sizeof(on)) < 0) ||
+	    (takes_urgent && setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)) < 0))
 		die("set-up");
 	if (end != passed_end)
 		return;
@@ -248,6 +252,7 @@ static void one_walk(uint64_t seed)
 	struct walk walk = { .rng = rng_make(seed, 0), .threads = seed % 3 == 0 };
 
 	asks_what_waits = seed % 4 == 1;
+	takes_urgent = seed % 7 == 3;
 	passed_end = seed % 5 == 2 ? seed & 1 : 2;
 	alarm(WALK_SECONDS);
 	begin(&walk);

@@ -246,7 +246,7 @@ static void do_change(const struct call *call, struct answer *answer)
 {
 	static const int options[][2] = {
 		{ SOL_SOCKET, SO_KEEPALIVE }, { IPPROTO_TCP, TCP_NODELAY }, { IPPROTO_TCP, TCP_QUICKACK },
-		{ SOL_SOCKET, SO_PRIORITY },  { IPPROTO_TCP, TCP_KEEPCNT }, { SOL_SOCKET, SO_OOBINLINE }
+		{ SOL_SOCKET, SO_PRIORITY },  { IPPROTO_TCP, TCP_KEEPCNT }, { SOL_SOCKET, SO_BUSY_POLL }
 	}; /* joined ends leave for it */
 	const int *option = options[call->bytes % 6];
 	int fd = fds[call->end], value = 1 + (int)(call->bytes % 3), flags, copy;

@@ -102,7 +102,7 @@ static void zero_copy_unset_pinned(struct pair *pair, int unused)
 	(void)unused;
 	put(pair->a, "unread");
 	settle();
-	TRY("pin", set_int(pair->a, SOL_SOCKET, SO_OOBINLINE, 1));
+	TRY("pin", set_int(pair->a, SOL_SOCKET, SO_BUSY_POLL, 1));
 	TRY("sendmmsg", sendmmsg(pair->a, &message, 1, MSG_ZEROCOPY));
 	TRY("send", send(pair->a, "there", 5, MSG_ZEROCOPY));
 	drain("data", pair->b, 16);
@@ -269,7 +269,7 @@ static const struct semantics_case cases[] = {
 	{ "zerocopy-send", zero_copy, 1, 0 },
 	{ "zerocopy-three-sends", zero_copy, 3, 0 },
 	{ "zerocopy-without-option", zero_copy_unset, 0, 0 },
-	{ "oobinline-zerocopy-unset", zero_copy_unset_pinned, 0, 0 },
+	{ "zerocopy-unset-pinned", zero_copy_unset_pinned, 0, 0 },
 	{ "zerocopy-behind-unread", zero_copy_behind_unread, 20000, 0 },
 	{ "zerocopy-behind-unread-large", zero_copy_behind_unread, 200000, 0 },
 	{ "zerocopy-behind-unread-dontwait", zero_copy_behind_unread, 200001, 0 },

@@ -157,9 +157,10 @@ static void both_ways(struct pair *pair, int unused)
 }
 
 /* Unread redirected bytes are before the urgent one. */
-static void behind_unread(struct pair *pair, int unused)
+static void behind_unread(struct pair *pair, int in_line)
 {
-	(void)unused;
+	if (in_line)
+		TRY("set", set_int(pair->b, SOL_SOCKET, SO_OOBINLINE, 1));
 	put(pair->a, "unread");
 	TRY("send", send(pair->a, "X", 1, MSG_OOB));
 	settle();
@@ -168,6 +169,8 @@ static void behind_unread(struct pair *pair, int unused)
 	get("urgent", pair->b, 1, MSG_OOB);
 	get("rest", pair->b, 64, MSG_DONTWAIT);
 	note("mark", "%d", at_mark(pair->b));
+	get("behind", pair->b, 64, MSG_DONTWAIT);
+	round_trip("trip", pair);
 }
 
 /* The other calls that send with MSG_OOB, and that receive with it. 0: sendto, recvfrom; 1: sendmsg, recvmsg; 2: sendmmsg, recvmmsg;
@@ -219,5 +222,6 @@ static const struct semantics_case cases[] = {
 	{ "oob-then-blocked", while_blocked, 0, 0 },
 	{ "oob-both-ways", both_ways, 0, 0 },
 	{ "oob-behind-unread", behind_unread, 0, 0 },
+	{ "oob-inline-behind-unread", behind_unread, 1, 0 },
 };
 FAMILY(oob);
