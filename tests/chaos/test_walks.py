@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Random walks (conformance/walk.c) while the helper is killed, stopped, late, switched off: every call returns what it returns on plain TCP.
 
-Processes that fork once they have a connection are left out where the helper does not answer: who else holds a socket only it can say.
+Left out where the helper does not answer: processes that fork once they have a connection, for who else holds a socket only it can say, and
+urgent sends, for which an end has to leave.
 
   python3 tests/chaos/test_walks.py [FIRST COUNT [WHAT...]]     prints the differences of that many walks
 """
@@ -60,7 +61,7 @@ def switched_off(helper, chance):
         time.sleep(chance.uniform(0, 0.05))
 
 
-# what: (what is done, walks that fork too)
+# what: (what is done, whether the helper answers all the time)
 DISTURBANCES = {"killed": (killed, False), "ended": (ended, False), "stopped": (stopped, False), "late": (late, False), "switched-off": (switched_off, True)}
 
 
@@ -93,9 +94,9 @@ def disturbed(helper, disturb, seed):
 
 def differences(what, name, first, count):
     """(what differs, counters)"""
-    disturb, forks = DISTURBANCES[what]
+    disturb, answers = DISTURBANCES[what]
     arm, helper_options, options = VARIANTS[name]
-    options = [*options, f"forks={int(forks)}"]
+    options = [*options, f"forks={int(answers)}", f"urgent={int(answers)}"]
     plain = plain_walks(first, count, tuple(options))
     with Helper(*helper_options) as helper:
         let_run(helper)

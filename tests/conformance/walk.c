@@ -2,14 +2,14 @@
 /* A random walk over what can be done with the two ends of a connection: one call after the other, each with what it returned, as
  * a line. The same seed makes the same calls, whatever the arm, as long as they return the same: test_walk.py compares.
  *
- *   walk [first=SEED] [count=N] [calls=N] [split=1] [large=0] [forks=0] [signals=US]
+ *   walk [first=SEED] [count=N] [calls=N] [split=1] [large=0] [forks=0] [urgent=0] [signals=US]
  *
  * split=1: the accepted end is in a process of its own, which makes its calls when it is told to; one end may then sleep in a call
- * that the other's next call ends. Some calls are made by a child
- * that is forked for it, in every third walk some by a thread. In every fourth walk TCP_INQ is set, in every seventh SO_OOBINLINE, and a few sends are urgent, in every fifth one end's fd is passed
- * on by SCM_RIGHTS before the calls, as in any walk by a call. large=0: sends stay small. forks=0: no process is forked once
- * there is a connection, so that nobody but who closes it can have the socket. signals=US: a signal comes so often, to a handler
- * with SA_RESTART, so that only polls tell of it, and are made again.
+ * that the other's next call ends. Some calls are made by a child that is forked for it, in every third walk some by a thread. In every
+ * fourth walk TCP_INQ is set, in every seventh SO_OOBINLINE, and a few sends are urgent; in every fifth one end's fd is passed on by
+ * SCM_RIGHTS before the calls, as in any walk by a call. large=0: sends stay small. forks=0: no process is forked once there is a
+ * connection, so that nobody but who closes it can have the socket. urgent=0: nothing is. signals=US: a signal comes so often, to a
+ * handler with SA_RESTART, so that only polls tell of it, and are made again.
  */
 #include "walk_calls.h"
 
@@ -21,7 +21,7 @@
 
 static bool asks_what_waits, takes_urgent;
 static unsigned passed_end; /* 2: neither */
-static uint64_t first = 1, count = 1, calls = 150, split, large = 1, forks = 1, signals;
+static uint64_t first = 1, count = 1, calls = 150, split, large = 1, forks = 1, urgent = 1, signals;
 
 /* ---- which calls ---- */
 
@@ -252,7 +252,7 @@ static void one_walk(uint64_t seed)
 	struct walk walk = { .rng = rng_make(seed, 0), .threads = seed % 3 == 0 };
 
 	asks_what_waits = seed % 4 == 1;
-	takes_urgent = seed % 7 == 3;
+	takes_urgent = urgent && seed % 7 == 3;
 	passed_end = seed % 5 == 2 ? seed & 1 : 2;
 	alarm(WALK_SECONDS);
 	begin(&walk);
@@ -283,8 +283,8 @@ int main(int argc, char **argv)
 	struct {
 		const char *name;
 		uint64_t *value;
-	} settings[] = { { "first=", &first }, { "count=", &count }, { "calls=", &calls },    { "split=", &split },
-			 { "large=", &large }, { "forks=", &forks }, { "signals=", &signals } };
+	} settings[] = { { "first=", &first }, { "count=", &count }, { "calls=", &calls },   { "split=", &split },
+			 { "large=", &large }, { "forks=", &forks }, { "urgent=", &urgent }, { "signals=", &signals } };
 
 	for (int i = 1; i < argc; i++) {
 		size_t j = 0, names = sizeof(settings) / sizeof(settings[0]);

@@ -269,7 +269,7 @@ static const struct semantics_case cases[] = {
 	{ "zerocopy-send", zero_copy, 1, 0 },
 	{ "zerocopy-three-sends", zero_copy, 3, 0 },
 	{ "zerocopy-without-option", zero_copy_unset, 0, 0 },
-	{ "zerocopy-unset-pinned", zero_copy_unset_pinned, 0, 0 },
+	{ "option-busy-poll-zerocopy-unset", zero_copy_unset_pinned, 0, 0 },
 	{ "zerocopy-behind-unread", zero_copy_behind_unread, 20000, 0 },
 	{ "zerocopy-behind-unread-large", zero_copy_behind_unread, 200000, 0 },
 	{ "zerocopy-behind-unread-dontwait", zero_copy_behind_unread, 200001, 0 },
