@@ -8,6 +8,7 @@
 
 #define GRANDPARENT_MS 5
 #define QUICK_MS 25
+#define TRIES 8
 
 extern char **environ;
 
@@ -256,7 +257,7 @@ static void daemonised(struct pair *pair, int unused)
 }
 
 /* With bytes unread, which its parent then reads, just after its grandparent has closed its copy: at once. Returns how many ms it took. */
-static int grandchild_leaves(const struct pair *pair)
+static int grandchild_leaves(const struct pair *pair, bool tells)
 {
 	int status = 0;
 
@@ -273,25 +274,27 @@ static int grandchild_leaves(const struct pair *pair)
 			_exit((int)(clock_ms() - start_ms < 250 ? clock_ms() - start_ms : 250));
 		}
 		waitpid(grandchild, &status, 0);
-		get("data", pair->b, 64, 0);
+		if (tells)
+			get("data", pair->b, 64, 0);
 		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 255);
 	}
 	close(pair->b);
 	waitpid(child, &status, 0);
-	get("end", pair->a, 64, 0);
+	if (tells)
+		get("end", pair->a, 64, 0);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
 }
 
 /* A machine may be busy: the quickest of some. */
 static void grandchildren_leave(struct pair *pair, int unused)
 {
-	int quickest_ms = grandchild_leaves(pair);
+	int quickest_ms = grandchild_leaves(pair, true);
 	struct pair other;
 
 	(void)unused;
-	for (int i = 0; i < 3; i++) {
+	for (int i = 1; i < TRIES && quickest_ms >= QUICK_MS; i++) {
 		pair_make(&other, true);
-		int ms = grandchild_leaves(&other);
+		int ms = grandchild_leaves(&other, false);
 		quickest_ms = ms < quickest_ms ? ms : quickest_ms;
 		close(other.a);
 	}
