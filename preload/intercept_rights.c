@@ -68,7 +68,7 @@ static void each_fd(const struct msghdr *message, void (*function)(int fd))
 void intercept_rights_given(const struct msghdr *message)
 {
 	/* Nothing was ever tracked: programs without TCP, the hot paths of QUIC among them, pay a load. */
-	if (atomic_load_explicit(&conn_fd_high, memory_order_relaxed) == 0)
+	if (atomic_load_explicit(&conn_fd_high, memory_order_relaxed) == 0 && !conn_get(0))
 		return;
 	if (readable_bytes(message, sizeof(*message)) && message->msg_controllen >= CMSG_LEN(sizeof(int)) &&
 	    message->msg_controllen <= CONTROL_BYTES_MAX && readable_control(message))
