@@ -72,12 +72,14 @@ bool transfer_must_end(int fd)
 	       ((poller.revents & POLLPRI) && queue_is_at_mark(fd));
 }
 
-/* An end whose fd came in a message, on which nothing waits, is in no sockhash: plain TCP from now on. */
+/* An end whose fd came in a message, on which nothing waits, is in no sockhash: plain TCP from now on. Not one that has tried to join since:
+ * it may try again, and a late helper may have it. */
 static void let_go(struct conn *conn, int fd)
 {
 	int saved = errno;
 
-	if (atomic_load_explicit(&conn->adopted, memory_order_relaxed) && !queue_may_be_joined(fd))
+	if (atomic_load_explicit(&conn->adopted, memory_order_relaxed) && conn_state(conn) == CONN_PINNED &&
+	    !queue_may_be_joined(fd))
 		lifecycle_let_go(conn);
 	errno = saved;
 }
