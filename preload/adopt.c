@@ -64,6 +64,7 @@ void lifecycle_count_adopted(struct conn *conn, int fd)
 	if (!threads_others_inside(conn->index) && endpoint_sums(fd, &sent, &received)) {
 		atomic_store(&conn->sent, sent);
 		atomic_store(&conn->received, received);
+		atomic_fetch_or(&conn->options, CONN_COUNTS_SYN);
 		atomic_store(&conn->adopted, CONN_ADOPTED_COUNTED);
 		conn->retry_at_turn = conn->turns;
 	}

@@ -133,6 +133,7 @@ void ledger_attach(struct conn *conn, struct ledger_cell *cell, uint32_t side, e
 
 	if (side & CELL_SIDE_SYN)
 		atomic_fetch_sub(&conn->sent, 1);
+	atomic_fetch_and(&conn->options, (uint8_t)~CONN_COUNTS_SYN);
 	/* Moved, and moved back by an addition: whoever accounts past the ledger meanwhile is not lost. */
 	atomic_store(&own->sent, atomic_exchange(&conn->sent, 0));
 	atomic_store(&own->consumed, atomic_exchange(&conn->received, 0));

@@ -197,7 +197,7 @@ static struct wire_join describe_join(const struct conn *conn, int fd)
 				     .flags = WIRE_JOIN_INQ | WIRE_JOIN_ZEROCOPY | WIRE_JOIN_OOB_INLINE,
 				     .fd_number = (uint32_t)fd };
 
-	if (atomic_load(&((struct conn *)conn)->adopted))
+	if (atomic_load(&((struct conn *)conn)->adopted) || conn_has_option(conn, CONN_COUNTS_SYN))
 		message.flags |= WIRE_JOIN_ALONE;
 	wire_header_init(&message.header, WIRE_JOIN, sizeof(message), conn->index,
 			 conn->generation & CELL_GENERATION_MASK);

@@ -9,8 +9,11 @@ What passes accepts or connects; the peer does the other, and asks the questions
   begun   the giver has answered EARLY questions
   unread  the next question waits when it is passed
   late    the giver closes it only after half of the questions
+  whole   the same, and the taker asks for each question as a whole
+  lonely  as fresh, and the peer says nothing for a while, longer than the helper leaves an end alone in the sockhash
   kept    the giver closes it at the end
   shared  the giver keeps it and answers every tenth question
+  zero    the giver, which has it at number 0, has answered EARLY questions, and keeps it
 The one that passes prints "port N" if it accepts. One line of JSON from the peer."""
 import json
 import os
@@ -18,8 +21,12 @@ import random
 import select
 import socket
 import sys
+import time
 
 TURNS, EARLY, SIZE_MAX, WAIT_S = 400, 7, 3000, 10
+EARLY_HOWS = ("begun", "zero")
+LATE_HOWS = ("late", "whole")
+QUIET_TURNS, QUIET_S = (10, 20), 0.3
 
 
 def message(connection, turn):
@@ -27,10 +34,10 @@ def message(connection, turn):
     return draw.randbytes(draw.randrange(1, SIZE_MAX))
 
 
-def read_whole(end, count):
+def read_whole(end, count, flags=0):
     data = b""
     while len(data) < count:
-        piece = end.recv(count - len(data))
+        piece = end.recv(count - len(data), flags)
         if not piece:
             raise SystemExit("the stream ended early")
         data += piece
@@ -45,8 +52,8 @@ def ask(end, connection, turn):
     return 2 * len(question)
 
 
-def answer(end, connection, turn):
-    question = read_whole(end, len(message(connection, turn)))
+def answer(end, connection, turn, flags=0):
+    question = read_whole(end, len(message(connection, turn)), flags)
     if question != message(connection, turn):
         raise SystemExit(f"connection {connection}, turn {turn}: another question")
     end.sendall(question[::-1])
@@ -57,12 +64,12 @@ def take(channel, how, connections):
     for connection in range(connections):
         _, numbers, _, _ = socket.recv_fds(channel, 1, 1)
         with socket.socket(fileno=numbers[0]) as end:
-            for turn in range(EARLY if how == "begun" else 0, TURNS):
-                if how == "shared" and turn % 10 == 9 or how == "late" and turn == TURNS // 2:
+            for turn in range(EARLY if how in EARLY_HOWS else 0, TURNS):
+                if how == "shared" and turn % 10 == 9 or how in LATE_HOWS and turn == TURNS // 2:
                     channel.send(turn.to_bytes(2, "little"))
                     channel.recv(1)
                 if how != "shared" or turn % 10 != 9:
-                    answer(end, connection, turn)
+                    answer(end, connection, turn, socket.MSG_WAITALL if how == "whole" else 0)
             if end.recv(1):
                 raise SystemExit("more than was asked")
         channel.send(b"end")
@@ -70,12 +77,12 @@ def take(channel, how, connections):
 
 def give(made, channel, how, connection):
     with made as end:
-        for turn in range(EARLY if how == "begun" else 0):
+        for turn in range(EARLY if how in EARLY_HOWS else 0):
             answer(end, connection, turn)
         if how == "unread":
             select.select([end], [], [], WAIT_S)
         socket.send_fds(channel, [b"x"], [end.fileno()])
-        if how in ("fresh", "begun", "unread"):
+        if how in ("fresh", "begun", "unread", "lonely"):
             end.close()
         while (word := channel.recv(3)) not in (b"end", b""):
             if how == "shared":
@@ -96,6 +103,8 @@ def both(role, how, connections, port):
     if role == "accepts":
         listener = socket.create_server(("127.0.0.1", port))
         print("port", listener.getsockname()[1], flush=True)
+    if how == "zero":
+        os.close(0)
     for connection in range(connections):
         made = listener.accept()[0] if role == "accepts" else socket.create_connection(("127.0.0.1", port), WAIT_S)
         made.settimeout(None)
@@ -104,7 +113,7 @@ def both(role, how, connections, port):
     os.wait()
 
 
-def peer(role, connections, port):
+def peer(role, how, connections, port):
     total = 0
     if role == "connects":
         listener = socket.create_server(("127.0.0.1", port))
@@ -113,7 +122,10 @@ def peer(role, connections, port):
         made = listener.accept()[0] if role == "connects" else socket.create_connection(("127.0.0.1", port), WAIT_S)
         made.settimeout(None)
         with made as end:
-            total += sum(ask(end, connection, turn) for turn in range(TURNS))
+            for turn in range(TURNS):
+                total += ask(end, connection, turn)
+                if how == "lonely" and turn in range(*QUIET_TURNS):
+                    time.sleep(QUIET_S)
             end.shutdown(socket.SHUT_WR)
             if end.recv(1):
                 raise SystemExit("more than was asked for")
@@ -122,7 +134,7 @@ def peer(role, connections, port):
 
 def main(which, role, how, connections, port):
     if which == "peer":
-        peer(role, int(connections), int(port))
+        peer(role, how, int(connections), int(port))
     else:
         both(role, how, int(connections), int(port))
 
