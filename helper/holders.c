@@ -8,8 +8,7 @@
  * own that sleep in a call on it, or in a poll, which the wait queue tells, and others.
  *
  * Two processes that close at the same time would each be told of the other, and nobody would reset. So who was told of
- * others is remembered for a moment: he closes. The next one is told so, and asks again until that has happened: the moment is over, or
- * his session is, or the end was his session's and he has noted that it is closed, which only then says so.
+ * others is remembered for a moment: he closes. The next one is told so, and asks again until that has happened.
  *
  * A message that has passed the verdict may take its time to the receiver's queue: its sender is preempted, or its CPU stolen. As long as
  * it is inside it holds references to the psocks of both ends, awake (fact 19a).
@@ -21,21 +20,6 @@
 #include "sockfacts.h"
 
 #define CLOSING_NS (50 * LOOP_NS_PER_MS)
-#define GONE_NS (2 * LOOP_NS_PER_MS) /* for the close itself, which comes just after the note of it */
-
-static bool has_closed(struct helper *helper, const struct registry_end *end, struct slot_closing *closing,
-		       uint64_t now_ns)
-{
-	struct session *session = session_find(helper->sessions, closing->session_id);
-
-	if (session)
-		pairing_look_for_closed(helper, session);
-	if (session && (!closing->owned || end->owner.session_id))
-		return false;
-	if (!closing->gone_at_ns)
-		closing->gone_at_ns = now_ns;
-	return now_ns - closing->gone_at_ns >= GONE_NS;
-}
 
 static uint32_t judge(struct request *request, const struct registry_end *end)
 {
@@ -57,15 +41,10 @@ static uint32_t judge(struct request *request, const struct registry_end *end)
 	if (facts.holders - message->own <= own_calls)
 		return 0;
 	another_closes = closing->generation == generation && closing->session_id != request->session->id &&
-			 closing->at_ns + CLOSING_NS > now_ns && !has_closed(request->helper, end, closing, now_ns);
+			 closing->at_ns + CLOSING_NS > now_ns;
 	if (another_closes && !message->is_final)
 		return CELL_HOLDERS_CLOSING;
-	*closing = (struct slot_closing){
-		.session_id = request->session->id,
-		.at_ns = now_ns,
-		.generation = generation,
-		.owned = end->owner.session_id == request->session->id,
-	};
+	*closing = (struct slot_closing){ request->session->id, now_ns, generation };
 	return facts.holders - message->own - own_calls;
 }
 

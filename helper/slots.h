@@ -47,8 +47,6 @@ struct slot {
 	struct slot_closing {
 		uint64_t session_id, at_ns;
 		uint32_t generation; /* of the slot */
-		bool owned;          /* the end was his session's ... */
-		uint64_t gone_at_ns; /* ... and was found to be no longer; 0: not yet */
 	} closing[SM_SIDES];
 	uint64_t redirected_seen, passed_seen; /* messages, as the sweep last saw them */
 	struct slot_link queued[SLOT_QUEUE_COUNT];

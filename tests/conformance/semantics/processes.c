@@ -6,10 +6,6 @@
 #include <spawn.h>
 #include <sys/wait.h>
 
-#define GRANDPARENT_MS 5
-#define QUICK_MS 25
-#define TRIES 8
-
 extern char **environ;
 
 static void join_child(pid_t child)
@@ -256,51 +252,6 @@ static void daemonised(struct pair *pair, int unused)
 	get("end", pair->a, 6, 0);
 }
 
-/* With bytes unread, which its parent then reads, just after its grandparent has closed its copy: at once. Returns how many ms it took. */
-static int grandchild_leaves(const struct pair *pair, bool tells)
-{
-	int status = 0;
-
-	put(pair->a, "unread");
-	settle();
-	pid_t child = fork();
-	if (child == 0) {
-		pause_ms(GRANDPARENT_MS);
-		pid_t grandchild = fork();
-		if (grandchild == 0) {
-			uint64_t start_ms = clock_ms();
-
-			close(pair->b);
-			_exit((int)(clock_ms() - start_ms < 250 ? clock_ms() - start_ms : 250));
-		}
-		waitpid(grandchild, &status, 0);
-		if (tells)
-			get("data", pair->b, 64, 0);
-		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 255);
-	}
-	close(pair->b);
-	waitpid(child, &status, 0);
-	if (tells)
-		get("end", pair->a, 64, 0);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
-}
-
-/* A machine may be busy: the quickest of some. */
-static void grandchildren_leave(struct pair *pair, int unused)
-{
-	int quickest_ms = grandchild_leaves(pair, true);
-	struct pair other;
-
-	(void)unused;
-	for (int i = 1; i < TRIES && quickest_ms >= QUICK_MS; i++) {
-		pair_make(&other, true);
-		int ms = grandchild_leaves(&other, false);
-		quickest_ms = ms < quickest_ms ? ms : quickest_ms;
-		close(other.a);
-	}
-	note("at-once", "%s", quickest_ms < QUICK_MS ? "yes" : "no");
-}
-
 static const struct semantics_case cases[] = {
 	{ "fork-both-send", both_send, 0, 0 },
 	{ "fork-both-receive", both_receive, 0, 0 },
@@ -310,7 +261,6 @@ static const struct semantics_case cases[] = {
 	{ "fork-child-exits", child_leaves, 1, 0 },
 	{ "fork-child-shuts-down", child_leaves, 2, 0 },
 	{ "fork-child-closes-unread", child_leaves_unread, 0, 0 },
-	{ "fork-grandchild-closes-unread", grandchildren_leave, 0, 0 },
 	{ "exec-cat", run_cat, 0, 0 },
 	{ "exec-cat-drained", run_cat, 3, 0 },
 	{ "spawn-cat", run_cat, 1, 0 },
