@@ -48,8 +48,8 @@ enum conn_adopted {
 enum conn_option {
 	CONN_TELLS_INQ = 1, /* TCP_INQ is set (inq.h) */
 	CONN_TIMES_OUT = 2, /* SO_RCVTIMEO is, or was once */
-	CONN_COUNTS_SYN =
-		4, /* none of the socket's: conn->sent is the kernel's count, perhaps with the SYN (adopt.c), until a ledger has it */
+	/* None of the socket's: conn->sent is the kernel's count, perhaps with the SYN (adopt.c), until a ledger has it. */
+	CONN_COUNTS_SYN = 4,
 };
 
 /* What every call looks at comes first, in one line: a connection that is only watched touches no other. */

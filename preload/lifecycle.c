@@ -241,8 +241,9 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 	switch (lifecycle_request(conn, fd, &message, sizeof(message))) {
 	case CELL_DONE:
 		conn->attempts = 0;
-		conn->joined_forks -= is_shared(conn, cell);    /* as if there had been a fork since */
-		atomic_store(&conn->adopted, CONN_NOT_ADOPTED); /* nobody else has it */
+		conn->joined_forks -= is_shared(conn, cell); /* as if there had been a fork since */
+		if (conn->generation == generation)
+			atomic_store(&conn->adopted, CONN_NOT_ADOPTED); /* nobody else has it */
 		lifecycle_joining_end(conn, generation, CONN_JOINED, REASON_JOINED);
 		break;
 	case CELL_REFUSED:
