@@ -167,7 +167,6 @@ static enum sm_reason check_calls(struct join *join, uint32_t map_refs)
 static enum sm_reason check_before(struct join *join)
 {
 	enum sm_reason reason = check_socket(join);
-
 	return reason ? reason : check_calls(join, PROOF_REFS_OUTSIDE);
 }
 
@@ -286,6 +285,7 @@ static void undo_offer(struct join *join, enum sm_reason reason)
 
 	if (!end || end->state != END_OFFERED || end->generation != header->generation)
 		return;
+	end->is_shared = reason == REASON_SHARED;
 	if (reason_is_transient(reason))
 		pairing_match(join->helper, end);
 	else if (!trial_refuses(reason)) /* else it is matched when the trial is over */
@@ -307,6 +307,8 @@ static void undo(struct join *join, enum sm_reason reason)
 	}
 	if (join->end)
 		registry_unjoin(helper->registry, join->end);
+	if (reason == REASON_SHARED)
+		retire_spare_peer(helper, &join->key);
 	if (join->end && join->end_is_new && !trial_refuses(reason))
 		pairing_end_remove(helper, join->end);
 	else
@@ -320,6 +322,7 @@ static void joined(struct join *join)
 	struct slot *slot = join->slot;
 
 	slot->end[join->side] = join->end;
+	join->end->is_shared = false;
 	group_slot_taken(slot, join->side, join->session->group);
 	slot_state_set(slot, SM_SLOT_JOINED);
 	helper->switches->sockets_joined_total++;

@@ -177,7 +177,7 @@ struct match {
 /* `a` learns of `b`. */
 static bool may_trust(const struct registry_end *a, const struct registry_end *b)
 {
-	return b->state == END_JOINED || a->lonely_times < LONELY_TRUST;
+	return b->state == END_JOINED || (!b->is_shared && a->lonely_times < LONELY_TRUST);
 }
 
 static void match_visit(struct registry_end *peer, void *context)

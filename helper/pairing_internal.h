@@ -84,6 +84,8 @@ bool retire_check_closing(struct helper *helper);
 void retire_check(struct helper *helper, struct slot *slot);
 /* One end has joined and waits for the other. */
 void retire_await_peer(struct helper *helper, struct slot *slot);
+/* The end of that name cannot join now: its peer, should it wait for that, is taken out, and offers. */
+void retire_spare_peer(struct helper *helper, const struct registry_key *key);
 /* A slot is in use: the sweep has work. */
 void retire_sweep_start(struct helper *helper);
 void retire_lonely_expired(struct loop_timer *timer);

@@ -52,6 +52,7 @@ struct registry_end {
 	uint8_t arm;                 /* enum latency_arm, of the trial of that number */
 	uint32_t trial, trial_armed; /* and in which it was armed */
 	uint8_t lonely_times;        /* how often it was taken out because no peer came */
+	bool is_shared;              /* it offers, but its last join was refused because others have its socket */
 	bool charged;                /* policy: POLICY_OFFERS */
 	int lost;                    /* an index had no memory for it */
 	struct registry_name *name;

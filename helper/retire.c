@@ -97,6 +97,16 @@ void retire_lonely_expired(struct loop_timer *timer)
 	}
 }
 
+void retire_spare_peer(struct helper *helper, const struct registry_key *key)
+{
+	const struct registry_key mirror = registry_key_mirror(key);
+	struct registry_end *peer = registry_find_joined(helper->registry, &mirror);
+	struct slot *slot = peer ? slot_at(helper->slots, peer->slot) : NULL;
+
+	if (slot && slot->shared->state == SM_SLOT_JOINED && !slot->end[!peer->side])
+		retire_take_out(helper, peer, REASON_LONELY, true);
+}
+
 /* ---- gone? ---- */
 
 void retire_check(struct helper *helper, struct slot *slot)
