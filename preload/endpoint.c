@@ -57,6 +57,16 @@ int endpoint_query(int fd, struct endpoints *out)
 	return error ? error : endpoint_from(&address, &out->local);
 }
 
+bool endpoint_has_option(int fd, int level, int name)
+{
+	int value = 0, saved = errno;
+	socklen_t length = sizeof(value);
+	bool result = real_getsockopt(fd, level, name, &value, &length) == 0 && value != 0;
+
+	errno = saved;
+	return result;
+}
+
 bool endpoint_is_connected(int fd)
 {
 	struct sockaddr_storage address;

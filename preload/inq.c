@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The control message of TCP_INQ: see inq.h. It is tcp_recvmsg()'s last one. */
+#include "endpoint.h"
 #include "inq.h"
 
 #include <errno.h>
@@ -21,12 +22,7 @@
 
 bool inq_ask(int fd)
 {
-	int value = 0, saved = errno;
-	socklen_t length = sizeof(value);
-	bool result = real_getsockopt(fd, IPPROTO_TCP, TCP_INQ, &value, &length) == 0 && value != 0;
-
-	errno = saved;
-	return result;
+	return endpoint_has_option(fd, IPPROTO_TCP, TCP_INQ);
 }
 
 void inq_was_set(struct conn *conn, int fd)

@@ -117,12 +117,7 @@ bool queue_is_at_mark(int fd)
 
 bool queue_takes_urgent(int fd)
 {
-	int value = 0, saved = errno;
-	socklen_t length = sizeof(value);
-	bool result = real_getsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &value, &length) == 0 && value != 0;
-
-	errno = saved;
-	return result;
+	return endpoint_has_option(fd, SOL_SOCKET, SO_OOBINLINE);
 }
 
 static bool has_fin(uint8_t state)

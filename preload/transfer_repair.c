@@ -72,7 +72,7 @@ bool transfer_must_end(int fd)
 	       ((poller.revents & POLLPRI) && queue_is_at_mark(fd));
 }
 
-/* An end whose fd came in a message, on which nothing waits, is in no sockhash: plain TCP from now on. Not one that has tried to join since:
+/* An end whose fd came in a message, and that turns out to be in no sockhash: plain TCP from now on. Not one that has tried to join since:
  * it may try again, and a late helper may have it. */
 static void let_go(struct conn *conn, int fd)
 {

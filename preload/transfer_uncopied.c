@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 
+#include "endpoint.h"
 #include "transfer_internal.h"
 
 #define FIRST_BYTES 1
@@ -79,12 +80,7 @@ static ssize_t send_parts(const struct held *held, const struct send_call *call,
 
 bool transfer_copies_nothing(int fd)
 {
-	int value = 0, saved = errno;
-	socklen_t length = sizeof(value);
-	bool result = real_getsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &value, &length) == 0 && value != 0;
-
-	errno = saved;
-	return result;
+	return endpoint_has_option(fd, SOL_SOCKET, SO_ZEROCOPY);
 }
 
 bool transfer_send_uncopied(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
