@@ -3,11 +3,12 @@
  * the peer (bpf_rdonly_cast, bpf_probe_read_kernel) are put through it. */
 #define _GNU_SOURCE
 #include "kernel_pair.h"
+#include "kernel_segments.h"
 
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 
 #define SLOTS 4
+#define WHOLE_TURNS 60
 
 static void test_gate_states(struct datapath *datapath)
 {
@@ -201,6 +202,29 @@ static void test_gate_bound(struct datapath *datapath)
 	switches->test_bound_bytes = 0;
 }
 
+/* What two page fragments hold (kernel/sending: by themselves they are two segments). */
+static void test_passed_whole(struct datapath *datapath)
+{
+	static const size_t sizes[] = { 3000, 12000, 30000 };
+	static char block[30000];
+	struct pair pair;
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		uint32_t plain, pinned;
+		int ends[2];
+
+		require(loopback_pair_open(ends) == 0);
+		plain = segments_of_turns(ends, WHOLE_TURNS, block, sizes[i]);
+		loopback_pair_close(ends);
+		pair_arm(datapath, &pair, 0);
+		pair.slot->pins = 1;
+		pinned = segments_of_turns(pair.ends, WHOLE_TURNS, block, sizes[i]);
+		check(pinned == plain && passed(&pair, 0) >= WHOLE_TURNS, "pass", "in-as-many-segments-as-plain-tcp",
+		      "%zu bytes, %d times: plain %u, pinned %u", sizes[i], WHOLE_TURNS, plain, pinned);
+		pair_close(&pair);
+	}
+}
+
 static void test_facts(struct datapath *datapath)
 {
 	struct sm_facts facts, gone;
@@ -271,6 +295,7 @@ static void test_all(bool force_probe_read)
 	test_gate_owed_ack(datapath);
 	test_gate_shutdown(datapath);
 	test_gate_bound(datapath);
+	test_passed_whole(datapath);
 	test_facts(datapath);
 	datapath_close(datapath);
 	pins_remove();

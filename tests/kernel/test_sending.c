@@ -2,6 +2,7 @@
 /* How a joined socket sends: KERNEL-FACTS 11, 13, 14, 15. */
 #define _GNU_SOURCE
 #include "kernel_rig.h"
+#include "kernel_segments.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -18,6 +19,8 @@
 #define FAR_TOO_MUCH (64 * 1024 * 1024)
 #define TIMEOUT_MS 100 /* SO_SNDTIMEO */
 #define SEND_TRIES 3
+#define PIECES_TURNS 60
+#define PIECES_BYTES 3000
 #define SLOW_READS 150 /* of BUFFER_BYTES, one in 10 ms */
 
 static uint64_t fill(int fd, uint64_t most)
@@ -296,6 +299,22 @@ static void test_fact_15_files(struct rig *rig)
 	close(tube[1]);
 }
 
+/* Page fragments of 32 KiB hold what is sent, and each is handed to TCP by itself. */
+static void test_pieces(struct rig *rig)
+{
+	char block[PIECES_BYTES] = { 0 };
+	uint32_t plain, joined;
+
+	rig_connect(rig);
+	plain = segments_of_turns(rig->ends, PIECES_TURNS, block, sizeof(block));
+	require(rig_join(rig, 0) == 0 && rig_join(rig, 1) == 0);
+	joined = segments_of_turns(rig->ends, PIECES_TURNS, block, sizeof(block));
+	check(plain == PIECES_TURNS && joined > PIECES_TURNS, "pieces",
+	      "a-message-that-crosses-a-page-fragment-is-two-segments", "of %d messages: plain %u, joined %u",
+	      PIECES_TURNS, plain, joined);
+	rig_close(rig);
+}
+
 int main(void)
 {
 	struct rig rig;
@@ -311,6 +330,7 @@ int main(void)
 	test_fact_15_oob(&rig);
 	test_fact_15_zerocopy(&rig);
 	test_fact_15_files(&rig);
+	test_pieces(&rig);
 	rig_unload(&rig);
 	return kernel_test_finish();
 }
