@@ -50,6 +50,8 @@ enum conn_option {
 	CONN_TIMES_OUT = 2, /* SO_RCVTIMEO is, or was once */
 	/* None of the socket's: conn->sent is the kernel's count, perhaps with the SYN (adopt.c), until a ledger has it. */
 	CONN_COUNTS_SYN = 4,
+	/* Nor this: TCP_QUICKACK was 0 before the library set it (acknowledge.h). */
+	CONN_QUICKACK = 8,
 };
 
 /* What every call looks at comes first, in one line: a connection that is only watched touches no other. */

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "acknowledge.h"
 #include "inq.h"
 #include "lifecycle.h"
 #include "option.h"
@@ -168,6 +169,8 @@ int wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t le
 	const struct option_rule *rule = conn ? find_rule(level, name) : NULL;
 	int number = 0;
 
+	if (conn && level == IPPROTO_TCP && name == TCP_QUICKACK)
+		acknowledge_set_by_application(conn);
 	if (conn && level == IPPROTO_TCP && name == TCP_WINDOW_CLAMP)
 		return set_window_clamp(conn, fd, value, length);
 	option_may_change(fd, level, name);
@@ -195,6 +198,8 @@ static void correct_answer(struct conn *conn, int fd, int level, int name, struc
 		   window_is_clamped(conn)) {
 		int told = window_told(conn, fd);
 		memcpy(answer, &told, length);
+	} else if (level == IPPROTO_TCP && name == TCP_QUICKACK && length == sizeof(int)) {
+		answer->value = acknowledge_told(conn, answer->value);
 	}
 }
 

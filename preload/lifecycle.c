@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "../helper/wire/wire.h"
+#include "acknowledge.h"
 #include "config.h"
 #include "endpoint.h"
 #include "fork.h"
@@ -269,6 +270,7 @@ static void joined_step(struct conn *conn, int fd)
 	}
 	if (conn_state(conn) == CONN_JOINED && (status & CELL_ARMED) && state_swap(conn, CONN_JOINED, CONN_ARMED)) {
 		conn->attach_countdown = 0;
+		acknowledge_now(conn, fd);
 		admission_armed(&conn->admission, conn->turns, admission_now_ms());
 		conn_state_set(conn, CONN_ARMED, REASON_ARMED);
 	}
