@@ -193,7 +193,9 @@ static __always_inline enum gate_decision verdict_decide(const struct tcp_sock *
  * the message goes as it is. */
 static __always_inline void pass_whole(struct sk_msg_md *msg, __u32 size)
 {
-	if (size < PASS_APART_BYTES && size > (__u64)msg->data_end - (__u64)msg->data)
+	__u64 first = (__u64)msg->data_end - (__u64)msg->data; /* 0: pages of a file, which stay what they are */
+
+	if (first && size > first && size < PASS_APART_BYTES)
 		bpf_msg_pull_data(msg, 0, size < PASS_WHOLE_BYTES ? size : PASS_WHOLE_BYTES, 0);
 }
 

@@ -2,7 +2,7 @@
 /* Whether what an application points to can be read: see readable.h.
  *
  * rt_sigprocmask(2) with a `how` that does not exist reads the set, says EFAULT if it cannot, and else EINVAL without having
- * done anything. Pages that it could read are remembered by thread: those above the current frame, and near it, stay so as long
+ * done anything. Pages that it could read, or write, are remembered by thread: those above the current frame, and near it, stay so as long
  * as that frame lives; others are trusted for one tick of the coarse clock (4 to 10 ms), so that a page which an application
  * unmaps, and then hands over, is asked about again.
  */
@@ -29,7 +29,8 @@ struct known_page {
 	uintptr_t page;
 	long tick; /* nanoseconds of the coarse clock */
 };
-static __thread struct known_page known[PAGES_KNOWN] __attribute__((tls_model("initial-exec")));
+static __thread struct known_page known_readable[PAGES_KNOWN] __attribute__((tls_model("initial-exec")));
+static __thread struct known_page known_writable[PAGES_KNOWN] __attribute__((tls_model("initial-exec")));
 
 static long tick_now(void)
 {
@@ -51,17 +52,29 @@ static bool ask_kernel(uintptr_t address)
 	return result;
 }
 
-static bool page_readable(uintptr_t address, uintptr_t frame)
+static bool is_known(const struct known_page *known, uintptr_t address, uintptr_t frame)
 {
 	uintptr_t page = address / PAGE_BYTES;
-	struct known_page *slot = &known[page % PAGES_KNOWN];
+	const struct known_page *slot = &known[page % PAGES_KNOWN];
 	bool near = page >= frame / PAGE_BYTES && address - frame < STACK_NEAR_BYTES;
 
-	if (page == frame / PAGE_BYTES || (slot->page == page && (near || slot->tick == tick_now())))
+	return page == frame / PAGE_BYTES || (slot->page == page && (near || slot->tick == tick_now()));
+}
+
+static void remember(struct known_page *known, uintptr_t address)
+{
+	uintptr_t page = address / PAGE_BYTES;
+
+	known[page % PAGES_KNOWN] = (struct known_page){ page, tick_now() };
+}
+
+static bool page_readable(uintptr_t address, uintptr_t frame)
+{
+	if (is_known(known_readable, address, frame))
 		return true;
 	if (!ask_kernel(address))
 		return false;
-	*slot = (struct known_page){ page, tick_now() };
+	remember(known_readable, address);
 	return true;
 }
 
@@ -109,8 +122,18 @@ bool readable_control(const struct msghdr *message)
 
 int writable_int(int fd, void *pointer)
 {
-	int saved = errno, error = real_ioctl(fd, SIOCATMARK, pointer) != 0 ? errno : 0;
+	uintptr_t frame = (uintptr_t)__builtin_frame_address(0), first = (uintptr_t)pointer;
+	uintptr_t last = first + sizeof(int) - 1;
+	int saved = errno, error = 0;
 
+	if (is_known(known_writable, first, frame) && is_known(known_writable, last, frame))
+		return 0;
+	if (real_ioctl(fd, SIOCATMARK, pointer) == 0) {
+		remember(known_writable, first);
+		remember(known_writable, last);
+	} else {
+		error = errno;
+	}
 	errno = saved;
 	return error;
 }

@@ -140,8 +140,8 @@ static void send_expires(struct pair *pair, int unused)
 	sent = send(pair->a, buffer, FULL_BYTES, MSG_NOSIGNAL);
 	note("first", "%s", sent > 0 && sent < (ssize_t)FULL_BYTES ? "part" : errno_text(errno));
 	note_waited("waited", start_ms, TIMEOUT_MS);
-	/* Buffers may still grow a little; then nothing fits any more, twice. */
-	for (int refused = 0; refused < 2 && rounds < 12; rounds++) {
+	/* Buffers may still grow a little, by a timer even; then nothing fits any more, in four calls. */
+	for (int refused = 0; refused < 4 && rounds < 16; rounds++) {
 		sent = send(pair->a, buffer, 1 << 20, MSG_NOSIGNAL);
 		refused = sent < 0 ? refused + 1 : 0;
 	}
