@@ -166,8 +166,7 @@ static enum sm_reason check_calls(struct join *join, uint32_t map_refs)
 
 static enum sm_reason check_before(struct join *join)
 {
-	enum sm_reason reason = check_socket(join);
-	return reason ? reason : check_calls(join, PROOF_REFS_OUTSIDE);
+	return check_socket(join) ?: check_calls(join, PROOF_REFS_OUTSIDE);
 }
 
 /* The end's own entry: the offer that led here, or a new one. */
