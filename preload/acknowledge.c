@@ -27,8 +27,3 @@ void acknowledge_set_by_application(struct conn *conn)
 {
 	atomic_fetch_and(&conn->options, (uint8_t)~CONN_QUICKACK);
 }
-
-int acknowledge_told(const struct conn *conn, int real)
-{
-	return conn_has_option(conn, CONN_QUICKACK) ? 0 : real;
-}

@@ -7,6 +7,8 @@
 #ifndef SMACCEL_ACKNOWLEDGE_H
 #define SMACCEL_ACKNOWLEDGE_H
 
+#include <stdbool.h>
+
 #include "conn.h"
 
 /* Sets TCP_QUICKACK: the acknowledgement that is owed goes now, or when what is unread is read. fd is that connection's, or was a moment ago. Keeps
@@ -15,7 +17,10 @@ void acknowledge_now(struct conn *conn, int fd);
 
 /* The application has set TCP_QUICKACK itself. */
 void acknowledge_set_by_application(struct conn *conn);
-/* What TCP_QUICKACK is to the application, where the kernel says `real`. */
-int acknowledge_told(const struct conn *conn, int real);
+/* To the application TCP_QUICKACK is 0, whatever the kernel says. */
+static inline bool acknowledge_is_hidden(const struct conn *conn)
+{
+	return conn_has_option(conn, CONN_QUICKACK);
+}
 
 #endif

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The control message of TCP_INQ: see inq.h. It is tcp_recvmsg()'s last one. */
-#include "endpoint.h"
 #include "inq.h"
 
 #include <errno.h>
@@ -11,6 +10,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "endpoint.h"
 #include "queue.h"
 #include "quiet.h"
 #include "raw_syscall.h"

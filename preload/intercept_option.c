@@ -137,12 +137,20 @@ static bool make_way(struct conn *conn, int fd, const struct option_rule *rule)
 	return !(rule->fallback == REFUSE || (rule->fallback == FILTER && atomic_load(&conn->not_pinned)));
 }
 
-static int set_window_clamp(struct conn *conn, int fd, const void *value, socklen_t length)
+static bool is_set_by_library(int level, int name)
 {
-	int result = real_setsockopt(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, value, length);
+	return level == IPPROTO_TCP && (name == TCP_WINDOW_CLAMP || name == TCP_QUICKACK);
+}
 
-	if (result == 0)
+/* From now on it is what the application has set. */
+static int take_over(struct conn *conn, int fd, int name, const void *value, socklen_t length)
+{
+	int result = real_setsockopt(fd, IPPROTO_TCP, name, value, length);
+
+	if (result == 0 && name == TCP_WINDOW_CLAMP)
 		window_set_by_application(conn);
+	else if (result == 0)
+		acknowledge_set_by_application(conn);
 	return result;
 }
 
@@ -169,10 +177,8 @@ int wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t le
 	const struct option_rule *rule = conn ? find_rule(level, name) : NULL;
 	int number = 0;
 
-	if (conn && level == IPPROTO_TCP && name == TCP_QUICKACK)
-		acknowledge_set_by_application(conn);
-	if (conn && level == IPPROTO_TCP && name == TCP_WINDOW_CLAMP)
-		return set_window_clamp(conn, fd, value, length);
+	if (conn && is_set_by_library(level, name))
+		return take_over(conn, fd, name, value, length);
 	option_may_change(fd, level, name);
 	if (!rule)
 		return REAL(setsockopt)(fd, level, name, value, length);
@@ -198,8 +204,8 @@ static void correct_answer(struct conn *conn, int fd, int level, int name, struc
 		   window_is_clamped(conn)) {
 		int told = window_told(conn, fd);
 		memcpy(answer, &told, length);
-	} else if (level == IPPROTO_TCP && name == TCP_QUICKACK && length == sizeof(int)) {
-		answer->value = acknowledge_told(conn, answer->value);
+	} else if (level == IPPROTO_TCP && name == TCP_QUICKACK && acknowledge_is_hidden(conn)) {
+		memset(answer, 0, length);
 	}
 }
 

@@ -22,8 +22,8 @@ bool readable_message(const struct msghdr *message, size_t *bytes_out);
 /* Whether header and control data of a message can be read. */
 bool readable_control(const struct msghdr *message);
 
-/* Whether the kernel can write an int there, by having it write one (SIOCATMARK) where that is not known from a moment ago: 0, EFAULT, or another errno where that is not known,
- * because fd is no TCP socket any more. */
+/* Whether an int can be written there. Where it could be a moment ago (the pages are remembered as those that can be read), or where the kernel has
+ * just written one (SIOCATMARK): 0. Else EFAULT, or another errno where nobody knows, because fd is no TCP socket any more. */
 int writable_int(int fd, void *pointer);
 
 #endif
