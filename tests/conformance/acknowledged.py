@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What of a connection is unacknowledged right after some turns of question and answer, on connections one after the other.
 
-  acknowledged.py answers|asks CONNECTIONS PORT
+  acknowledged.py answers|asks CONNECTIONS TURNS PORT
 
 Who answers prints "port N". Both: one line of JSON, how many of their connections had a segment that was not acknowledged."""
 import json
@@ -9,7 +9,6 @@ import socket
 import struct
 import sys
 
-TURNS = 30
 UNACKED_AT = 24  # tcpi_unacked in struct tcp_info
 
 
@@ -26,7 +25,7 @@ def turn(end, asks):
         end.sendall(b"answered")
 
 
-def main(role, connections, port):
+def main(role, connections, turns, port):
     waiting = 0
     if role == "answers":
         listener = socket.create_server(("127.0.0.1", 0))
@@ -35,7 +34,7 @@ def main(role, connections, port):
         made = listener.accept()[0] if role == "answers" else socket.create_connection(("127.0.0.1", int(port)), 10)
         made.settimeout(None)
         with made as end:
-            for _ in range(TURNS):
+            for _ in range(int(turns)):
                 turn(end, role == "asks")
             waiting += unacked(end) > 0
             end.shutdown(socket.SHUT_WR)

@@ -10,19 +10,19 @@ import pytest
 from support.program import PLAIN, Program, auto
 
 PROGRAM = Path(__file__).with_name("acknowledged.py")
-CONNECTIONS = 30
+CONNECTIONS, TURNS = 30, 30
 
 
 @pytest.mark.parametrize("arm", [PLAIN, auto(2)], ids=str)
 def test_nothing_is_unacknowledged_once_it_is_armed(helper, arm):
-    with helper.counting() as grown, Program([sys.executable, PROGRAM, "answers", CONNECTIONS, 0], arm, helper.socket) as server:
+    with helper.counting() as grown, Program([sys.executable, PROGRAM, "answers", CONNECTIONS, TURNS, 0], arm, helper.socket) as server:
         port = server.wait_output("port ")
-        with Program([sys.executable, PROGRAM, "asks", CONNECTIONS, port], arm, helper.socket) as client:
+        with Program([sys.executable, PROGRAM, "asks", CONNECTIONS, TURNS, port], arm, helper.socket) as client:
             statuses = [program.wait(30) for program in (client, server)]
         assert statuses == [0, 0], server.err + client.err
         answers, asks = (json.loads(program.out.splitlines()[-1])["unacknowledged"] for program in (server, client))
     if arm.accelerated:
-        assert grown["pairs_armed_total"] == CONNECTIONS, helper.explain()
+        assert grown["pairs_armed_total"] == CONNECTIONS and grown["redirected_msgs"] > CONNECTIONS * TURNS, helper.explain()
         assert answers + asks <= 2, f"{answers} of the answering end, {asks} of the asking one"
     else:
         assert answers > 0, "plain TCP would show none either"
