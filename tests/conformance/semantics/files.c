@@ -127,7 +127,7 @@ static void out_full_pipe(struct pair *pair, int unused)
 /* All that comes goes through a pipe, in a loop, while the sender goes on; then a tee. */
 static void out_stream(struct pair *pair, int bytes)
 {
-	char *all = malloc((size_t)bytes);
+	char *all = big_buffer((size_t)bytes);
 	int ends[2], done = 0;
 
 	TRY("pipe", pipe2(ends, O_CLOEXEC));
@@ -194,12 +194,11 @@ static void in(struct pair *pair, int unused)
 static int memory_file(size_t bytes)
 {
 	int fd = memfd_create("semantics", MFD_CLOEXEC);
-	char *data = malloc(bytes);
+	char *data = big_buffer(bytes);
 
 	fill(data, bytes, 4);
 	if (write(fd, data, bytes) != (ssize_t)bytes)
 		note("FAILED", "memfd");
-	free(data);
 	lseek(fd, 0, SEEK_SET);
 	return fd;
 }

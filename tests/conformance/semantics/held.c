@@ -215,7 +215,7 @@ static void take(struct pair *pair, int how)
 static void held_while(struct pair *pair, int how)
 {
 	size_t bytes = LONG_BYTES * (how & TWO ? 2 : 1) + (how & UNREAD ? UNREAD_BYTES : 0);
-	char *buffer = calloc(1, LONG_BYTES);
+	char *buffer = big_buffer(LONG_BYTES);
 	pthread_t second;
 
 	if (how & FRESH)
@@ -246,7 +246,6 @@ static void held_while(struct pair *pair, int how)
 		round_trip("other-trip", &held.other);
 	}
 	TRY("next", send(held.pair.a, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT));
-	free(buffer);
 }
 
 static const struct semantics_case cases[] = {

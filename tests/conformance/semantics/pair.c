@@ -3,6 +3,7 @@
 #include "semantics.h"
 
 #include <arpa/inet.h>
+#include <sys/mman.h>
 
 #define WARM_UP_TURNS 200
 #define ALWAYS_TURNS 12 /* without the shim, or where it does not accelerate: enough for the shim's own counts */
@@ -10,6 +11,7 @@
 #define FULL_BYTES_MAX (64u << 20)
 #define FULL_TRIES 8
 #define CHUNK_BYTES 65536
+#define HUGE_PAGE_BYTES (2u << 20)
 #define ACK_DELAY_MS 50
 #define STREAM_WRITES 2000
 #define STREAM_PLAIN 300 /* more than a window of sends */
@@ -187,7 +189,7 @@ static void stream_until_plain(const struct pair *pair)
 
 void put_bytes(int fd, size_t bytes, unsigned seed)
 {
-	char *buffer = malloc(bytes + 1);
+	char *buffer = big_buffer(bytes + 1);
 
 	fill(buffer, bytes, seed);
 	for (size_t done = 0; done < bytes;) {
@@ -197,12 +199,11 @@ void put_bytes(int fd, size_t bytes, unsigned seed)
 			fail("put");
 		done += (size_t)sent;
 	}
-	free(buffer);
 }
 
 uint64_t fill_pipe(int fd)
 {
-	char *buffer = calloc(1, FULL_CHUNK_BYTES);
+	char *buffer = big_buffer(FULL_CHUNK_BYTES);
 	uint64_t total = 0;
 	int error = 0;
 
@@ -215,7 +216,6 @@ uint64_t fill_pipe(int fd)
 		if (sent < 0)
 			pause_ms(5);
 	}
-	free(buffer);
 	errno = error;
 	return total;
 }
@@ -239,17 +239,33 @@ void read_whole(int fd, char *out, size_t bytes)
 	}
 }
 
+void *big_buffer(size_t bytes)
+{
+	if (bytes < HUGE_PAGE_BYTES)
+		return calloc(1, bytes);
+	char *memory = mmap(NULL, bytes + HUGE_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		fail("big buffer");
+	memory += -(uintptr_t)memory % HUGE_PAGE_BYTES;
+	madvise(memory, bytes, MADV_HUGEPAGE);
+	return memory;
+}
+
 void fill(void *buffer, size_t bytes, unsigned seed)
 {
 	unsigned char *out = buffer;
 
-	for (size_t i = 0; i < bytes; i++)
-		out[i] = (unsigned char)((i * 2654435761u + seed) >> 11);
+	for (size_t i = 0; i < bytes; i += sizeof(uint64_t)) {
+		uint64_t word = (i + seed + 1) * UINT64_C(0x9e3779b97f4a7c15);
+
+		memcpy(out + i, &word, bytes - i < sizeof(word) ? bytes - i : sizeof(word));
+	}
 }
 
 void drain(const char *field, int fd, size_t bytes)
 {
-	char *all = calloc(1, bytes + 1);
+	char *all = big_buffer(bytes + 1);
 	size_t done = 0;
 	ssize_t got = 1;
 
@@ -262,7 +278,6 @@ void drain(const char *field, int fd, size_t bytes)
 	note_data(field, all, (ssize_t)done, 0);
 	if (got <= 0)
 		note_result("drain-end", got, error);
-	free(all);
 }
 
 void round_trip(const char *field, const struct pair *pair)

@@ -66,7 +66,7 @@ static void peer_drains(int fd, int mib)
 static void whole(struct pair *pair, int mib)
 {
 	size_t bytes = (size_t)mib * MIB;
-	char *buffer = malloc(bytes);
+	char *buffer = big_buffer(bytes);
 	pid_t peer = start_peer(pair, peer_drains, mib);
 
 	fill(buffer, bytes, 1);
@@ -115,7 +115,7 @@ static ssize_t send_how(int fd, const char *buffer, size_t bytes, int how)
 
 static void each_call(struct pair *pair, int how)
 {
-	char *buffer = malloc(LONG_BYTES);
+	char *buffer = big_buffer(LONG_BYTES);
 	struct timeval timeout = { .tv_sec = how == 6 ? 10 : 0 };
 	pid_t peer = start_peer(pair, peer_drains_slowly, 0);
 
@@ -149,7 +149,7 @@ static void peer_signals_soon(int fd, int kib)
 /* The pipe is full when a handler runs. 1: one with SA_RESTART, 2: after much has gone through it */
 static void signalled(struct pair *pair, int how)
 {
-	char *buffer = calloc(1, FAR_TOO_LONG_BYTES);
+	char *buffer = big_buffer(FAR_TOO_LONG_BYTES);
 	pid_t peer = start_peer(pair, peer_signals, how == 2 ? 3 : 0);
 
 	handle(SIGUSR1, how == 1 ? SA_RESTART : 0);
@@ -177,7 +177,7 @@ static void work_on_it(int number)
 static void handler_works(struct pair *pair, int how)
 {
 	struct sigaction action = { .sa_handler = work_on_it, .sa_flags = SA_RESTART };
-	char *buffer = calloc(1, FAR_TOO_LONG_BYTES);
+	char *buffer = big_buffer(FAR_TOO_LONG_BYTES);
 	pid_t peer;
 
 	pair_make(&handler_other, true);
@@ -196,7 +196,7 @@ static void handler_works(struct pair *pair, int how)
 static void many_handlers_replace(struct pair *pair, int unused)
 {
 	struct sigaction action = { .sa_handler = work_on_it, .sa_flags = SA_RESTART };
-	char *buffer = calloc(1, FAR_TOO_LONG_BYTES);
+	char *buffer = big_buffer(FAR_TOO_LONG_BYTES);
 	int parts = 0, astray = 0;
 
 	(void)unused;
@@ -242,7 +242,7 @@ static void times_out(struct pair *pair, int slowly)
 {
 	const unsigned ms = 100;
 	struct timeval timeout = { .tv_usec = ms * 1000 };
-	char *buffer = calloc(1, FAR_TOO_LONG_BYTES);
+	char *buffer = big_buffer(FAR_TOO_LONG_BYTES);
 	uint64_t start = clock_ms();
 	pid_t peer = start_peer(pair, slowly ? peer_reads_slowly : peer_waits, 0);
 
@@ -256,7 +256,7 @@ static void times_out(struct pair *pair, int slowly)
 
 static void never_waits(struct pair *pair, int flags)
 {
-	char *buffer = calloc(1, FAR_TOO_LONG_BYTES);
+	char *buffer = big_buffer(FAR_TOO_LONG_BYTES);
 	pid_t peer = start_peer(pair, peer_waits, 0);
 
 	if (!flags)
@@ -286,7 +286,7 @@ static void note_next(const struct pair *pair, const char *buffer, int flags)
 
 static void peer_resets(struct pair *pair, int flags)
 {
-	char *buffer = calloc(1, FAR_TOO_LONG_BYTES);
+	char *buffer = big_buffer(FAR_TOO_LONG_BYTES);
 	pid_t peer = start_peer(pair, peer_reads_and_resets, 3 << 10);
 
 	handle(SIGPIPE, SA_RESTART);
@@ -298,7 +298,7 @@ static void peer_resets(struct pair *pair, int flags)
 /* At other moments: early, late, in the middle of pieces. */
 static void many_peers_reset(struct pair *pair, int unused)
 {
-	char *buffer = calloc(1, FAR_TOO_LONG_BYTES);
+	char *buffer = big_buffer(FAR_TOO_LONG_BYTES);
 	int parts = 0, resets = 0, pipes = 0;
 
 	(void)unused;
@@ -323,7 +323,7 @@ static void many_peers_reset(struct pair *pair, int unused)
 
 static void after_shutdown(struct pair *pair, int flags)
 {
-	char *buffer = calloc(1, LONG_BYTES);
+	char *buffer = big_buffer(LONG_BYTES);
 	pid_t peer = start_peer(pair, peer_waits, 0);
 
 	handle(SIGPIPE, SA_RESTART);

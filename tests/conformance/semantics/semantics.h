@@ -154,6 +154,8 @@ struct sockaddr_in loopback_at(uint16_t port_h);
 /* Bytes that the peer sends, all of them; fails loudly. */
 void put(int fd, const char *text);
 void put_bytes(int fd, size_t bytes, unsigned seed);
+/* Zeroed memory that stays until the process ends; of huge pages where it is large: faults are most of what the large cases cost. */
+void *big_buffer(size_t bytes);
 /* Position-coded bytes, and reading them until the end or `bytes`: notes how many came and their hash. */
 void fill(void *buffer, size_t bytes, unsigned seed);
 void drain(const char *field, int fd, size_t bytes);

@@ -108,14 +108,13 @@ static void every_size(struct pair *pair, int unused)
 
 static void buffer_reused(struct pair *pair, int bytes)
 {
-	char *buffer = malloc((size_t)bytes);
+	char *buffer = big_buffer((size_t)bytes);
 
 	fill(buffer, (size_t)bytes, 1);
 	TRY("send", send(pair->a, buffer, (size_t)bytes, 0));
 	memset(buffer, 'x', (size_t)bytes);
 	settle();
 	drain("data", pair->b, (size_t)bytes);
-	free(buffer);
 }
 
 static void odd_flags(struct pair *pair, int unused)
@@ -176,7 +175,7 @@ static void blocked_sender_other_direction(struct pair *pair, int unused)
 /* A sender sleeps in a full pipe when: 0 the peer closes, 1 the peer resets, 2 its own side is shut down */
 static void blocked_sender_ends(struct pair *pair, int how)
 {
-	char *buffer = calloc(1, 64 << 20);
+	char *buffer = big_buffer(64 << 20);
 	ssize_t sent;
 
 	handle(SIGPIPE, SA_RESTART);
@@ -192,14 +191,13 @@ static void blocked_sender_ends(struct pair *pair, int how)
 	TRY("next", send(pair->a, buffer, 1, 0));
 	note("sigpipe-next", "%d", handled);
 	later_join();
-	free(buffer);
 }
 
 /* The sender's thread is asleep in a full pipe when the fd is closed elsewhere: it goes on. */
 static void sender_fd_closed(struct pair *pair, int unused)
 {
 	const size_t bytes = 12 << 20;
-	char *buffer = calloc(1, bytes);
+	char *buffer = big_buffer(bytes);
 
 	(void)unused;
 	later_close(2 * SOON_MS, pair->a);
@@ -220,7 +218,7 @@ static void replace(void *unused)
 static void sender_fd_replaced(struct pair *pair, int unused)
 {
 	const size_t bytes = 12 << 20;
-	char *buffer = calloc(1, bytes);
+	char *buffer = big_buffer(bytes);
 	struct pair other;
 
 	(void)unused;

@@ -299,7 +299,7 @@ static void alone_expires(struct pair *pair, int timeout_ms)
 static void stopped_send(struct pair *pair, int timeout_ms)
 {
 	struct timeval timeout = { .tv_sec = timeout_ms / 1000 };
-	char *buffer = calloc(1, FULL_BYTES);
+	char *buffer = big_buffer(FULL_BYTES);
 	uint64_t start_ms;
 	ssize_t sent;
 	pid_t child;

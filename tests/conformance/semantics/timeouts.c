@@ -130,7 +130,7 @@ static void readv_expires(struct pair *pair, int unused)
 /* Nobody reads: a send ends with what went in, and the next with EAGAIN. */
 static void send_expires(struct pair *pair, int unused)
 {
-	char *buffer = calloc(1, FULL_BYTES);
+	char *buffer = big_buffer(FULL_BYTES);
 	uint64_t start_ms = clock_ms();
 	int rounds = 0;
 	ssize_t sent;
@@ -154,7 +154,7 @@ static void send_expires(struct pair *pair, int unused)
 /* A signal while a send sleeps; then the reader takes all. argument: the handler's flags */
 static void send_interrupted(struct pair *pair, int flags)
 {
-	char *buffer = calloc(1, FULL_BYTES), *sink = malloc(1 << 20);
+	char *buffer = big_buffer(FULL_BYTES), *sink = malloc(1 << 20);
 	uint64_t total = 0, taken = 0;
 	ssize_t sent, got;
 
@@ -174,7 +174,7 @@ static void send_interrupted(struct pair *pair, int flags)
 
 static void slow_reader(void *argument)
 {
-	char *all = malloc(STORM_BYTES);
+	char *all = big_buffer(STORM_BYTES);
 	size_t done = 0;
 
 	for (ssize_t got = 1; got > 0 && done<STORM_BYTES; done += got> 0 ? (size_t)got : 0) {
@@ -183,14 +183,13 @@ static void slow_reader(void *argument)
 			pause_ms(1);
 	}
 	note_data("received", all, (ssize_t)done, 0);
-	free(all);
 }
 
 /* Signals all the time: what each send says is what was sent, to the byte. */
 static void send_in_storm(struct pair *pair, int flags)
 {
 	struct itimerval every = { { .tv_usec = 1500 }, { .tv_usec = 1500 } }, never = { 0 };
-	char *all = malloc(STORM_BYTES);
+	char *all = big_buffer(STORM_BYTES);
 	size_t done = 0;
 
 	fill(all, STORM_BYTES, 3);
@@ -212,7 +211,6 @@ static void send_in_storm(struct pair *pair, int flags)
 	note("sent", "%zu", done);
 	shutdown(pair->a, SHUT_WR);
 	later_join();
-	free(all);
 }
 
 /* Nothing fits and a signal comes before a byte went. */

@@ -180,7 +180,7 @@ static void note_all_events(const char *when, int fd, int epoll)
 /* A blocking send that a reset cuts short: the error waits, and events say so. argument 1: SO_ERROR takes it */
 static void cut_short(struct pair *pair, int how)
 {
-	char *buffer = calloc(1, 64 << 20);
+	char *buffer = big_buffer(64 << 20);
 	int epoll = watch(pair->a, EPOLLIN | EPOLLOUT | EPOLLRDHUP), error = 0;
 	socklen_t length = sizeof(error);
 
@@ -199,7 +199,6 @@ static void cut_short(struct pair *pair, int how)
 	}
 	note_all_events("-after", pair->a, epoll);
 	TRY("last", recv(pair->a, buffer, 1, 0));
-	free(buffer);
 }
 
 /* A handler that is there for one signal only. */
