@@ -141,11 +141,11 @@ static bool goes_with_exec(int fd)
 	return fork_programs_begin() && (real_fcntl(fd, F_GETFD) & FD_CLOEXEC);
 }
 
-/* As many threads of this process are in a call. One that is at work in the kernel, or has no CPU there, has a reference that the helper
- * cannot tell from another process's; it is soon back, or asleep, which the helper counts. */
-static bool may_be_own(const struct conn *conn, uint32_t others)
+/* Calls of this process's threads. One that is at work in the kernel, or has no CPU there, has a reference that the helper cannot tell
+ * from another process's; it is soon back, or asleep, which the helper counts. */
+static uint32_t own_calls(const struct conn *conn)
 {
-	return others <= threads_count_inside(conn->index) + held_references(conn);
+	return threads_count_inside(conn->index) + held_references(conn);
 }
 
 /* Nobody else has the socket but for `own` fds of this process, which it is about to close. */
@@ -154,24 +154,28 @@ static bool is_alone(struct conn *conn, int fd, uint32_t own)
 	struct memory_cell *cell = conn->session_epoch == channel_epoch() ? atomic_load(&conn->cell) : NULL;
 	struct timespec step = { .tv_nsec = CLOSING_STEP_NS };
 	uint32_t others = CELL_HOLDERS_CLOSING;
+	bool may_be_own = false;
 	/* Before it asks: a child that looks from now on does not rely on this process. */
 	bool worth_waiting = cell && child_closes(conn, cell, atomic_exchange(&cell->shown, 0));
 
 	for (int i = 0; i < CLOSING_TRIES; i++, step.tv_nsec *= 2) {
 		if (i > 0)
 			nanosleep(&step, NULL);
+		/* A call that the helper has counted may be over by now, and another have begun. */
+		uint32_t calls_before = own_calls(conn);
 		others = ask_for_others(conn, fd, own, i == CLOSING_TRIES - 1);
+		may_be_own = others <= calls_before || others <= own_calls(conn);
 		uint32_t shown = cell ? atomic_load(&cell->shown) : 0;
 		worth_waiting = shown != child_asks(conn) && (worth_waiting || child_closes(conn, cell, shown));
 		if (others == 0 || others == CELL_HOLDERS_UNKNOWN ||
 		    (others != CELL_HOLDERS_CLOSING && !worth_waiting && !goes_with_exec(fd) &&
-		     (lifecycle_alone_by_forks(conn) || !may_be_own(conn, others))))
+		     (lifecycle_alone_by_forks(conn) || !may_be_own)))
 			break;
 	}
 	log_debug("conn %u: %u others, %s", conn->index, others, worth_waiting ? "one is closing" : "-");
 	if (others == CELL_HOLDERS_UNKNOWN)
 		return lifecycle_alone_by_forks(conn);
-	return others == 0 || (lifecycle_alone_by_forks(conn) && may_be_own(conn, others));
+	return others == 0 || (lifecycle_alone_by_forks(conn) && may_be_own);
 }
 
 /* Redirected bytes are unread, fd is that connection, and the peer has not reset it. */
