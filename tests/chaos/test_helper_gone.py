@@ -150,7 +150,7 @@ def test_helper_killed_again_and_again(arm, traffic_of):
         fds_idle = fd_count(helper.pid)
         traffic = traffic_of(arm, helper.socket)
         start_traffic(helper, traffic)
-        probing = threading.Thread(target=lambda: [traffic.ask("open 2") and traffic.ask("probe 40") for _ in range(8)])
+        probing = threading.Thread(target=lambda: [traffic.ask("open 2") and traffic.ask("probe 40") for _ in range(3)])
         probing.start()
         for i in range(4):
             time.sleep(0.02 + 0.03 * i)

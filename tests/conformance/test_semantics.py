@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from conformance.semantics_rows import contradictions, never_joining  # noqa: E402
 from support.helper import Helper  # noqa: E402
 from support.program import BUILD, EAGER, PLAIN, Arm, Program, auto, built  # noqa: E402
+from support.scale import SCALE  # noqa: E402
 
 JOBS = 28  # they mostly wait
 DEADLINE_MS = 15_000  # of a case
@@ -36,6 +37,7 @@ ARMS = {"auto": (auto(1), []), "eager": (EAGER, []),
         "mixed": (Arm("mixed", "eager", shim="tests/trapping/libsmaccel.so"), ["--test-bound", MIXED_BOUND])}
 # In eager arms both ends have joined before a case can fork.
 WATCHED_ARMS = {"watched": (auto(1_000_000), [])}
+THIRD_OF = {"spin": 0, "watched": 1, "stream": 2, "leave": 0}  # the cases with that number modulo 3, at a scale of less than 3
 IN_SOCKHASH = ["exit-many*"]  # they count what was redirected
 LATE_ARMS = {"split": (auto(1), ["--test-bound", MIXED_BOUND])}
 LATE_CASES = ["forked-early-3", "forked-early-7", "forked-before-3", "forked-before-7"]
@@ -85,6 +87,12 @@ def run_arm(name, cases=("--all",), **program):
             while helper.totals()["sockets_joined_now"] and time.monotonic() < deadline:
                 time.sleep(0.02)
         return Arm_run(notes, grown, helper.log)
+
+
+def whole_or_third(name):
+    """The arguments for the cases of that name in THIRD_OF."""
+    listed = subprocess.run([built("conformance/semantics"), "--list"], check=True, timeout=10, capture_output=True, text=True).stdout
+    return ["--all"] if SCALE >= 3 or name not in THIRD_OF else [line.split()[0] for line in listed.splitlines()][THIRD_OF[name]::3]
 
 
 def read_differences():
@@ -147,8 +155,9 @@ def test_io_uring_was_there(plain):
 
 @pytest.mark.parametrize("name", ARMS)
 def test_no_difference_from_plain_tcp(plain, name):
-    run = run_arm(name)
-    rows = differences(plain, run.notes, read_differences())
+    run = run_arm(name, whole_or_third(name))
+    rows = differences({case: plain[case] for case in run.notes}, run.notes, read_differences())
+    assert len(run.notes) >= len(plain) // 3
     never = never_joining(run.notes)
     armed = [fields["armed"] == ["yes"] for case, fields in run.notes.items() if "armed" in fields and case not in never]
     joined = [case for case in never if run.notes[case]["armed"] != ["no"]]
@@ -158,21 +167,21 @@ def test_no_difference_from_plain_tcp(plain, name):
     if name == "spin":
         assert run.grown["spins"] > run.grown["spin_hits"] > 0, run.grown
     assert sum(armed) >= FEWEST_ARMED * len(armed), f"only {sum(armed)} of {len(armed)} cases were accelerated"
-    lines = contradictions(run.notes, run.log)
+    lines = contradictions(run.notes, run.log) if len(run.notes) == len(plain) else []
     assert not lines, "not what `smaccel semantics` says:\n" + "\n".join(lines)
 
 
 def test_no_difference_of_ends_that_are_only_watched(plain):
     """For none of them it has paid so far."""
-    run = run_arm("watched")
-    rows = differences(plain, run.notes, [[case, "made", ""] for case in IN_SOCKHASH])
+    run = run_arm("watched", whole_or_third("watched"))
+    rows = differences({case: plain[case] for case in run.notes}, run.notes, [[case, "made", ""] for case in IN_SOCKHASH])
     assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
     assert run.grown["sockets_joined"] == run.grown["redirected_bytes"] == 0, run.grown
 
 
 def test_no_difference_of_ends_that_stream():
     """They have gone back to plain TCP for as long as it does not pay, and may come again in the middle of a case."""
-    cases = ("--all", "--stream")
+    cases = [*whole_or_third("stream"), "--stream"]
     run = run_arm("auto", cases)
     rows = differences(run_cases(PLAIN, None, cases), run.notes, read_differences(), ["--stream"])
     assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
@@ -182,7 +191,7 @@ def test_no_difference_of_ends_that_stream():
 
 def test_no_difference_of_ends_that_have_left():
     """The cases get pairs that were joined and have gone back to plain TCP: the wrappers must not be wiser than the kernel then."""
-    cases = ("--all", "--leave")
+    cases = [*whole_or_third("leave"), "--leave"]
     run = run_arm("eager", cases)
     rows = differences(run_cases(PLAIN, None, cases), run.notes, read_differences(), ["--leave"])
     assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Differences that were planted are found, with the right sign; none is found where there is none. Here the latencies are drawn, so
-that the figures of 50 seeds are the same on every machine; test_planted_proxy.py measures them over real connections.
+that the figures of the seeds are the same on every machine; test_planted_proxy.py measures them over real connections.
 
 Each trial is a whole `smaccel ab`: 6 or 10 rounds of runs of a program that prints latencies drawn from a seeded distribution (a level
 that wanders from run to run, 2,000 log-normal requests on it) and multiplies them by PLANTED in its environment, which only arm B has.
-50 seeds each; at a stated confidence of 95 % at least 95 in 100 must find what is there, and at most 5 in 100 what is not.
+Of many seeds each; at a stated confidence of 95 % at least 95 in 100 must find what is there, and at most 5 in 100 what is not.
 """
 import concurrent.futures
 
 import ab
 import pytest
+from support.scale import scaled
 
-TRIALS = 50
+TRIALS = scaled(20)
 NOISE = 0.005
 
 

@@ -279,11 +279,10 @@ static void both_close(struct pair *pair, int how)
 static void *send_much(void *argument)
 {
 	struct pair *pair = argument;
-	const size_t bytes = 8 << 20;
-	char *much = big_buffer(bytes);
+	char(*much)[8 << 20] = big_buffer(sizeof(*much));
 
 	signal(SIGPIPE, SIG_IGN);
-	for (int i = 0; i < 16 && send(pair->b, much, bytes, MSG_NOSIGNAL) > 0; i++)
+	for (int i = 0; i < 16 && send(pair->b, much, sizeof(*much), MSG_NOSIGNAL) > 0; i++)
 		;
 	return NULL;
 }
