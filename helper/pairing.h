@@ -30,6 +30,9 @@ bool pairing_session_closed(struct helper *helper, struct session *session, uint
 void pairing_look_for_closed(struct helper *helper, struct session *session);
 void pairing_look_for_all_closed(struct helper *helper);
 
+/* What passed while all was switched off says nothing of the pairs. */
+void pairing_switched_on(struct helper *helper);
+
 int pairing_handle_offer(struct request *request);
 int pairing_handle_join(struct request *request);
 int pairing_handle_pin(struct request *request);

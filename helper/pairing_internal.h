@@ -69,6 +69,8 @@ void leave_unwaited(struct helper *helper, struct slot *slot, uint32_t uid, enum
 /* ---- withdraw.c ---- */
 /* The sweep looks at a slot: does it still pay? */
 void withdraw_consider(struct helper *helper, struct slot *slot);
+/* What was sent before this moment does not count then: it says nothing of the pair, or was looked at by an earlier helper. */
+void withdraw_look(struct slot *slot);
 
 /* ---- retire.c ---- */
 /* The end's socket left the sockhash by itself: it was closed or reset. Frees the slot when nobody is left in it. */

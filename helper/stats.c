@@ -241,6 +241,8 @@ int stats_handle_switch(struct request *request)
 	sessions_set_off(helper->sessions, off);
 	if (off)
 		trial_switched_off(helper);
+	else
+		pairing_switched_on(helper);
 	log_debug("kill switch: %s", off ? "off" : "on");
 	stats_reply(request->channel->source.fd, 0);
 	return 0;

@@ -67,6 +67,7 @@ void pairing_take_over(struct helper *helper)
 		if (shared->state == SM_SLOT_ARMED) {
 			adopt_end(helper, slot, 0);
 			adopt_end(helper, slot, 1);
+			withdraw_look(slot);
 		} else {
 			delete_unarmed(helper, slot);
 		}

@@ -30,10 +30,23 @@ static uint64_t passed(const struct sm_direction *direction)
 	return __atomic_load_n(&direction->passed_msgs, __ATOMIC_RELAXED);
 }
 
+void withdraw_look(struct slot *slot)
+{
+	slot->redirected_seen = sum(slot->shared, redirected);
+	slot->passed_seen = sum(slot->shared, passed);
+}
+
+void pairing_switched_on(struct helper *helper)
+{
+	for (struct slot *slot = slots_first(helper->slots); slot; slot = slot->used_next)
+		withdraw_look(slot);
+}
+
 void withdraw_consider(struct helper *helper, struct slot *slot)
 {
 	static const bool keep[SM_SIDES] = { true, true }, forget[SM_SIDES] = { false, false };
-	uint64_t redirected_now, passed_now, redirected_grown, passed_grown;
+	const uint64_t redirected_before = slot->redirected_seen, passed_before = slot->passed_seen;
+	uint64_t passed_grown;
 
 	if (slot->shared->state != SM_SLOT_ARMED || !slot->end[0] || !slot->end[1])
 		return;
@@ -41,13 +54,10 @@ void withdraw_consider(struct helper *helper, struct slot *slot)
 		leave_unwaited(helper, slot, LEAVE_OF_SWEEP, slot->shared->pin_reason, REASON_LEFT, keep);
 		return;
 	}
-	redirected_now = sum(slot->shared, redirected);
-	passed_now = sum(slot->shared, passed);
-	redirected_grown = redirected_now - slot->redirected_seen;
-	passed_grown = passed_now - slot->passed_seen;
-	slot->redirected_seen = redirected_now;
-	slot->passed_seen = passed_now;
-	if (passed_grown < PASSED_MIN || passed_grown <= redirected_grown || helper->switches->off)
+	withdraw_look(slot);
+	passed_grown = slot->passed_seen - passed_before;
+	if (passed_grown < PASSED_MIN || passed_grown <= slot->redirected_seen - redirected_before ||
+	    helper->switches->off)
 		return;
 	helper->refusals[REASON_SPILLS]++;
 	leave_unwaited(helper, slot, LEAVE_OF_SWEEP, REASON_SPILLS, REASON_SPILLS, forget);

@@ -16,6 +16,7 @@ from support.program import BUILD, EAGER, PLAIN, auto, built
 
 PAIRS = 6
 PAUSE_US = 5000
+SWEEP_S = 1.1
 
 
 def smaccel(helper, *command):
@@ -202,6 +203,28 @@ def test_off_and_on_in_mid_traffic(arm, traffic_of):
         traffic_grows(traffic)
         traffic.commands.write("quit\n")
         assert traffic.wait(10) == 0, traffic.describe()
+
+
+@pytest.mark.parametrize("between", ["nothing", "restart"])
+def test_what_passed_while_it_was_off_takes_nobody_out(between, traffic_of):
+    """The sweep takes out pairs that mostly pass, once a second; a second in which all was off is not such a second."""
+    with Helper() as helper:
+        traffic = traffic_of(auto(1), helper.socket)
+        start_traffic(helper, traffic)
+        traffic.ask("halt")
+        with helper.counting() as grown:
+            for _ in range(3):
+                smaccel(helper, "off")
+                traffic.ask("go")
+                traffic_grows(traffic, 20_000_000)
+                traffic.ask("halt")
+                smaccel(helper, "on")
+                if between == "restart":
+                    helper.kill()
+                    helper.start()
+                time.sleep(SWEEP_S)
+        assert grown["passed_msgs"] > 2 * grown["redirected_msgs"], helper.explain()
+        assert armed(helper) == PAIRS and grown["leaves"] == 0, helper.explain()
 
 
 @pytest.mark.parametrize("arm", [auto(1), EAGER], ids=str)
