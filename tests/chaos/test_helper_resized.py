@@ -11,6 +11,7 @@ from support.apps import Commanded, wait_until
 from support.helper import Helper
 from support.namespaces import Netns
 from support.program import BUILD, EAGER, built
+from support.scale import SCALE
 
 PAIRS = 3
 TURNS = 100
@@ -76,7 +77,7 @@ def start_struck(helper, injection):
 
 
 NAMES = "/^(unlink|rename)"     # (at): the calls that change what is pinned
-STRUCK = {"killed": (f"{NAMES}:signal=KILL:when=%d", range(1, 12)),
+STRUCK = {"killed": (f"{NAMES}:signal=KILL:when=%d", range(1, 12, 2 if SCALE == 1 else 1)),
           "no-access": (f"{NAMES}:error=EACCES:when=%d+", range(1, 12, 2)),
           "no-bpf": ("bpf:error=EPERM:when=%d+", (1, 5, 9, 15, 25, 40))}
 

@@ -13,6 +13,7 @@ import pytest
 from support.apps import ACCELERATED, Commanded, median, ss_rows, wait_until
 from support.helper import Helper
 from support.program import EAGER, PLAIN, Program, built
+from support.scale import scaled
 
 BOUND_US = 50_000  # how long a join may wait for the helper
 SLACK_US = 40_000  # scheduling; timed_calls.c takes off what the machine stood still
@@ -140,7 +141,7 @@ def test_stopped_at_random_moments_close_gives_fin(arm):
     """Each round has a join in flight, or not, when another thread closes the fd."""
     with Helper() as helper:
         with stopping_at_random(helper, (0.001, 0.12)), \
-                Program([built("chaos/close_race"), 150, 20000], arm, helper.socket) as race:
+                Program([built("chaos/close_race"), scaled(60), 20000], arm, helper.socket) as race:
             fins = race.result(60)["us"]
         assert median(fins) <= FIN_US, sorted(fins)
         assert sorted(fins)[len(fins) * 9 // 10] <= BOUND_US + SLACK_US, sorted(fins)

@@ -15,7 +15,7 @@ import pytest
 from support.apps import Commanded, Server
 from support.program import EAGER, PLAIN, Program, auto, built, run
 
-TURNS = 250
+TURNS = 1000
 TIMEOUT_S = 20
 FILE_BYTES = 2_000_003
 SESSIONS_MAX = 20

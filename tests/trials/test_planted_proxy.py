@@ -2,7 +2,7 @@
 """Planted differences over real connections (planted.py), in short: `make check-planted` runs 100 seeds of each.
 
 The bounds are those that hold on a busy machine: a difference of 5 % or 20 % is hardly ever missed, a wrong sign is never right, and two
-false alarms in five trials would come by chance in one of 45 runs of this test, were it not for the margin, which makes them rare.
+false alarms in three trials would come by chance in one of 130 runs of this test, were it not for the margin, which makes them rare.
 """
 import os
 
@@ -12,7 +12,7 @@ import pytest
 CPU = max(os.sched_getaffinity(0))
 
 
-@pytest.mark.parametrize("percent, rounds, requests, trials, found", [(2, 12, 60, 3, 2), (5, 6, 60, 4, 3), (20, 6, 20, 4, 3)])
+@pytest.mark.parametrize("percent, rounds, requests, trials, found", [(5, 6, 60, 4, 3), (20, 6, 20, 4, 3)])
 def test_a_delay_of_a_real_proxy_is_found(percent, rounds, requests, trials, found):
     """A trial that a busy machine leaves undecided is right to be so: as many again may take place until enough are decided."""
     seen = []
@@ -25,5 +25,5 @@ def test_a_delay_of_a_real_proxy_is_found(percent, rounds, requests, trials, fou
 
 
 def test_a_proxy_without_a_delay_is_no_difference():
-    summary = planted.summarize(0, [planted.trial(0, seed, CPU) for seed in range(1, 6)])
+    summary = planted.summarize(0, [planted.trial(0, seed, CPU) for seed in range(1, 4)])
     assert summary["slower"] + summary["faster"] <= 1, planted.line(summary)

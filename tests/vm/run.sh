@@ -4,6 +4,7 @@
 #   tests/vm/run.sh [KERNEL...]          6.1 6.12 when none is named
 #   VM_PARTS="kernel order" tests/vm/run.sh 6.1      only these parts of the suite
 #   VM_EVERY=2 tests/vm/run.sh           every second semantics case, on each kernel others (6.1: the odd ones)
+#   VM_LATER_PARTS="kernel" tests/vm/run.sh          only these on all kernels but the first
 #   VM_SECONDS=600 tests/vm/run.sh       a suite's limit, for a machine that is slow or busy
 #
 # Each kernel is booted by QEMU without hardware help, all side by side, from an initial file system made of this build (see
@@ -59,6 +60,7 @@ wait_guest() { # SECONDS TEXT
 
 start_qemu() {
 	local parts=${VM_PARTS:-}
+	[ "$kernel" = "${ready[0]}" ] || parts=${VM_LATER_PARTS:-$parts}
 	qemu-system-x86_64 -accel tcg,thread=multi -machine q35 -cpu max,la57=off -smp 2 -m 1024 \
 		-nodefaults -no-user-config -display none -no-reboot \
 		-serial "file:$log/console" -serial "file:$results" \
