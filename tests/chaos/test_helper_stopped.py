@@ -184,7 +184,8 @@ def test_flagged_sends_of_an_armed_pair():
             assert ends.ask("uncopied", 5) == {"sent": "ENOBUFS", "arrived": ""}
             ends.ask("turns 20")
             helper.signal(signal.SIGCONT)
-            assert ends.ask("uncopied", 5) == {"sent": 1, "arrived": "?"}
+            helper.totals()  # it has a CPU again
+            wait_until(lambda: ends.ask("uncopied", 5) == {"sent": 1, "arrived": "?"}, 5, helper.explain)
             assert helper.totals()["leaves"] > 0, helper.explain()
             ends.ask("turns 20")
 

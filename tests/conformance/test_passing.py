@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from support.apps import Commanded, wait_until
+from support.helper import Helper
 from support.program import EAGER, PLAIN, Program, auto
 
 PROGRAM = Path(__file__).with_name("passing.py")
@@ -54,3 +56,47 @@ def test_that_were_alone_in_the_sockhash(helper, role):
     explain = f"{result}\n{grown}\n{helper.explain()}"
     assert helper.status()["refusals"]["lonely"] >= 1, explain
     assert grown["pairs_armed_total"] == 1 and grown["redirected_bytes"] > 0.5 * result["bytes"], explain
+
+
+# Hands the connection on and keeps it; nothing of its is intercepted.
+GIVER = """
+import socket, sys
+door = socket.socket(socket.AF_UNIX)
+door.bind(sys.argv[1])
+door.listen()
+listener = socket.create_server(("127.0.0.1", 0))
+print("port", listener.getsockname()[1], flush=True)
+connection = listener.accept()[0]
+socket.send_fds(door.accept()[0], [b"x"], [connection.fileno()])
+sys.stdin.readline()
+"""
+TAKER = """
+import socket, sys
+door = socket.socket(socket.AF_UNIX)
+door.connect(sys.argv[1])
+connection = socket.socket(fileno=socket.recv_fds(door, 1, 1)[1][0])
+while data := connection.recv(100):
+    connection.sendall(data)
+"""
+ASKER = """
+import socket, sys
+connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+for _ in range(200):
+    connection.sendall(b"x")
+    assert connection.recv(1) == b"x"
+print("done", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_end_whose_peer_may_not_join_does_not_wait_for_it(tmp_path):
+    """Passing is dearer in the sockhash: it is out as soon as the peer's join is refused, long before it is lonely."""
+    door = tmp_path / "door"
+    with Helper("--lonely-ms", 60_000) as helper, Commanded([sys.executable, "-c", GIVER, door]) as giver:
+        port = giver.wait_output("port ")
+        with Program([sys.executable, "-c", TAKER, door], EAGER, helper.socket), \
+                Commanded([sys.executable, "-c", ASKER, port], EAGER, helper.socket) as asker:
+            asker.wait_output("done")
+            assert helper.status()["refusals"]["shared"] >= 1, helper.explain()
+            wait_until(lambda: helper.totals()["sockets_joined_now"] == 0, 5, helper.explain)
+        assert helper.totals()["sockets_joined"] >= 1, helper.explain()
