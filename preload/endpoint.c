@@ -57,14 +57,24 @@ int endpoint_query(int fd, struct endpoints *out)
 	return error ? error : endpoint_from(&address, &out->local);
 }
 
-bool endpoint_has_option(int fd, int level, int name)
+int endpoint_option(int fd, int level, int name)
 {
 	int value = 0, saved = errno;
 	socklen_t length = sizeof(value);
-	bool result = real_getsockopt(fd, level, name, &value, &length) == 0 && value != 0;
+	bool is_told = real_getsockopt(fd, level, name, &value, &length) == 0;
 
 	errno = saved;
-	return result;
+	return is_told ? value : 0;
+}
+
+bool endpoint_has_option(int fd, int level, int name)
+{
+	return endpoint_option(fd, level, name) != 0;
+}
+
+bool endpoint_is_tcp(int fd)
+{
+	return endpoint_option(fd, SOL_SOCKET, SO_PROTOCOL) == IPPROTO_TCP;
 }
 
 bool endpoint_is_connected(int fd)

@@ -19,8 +19,10 @@ int endpoint_query(int fd, struct endpoints *out);
 /* Whether the other end is on this host: loopback, its own address, or an address that a socket may be bound to. */
 bool endpoint_is_local(const struct endpoints *ends);
 uint8_t endpoint_tcp_state(int fd);                    /* TCP_ESTABLISHED ...; 0: not a TCP socket. errno is kept */
-bool endpoint_has_option(int fd, int level, int name); /* an int that is not 0. errno is kept */
-bool endpoint_is_connected(int fd);                    /* not while it is connecting. errno is kept */
+int endpoint_option(int fd, int level, int name);      /* an int; 0: the kernel does not say. errno is kept */
+bool endpoint_has_option(int fd, int level, int name); /* it is not 0 */
+bool endpoint_is_tcp(int fd);       /* MPTCP, SCTP and SMC are streams too, but other protocols. errno is kept */
+bool endpoint_is_connected(int fd); /* not while it is connecting. errno is kept */
 /* What has gone out and come in since the connection began, as the kernel counts: the end that made the connection has sent one
  * more, its SYN. False: it is not established, or bytes come and go. errno is kept. */
 bool endpoint_sums(int fd, uint64_t *sent, uint64_t *received);

@@ -5,28 +5,11 @@
 #include <errno.h>
 #include <netinet/in.h>
 
+#include "endpoint.h"
 #include "fork.h"
 #include "lifecycle.h"
 #include "queue.h"
 #include "readable.h"
-
-static int socket_option(int fd, int name)
-{
-	int value = -1;
-	socklen_t length = sizeof(value);
-
-	return real_getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0 ? value : -1;
-}
-
-/* MPTCP, SCTP and SMC are streams too: the protocol decides. */
-static bool has_protocol_tcp(int fd)
-{
-	int saved = errno;
-	bool result = socket_option(fd, SO_PROTOCOL) == IPPROTO_TCP;
-
-	errno = saved;
-	return result;
-}
 
 void intercept_forget_stale(int fd)
 {
@@ -62,7 +45,7 @@ int wrap_listen(int fd, int backlog)
 {
 	int result = REAL(listen)(fd, backlog);
 
-	if (result == 0 && conn_table() && has_protocol_tcp(fd)) {
+	if (result == 0 && conn_table() && endpoint_is_tcp(fd)) {
 		conn_mark_set(fd, CONN_MARK_LISTENER);
 		lifecycle_open_door();
 	}
@@ -105,7 +88,8 @@ int wrap_connect(int fd, const struct sockaddr *address, socklen_t length)
 	int saved = errno;
 	/* A raw socket may have the protocol number of TCP. In a vfork child this tracks a number of the child's in its parent's
 	 * table, where it is stale at once, and forgotten as such when the number is given out. */
-	if (conn_mark(fd) == CONN_MARK_TCP || (has_protocol_tcp(fd) && socket_option(fd, SO_TYPE) == SOCK_STREAM)) {
+	if (conn_mark(fd) == CONN_MARK_TCP ||
+	    (endpoint_is_tcp(fd) && endpoint_option(fd, SOL_SOCKET, SO_TYPE) == SOCK_STREAM)) {
 		fork_notice();
 		lifecycle_connected(fd);
 	}
@@ -119,7 +103,7 @@ static int accepted(int listener, int fd)
 	if (fd < 0 || !conn_table())
 		return fd;
 	intercept_new_fd(fd);
-	if (conn_mark(listener) == CONN_MARK_LISTENER || has_protocol_tcp(fd)) {
+	if (conn_mark(listener) == CONN_MARK_LISTENER || endpoint_is_tcp(fd)) {
 		int saved = errno;
 
 		fork_notice();

@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "endpoint.h"
 #include "fork.h"
 #include "intercept_message.h"
 #include "lifecycle.h"
@@ -26,19 +27,10 @@ static void give_away(int fd)
 		lifecycle_give_away(conn, fd, REASON_PASSED_FD);
 }
 
-/* MPTCP and SMC answer for TCP, but not here. */
-static bool is_tcp(int fd)
-{
-	int protocol = 0;
-	socklen_t length = sizeof(protocol);
-
-	return real_getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) == 0 && protocol == IPPROTO_TCP;
-}
-
 static void adopt(int fd)
 {
 	intercept_new_fd(fd);
-	if (is_tcp(fd))
+	if (endpoint_is_tcp(fd))
 		lifecycle_adopt(fd);
 }
 

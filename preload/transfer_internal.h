@@ -112,6 +112,17 @@ ssize_t transfer_send_once(struct conn *conn, const struct send_call *call, stru
 			   uint32_t generation);
 /* The same by `fd`, where the call's file can be reached now (held.h); -1: EBADF. */
 ssize_t transfer_send_held(const struct held *held, int fd, const struct send_call *call, struct ledger_cell *ledger);
+
+struct transfer_part {
+	size_t done;      /* what comes after so many bytes of the call */
+	size_t bytes_max; /* at most so many */
+	int flags;
+	bool waits;
+	size_t bytes; /* out: how many it is; fewer where they lie in many pieces */
+};
+/* Sends that part of a sendmsg()'s bytes. Returns as sendmsg() does. */
+ssize_t transfer_send_part(const struct held *held, int fd, const struct send_call *call, struct transfer_part *part,
+			   struct ledger_cell *ledger);
 /* One with MSG_ZEROCOPY. True: has made it, accounts included (transfer_uncopied.c). The caller is inside. */
 bool transfer_send_uncopied(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
 			    uint32_t generation, ssize_t *result_out);

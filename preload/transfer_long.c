@@ -26,7 +26,6 @@
 
 #define WHOLE_BYTES_MAX ((size_t)1 << 20)
 #define PIECE_BYTES ((size_t)256 << 10)
-#define WINDOW_IOVECS 64
 #define PARTS_MAX 1000000
 
 /* While no handler can run: it could put another file in the fd's place, between the look at it and the send. */
@@ -58,41 +57,19 @@ struct parts {
 	size_t done;
 };
 
-static ssize_t perform_part(const struct send_call *call)
-{
-	return real_sendmsg(call->fd, call->message, call->flags);
-}
-
-static ssize_t perform_part_quietly(const struct send_call *call)
-{
-	return real_sendmsg(call->fd, call->message, call->flags | MSG_NOSIGNAL);
-}
-
 static ssize_t send_part(const struct parts *parts, size_t *bytes_out)
 {
-	const struct send_call *call = parts->call;
-	struct iovec window[WINDOW_IOVECS];
-	size_t bytes = 0, count = transfer_iov_window(call->message->msg_iov, call->message->msg_iovlen, parts->done,
-						      parts->bytes_max, window, WINDOW_IOVECS);
-	struct msghdr message = { .msg_iov = window, .msg_iovlen = count };
-	int flags = call->flags;
+	struct transfer_part part = {
+		.done = parts->done, .bytes_max = parts->bytes_max, .flags = parts->call->flags, .waits = true
+	};
 
-	for (size_t i = 0; i < count; i++)
-		bytes += window[i].iov_len;
-	*bytes_out = bytes;
 	if (parts->done || parts->timeout_ms >= 0)
-		flags |= MSG_DONTWAIT; /* asleep in it with nothing sent, it would be restarted after a handler */
+		part.flags |= MSG_DONTWAIT; /* asleep in it with nothing sent, it would be restarted after a handler */
 	if (parts->done)
-		flags |= MSG_NOSIGNAL; /* there is a count to return */
-	return transfer_send_held(&parts->held, parts->fd,
-				  &(struct send_call){ .fd = call->fd,
-						       .flags = flags,
-						       .waits = true,
-						       .bytes = bytes,
-						       .message = &message,
-						       .perform = perform_part,
-						       .perform_quietly = perform_part_quietly },
-				  parts->ledger);
+		part.flags |= MSG_NOSIGNAL; /* there is a count to return */
+	ssize_t result = transfer_send_part(&parts->held, parts->fd, parts->call, &part, parts->ledger);
+	*bytes_out = part.bytes;
+	return result;
 }
 
 static bool has_file(struct parts *parts)

@@ -13,41 +13,7 @@
 #include "transfer_internal.h"
 
 #define FIRST_BYTES 1
-#define WINDOW_IOVECS 64
 #define PARTS_MAX 32 /* IOV_MAX of them, twice */
-
-static ssize_t perform_part(const struct send_call *call)
-{
-	return real_sendmsg(call->fd, call->message, call->flags);
-}
-
-static ssize_t perform_part_quietly(const struct send_call *call)
-{
-	return real_sendmsg(call->fd, call->message, call->flags | MSG_NOSIGNAL);
-}
-
-/* What comes after `done` bytes. *bytes_out: how much that is. */
-static ssize_t send_part(const struct held *held, int fd, const struct send_call *call, size_t done,
-			 struct ledger_cell *ledger, size_t *bytes_out)
-{
-	struct iovec window[WINDOW_IOVECS];
-	size_t bytes = 0, count = transfer_iov_window(call->message->msg_iov, call->message->msg_iovlen, done,
-						      done ? SIZE_MAX : FIRST_BYTES, window, WINDOW_IOVECS);
-	struct msghdr message = { .msg_iov = window, .msg_iovlen = count };
-
-	for (size_t i = 0; i < count; i++)
-		bytes += window[i].iov_len;
-	*bytes_out = bytes;
-	return transfer_send_held(held, fd,
-				  &(struct send_call){ .fd = call->fd,
-						       .flags = done ? (call->flags & ~MSG_ZEROCOPY) | MSG_NOSIGNAL
-								     : call->flags,
-						       .bytes = bytes,
-						       .message = &message,
-						       .perform = perform_part,
-						       .perform_quietly = perform_part_quietly },
-				  ledger);
-}
 
 static ssize_t send_parts(const struct held *held, const struct send_call *call, struct ledger_cell *ledger)
 {
@@ -56,13 +22,15 @@ static ssize_t send_parts(const struct held *held, const struct send_call *call,
 	int saved = errno;
 
 	for (int i = 0; i < PARTS_MAX && done < call->bytes; i++) {
-		size_t bytes = 0;
+		struct transfer_part part = { .done = done, .bytes_max = FIRST_BYTES, .flags = call->flags };
 
+		if (done)
+			part.bytes_max = SIZE_MAX, part.flags = (call->flags & ~MSG_ZEROCOPY) | MSG_NOSIGNAL;
 		if (done && (signals_interrupted(ran, true) || quiet_is_on()))
 			break;
 		held_calling(held, HELD_CALL_MAY_SLEEP);
 		int fd = held_file(held);
-		ssize_t result = done && fd < 0 ? 0 : send_part(held, fd, call, done, ledger, &bytes);
+		ssize_t result = done && fd < 0 ? 0 : transfer_send_part(held, fd, call, &part, ledger);
 		held_calling(held, HELD_CALL_OVER);
 		if (result < 0 && !done)
 			return result;
@@ -71,7 +39,7 @@ static ssize_t send_parts(const struct held *held, const struct send_call *call,
 			transfer_owe_if_same(held->conn, held->generation, errno);
 		}
 		done += result > 0 ? (size_t)result : 0;
-		if (result < 0 || (size_t)result < bytes || bytes == 0)
+		if (result < 0 || (size_t)result < part.bytes || part.bytes == 0)
 			break;
 	}
 	errno = saved;

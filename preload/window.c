@@ -17,14 +17,6 @@
 /* A smaller buffer than this leaves room enough at any window. */
 #define WINDOW_RCVBUF_BYTES (1 << 20)
 
-static int option(int fd, int level, int name)
-{
-	int value = 0;
-	socklen_t length = sizeof(value);
-
-	return real_getsockopt(fd, level, name, &value, &length) == 0 ? value : 0;
-}
-
 static bool set_clamp(int fd, int bytes)
 {
 	return real_setsockopt(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &bytes, sizeof(bytes)) == 0;
@@ -33,7 +25,7 @@ static bool set_clamp(int fd, int bytes)
 /* Else the kernel has lifted it since, to more than it was before. */
 static bool is_clamped(int fd)
 {
-	return option(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP) == WINDOW_BYTES;
+	return endpoint_option(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP) == WINDOW_BYTES;
 }
 
 /* The gate wants the room. */
@@ -51,9 +43,9 @@ static int wants_clamp(const struct conn *conn, int fd)
 	int clamp;
 
 	if (!(channel_features() & WIRE_FEATURE_CLAMP) || conn->joined_forks != fork_count() ||
-	    option(fd, SOL_SOCKET, SO_RCVBUF) <= WINDOW_RCVBUF_BYTES)
+	    endpoint_option(fd, SOL_SOCKET, SO_RCVBUF) <= WINDOW_RCVBUF_BYTES)
 		return 0;
-	clamp = option(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP);
+	clamp = endpoint_option(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP);
 	return clamp > WINDOW_BYTES && endpoint_cookie(fd) == conn->cookie ? clamp : 0;
 }
 
@@ -101,7 +93,7 @@ void window_set_by_application(struct conn *conn)
 int window_told(struct conn *conn, int fd)
 {
 	int saved = errno, clamp = (int)atomic_load(&conn->window_clamp),
-	    real = option(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP);
+	    real = endpoint_option(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP);
 
 	errno = saved;
 	return clamp && real == WINDOW_BYTES ? clamp : real;
