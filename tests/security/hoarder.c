@@ -17,12 +17,17 @@ static void arm_pair(struct hostile *client, uint32_t first_cell, int ends[2])
 	hostile_pair(ends);
 	for (uint32_t side = 0; side < 2; side++) {
 		uint32_t cell = first_cell + side;
+		uint32_t state;
 		int error;
 
 		while ((error = hostile_join(client, ends[side], cell, 1, cell_word(1, CELL_PENDING))) == -EAGAIN)
 			pause_us(100);
-		if (error || hostile_answer(client, cell, 1) != CELL_DONE)
-			die("an end has not joined");
+		state = error ? CELL_PENDING : hostile_answer(client, cell, 1);
+		if (state != CELL_DONE) {
+			fprintf(stderr, "cell %u has not joined: error %d, state %u, reason %u\n", cell, error, state,
+				client->memory->cells[cell].reason);
+			exit(2);
+		}
 	}
 }
 
