@@ -2,10 +2,13 @@
 /* Facts of a received fd: what it is, and the name of the connection it belongs to. */
 #include "sockfacts.h"
 
+#include <errno.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#include "log.h"
 
 static int option_int(int fd, int option)
 {
@@ -71,4 +74,24 @@ enum sm_reason sockfacts_reason_of_options(uint32_t options)
 	if (options & SM_OPTION_OOB_INLINE)
 		return REASON_OOB;
 	return options ? REASON_OPTION : REASON_NONE;
+}
+
+enum sm_reason sockfacts_reason_of_insert(int error)
+{
+	switch (error) {
+	case 0:
+		return REASON_NONE;
+	case -EBUSY:
+		return REASON_BUSY;
+	case -EOPNOTSUPP:
+		return REASON_NOT_ESTABLISHED;
+	case -EINVAL:
+		return REASON_ULP;
+	case -E2BIG:
+	case -ENOMEM:
+		return REASON_TABLE_FULL;
+	default:
+		log_debug("the kernel does not take a socket: %s", strerror(-error));
+		return REASON_INTERNAL;
+	}
 }

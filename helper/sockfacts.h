@@ -25,5 +25,7 @@ struct registry_key sockfacts_name(const struct sm_look *look);
 /* Of enum sm_options: why the socket must not join, or REASON_NONE. The application may have set them before the shim tracked
  * the socket, or past its wrappers. */
 enum sm_reason sockfacts_reason_of_options(uint32_t options);
+/* Why the kernel has not taken it into the sockhash: of what datapath_insert() returned. */
+enum sm_reason sockfacts_reason_of_insert(int error);
 
 #endif
