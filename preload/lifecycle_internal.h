@@ -3,6 +3,8 @@
 #ifndef SMACCEL_LIFECYCLE_INTERNAL_H
 #define SMACCEL_LIFECYCLE_INTERNAL_H
 
+#include <stddef.h>
+
 #include "channel.h"
 #include "endpoint.h"
 #include "fork.h"
@@ -20,7 +22,7 @@ enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message
 
 /* How long the answers to WIRE_HOLDERS and WIRE_LANDING, and the session that it takes, are waited for. */
 int lifecycle_holders_wait_ms(const struct conn *conn, int fd, enum wire_type type);
-/* closing.c: asks one of the two. What the cell says then, or CELL_HOLDERS_UNKNOWN. */
+/* holders.c: asks one of the two. What the cell says then, or CELL_HOLDERS_UNKNOWN. */
 uint32_t lifecycle_ask_holders(struct conn *conn, int fd, struct wire_holders message, enum wire_type type);
 
 /* landing.c: the ledger that a cell names; NULL: it has not been announced. */
@@ -51,6 +53,21 @@ static inline bool lifecycle_in_sockhash(uint32_t state)
 	return state == CONN_JOINED || state == CONN_ARMED || state == CONN_PINNED || state == CONN_LEAVING;
 }
 
+/* In the sockhash, or perhaps: another thread, or the one that this signal handler has interrupted, is in a join that the helper may
+ * have done already, or attaches the ledger. */
+static inline bool lifecycle_may_be_redirected_to(const struct conn *conn)
+{
+	uint32_t state = conn_state(conn);
+
+	return lifecycle_in_sockhash(state) || state == CONN_JOINING;
+}
+
+/* The session that has it. */
+static inline struct session_memory *lifecycle_session_of(struct memory_cell *cell, uint32_t index)
+{
+	return (struct session_memory *)((char *)(cell - index) - offsetof(struct session_memory, cells));
+}
+
 /* As far as this process knows by itself: nothing was forked since the connection was opened, or since it joined, when the helper counted
  * nobody else who had the socket. */
 static inline bool lifecycle_alone_by_forks(const struct conn *conn)
@@ -61,7 +78,7 @@ static inline bool lifecycle_alone_by_forks(const struct conn *conn)
 	       (conn->fork_count == forks || (conn->joined_forks == forks && lifecycle_in_sockhash(conn_state(conn))));
 }
 
-/* closing.c: of the session that the parent had when it forked this process; 0: none. */
+/* holders.c: of the session that the parent had when it forked this process; 0: none. */
 extern uint32_t lifecycle_parent_epoch;
 
 /* lent.c: what is in flight to the helper is taken back; if it cannot be, conn->lent says so. */

@@ -12,7 +12,7 @@ from support.program import BUILD, Program, built
 PAIRS = 4200        # undrained and to leave: more than the helper looks after for all users together
 DOORS = 3000        # with a request in each
 SESSIONS = 100      # with 65,535 connections in each, as it says
-HELD_UP_S = 0.25
+HELD_UP_S = 0.25    # beside what the machine's other work holds it up
 FDS = 2 * PAIRS + 100
 PATIENCE_S = 3      # the honest one does a dozen things that take microseconds
 
@@ -80,10 +80,12 @@ def test_the_end_of_a_trial_holds_nobody_up(helper):
         os.close(read_end)
         filler.wait_output("filled", 30)
         trial("start")
+        with Clocked(helper) as before:
+            time.sleep(1)
         with Clocked(helper) as clocked:
             time.sleep(0.1)
             trial("stop")
             time.sleep(1)
-        assert clocked.longest_s < HELD_UP_S, clocked.longest_s
+        assert clocked.longest_s < HELD_UP_S + before.longest_s, (clocked.longest_s, before.longest_s)
         os.close(write_end)
         assert filler.wait(20) == 0, filler.describe()

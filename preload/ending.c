@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The end of a process, or of its program: the kernel closes all its connections. Those that a close() would reset are reset (closing.c).
+ *
+ * Its threads may still be at work; what is decided then holds for what is unread at that moment.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "closing.h"
+#include "fork.h"
+#include "holders.h"
+#include "landing.h"
+#include "lifecycle_internal.h"
+#include "quiet.h"
+#include "real.h"
+
+/* All the questions of a process that ends together; and those that only the helper can answer: for a session, the first answer, which
+ * may both be late, and the others. */
+#define EXIT_BUDGET_MS CHANNEL_WAIT_MS
+#define EXIT_BUDGET_LONG_MS (2 * CHANNEL_WAIT_LONG_MS)
+
+/* Calls visit for every connection that would lose bytes if its fds were closed now. */
+static void each_losing(bool (*concerns)(struct conn *conn, int fd), void (*visit)(struct conn *conn, int fd))
+{
+	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
+	int64_t started_ms = clock_ms();
+	uint32_t high = atomic_load(&conn_fd_high);
+
+	fork_notice();
+	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {
+		struct conn *conn = conn_get((int)fd);
+
+		if (!conn || holders_parent_has(conn) || !concerns(conn, (int)fd))
+			continue;
+		struct landing landing = landing_find(conn);
+		if (clock_ms() - started_ms < (lifecycle_alone_by_forks(conn) ? EXIT_BUDGET_MS : EXIT_BUDGET_LONG_MS)
+			    ? closing_loses_bytes_alone(conn, (int)fd, atomic_load(&conn->fds), &landing)
+			    : lifecycle_alone_by_forks(conn) && closing_loses_bytes(conn, (int)fd, NULL))
+			visit(conn, (int)fd);
+	}
+	lifecycle_quiet_end(quiet);
+}
+
+static bool has_work(void)
+{
+	return __builtin_expect(atomic_load_explicit(&conn_ever_touched, memory_order_relaxed), 0) && !quiet_is_on() &&
+	       conn_table() && !fork_in_vfork_child() && !fork_files_are_shared();
+}
+
+static bool always(struct conn *conn, int fd)
+{
+	(void)conn;
+	(void)fd;
+	return true;
+}
+
+static void reset_at_exit(struct conn *conn, int fd)
+{
+	(void)conn;
+	closing_set_reset(fd, true);
+}
+
+static bool is_flushed(struct conn *conn)
+{
+	return atomic_load(&conn->has_stream) || conn_get(STDOUT_FILENO) == conn || conn_get(STDERR_FILENO) == conn;
+}
+
+/* The kernel is about to close all that this process has, but not what the helper has of it. The end of what libc has still to write to is
+ * up to the helper. */
+static void end_lent_at_exit(bool flushes)
+{
+	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
+	uint32_t high = atomic_load(&conn_fd_high);
+
+	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {
+		struct conn *conn = conn_get((int)fd);
+
+		if (!conn || !lifecycle_alone_by_forks(conn))
+			continue;
+		lifecycle_take_back(conn);
+		if (!(flushes && is_flushed(conn)) && lifecycle_end_lent(conn, (int)fd, false))
+			real_shutdown((int)fd, SHUT_RDWR);
+	}
+	lifecycle_quiet_end(quiet);
+}
+
+void lifecycle_before_exit(bool flushes)
+{
+	if (!has_work())
+		return;
+	each_losing(always, reset_at_exit);
+	end_lent_at_exit(flushes);
+}
+
+static bool all_go_with_exec(struct conn *conn)
+{
+	uint32_t high = atomic_load(&conn_fd_high);
+	bool all = true;
+
+	for (uint32_t fd = 0; all && fd <= high && fd < CONN_FD_MAX; fd++)
+		all = conn_get((int)fd) != conn || (real_fcntl((int)fd, F_GETFD) & FD_CLOEXEC);
+	return all;
+}
+
+/* Its fds go with the exec; and it is one whose SO_LINGER the application has not set, so that it can be taken back. */
+static bool ends_at_exec(struct conn *conn, int fd)
+{
+	struct linger linger = { 0 };
+	socklen_t length = sizeof(linger);
+
+	return lifecycle_in_sockhash(conn_state(conn)) && (real_fcntl(fd, F_GETFD) & FD_CLOEXEC) &&
+	       (atomic_load(&conn->fds) == 1 || all_go_with_exec(conn)) &&
+	       real_getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 && !linger.l_onoff;
+}
+
+static void reset_at_exec(struct conn *conn, int fd)
+{
+	if (closing_set_reset(fd, true))
+		atomic_store(&conn->exec_resets, 1);
+}
+
+void lifecycle_exec_begins(void)
+{
+	if (has_work())
+		each_losing(ends_at_exec, reset_at_exec);
+}
+
+void lifecycle_exec_failed(void)
+{
+	uint32_t high = atomic_load(&conn_fd_high);
+	int saved = errno;
+	bool is_ours = has_work();
+
+	for (uint32_t fd = 0; is_ours && fd <= high && fd < CONN_FD_MAX; fd++) {
+		struct conn *conn = conn_get((int)fd);
+
+		if (!conn)
+			continue;
+		if (atomic_exchange(&conn->exec_resets, 0))
+			closing_set_reset((int)fd, false);
+		conn_publish(conn); /* holders_are_none_but() took it back */
+	}
+	errno = saved;
+}
