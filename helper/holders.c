@@ -64,7 +64,7 @@ int pairing_handle_holders(struct request *request)
 {
 	const struct wire_holders *message = &request->message.holders;
 	struct request_end found = { NULL, NULL };
-	int result = leave_identify(request, message->cookie, &found);
+	int result = pin_identify_as(request, message->cookie, &found);
 	uint32_t holders = CELL_HOLDERS_UNKNOWN;
 
 	if (result <= 0)

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* PIN and LEAVE: an end goes back to plain TCP.
+/* LEAVE: an end goes back to plain TCP.
  *
- * The fd that comes with the request names the end, by the cookie the kernel tells: whoever has the socket may pin it, and
- * nobody else; so it works for ends whose owner, or whose helper, is long gone.
- *
- * Leaving, in the order that loses nothing (facts 18, 19, 19a):
+ * In the order that loses nothing (facts 18, 19, 19a):
  *   1. pin both directions: verdicts from now on pass
  *   2. wait until nobody is between verdict and enqueue at either end
  *   3. only then look whether both queues are empty: nothing can enter them any more
@@ -12,9 +9,9 @@
  * 2 and 3 are asked every POLL_NS, without holding up the loop, until the requester abandons it, or for LEAVE_MAX_NS. Then the
  * pair stays pinned, which is right as well, only slower; the sweep tries again (withdraw.c).
  *
- * Nobody waits for a leave that is only for speed's sake (withdraw.c): it is asked less and less often, and for longer.
+ * Nobody waits for a leave that is only for speed's sake (withdraw.c): it is asked less and less often, and for longer. That is also
+ * what becomes of one whose requester goes ahead pinned, with bytes unread that mostly only another process will read.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <utlist.h>
 
@@ -23,14 +20,13 @@
 #include "pairing_internal.h"
 #include "policy.h"
 #include "proof.h"
-#include "sockfacts.h"
 #include "trial.h"
 
 #define POLL_NS (500 * LOOP_NS_PER_US)
 /* Well below the shim's bound: a queue whose reader is the one that waits for us never drains, and the shim must hear so
  * from us, not from its time-out. */
 #define LEAVE_MAX_NS (20 * LOOP_NS_PER_MS)
-/* For those who go ahead anyhow, pinned, and have often left unread what only they would read. */
+/* For those who go ahead anyhow, pinned; with bytes unread they do so at once. */
 #define LEAVE_GOES_AHEAD_NS (5 * LOOP_NS_PER_MS)
 #define LEAVES_PER_TURN 64
 /* Nobody waits: a reader that is slow to drain is asked after at longer and longer intervals. */
@@ -40,7 +36,6 @@
 #define UNWAITED_POLLS_DOUBLE 8
 /* Threads asleep inside must look so this often in a row (proof_inside()). */
 #define CALM_POLLS 4
-#define PIN_BOTH 3u
 
 struct leave {
 	uint64_t session_id; /* 0: nobody waits for an answer */
@@ -50,84 +45,12 @@ struct leave {
 	uint32_t slot, slot_generation;
 	uint32_t calm_polls; /* in a row */
 	uint32_t polls;
+	bool goes_ahead;
 	enum sm_reason reason;
 	enum sm_reason told; /* what the owners' cells say */
 	bool keep_offer[SM_SIDES];
 	struct leave *next, *prev;
 };
-
-int leave_identify(struct request *request, uint64_t claimed, struct request_end *out)
-{
-	const struct wire_header *header = &request->message.header;
-	const struct reaper_tag tag = { request->session->id, header->cell, header->generation };
-	struct helper *helper = request->helper;
-	int fd = request->fd;
-	uint64_t cookie;
-	bool is_tcp;
-
-	out->cell = session_cell(request->session, header->cell);
-	if (!out->cell || header->generation > CELL_GENERATION_MASK) {
-		helper->refusals[REASON_BAD_REQUEST]++;
-		return -EPROTO;
-	}
-	session_status_change(request->session, header->cell, header->generation, 0, CELL_HELD);
-	is_tcp = sockfacts_is_tcp(fd);
-	cookie = is_tcp ? sockfacts_cookie(fd) : 0;
-	request->fd = -1;
-	if (dispatch_put_away(helper, fd, is_tcp || sockfacts_closes_quickly(fd), request->channel->uid, &tag))
-		session_fd_closed(helper->sessions, &tag);
-	if (!channel_is_open(request->channel)) /* thrown out */
-		return 0;
-	if (!cookie || cookie != claimed) {
-		helper->refusals[REASON_BAD_REQUEST]++;
-		session_word_answer(out->cell, header->generation, CELL_REFUSED, REASON_BAD_REQUEST);
-		return 0;
-	}
-	out->end = registry_find_cookie(helper->registry, cookie);
-	return 1;
-}
-
-/* The part that PIN and LEAVE share. */
-static int identify(struct request *request, struct request_end *out)
-{
-	const struct wire_pin *message = &request->message.pin;
-
-	if (message->reason >= REASON_COUNT) {
-		request->helper->refusals[REASON_BAD_REQUEST]++;
-		return -EPROTO;
-	}
-	return leave_identify(request, message->cookie, out);
-}
-
-static void pin(struct helper *helper, struct slot *slot, enum sm_reason reason)
-{
-	if (!slot->shared->pins) {
-		slot->shared->pin_reason = reason;
-		log_debug("slot %u of pids %u %u: pinned (%s)", slot->index, slot->shared->end[0].pid,
-			  slot->shared->end[1].pid, reason_name(reason));
-	}
-	__atomic_store_n(&slot->shared->pins, PIN_BOTH, __ATOMIC_SEQ_CST);
-	for (int side = 0; side < SM_SIDES; side++)
-		if (slot->end[side])
-			pairing_notify(helper, slot->end[side], 0, CELL_PINNED);
-}
-
-int pairing_handle_pin(struct request *request)
-{
-	const struct wire_pin *message = &request->message.pin;
-	struct request_end found = { NULL, NULL };
-	int result = identify(request, &found);
-
-	if (result <= 0)
-		return result;
-	if (found.end)
-		pin(request->helper, slot_at(request->helper->slots, found.end->slot), message->reason);
-	/* Not in the sockhash: it passes anyhow. */
-	session_word_answer(found.cell, message->header.generation, CELL_DONE, REASON_NONE);
-	return 0;
-}
-
-/* ---- leaving ---- */
 
 enum proof_inside leave_inspect(struct helper *helper, const struct slot *slot, struct sm_facts facts[SM_SIDES])
 {
@@ -145,28 +68,33 @@ enum proof_inside leave_inspect(struct helper *helper, const struct slot *slot, 
 	return worst;
 }
 
-static uint64_t patience_ns(uint32_t reason)
+static bool goes_ahead(enum sm_reason reason)
 {
-	bool goes_ahead = reason == REASON_STDIO || reason == REASON_EXEC || reason == REASON_PASSED_FD;
-
-	return goes_ahead ? LEAVE_GOES_AHEAD_NS : LEAVE_MAX_NS;
+	return reason == REASON_STDIO || reason == REASON_EXEC || reason == REASON_PASSED_FD;
 }
 
-static bool is_drained(struct helper *helper, const struct slot *slot, struct leave *leave)
+enum leave_look {
+	LEAVE_DRAINED,
+	LEAVE_UNREAD, /* nobody is at work inside, but a queue is not empty */
+	LEAVE_MOVING,
+};
+
+static enum leave_look look(struct helper *helper, const struct slot *slot, struct leave *leave)
 {
 	struct sm_facts facts[SM_SIDES];
 	enum proof_inside inside;
 
 	if (slot->shared->state != SM_SLOT_ARMED)
-		return true; /* nothing was ever redirected */
+		return LEAVE_DRAINED; /* nothing was ever redirected */
 	inside = leave_inspect(helper, slot, facts);
 	/* Again: a queue seen empty before the last sender of the other end was seen to be out may have filled since. */
 	if (inside != PROOF_MOVING)
 		inside = leave_inspect(helper, slot, facts);
 	leave->calm_polls = inside == PROOF_MOVING ? 0 : leave->calm_polls + 1;
 	if (inside == PROOF_MOVING || (inside == PROOF_ASLEEP && leave->calm_polls < CALM_POLLS))
-		return false;
-	return !(facts[0].found && facts[0].psock_queued) && !(facts[1].found && facts[1].psock_queued);
+		return LEAVE_MOVING;
+	return (facts[0].found && facts[0].psock_queued) || (facts[1].found && facts[1].psock_queued) ? LEAVE_UNREAD
+												      : LEAVE_DRAINED;
 }
 
 /* Both ends out, the slot free. Their owners see CELL_TAKEN_OUT. */
@@ -210,21 +138,37 @@ static bool is_abandoned(struct helper *helper, const struct leave *leave)
 	return true;
 }
 
+/* From now on for speed's sake. */
+static void wait_for_nobody(struct leave *leave, uint64_t now_ns)
+{
+	leave->session_id = 0;
+	leave->goes_ahead = false;
+	leave->give_up_ns = now_ns + UNWAITED_MAX_NS;
+	leave->poll_ns = UNWAITED_POLL_NS;
+}
+
 /* True if that leave needs no more attention. */
 static bool leave_step(struct helper *helper, struct leave *leave, uint64_t now_ns)
 {
 	struct slot *slot = slot_at(helper->slots, leave->slot);
+	enum leave_look seen;
 
 	if (is_abandoned(helper, leave))
 		return true; /* it stays pinned */
 	if (slot->shared->state != SM_SLOT_FREE && slot->shared->generation == leave->slot_generation) {
-		if (!is_drained(helper, slot, leave)) {
-			if (now_ns < leave->give_up_ns)
-				return false;
+		seen = look(helper, slot, leave);
+		if (seen == LEAVE_DRAINED) {
+			leave_finish(helper, slot, leave);
+		} else if (seen == LEAVE_UNREAD && leave->goes_ahead) {
+			answer(helper, leave, CELL_REFUSED, REASON_TIMEOUT);
+			wait_for_nobody(leave, now_ns);
+			return false;
+		} else if (now_ns < leave->give_up_ns) {
+			return false;
+		} else {
 			answer(helper, leave, CELL_REFUSED, REASON_TIMEOUT);
 			return true;
 		}
-		leave_finish(helper, slot, leave);
 	}
 	answer(helper, leave, CELL_DONE, REASON_NONE);
 	return true;
@@ -310,7 +254,7 @@ void leave_refuse_all(struct helper *helper)
 	}
 }
 
-/* Steps at once, which is all that most need, and again later. False: no room for that. */
+/* Steps at once, which is all that most need, and again later. False: no room for that, and somebody waits. */
 static bool leave_begin(struct helper *helper, struct leave first)
 {
 	struct pairing *pairing = helper->pairing;
@@ -324,7 +268,7 @@ static bool leave_begin(struct helper *helper, struct leave first)
 		leave = NULL;
 	}
 	if (!leave)
-		return false;
+		return !first.session_id;
 	*leave = first;
 	leave_add(pairing, leave, loop_now_ns());
 	leave_timer_set(pairing);
@@ -338,7 +282,8 @@ static void leave_start(struct request *request, const struct request_end *found
 	struct leave leave = {
 		.session_id = request->session->id,
 		.uid = request->session->channel.uid,
-		.give_up_ns = loop_now_ns() + patience_ns(message->reason),
+		.give_up_ns = loop_now_ns() + (goes_ahead(message->reason) ? LEAVE_GOES_AHEAD_NS : LEAVE_MAX_NS),
+		.goes_ahead = goes_ahead(message->reason),
 		.poll_ns = POLL_NS,
 		.cell = message->header.cell,
 		.generation = message->header.generation,
@@ -350,7 +295,7 @@ static void leave_start(struct request *request, const struct request_end *found
 
 	/* The one that wanted this is forgotten, the other is found when that one comes again. */
 	leave.keep_offer[!found->end->side] = true;
-	pin(request->helper, slot, message->reason);
+	pin_both(request->helper, slot, message->reason);
 	if (!leave_begin(request->helper, leave)) /* pinned it is, which is what matters */
 		session_word_answer(found->cell, message->header.generation, CELL_REFUSED, REASON_TABLE_FULL);
 }
@@ -373,14 +318,14 @@ void leave_unwaited(struct helper *helper, struct slot *slot, uint32_t uid, enum
 	DL_FOREACH(helper->pairing->leaves, other)
 	if (other->slot == leave.slot && other->slot_generation == leave.slot_generation)
 		return; /* it is on its way already */
-	pin(helper, slot, reason);
+	pin_both(helper, slot, reason);
 	(void)leave_begin(helper, leave); /* no room: the sweep tries again */
 }
 
 int pairing_handle_leave(struct request *request)
 {
 	struct request_end found = { NULL, NULL };
-	int result = identify(request, &found);
+	int result = pin_identify(request, &found);
 
 	if (result <= 0)
 		return result;

@@ -48,14 +48,21 @@ void pairing_forget_owner(struct helper *helper, struct session *session, uint32
 void arm_begin(struct helper *helper, struct slot *slot); /* both ends have joined */
 void arm_expired(struct loop_timer *timer);
 
-/* ---- leave.c ---- */
+/* ---- pin.c ---- */
 /* What an fd in a request says: it is put away, and the end found by the cookie that the kernel tells. */
 struct request_end {
 	struct memory_cell *cell;
 	struct registry_end *end; /* NULL: not in the sockhash */
 };
-/* 1; 0: answered, or there is nobody to be answered; negative: a client that does not speak the protocol. */
-int leave_identify(struct request *request, uint64_t cookie, struct request_end *out);
+/* cookie: what the client claims. 1; 0: answered, or there is nobody to be answered; negative: a client that does not speak the
+ * protocol. */
+int pin_identify_as(struct request *request, uint64_t cookie, struct request_end *out);
+/* The same for a message that begins as a PIN does. */
+int pin_identify(struct request *request, struct request_end *out);
+/* Verdicts of both directions pass from now on; both owners see CELL_PINNED. */
+void pin_both(struct helper *helper, struct slot *slot, enum sm_reason reason);
+
+/* ---- leave.c ---- */
 /* Who is inside a call on one of the two ends: the worst of both. */
 enum proof_inside leave_inspect(struct helper *helper, const struct slot *slot, struct sm_facts facts[SM_SIDES]);
 void leave_expired(struct loop_timer *timer);

@@ -100,3 +100,38 @@ def test_end_whose_peer_may_not_join_does_not_wait_for_it(tmp_path):
             assert helper.status()["refusals"]["shared"] >= 1, helper.explain()
             wait_until(lambda: helper.totals()["sockets_joined_now"] == 0, 5, helper.explain)
         assert helper.totals()["sockets_joined"] >= 1, helper.explain()
+
+
+# Passes connections on with bytes unread, to itself; each is read, and a moment later closed.
+PASSER = """
+import socket, sys, time
+here, there = socket.socketpair()
+for _ in range(int(sys.argv[1])):
+    listener = socket.create_server(("127.0.0.1", 0))
+    asker = socket.create_connection(listener.getsockname())
+    server = listener.accept()[0]
+    for one, other in [(asker, server), (server, asker)] * 10:
+        one.sendall(b"x")
+        assert other.recv(1) == b"x"
+    asker.sendall(b"unread")
+    socket.send_fds(here, [b"x"], [server.fileno()])
+    server.close()
+    with socket.socket(fileno=socket.recv_fds(there, 1, 1)[1][0]) as received:
+        assert received.recv(100) == b"unread"
+        time.sleep(0.02)
+        received.sendall(b"answer")
+    assert asker.recv(100) == b"answer" and asker.recv(100) == b""
+"""
+
+
+@pytest.mark.parametrize("arm", [PLAIN, EAGER], ids=str)
+def test_passed_with_bytes_unread_leaves_as_soon_as_they_are_read(helper, arm):
+    """It is pinned when it is passed. The sweep, which comes once a second, would not find it any more."""
+    passed = 20
+    with helper.counting() as grown, Program([sys.executable, "-c", PASSER, passed], arm, helper.socket) as program:
+        assert program.wait(30) == 0, program.describe()
+    explain = f"{grown}\n{helper.explain()}"
+    if arm.accelerated:
+        assert grown["redirected_bytes"] > 0 and grown["leaves"] >= passed // 2, explain
+    else:
+        assert grown["redirected_bytes"] == grown["leaves"] == 0, explain
