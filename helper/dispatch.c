@@ -31,9 +31,11 @@ struct row {
 	uint16_t type;
 	uint16_t size;
 	uint8_t fds;
-	uint8_t states; /* enum channel_state */
+	uint8_t states; /* enum channel_state; ONLY_ASKS */
 	int (*handler)(struct request *request);
 };
+
+#define ONLY_ASKS 0x80 /* of no use without somebody to be answered */
 
 static const struct row table[] = {
 	{ WIRE_HELLO, sizeof(struct wire_hello), 1, CHANNEL_DOOR, session_handle_hello },
@@ -46,12 +48,12 @@ static const struct row table[] = {
 	{ WIRE_LANDING, sizeof(struct wire_holders), 1, CHANNEL_SESSION, pairing_handle_holders },
 	{ WIRE_RETIRE, sizeof(struct wire_retire), 0, CHANNEL_SESSION, pairing_handle_retire },
 	{ WIRE_PING, sizeof(struct wire_ping), 0, CHANNEL_SESSION, session_handle_ping },
-	{ WIRE_STATUS, sizeof(struct wire_request), 0, CHANNEL_DOOR, stats_handle_status },
-	{ WIRE_CONNECTIONS, sizeof(struct wire_request), 0, CHANNEL_DOOR, stats_handle_connections },
+	{ WIRE_STATUS, sizeof(struct wire_request), 0, CHANNEL_DOOR | ONLY_ASKS, stats_handle_status },
+	{ WIRE_CONNECTIONS, sizeof(struct wire_request), 0, CHANNEL_DOOR | ONLY_ASKS, stats_handle_connections },
 	{ WIRE_GROUP, sizeof(struct wire_group), 0, CHANNEL_DOOR, group_handle },
 	{ WIRE_TRIAL_START, sizeof(struct wire_trial), 0, CHANNEL_DOOR, trial_handle_start },
 	{ WIRE_TRIAL_STOP, sizeof(struct wire_request), 0, CHANNEL_DOOR, trial_handle_stop },
-	{ WIRE_TRIAL_REPORT, sizeof(struct wire_request), 0, CHANNEL_DOOR, trial_handle_report },
+	{ WIRE_TRIAL_REPORT, sizeof(struct wire_request), 0, CHANNEL_DOOR | ONLY_ASKS, trial_handle_report },
 	{ WIRE_OFF, sizeof(struct wire_request), 0, CHANNEL_DOOR, stats_handle_switch },
 	{ WIRE_ON, sizeof(struct wire_request), 0, CHANNEL_DOOR, stats_handle_switch },
 };
@@ -101,8 +103,8 @@ static void put_away_all(struct channel *channel, const int *fds, size_t count)
 		dispatch_put_away(channel->helper, fds[i], sockfacts_closes_quickly(fds[i]), channel->uid, NULL);
 }
 
-/* 0, or negative: the channel has to be closed. */
-static int handle(struct channel *channel, const struct inbox_message *message)
+/* is_heard: there is somebody at the other end. 0, or negative: the channel has to be closed. */
+static int handle(struct channel *channel, const struct inbox_message *message, bool is_heard)
 {
 	struct request request = {
 		.helper = channel->helper,
@@ -126,6 +128,8 @@ static int handle(struct channel *channel, const struct inbox_message *message)
 		channel->helper->refusals[result == -EPROTONOSUPPORT ? REASON_VERSION : REASON_BAD_REQUEST]++;
 		return result;
 	}
+	if ((row->states & ONLY_ASKS) && !is_heard)
+		return -EPIPE;
 	if (channel->state == CHANNEL_SESSION)
 		request.session = session_of(channel);
 	result = row->handler(&request);
@@ -144,7 +148,7 @@ void dispatch_ready(struct loop_source *source, uint32_t events)
 	uint64_t begin_ns;
 	bool is_charged;
 
-	(void)events; /* a hang-up shows as end of file, behind what was sent before it */
+	/* A hang-up shows as end of file, too, behind what was sent before it. */
 	if (!shares_may_serve(shares, channel, &is_charged))
 		return;
 	begin_ns = loop_now_ns();
@@ -156,7 +160,7 @@ void dispatch_ready(struct loop_source *source, uint32_t events)
 			result = count;
 		for (int j = 0; j < count; j++)
 			if (!result && channel_is_open(channel))
-				result = handle(channel, &messages[j]);
+				result = handle(channel, &messages[j], !(events & EPOLLHUP));
 			else
 				put_away_all(channel, messages[j].fds, messages[j].fd_count);
 	}

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -29,6 +30,8 @@ struct reply {
 	uint32_t uid;
 	const struct channel *door; /* a name, nothing else */
 	uint64_t due_ns;
+	uint64_t bytes; /* as far as it is known; for good if the text is sealed */
+	bool is_sealed;
 	struct reply *next, *prev;
 };
 
@@ -82,11 +85,18 @@ void replies_free(struct replies *replies)
 	free(replies);
 }
 
-static uint64_t size_of(const struct reply *reply)
+/* Asked until the text is sealed: it is looked at for each later one of its user's. */
+static uint64_t size_of(struct reply *reply)
 {
 	struct stat facts;
+	int seals;
 
-	return fstat(reply->fd, &facts) == 0 ? (uint64_t)facts.st_size : 0;
+	if (reply->is_sealed)
+		return reply->bytes;
+	seals = fcntl(reply->fd, F_GET_SEALS);
+	reply->is_sealed = seals >= 0 && (seals & F_SEAL_GROW);
+	reply->bytes = fstat(reply->fd, &facts) == 0 ? (uint64_t)facts.st_size : 0;
+	return reply->bytes;
 }
 
 /* Room for one more. */
