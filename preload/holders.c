@@ -28,7 +28,8 @@
 
 /* For a holder that closes at the same time, or is on its way to its end. */
 #define CLOSING_TRIES 7
-#define CLOSING_STEP_NS 500000 /* the first; each is twice the one before: 32 ms together */
+#define CLOSING_TRIES_EXEC 10  /* where a child is about to execute its program: it may have to wait for a CPU */
+#define CLOSING_STEP_NS 500000 /* the first; each is twice the one before: 32 ms together, or 256 */
 #define CHILD_CLOSES_MS 50     /* so long a child is believed to be on its way */
 
 uint32_t lifecycle_parent_epoch;
@@ -118,15 +119,18 @@ bool holders_are_none_but(struct conn *conn, int fd, uint32_t own)
 	struct timespec step = { .tv_nsec = CLOSING_STEP_NS };
 	uint32_t others = CELL_HOLDERS_CLOSING;
 	bool may_be_own = false;
+	int tries = CLOSING_TRIES;
 	/* Before it asks: a child that looks from now on does not rely on this process. */
 	bool worth_waiting = cell && child_closes(conn, cell, atomic_exchange(&cell->shown, 0));
 
-	for (int i = 0; i < CLOSING_TRIES; i++, step.tv_nsec *= 2) {
+	for (int i = 0; i < tries; i++, step.tv_nsec *= 2) {
 		if (i > 0)
 			nanosleep(&step, NULL);
+		if (i == CLOSING_TRIES - 1 && goes_with_exec(fd))
+			tries = CLOSING_TRIES_EXEC;
 		/* A call that the helper has counted may be over by now, and another have begun. */
 		uint32_t calls_before = own_calls(conn);
-		others = ask_for_others(conn, fd, own, i == CLOSING_TRIES - 1);
+		others = ask_for_others(conn, fd, own, i == tries - 1);
 		may_be_own = others <= calls_before || others <= own_calls(conn);
 		uint32_t shown = cell ? atomic_load(&cell->shown) : 0;
 		worth_waiting = shown != child_asks(conn) && (worth_waiting || child_closes(conn, cell, shown));

@@ -19,19 +19,18 @@ static void join_child(pid_t child)
 /* Parent and child send on the same socket in turn. */
 static void both_send(struct pair *pair, int unused)
 {
-	int baton[2];
+	int baton[2]; /* the parent's end, the child's */
 	pid_t child;
 	char token;
 
 	(void)unused;
-	TRY("pipe", pipe2(baton, O_CLOEXEC));
+	TRY("baton", socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, baton));
 	child = fork();
 	if (child == 0) {
 		for (int i = 0; i < 3; i++) {
 			put(pair->a, "child");
-			if (write(baton[1], "x", 1) != 1)
+			if (write(baton[1], "x", 1) != 1 || read(baton[1], &token, 1) != 1)
 				_exit(1);
-			pause_ms(10);
 		}
 		_exit(0);
 	}
@@ -41,6 +40,8 @@ static void both_send(struct pair *pair, int unused)
 		get("child", pair->b, 5, MSG_WAITALL);
 		put(pair->a, "parent");
 		get("parent", pair->b, 6, MSG_WAITALL);
+		if (write(baton[0], "x", 1) != 1)
+			break;
 	}
 	join_child(child);
 	note_poll("still-open", pair->b, POLLIN | POLLRDHUP, 20);
