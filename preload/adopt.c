@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Connections that another process has passed on, by SCM_RIGHTS.
+/* Connections that another process has passed on, by SCM_RIGHTS; or that were open when this program was executed, and in the sockhash.
  *
  * Such a one may be an end that its giver could only pin, with redirected bytes unread: facts 2, 4 and 5 hold for it, and it is tracked as
  * one that is joined. As soon as it is certain that it is in no sockhash, it is watched as any other, but for two things:
@@ -10,13 +10,20 @@
  *	its giver, and others, may have it still, and use it without any wrapper. So it joins only if the helper finds that this process's fd
  *	is the only one (WIRE_JOIN_ALONE). Until then its close is left to the kernel, as that of one given away
  */
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include "config.h"
 #include "latency.h"
 #include "lifecycle_internal.h"
 #include "queue.h"
+#include "real.h"
 #include "threads.h"
 
-#define TURNS_UNCOUNTED 8u /* until the accounts are asked for again */
+#define INHERITED_MAX 1024
+#define INHERITED_GAP_MAX 8 /* numbers in a row that are not open */
+#define TURNS_UNCOUNTED 8u  /* until the accounts are asked for again */
 
 static void track_as_pinned(struct conn *conn, int fd)
 {
@@ -41,6 +48,41 @@ void lifecycle_adopt(int fd)
 		track_as_pinned(conn, fd);
 	lifecycle_open_door();
 	latency_opened(conn);
+}
+
+/* Another number for what is adopted already. */
+static bool is_duplicate(int fd)
+{
+	uint64_t cookie = endpoint_cookie(fd);
+
+	for (int other = 0; other < fd; other++) {
+		struct conn *conn = conn_get(other);
+
+		if (conn && conn->cookie == cookie) {
+			conn_fd_copy(other, fd);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Of a program that was executed by vfork(2) or posix_spawn(3) nobody has told the helper; others were pinned, with bytes unread. What comes as
+ * standard input or output is for this program, and mostly for stdio: it leaves. More is often there by mistake (no FD_CLOEXEC) while
+ * the other process goes on with it, so that it stays as it is; should it be used all the same, its receives are repaired. */
+void lifecycle_adopt_inherited(void)
+{
+	for (int fd = 0, closed = 0; fd < INHERITED_MAX && closed < INHERITED_GAP_MAX; fd++) {
+		if (fd > STDERR_FILENO && real_fcntl(fd, F_GETFD) < 0) {
+			closed++;
+			continue;
+		}
+		closed = 0;
+		if (!endpoint_is_tcp(fd) || !queue_may_be_joined(fd) || is_duplicate(fd))
+			continue;
+		lifecycle_adopt(fd);
+		if (fd <= STDERR_FILENO && conn_get(fd))
+			(void)lifecycle_make_plain(conn_get(fd), fd, REASON_EXEC);
+	}
 }
 
 void lifecycle_let_go(struct conn *conn)

@@ -220,6 +220,8 @@ void conn_fd_copy(int oldfd, int newfd)
 	if (table[newfd] != 0)
 		conn_fd_drop(newfd);
 	if (!conn) {
+		if (conn_mark(oldfd) == CONN_MARK_TCP)
+			conn_mark_set(oldfd, CONN_MARK_DUPLICATED);
 		conn_mark_set(newfd, conn_mark(oldfd));
 		return;
 	}

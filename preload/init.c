@@ -14,9 +14,10 @@
  *	signals_init    reads the handlers that earlier constructors installed; from here on the wrappers keep them current
  *	threads_init    registers for membarrier, before any thread can be inside a call on a connection
  *	exit_init       as early as can be: what is registered first runs last
- *	conn_init       last: the table of connections is what turns the wrappers on
+ *	conn_init       the table of connections is what turns the wrappers on
+ *	adopt_inherited last: connections that this program was executed with need all the rest
  *
- * The door to the helper is opened by the first socket() or listen(), not here: most programs never use a socket.
+ * The door to the helper is opened by the first socket() or listen(), not here, but for such connections: most programs never use a socket.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@
 #include "fork.h"
 #include "intercept_exit.h"
 #include "latency.h"
+#include "lifecycle.h"
 #include "log.h"
 #include "quiet.h"
 #include "real.h"
@@ -52,7 +54,9 @@ __attribute__((constructor)) static void shim_init(void)
 		signals_init();
 		threads_init();
 		intercept_exit_init();
-		if (conn_init() != 0)
+		if (conn_init() == 0)
+			lifecycle_adopt_inherited();
+		else
 			log_error("no room for the table of connections, or too much of what RLIMIT_AS and RLIMIT_DATA "
 				  "allow: all stays plain TCP");
 	}

@@ -83,7 +83,8 @@ int wrap_connect(int fd, const struct sockaddr *address, socklen_t length)
 		return result;
 	/* An interrupted connect goes on in the background, as one that is in progress. The kernel has read the address by now, so
 	 * this cannot fault; it costs a connect to a unix socket nothing. */
-	if (length < sizeof(address->sa_family) || (address->sa_family != AF_INET && address->sa_family != AF_INET6))
+	if (length < sizeof(address->sa_family) || (address->sa_family != AF_INET && address->sa_family != AF_INET6) ||
+	    conn_mark(fd) == CONN_MARK_DUPLICATED)
 		return result;
 	int saved = errno;
 	/* A raw socket may have the protocol number of TCP. In a vfork child this tracks a number of the child's in its parent's

@@ -2,8 +2,8 @@
 /* Where fds go to another program: the exec family, posix_spawn, system, popen.
  *
  * The new program may not be under the shim, or read its inherited sockets through stdio: what it inherits leaves first. In a
- * vfork child lifecycle_before_exec() does nothing: the connections are the parent's, and what the child's program does on
- * them is caught by the accounts. No memory is allocated here and nothing is kept: this may run between vfork and exec.
+ * vfork child lifecycle_before_exec() does nothing: the connections are the parent's. What the child's program sends is caught by the
+ * accounts, and under the shim it adopts what it finds in the sockhash (adopt.c). No memory is allocated here and nothing is kept: this may run between vfork and exec.
  */
 #include "intercept.h"
 
@@ -132,7 +132,8 @@ int wrap_execle(const char *path, const char *argument, ...)
 		spawn_result;                                                                                          \
 	})
 
-/* File actions cannot be read portably: every fd that a spawned program could inherit is given away. */
+/* File actions cannot be read portably: every fd that a spawned program could inherit is given away; but for close-on-exec ones that they
+ * duplicate, which that program finds by itself (adopt.c). */
 int wrap_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
 		     const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
 {
@@ -146,7 +147,7 @@ int wrap_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actio
 }
 
 /* libc makes these processes by itself. That there was one is all that is noted: what its program does on a connection is
- * caught by the accounts, and who closes last is the kernel's to say. */
+ * as in a vfork child, and who closes last is the kernel's to say. */
 int wrap_system(const char *command)
 {
 	fork_note();

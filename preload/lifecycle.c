@@ -370,6 +370,8 @@ static void opened(int fd, bool accepted)
 
 	if (conn)
 		latency_opened(conn);
+	if (conn && fd == STDIN_FILENO) /* as one that is put there (intercept_close.c) */
+		(void)lifecycle_make_plain(conn, fd, REASON_STDIO);
 	if (!conn || !config.eager)
 		return;
 	lifecycle_step(conn, fd, true);

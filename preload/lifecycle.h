@@ -17,6 +17,9 @@ void lifecycle_accepted(int fd);
 
 /* A TCP socket (or a raw one of that protocol) has come in a message: tracks it if it is a connection. */
 void lifecycle_adopt(int fd);
+/* What this program was executed with: tracks what may be in the sockhash. For the constructor. Some system calls; where there is such a
+ * connection on 0, 1 or 2 the helper is waited for, bounded. */
+void lifecycle_adopt_inherited(void);
 /* One of those that may be in the sockhash turns out to be in none. */
 void lifecycle_let_go(struct conn *conn);
 

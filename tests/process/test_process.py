@@ -11,17 +11,18 @@ from support.program import EAGER, Program, built
 CASES = {
     "process/fork_cases": ["fork-split", "fork-takeover", "fork-child-leaves", "fork-relay", "fork-two-readers",
                            "thread-two-readers", "fork-prefork", "daemon", "daemon-null", "vfork"],
-    "process/exec_cases": ["inetd-cat", "inetd-cat-bare", "inetd-shell", "inetd-python", "exec", "exec-bare", "exec-unread",
-                           "exec-fails", "exec-fds", "system", "popen-write", "popen-read", "spawn-actions",
-                           "spawn-actions-bare", "spawn-unread", "spawn-idle", "spawn-uses", "vfork-cat"],
+    "process/exec_cases": ["inetd-cat", "inetd-cat-bare", "inetd-shell", "inetd-python", "inetd-whole-unread", "exec", "exec-bare",
+                           "exec-unread", "exec-fails", "exec-fds"],
+    "process/spawn_cases": ["system", "popen-write", "popen-read", "spawn-actions", "spawn-actions-bare", "spawn-unread", "spawn-whole",
+                            "spawn-idle", "spawn-uses", "vfork-cat", "vfork-whole"],
     "process/fd_cases": ["closefrom", "close-range", "close-range-unshare", "close-raw", "close-range-cloexec", "dup2-over",
                          "dup2-connection", "dup2-self", "dup", "dup-last", "thread-close", "thread-shutdown",
                          "pass-forked", "pass-executed", "pass-bare", "pass-unread", "pass-self"],
 }
 # In these the subject opens another pair after its deed, which must be accelerated too: no breaker, no lost session.
 PROVED = {"fork-takeover", "vfork", "inetd-cat", "inetd-shell", "system", "spawn-actions", "spawn-unread", "vfork-cat",
-          "closefrom", "close-range", "close-range-cloexec", "thread-close", "pass-forked", "pass-bare", "pass-unread",
-          "pass-self"}
+          "inetd-whole-unread", "spawn-whole", "vfork-whole", "closefrom", "close-range", "close-range-cloexec", "thread-close",
+          "pass-forked", "pass-bare", "pass-unread", "pass-self"}
 TIMEOUT_S = 25
 
 

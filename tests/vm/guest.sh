@@ -198,7 +198,7 @@ process_program() {
 part_process() {
 	local program pids=
 	helper_start || { not_ok process "the helper does not start"; return; }
-	for program in fork_cases exec_cases fd_cases; do
+	for program in fork_cases exec_cases spawn_cases fd_cases; do
 		process_program $program "$1" >"$work/process-$program" 2>&1 &
 		pids="$pids $!"
 	done
