@@ -50,7 +50,7 @@ static inline int echo_whole(void)
 
 static inline void driver_whole(struct end *end)
 {
-	for (unsigned i = 0; i < 20; i++) {
+	for (unsigned i = 0; i < 8; i++) {
 		char whole[PIECES * PIECE_BYTES], answer[sizeof(whole)];
 
 		memset(whole, 'a' + (int)i, sizeof(whole));

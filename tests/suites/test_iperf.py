@@ -9,6 +9,8 @@ from support.program import EAGER, auto
 WAYS = {"up": [], "down": ["--reverse"], "both": ["--bidir"], "streams": ["-P", "4"], "odd": ["--len", "12345", "--no-delay"],
         "checked": ["--file", "/dev/zero"]}
 
+ODD_LEAST = 5 * 12345
+
 
 def transfer(options, size):
     def workload(stage):
@@ -24,7 +26,8 @@ def transfer(options, size):
 @pytest.mark.parametrize("way", WAYS)
 def test_iperf(compare, long, way):
     size = (2 << 30) if long else (64 << 20)
-    redirected = {EAGER: min(0.02 * size, STREAM_LEAST)}
+    # With others on its CPU the sender mostly finds a backlog: a few writes of odd length have gone by the sockhash then (173 kB of 64 MB, seen).
+    redirected = {EAGER: ODD_LEAST if way == "odd" else min(0.02 * size, STREAM_LEAST)}
     if way == "up":  # a stream that begins on TCP is never without a backlog where others keep the CPUs busy
         redirected[auto(1)] = 1
     assert compare(transfer(WAYS[way], size), redirected)
