@@ -55,12 +55,15 @@ static void several_writers(struct pair *pair, int unused)
 }
 
 static _Atomic uint64_t taken;
+static _Atomic pid_t taker_tid; /* of the last one that began */
+
 static void *taker(void *argument)
 {
 	char buffer[777];
 	ssize_t got;
 
 	(void)argument;
+	taker_tid = gettid();
 	while ((got = recv(shared.b, buffer, sizeof(buffer), 0)) > 0)
 		taken += (uint64_t)got;
 	if (got < 0)
@@ -222,8 +225,11 @@ static void second_reader_times_out(struct pair *pair, int unused)
 
 	(void)unused;
 	shared = *pair;
+	taker_tid = 0;
 	pthread_create(&thread, NULL, taker, NULL);
-	pause_ms(20);
+	for (int i = 0; i < 1000 && !taker_tid; i++)
+		pause_ms(1);
+	wait_asleep(taker_tid); /* it has begun without a time-out */
 	setsockopt(pair->b, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 	start_ms = clock_ms();
 	get("receive", pair->b, 64, 0);
