@@ -2,7 +2,7 @@
 /* Pairing: how two ends become an armed pair, and stop being one. The order of the steps is the design's.
  *
  *   pairing.c   offers, and what all parts share      join.c    one end into the sockhash, commit or abandon
- *   arm.c       both joined: proof, ledger, armed     leave.c   pin, and back to plain TCP
+ *   arm.c       both joined: proof, ledger, armed     pin.c, leave.c   back to plain TCP
  *   retire.c    closed sockets, lonely ends, sweeps   takeover.c  what an earlier helper left
  *   withdraw.c  pairs that do not pay go back to plain TCP    holders.c  who else holds a socket that is being closed
  */

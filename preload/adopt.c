@@ -48,6 +48,8 @@ void lifecycle_adopt(int fd)
 		track_as_pinned(conn, fd);
 	lifecycle_open_door();
 	latency_opened(conn);
+	if (fd == STDIN_FILENO) /* as one that is put there (intercept_close.c) */
+		(void)lifecycle_make_plain(conn, fd, REASON_STDIO);
 }
 
 /* Another number for what is adopted already. */
@@ -68,7 +70,8 @@ static bool is_duplicate(int fd)
 
 /* Of a program that was executed by vfork(2) or posix_spawn(3) nobody has told the helper; others were pinned, with bytes unread. What comes as
  * standard input or output is for this program, and mostly for stdio: it leaves. More is often there by mistake (no FD_CLOEXEC) while
- * the other process goes on with it, so that it stays as it is; should it be used all the same, its receives are repaired. */
+ * the other process goes on with it, so that it stays as it is, and does not leave either when this program executes the next; should it be
+ * used all the same, its receives are repaired. */
 void lifecycle_adopt_inherited(void)
 {
 	for (int fd = 0, closed = 0; fd < INHERITED_MAX && closed < INHERITED_GAP_MAX; fd++) {
@@ -80,14 +83,19 @@ void lifecycle_adopt_inherited(void)
 		if (!endpoint_is_tcp(fd) || !queue_may_be_joined(fd) || is_duplicate(fd))
 			continue;
 		lifecycle_adopt(fd);
-		if (fd <= STDERR_FILENO && conn_get(fd))
+		if (fd > STDIN_FILENO && fd <= STDERR_FILENO && conn_get(fd))
 			(void)lifecycle_make_plain(conn_get(fd), fd, REASON_EXEC);
 	}
 }
 
+bool lifecycle_is_as_received(const struct conn *conn)
+{
+	return conn_state(conn) == CONN_PINNED && conn->reason == REASON_PASSED_FD;
+}
+
 void lifecycle_let_go(struct conn *conn)
 {
-	bool is_as_received = conn_state(conn) == CONN_PINNED && conn->reason == REASON_PASSED_FD;
+	bool is_as_received = lifecycle_is_as_received(conn);
 
 	atomic_store(&conn->touched, 0);
 	conn->retry_at_turn = conn->turns + (config.eager ? 0 : config.admit_turns);

@@ -87,7 +87,7 @@ struct conn {
 	uint32_t session_epoch; /* of the session whose memory `cell` is in */
 	uint32_t fork_count;    /* of the process when it was opened: differs = another process may share the socket */
 	_Atomic int32_t joiner; /* tid of the thread in CONN_JOINING; 0: waited for in vain */
-	_Atomic uint8_t exec_resets;        /* closing.c has set SO_LINGER for an exec */
+	_Atomic uint8_t exec_resets;        /* ending.c has set SO_LINGER for an exec */
 	_Atomic uint8_t not_pinned;         /* CONN_PINNED, but the helper has not said that it did it */
 	_Atomic uint8_t given_away;         /* another process may use the socket: close() must not shut it down */
 	_Atomic uint8_t reason;             /* enum sm_reason: why it is in its state */

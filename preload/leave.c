@@ -125,7 +125,7 @@ void lifecycle_before_exec(void)
 		atomic_store(&conn->given_away, 1);
 		if (!lifecycle_in_sockhash(conn_state(conn)))
 			continue;
-		if (clock_ms() <= deadline_ms)
+		if (!lifecycle_is_as_received(conn) && clock_ms() <= deadline_ms)
 			lifecycle_give_away(conn, (int)fd, REASON_EXEC);
 		else
 			window_restore(conn, (int)fd);

@@ -98,7 +98,7 @@ void lifecycle_settle(struct conn *conn)
 	errno = saved;
 }
 
-/* Who holds a socket a process that has forked cannot say by itself (closing.c). Without an answer a peer would take lost bytes for the
+/* Who holds a socket a process that has forked cannot say by itself (holders.c). Without an answer a peer would take lost bytes for the
  * end of the stream, and a busy machine's helper is late more often than it is dead. Where no bytes are lost yet it is only a matter
  * of what might still come in the moment of the close. */
 int lifecycle_holders_wait_ms(const struct conn *conn, int fd, enum wire_type type)

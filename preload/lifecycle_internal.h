@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Shared by lifecycle.c (towards armed) and leave.c (away from it). */
+/* Shared by the files that make up lifecycle.h. */
 #ifndef SMACCEL_LIFECYCLE_INTERNAL_H
 #define SMACCEL_LIFECYCLE_INTERNAL_H
 
@@ -27,6 +27,9 @@ uint32_t lifecycle_ask_holders(struct conn *conn, int fd, struct wire_holders me
 
 /* landing.c: the ledger that a cell names; NULL: it has not been announced. */
 struct ledger_cell *lifecycle_find_ledger(const struct memory_cell *cell);
+
+/* adopt.c: it may be in the sockhash, and what is to become of it there is up to whoever this process has it from. */
+bool lifecycle_is_as_received(const struct conn *conn);
 
 /* adopt.c: asks the kernel for the accounts. In CONN_WATCHING, before a call. */
 void lifecycle_count_adopted(struct conn *conn, int fd);

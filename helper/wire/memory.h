@@ -66,7 +66,7 @@ static inline uint32_t cell_word_generation(uint32_t word)
 /* To WIRE_LANDING: 0: none is, and none will be; or CELL_HOLDERS_UNKNOWN; or this. */
 #define CELL_HOLDERS_LANDING (UINT32_MAX - 2)
 
-/* In `shown`, by a child that this process forked: it is closing its own copy, or ending (preload/closing.c). */
+/* In `shown`, by a child that this process forked: it is closing its own copy, or ending (preload/holders.c). */
 #define CELL_CHILD_CLOSES 0x80u
 /* Likewise, once the process shows that it closes its own: the child asks who else has it, and waits for that. */
 #define CELL_CHILD_ASKS 0x40u

@@ -13,7 +13,6 @@ from support.program import EAGER, PLAIN, Program, auto
 PROGRAM = Path(__file__).with_name("passing.py")
 CONNECTIONS = 3
 ALONE, KEPT = ("fresh", "begun", "unread", "late", "whole"), ("kept", "shared", "zero")
-LATE = ("late", "whole")
 
 
 def pass_on(helper, role, how, connections, arm, peer_arm):
@@ -46,7 +45,7 @@ def test_passed_connections(helper, arm, role, how):
         assert armed >= 1 and redirected > 0, explain
     else:
         assert armed == CONNECTIONS, explain
-        assert redirected > (0.3 if how in LATE else 0.8), explain
+        assert redirected > 0.3, explain  # how soon it joins depends on who else wants a CPU
 
 
 @pytest.mark.parametrize("role", ["accepts", "connects"])
@@ -135,3 +134,26 @@ def test_passed_with_bytes_unread_leaves_as_soon_as_they_are_read(helper, arm):
         assert grown["redirected_bytes"] > 0 and grown["leaves"] >= passed // 2, explain
     else:
         assert grown["redirected_bytes"] == grown["leaves"] == 0, explain
+
+
+# Goes on with a connection that the programs which it starts inherit, and do not use: the shell forks, and each of them executes the next.
+INHERITED = """
+import os, socket
+listener = socket.create_server(("127.0.0.1", 0))
+asker = socket.create_connection(listener.getsockname())
+server = listener.accept()[0]
+asker.set_inheritable(True)
+for _ in range(5):
+    for one, other in [(asker, server), (server, asker)] * 20:
+        one.sendall(b"x")
+        assert other.recv(1) == b"x"
+    assert os.system("bash -c '/bin/true; exec /bin/true'") == 0
+"""
+
+
+@pytest.mark.parametrize("arm", [PLAIN, EAGER], ids=str)
+def test_what_is_inherited_by_mistake_stays_joined(helper, arm):
+    with helper.counting() as grown, Program([sys.executable, "-c", INHERITED], arm, helper.socket) as program:
+        assert program.wait(30) == 0, program.describe()
+    explain = f"{grown}\n{helper.explain()}"
+    assert grown["leaves"] == 0 and (grown["redirected_bytes"] > 150) == arm.accelerated, explain
