@@ -120,7 +120,7 @@ struct slot *slot_take(struct slots *slots, uint32_t uid)
 	slot = next_free(slots);
 	slot->charged_uid = uid;
 	slot->charged = true;
-	slot->redirected_seen = slot->passed_seen = 0;
+	memset(slot->seen, 0, sizeof(slot->seen));
 	slot_use(slots, slot);
 
 	shared = slot->shared;

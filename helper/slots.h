@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "../bpf/shared.h"
+#include "paying.h"
 
 struct group;
 struct helper;
@@ -48,7 +49,7 @@ struct slot {
 		uint64_t session_id, at_ns;
 		uint32_t generation; /* of the slot */
 	} closing[SM_SIDES];
-	uint64_t redirected_seen, passed_seen; /* messages, as the sweep last saw them */
+	struct paying_counts seen[SM_SIDES]; /* as the sweep last saw them */
 	struct slot_link queued[SLOT_QUEUE_COUNT];
 	struct slot *used_next, *used_prev;
 };

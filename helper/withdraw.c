@@ -3,7 +3,7 @@
  *
  * A message that passes through a joined socket costs more than one on plain TCP (fact 16), so a pair that mostly passes is
  * better out: a sender that does not wait and keeps spilling, a reader with a small SO_RCVBUF. The sweep compares what each
- * armed pair redirected and passed since its last look. It also tries again what could not leave before (the reader did not
+ * armed pair redirected and passed since its last look (paying.h). It also tries again what could not leave before (the reader did not
  * read), so that nothing stays pinned longer than it must.
  *
  * An owner learns of it by CELL_TAKEN_OUT, keeps away for a while and offers anew (preload/admission.h).
@@ -12,28 +12,34 @@
 
 #include "pairing_internal.h"
 
-/* Passed in one round of the sweep, at least: what passes seldom costs little. */
-#define PASSED_MIN 256u
-
-static uint64_t sum(const struct sm_slot *slot, uint64_t of_one(const struct sm_direction *direction))
+static struct paying_counts look(const struct sm_direction *direction)
 {
-	return of_one(&slot->direction[0]) + of_one(&slot->direction[1]);
-}
-
-static uint64_t redirected(const struct sm_direction *direction)
-{
-	return __atomic_load_n(&direction->redirected_msgs, __ATOMIC_RELAXED);
-}
-
-static uint64_t passed(const struct sm_direction *direction)
-{
-	return __atomic_load_n(&direction->passed_msgs, __ATOMIC_RELAXED);
+	return (struct paying_counts){
+		.redirected = __atomic_load_n(&direction->redirected_msgs, __ATOMIC_RELAXED),
+		.passed = __atomic_load_n(&direction->passed_msgs, __ATOMIC_RELAXED),
+		.busy = __atomic_load_n(&direction->busy_passes, __ATOMIC_RELAXED),
+	};
 }
 
 void withdraw_look(struct slot *slot)
 {
-	slot->redirected_seen = sum(slot->shared, redirected);
-	slot->passed_seen = sum(slot->shared, passed);
+	for (int side = 0; side < SM_SIDES; side++)
+		slot->seen[side] = look(&slot->shared->direction[side]);
+}
+
+/* What came since the last look, which this is. */
+static void look_again(struct slot *slot, struct paying_counts grown[SM_SIDES])
+{
+	for (int side = 0; side < SM_SIDES; side++) {
+		struct paying_counts before = slot->seen[side], now = look(&slot->shared->direction[side]);
+
+		grown[side] = (struct paying_counts){
+			.redirected = now.redirected - before.redirected,
+			.passed = now.passed - before.passed,
+			.busy = now.busy - before.busy,
+		};
+		slot->seen[side] = now;
+	}
 }
 
 void pairing_switched_on(struct helper *helper)
@@ -45,8 +51,7 @@ void pairing_switched_on(struct helper *helper)
 void withdraw_consider(struct helper *helper, struct slot *slot)
 {
 	static const bool keep[SM_SIDES] = { true, true }, forget[SM_SIDES] = { false, false };
-	const uint64_t redirected_before = slot->redirected_seen, passed_before = slot->passed_seen;
-	uint64_t passed_grown;
+	struct paying_counts grown[SM_SIDES];
 
 	if (slot->shared->state != SM_SLOT_ARMED || !slot->end[0] || !slot->end[1])
 		return;
@@ -54,10 +59,8 @@ void withdraw_consider(struct helper *helper, struct slot *slot)
 		leave_unwaited(helper, slot, LEAVE_OF_SWEEP, slot->shared->pin_reason, REASON_LEFT, keep);
 		return;
 	}
-	withdraw_look(slot);
-	passed_grown = slot->passed_seen - passed_before;
-	if (passed_grown < PASSED_MIN || passed_grown <= slot->redirected_seen - redirected_before ||
-	    helper->switches->off)
+	look_again(slot, grown);
+	if (helper->switches->off || (!paying_mostly_passes(grown) && !paying_meets_at_work(grown)))
 		return;
 	helper->refusals[REASON_SPILLS]++;
 	leave_unwaited(helper, slot, LEAVE_OF_SWEEP, REASON_SPILLS, REASON_SPILLS, forget);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Ping-pong: one message there, one back. Prints the distribution of round trips.
- *   pingpong [--size BYTES] [--wait block|poll|epoll|spin] [--timeout S] [--commands 1] [arguments of peers.h]
- * --timeout: SO_RCVTIMEO, on both ends.
+ *   pingpong [--size BYTES] [--wait block|poll|epoll|spin] [--exchange 1] [--timeout S] [--commands 1] [arguments of peers.h]
+ * --exchange: both ends send, and then both receive. --timeout: SO_RCVTIMEO, on both ends.
  * --commands 1: after the warm-up reads numbers from standard input, makes so many round trips each and prints a line with
  * the ns that they took: two such processes, one an arm, are compared in turns of some milliseconds. */
 #include <sys/epoll.h>
@@ -74,9 +74,9 @@ static bool end_receive(const struct end *end)
 
 		wait_readable(end);
 		got = recv(end->fd, end->buffer + done, end->size - done, 0);
-		if (got < 0 && errno != EAGAIN)
+		if (got < 0 && errno != EAGAIN && errno != ECONNRESET)
 			die("recv");
-		if (!got)
+		if (!got || (got < 0 && errno == ECONNRESET))
 			return false;
 		if (got > 0)
 			done += (size_t)got;
@@ -84,13 +84,16 @@ static bool end_receive(const struct end *end)
 	return true;
 }
 
-static void end_send(const struct end *end)
+/* False if the peer has closed. */
+static bool end_send(const struct end *end)
 {
 	struct pollfd entry = { .fd = end->fd, .events = POLLOUT };
 
 	for (size_t done = 0; done < end->size;) {
 		ssize_t sent = send(end->fd, end->buffer + done, end->size - done, MSG_NOSIGNAL);
 
+		if (sent < 0 && (errno == EPIPE || errno == ECONNRESET))
+			return false;
 		if (sent < 0 && errno != EAGAIN)
 			die("send");
 		if (sent < 0)
@@ -98,12 +101,12 @@ static void end_send(const struct end *end)
 		else
 			done += (size_t)sent;
 	}
+	return true;
 }
 
 static void round_trip(const struct end *end)
 {
-	end_send(end);
-	if (!end_receive(end))
+	if (!end_send(end) || !end_receive(end))
 		exit(1);
 }
 
@@ -146,8 +149,10 @@ static int serve(int argc, char **argv)
 {
 	struct end end = end_open(peers_accept_one(argc, argv), argc, argv);
 
-	while (end_receive(&end))
-		end_send(&end);
+	bool goes_on = !argument(argc, argv, "exchange", 0) || end_send(&end);
+
+	while (goes_on)
+		goes_on = end_receive(&end) && end_send(&end);
 	return 0;
 }
 

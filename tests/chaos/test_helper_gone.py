@@ -13,6 +13,7 @@ import pytest
 from support.apps import ACCELERATED, Commanded, fd_count, median, wait_until
 from support.helper import Helper
 from support.program import BUILD, EAGER, PLAIN, auto, built
+from support.proof import proved
 
 PAIRS = 6
 PAUSE_US = 5000
@@ -95,7 +96,7 @@ def test_helper_gone_and_back(arm, end, traffic_of):
         assert back["pairs_armed"] == PAIRS, helper.explain()
         with helper.counting() as grown:
             traffic_grows(traffic)
-        assert grown["redirected_bytes"] > 100_000, helper.explain()
+        proved(grown["redirected_bytes"] > 100_000, helper.explain)
 
         # And new ones are accelerated again.
         traffic.ask(f"open {PAIRS}")
@@ -103,7 +104,7 @@ def test_helper_gone_and_back(arm, end, traffic_of):
         traffic.ask("halt")
         with helper.counting() as grown:
             turns = traffic.ask("turns 20")["turns"]
-        assert grown["redirected_msgs"] >= 1.8 * turns, helper.explain()
+        proved(grown["redirected_msgs"] >= 1.8 * turns, helper.explain)
         traffic.commands.write("quit\n")
         assert traffic.wait(10) == 0, traffic.describe()
         wait_until(lambda: armed(helper) == 0, 10, helper.explain)
@@ -164,8 +165,8 @@ def test_helper_killed_again_and_again(arm, traffic_of):
         traffic.ask("open 4")
         with helper.counting() as grown:
             traffic_grows(traffic)
-        assert grown["redirected_bytes"] > 0, helper.explain()
-        assert grown["sockets_joined"] > 0 or armed(helper) >= 4, helper.explain()
+        proved(grown["redirected_bytes"] > 0, helper.explain)
+        proved(grown["sockets_joined"] > 0 or armed(helper) >= 4, helper.explain)
         traffic.commands.write("quit\n")
         assert traffic.wait(10) == 0, traffic.describe()
         wait_until(lambda: fd_count(helper.pid) <= fds_idle, 5, helper.explain)
@@ -191,7 +192,7 @@ def test_off_and_on_in_mid_traffic(arm, traffic_of):
             with helper.counting() as grown:
                 traffic_grows(traffic)
             assert grown["redirected_msgs"] == 0, helper.explain()
-            assert grown["passed_msgs"] > 0, helper.explain()
+            proved(grown["passed_msgs"] > 0, helper.explain)
             smaccel(helper, "on")
             wait_until(lambda: grows(helper, traffic, "redirected_bytes") > 100_000, 5, helper.explain)
         smaccel(helper, "off")
@@ -223,7 +224,7 @@ def test_what_passed_while_it_was_off_takes_nobody_out(between, traffic_of):
                     helper.kill()
                     helper.start()
                 time.sleep(SWEEP_S)
-        assert grown["passed_msgs"] > 2 * grown["redirected_msgs"], helper.explain()
+        proved(grown["passed_msgs"] > 2 * grown["redirected_msgs"], helper.explain)
         assert armed(helper) == PAIRS and grown["leaves"] == 0, helper.explain()
 
 

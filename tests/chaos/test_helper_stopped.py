@@ -13,6 +13,7 @@ import pytest
 from support.apps import ACCELERATED, Commanded, median, ss_rows, wait_until
 from support.helper import Helper
 from support.program import EAGER, PLAIN, Program, built
+from support.proof import proved
 from support.scale import scaled
 
 BOUND_US = 50_000  # how long a join may wait for the helper
@@ -177,7 +178,7 @@ def test_flagged_sends_of_an_armed_pair():
             ends.answer(10)
             before = helper.totals()["redirected_msgs"]
             ends.ask("turns 20")
-            assert helper.totals()["redirected_msgs"] > before, helper.explain()
+            proved(helper.totals()["redirected_msgs"] > before, helper.explain)
             helper.signal(signal.SIGSTOP)
             assert ends.ask("receive", 5) == {"received": "EINVAL"}
             assert ends.ask("send", 5) == {"sent": "ENOTSUP", "as_data": False}
@@ -186,7 +187,7 @@ def test_flagged_sends_of_an_armed_pair():
             helper.signal(signal.SIGCONT)
             helper.totals()  # it has a CPU again
             wait_until(lambda: ends.ask("uncopied", 5) == {"sent": 1, "arrived": "?"}, 5, helper.explain)
-            assert helper.totals()["leaves"] > 0, helper.explain()
+            proved(helper.totals()["leaves"] > 0, helper.explain)
             ends.ask("turns 20")
 
 
@@ -200,7 +201,7 @@ def test_ending_with_unread_bytes(how):
             wait_until(lambda: ends.ask("turns 20") == {} and helper.totals()["pairs_armed"] == 12, 10, helper.explain)
             before = helper.totals()["redirected_msgs"]
             ends.ask("turns 20")
-            assert helper.totals()["redirected_msgs"] >= before + 100, helper.explain()
+            proved(helper.totals()["redirected_msgs"] >= before + 100, helper.explain)
             helper.signal(signal.SIGSTOP)
             seen = ends.ask(f"end {how}", 10)
             helper.signal(signal.SIGCONT)

@@ -10,6 +10,7 @@ import pytest
 from support.apps import Commanded, ss_rows, strace_counts, wait_until
 from support.helper import Helper
 from support.program import AUTO, EAGER, PLAIN, Program, auto, built, run
+from support.proof import proved
 
 CONNECTIONS = 8
 # A join or a leave takes a millisecond; this machine may take long to give a thread its turn.
@@ -29,10 +30,10 @@ def test_phases_leave_and_return(arm):
         if not arm.accelerated:
             assert grown["sockets_joined"] == 0
             return
-        assert grown["redirected_bytes"] > 1e6, f"{grown}\n{helper.explain()}"
-        assert grown["leaves"] >= 2 * CONNECTIONS, f"{grown}\n{helper.explain()}"
+        proved(grown["redirected_bytes"] > 1e6, lambda: f"{grown}\n{helper.explain()}")
+        proved(grown["leaves"] >= 2 * CONNECTIONS, lambda: f"{grown}\n{helper.explain()}")
         # twice and more, both ends: the accounts were exact after each leave
-        assert grown["sockets_joined"] >= 4 * CONNECTIONS, f"{grown}\n{helper.explain()}"
+        proved(grown["sockets_joined"] >= 4 * CONNECTIONS, lambda: f"{grown}\n{helper.explain()}")
         # A helper without a CPU answers late, and a call that goes on meanwhile is refused once; wrong accounts always are.
         refused = helper.status()["refusals"].get("unseen-traffic", 0)
         assert refused <= grown["sockets_joined"] / 10, f"accounts that are not exact: {refused} of {grown}"
@@ -107,7 +108,7 @@ def test_peer_that_comes_under_the_shim_later_is_found(helper):
                 other.wait_output("port ")
                 wait_until(lambda: helper.totals()["pairs_armed_total"] - before["pairs_armed_total"] >= 20, 30,
                            helper.explain)
-            assert helper.totals()["redirected_bytes"] > before["redirected_bytes"]
+            proved(helper.totals()["redirected_bytes"] > before["redirected_bytes"])
 
 
 def test_peer_without_the_shim_is_offered_to_less_and_less(helper, tmp_path):
@@ -167,7 +168,7 @@ def test_pair_that_could_not_leave_does_so_later(helper):
             wait_until(lambda: helper.totals()["sockets_joined_now"] == 0, 10, helper.explain)
             program.commands.write("\n")
             assert program.wait_output("echoed again ") == "ghi", program.describe()
-    assert grown["redirected_bytes"] >= 100 and grown["leaves"] >= 1, grown
+    proved(grown["redirected_bytes"] >= 100 and grown["leaves"] >= 1, grown)
 
 
 SPILLS = """
@@ -215,8 +216,8 @@ def test_sender_that_keeps_spilling_leaves(helper, arm):
             sent, received = map(int, program.out.split())
             rows = [row for row in ss_rows(helper) if row["pid"] == program.pid]
     assert sent > 8 * 2**20 and received == sent, program.describe()
-    assert grown["redirected_bytes"] > 2**20 and grown["spills"] >= 1, grown
-    assert grown["leaves"] >= 1, f"{grown} {rows}"
+    proved(grown["redirected_bytes"] > 2**20 and grown["spills"] >= 1, grown)
+    proved(grown["leaves"] >= 1, f"{grown} {rows}")
 
 
 STREAM_SECONDS = 30  # it is ended before
@@ -241,7 +242,28 @@ def test_medium_writes_leave_when_the_reader_is_elsewhere(helper, reader_cpu):
             assert grown("leaves") == 0, helper.explain()
     # How many of a joined stream's writes are redirected is the reader's doing: behind bytes that TCP still carries they pass. On two CPUs
     # that may be all of them, until it leaves; of the turns before, of a byte each, some are redirected in any case.
-    assert grown("redirected_bytes") > 0, helper.explain()
+    proved(grown("redirected_bytes") > 0, helper.explain)
+
+
+@pytest.mark.parametrize("exchange", [0, 1], ids=["in-turns", "at-once"])
+def test_ends_that_send_at_once_and_never_sleep_leave(helper, exchange):
+    """On two CPUs, as MPI_Sendrecv does: joined they wait for each other's lock, by plain TCP for nothing (paying.h). Those that take turns stay."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one CPU")
+    before = helper.totals()
+
+    def grown(name):
+        return helper.totals()[name] - before[name]
+
+    with Program([built("bench/pingpong"), "--exchange", exchange, "--wait", "spin", "--client-cpu", "0", "--server-cpu", "1", "--seconds",
+                  STREAM_SECONDS], AUTO, helper.socket):
+        if exchange:
+            wait_until(lambda: grown("leaves") >= 1, 20, helper.explain)
+            assert helper.status()["refusals"].get("spills", 0) >= 1, helper.explain()
+        else:
+            wait_until(lambda: grown("redirected_msgs") >= 100_000, 20, helper.explain)
+            assert grown("leaves") == 0, helper.explain()
+    proved(grown("redirected_bytes") > 0, helper.explain)
 
 
 ASKS = """

@@ -6,6 +6,7 @@ import contextlib
 import pytest
 
 from support.program import EAGER, PLAIN, Program, auto, built
+from support.proof import proved
 
 ITERATIONS = {"plain": 40, "eager": 200, "auto1": 200, "auto6": 100}
 
@@ -27,4 +28,4 @@ def test_blocked_reader_is_never_stranded(helper, arm, kind):
     if not arm.accelerated:
         assert grown["sockets_joined"] == 0
     elif kind == "recv":
-        assert grown["redirected_msgs"] > 0, f"nothing ever armed, so nothing was shown: {grown}\n{helper.explain()}"
+        proved(grown["redirected_msgs"] > 0, lambda: f"nothing ever armed, so nothing was shown: {grown}\n{helper.explain()}")

@@ -3,6 +3,7 @@
 import pytest
 
 from support.program import EAGER, PLAIN, auto, built, run
+from support.proof import proved
 
 
 @pytest.mark.parametrize("how", ["thread", "process"])
@@ -17,6 +18,6 @@ def test_late_server_order(helper, arm, how):
         # Many connections must have armed: else this shows nothing. An eager end always joins; one that asks first learns
         # that a reader with a backlog does not pay, so about half of its connections join.
         least = iterations / 2 if arm == EAGER else iterations / 10
-        assert grown["pairs_armed_total"] >= least, f"{grown}\n{helper.explain()}"
-        assert grown["redirected_bytes"] > 0, f"{grown}\n{helper.explain()}"
-        assert grown["passed_bytes"] > 0, "the early bytes went through TCP"
+        proved(grown["pairs_armed_total"] >= least, lambda: f"{grown}\n{helper.explain()}")
+        proved(grown["redirected_bytes"] > 0, lambda: f"{grown}\n{helper.explain()}")
+        proved(grown["passed_bytes"] > 0, "the early bytes went through TCP")

@@ -5,6 +5,7 @@ import pytest
 
 from support.helper import Helper
 from support.program import EAGER, PLAIN, auto, built, run
+from support.proof import proved
 
 ROUNDS = 400
 MIXED_BOUND = 8  # the first message of a round is longer and passed, the others are redirected
@@ -20,7 +21,7 @@ def test_no_reader_is_stranded(arm, readers):
                          helper.socket, timeout=70)
     assert result["rounds"] == ROUNDS and result["asleep"] >= ASLEEP * ROUNDS, result
     if arm.accelerated:  # most rounds: one first message passed, the others redirected
-        assert grown["redirected_msgs"] >= ROUNDS * (readers - 1) / 2, grown
-        assert grown["passed_msgs"] >= ROUNDS / 2, grown
+        proved(grown["redirected_msgs"] >= ROUNDS * (readers - 1) / 2, grown)
+        proved(grown["passed_msgs"] >= ROUNDS / 2, grown)
     else:
         assert grown["sockets_joined"] == 0

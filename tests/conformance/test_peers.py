@@ -11,6 +11,7 @@ from support.apps import NOBODY, ss_rows, wait_until
 from support.helper import Helper
 from support.namespaces import Netns
 from support.program import EAGER, Program, auto, built
+from support.proof import proved
 
 SERVER, CLIENT = "10.77.0.1", "10.77.0.2"
 SERVER_V6, CLIENT_V6 = "fd77::1", "fd77::2"
@@ -57,7 +58,7 @@ def test_by_policy_they_are_accelerated(arm, address):
     with veth() as (server, client), helper_with("peers = 10.77.0.0/24, fd77::/64") as helper:
         with helper.counting() as grown:
             exchange(helper, arm, server, client, address, turns=500)
-        assert grown["pairs_armed_total"] >= 1 and grown["redirected_bytes"] > 10000, helper.explain()
+        proved(grown["pairs_armed_total"] >= 1 and grown["redirected_bytes"] > 10000, helper.explain)
 
 
 @pytest.mark.parametrize("lines", [(), ("peers = 10.78.0.0/24",), ("peers = 10.77.0.1/32",)], ids=["none", "other", "one-end"])
@@ -89,7 +90,7 @@ def test_loopback_never_crosses():
                             for seed, netns in ((1, one), (2, two))]
                 results = [program.result(70) for program in programs]
         assert all(result["mismatches"] == result["errors"] == 0 for result in results), results
-        assert grown["pairs_armed_total"] > 60  # each namespace by itself
+        proved(grown["pairs_armed_total"] > 60)  # each namespace by itself
         assert helper.status()["refusals"].get("not-peers", 0) == 0
 
 
@@ -110,7 +111,7 @@ def test_equal_names_in_two_pairs_of_namespaces():
                     helper.socket, two)))
             results = [program.result(60) for program in programs]
         assert all(result["mismatches"] == result["errors"] == 0 for result in results), results
-        assert grown["redirected_bytes"] > 0, helper.explain()
+        proved(grown["redirected_bytes"] > 0, helper.explain)
 
 
 def test_ss_says_so(helper):

@@ -4,6 +4,7 @@ import pytest
 
 from support.namespaces import Netns
 from support.program import EAGER, PLAIN, auto, built, run
+from support.proof import proved
 from support.scale import scaled
 
 CASES = [
@@ -24,7 +25,7 @@ def test_tokens_over_few_ports(helper, arm, connections, turns, close, armed):
                       "deadline=100"], arm, helper.socket, netns, timeout=110)
     assert result["connections"] == connections and result["mismatches"] == 0 and result["errors"] == 0
     print(f"{arm}: {connections} connections in {result['seconds']} s, {grown}")
-    assert grown["pairs_armed_total"] >= connections * armed, f"{grown}\n{helper.explain()}"
+    proved(grown["pairs_armed_total"] >= connections * armed, lambda: f"{grown}\n{helper.explain()}")
     if arm.accelerated:
-        assert grown["redirected_bytes"] > 0, f"{grown}\n{helper.explain()}"
+        proved(grown["redirected_bytes"] > 0, lambda: f"{grown}\n{helper.explain()}")
         assert result["seconds"] < 60, "100,000 short connections must not take a minute"

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from conformance.semantics_rows import contradictions, never_joining, unproved  # noqa: E402
 from support.helper import Helper  # noqa: E402
 from support.program import BUILD, EAGER, PLAIN, Arm, Program, auto, built  # noqa: E402
+from support.proof import proved  # noqa: E402
 from support.scale import SCALE  # noqa: E402
 
 JOBS = 28  # they mostly wait
@@ -37,7 +38,7 @@ ARMS = {"auto": (auto(1), []), "eager": (EAGER, []),
         "mixed": (Arm("mixed", "eager", shim="tests/trapping/libsmaccel.so"), ["--test-bound", MIXED_BOUND])}
 # In eager arms both ends have joined before a case can fork.
 WATCHED_ARMS = {"watched": (auto(1_000_000), [])}
-THIRD_OF = {"spin": 0, "watched": 1, "stream": 2, "leave": 0, "ends-first": 1}  # the cases with that number modulo 3, at a scale of less than 3
+THIRD_OF = {"spin": 0, "mixed": 1, "watched": 1, "stream": 2, "leave": 0, "ends-first": 1}  # the cases with that number modulo 3, at a scale of less than 3
 LATE_ARMS = {"split": (auto(1), ["--test-bound", MIXED_BOUND])}
 LATE_CASES = ["forked-early-3", "forked-early-7", "forked-before-3", "forked-before-7"]
 OPTIONS = {"spin": ["--threads"], "mixed": ["--ipv6"]}  # of the program: nothing that cases note depends on them
@@ -58,6 +59,10 @@ DIFFERENCES = Path(__file__).resolve().parent / "semantics" / "differences"
 RUN_FIELDS = {"armed", "pid", "made"}
 TURNS_TO_PROVE = 3  # for a row's cases that were over before their ends had joined
 FEWEST_ARMED = 0.95  # of the cases with a pair
+# A case that is late on a busy machine notes something else now and then, in any arm. What differs is looked for so often again, in the
+# same arm, with others beside it; what never comes again is a remark. At a scale of 3 and more it has failed at once.
+TURNS_TO_RECUR = 0 if SCALE >= 3 else 5
+BESIDE = 24  # cases
 
 
 def parse(text):
@@ -128,6 +133,26 @@ def differences(plain, notes, listed=(), options=(), **program):
     return rows
 
 
+def recurring(rows, plain, name, options=(), **program):
+    """Those of `rows` that differ again, and the remark on those that do not."""
+    cases = sorted({row[0] for row in rows})
+    beside = [case for case in plain if case not in cases][::max(1, len(plain) // BESIDE)]
+    again = set()
+    for _ in range(TURNS_TO_RECUR if rows else 0):
+        notes = run_arm(name, [*cases, *beside, *options], **program).notes
+        again |= {row[:2] for row in compare({case: plain[case] for case in cases}, notes)}
+    once = [row for row in rows if TURNS_TO_RECUR and row[:2] not in again]
+    remark = f"differed once, not in {TURNS_TO_RECUR} more turns: " + " ".join(table(once).split()) if once else ""
+    return [row for row in rows if row not in once], remark
+
+
+def assert_alike(record_property, name, plain, run, listed=(), options=()):
+    rows, remark = recurring(differences(plain, run.notes, listed, options), plain, name, options)
+    if remark:
+        record_property("remark", remark)
+    assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
+
+
 def table(rows):
     return "\n".join(f"{case:32} {field:20} {there!r} -> {here!r}" for case, field, there, here in rows)
 
@@ -156,20 +181,19 @@ def test_io_uring_was_there(plain):
 
 
 @pytest.mark.parametrize("name", ARMS)
-def test_no_difference_from_plain_tcp(plain, name):
+def test_no_difference_from_plain_tcp(plain, name, record_property):
     run = run_arm(name, whole_or_third(name))
-    rows = differences({case: plain[case] for case in run.notes}, run.notes, read_differences())
     assert len(run.notes) >= len(plain) // 3
     never = never_joining(run.notes)
     armed = [fields["armed"] == ["yes"] for case, fields in run.notes.items() if "armed" in fields and case not in never]
     joined = [case for case in never if run.notes[case]["armed"] != ["no"]]
     assert never and not joined, f"joined, but were never to: {joined}"
-    assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
-    assert run.grown["redirected_bytes"] > 0 and run.grown["pairs_armed_total"] > 0, run.grown
+    assert_alike(record_property, name, {case: plain[case] for case in run.notes}, run, read_differences())
+    proved(run.grown["redirected_bytes"] > 0 and run.grown["pairs_armed_total"] > 0, run.grown)
     made = [set(fields["made"]) == {"1"} for fields in run.notes.values() if "made" in fields]  # several pairs, all redirecting
     assert not made or any(made), "no case with several pairs had all of them accelerated"
     if name == "spin":
-        assert run.grown["spins"] > run.grown["spin_hits"] > 0, run.grown
+        proved(run.grown["spins"] > run.grown["spin_hits"] > 0, run.grown)
     assert sum(armed) >= FEWEST_ARMED * len(armed), f"only {sum(armed)} of {len(armed)} cases were accelerated"
     if len(run.notes) < len(plain):
         return
@@ -181,55 +205,49 @@ def test_no_difference_from_plain_tcp(plain, name):
     assert not unproved(run.notes), f"the rows of these cases say that they are accelerated, but none was: {unproved(run.notes)}"
 
 
-def test_no_difference_of_ends_that_are_only_watched(plain):
+def test_no_difference_of_ends_that_are_only_watched(plain, record_property):
     """For none of them it has paid so far."""
     run = run_arm("watched", whole_or_third("watched"))
-    rows = differences({case: plain[case] for case in run.notes}, run.notes)
-    assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
+    assert_alike(record_property, "watched", {case: plain[case] for case in run.notes}, run)
     assert run.grown["sockets_joined"] == run.grown["redirected_bytes"] == 0, run.grown
 
 
-def test_no_difference_of_ends_that_stream():
+def test_no_difference_of_ends_that_stream(record_property):
     """They have gone back to plain TCP for as long as it does not pay, and may come again in the middle of a case."""
     cases = [*whole_or_third("stream"), "--stream"]
     run = run_arm("auto", cases)
-    rows = differences(run_cases(PLAIN, None, cases), run.notes, read_differences(), ["--stream"])
-    assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
+    assert_alike(record_property, "auto", run_cases(PLAIN, None, cases), run, read_differences(), ["--stream"])
     armed = [fields["armed"] == ["yes"] for fields in run.notes.values() if "armed" in fields]
-    assert run.grown["leaves"] >= 0.9 * sum(armed) > 100, run.grown
+    proved(run.grown["leaves"] >= 0.9 * sum(armed) > 100, run.grown)
 
 
-def test_no_difference_of_ends_that_have_left():
+def test_no_difference_of_ends_that_have_left(record_property):
     """The cases get pairs that were joined and have gone back to plain TCP: the wrappers must not be wiser than the kernel then."""
     cases = [*whole_or_third("leave"), "--leave"]
     run = run_arm("eager", cases)
-    rows = differences(run_cases(PLAIN, None, cases), run.notes, read_differences(), ["--leave"])
-    assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
+    assert_alike(record_property, "eager", run_cases(PLAIN, None, cases), run, read_differences(), ["--leave"])
     armed = [fields["armed"] == ["yes"] for fields in run.notes.values() if "armed" in fields]
-    assert run.grown["leaves"] >= 0.9 * sum(armed) > 100, run.grown
+    proved(run.grown["leaves"] >= 0.9 * sum(armed) > 100, run.grown)
 
 
-def test_no_difference_of_who_forks_before_joining():
+def test_no_difference_of_who_forks_before_joining(record_property):
     run = run_arm("split", LATE_CASES)
-    rows = differences(run_cases(PLAIN, None, LATE_CASES), run.notes)
-    assert not rows, table(rows)
-    assert run.grown["pairs_armed_total"] > 0 and run.grown["redirected_bytes"] > 0, run.grown
+    assert_alike(record_property, "split", run_cases(PLAIN, None, LATE_CASES), run)
+    proved(run.grown["pairs_armed_total"] > 0 and run.grown["redirected_bytes"] > 0, run.grown)
 
 
-def test_no_difference_of_peers_that_end_before_they_reset():
+def test_no_difference_of_peers_that_end_before_they_reset(record_property):
     """A FIN, and then a reset: TCP says EPIPE, and the end of the stream, where it says ECONNRESET of a reset alone."""
     cases = [*whole_or_third("ends-first", RESET_FAMILIES), "--ends-first"]
     run = run_arm("eager", cases)
-    rows = differences(run_cases(PLAIN, None, cases), run.notes, [*read_differences(), *ENDED_OWN], ["--ends-first"])
-    assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
-    assert run.grown["redirected_bytes"] > 0 and run.grown["pairs_armed_total"] > len(run.notes) // 2, run.grown
+    assert_alike(record_property, "eager", run_cases(PLAIN, None, cases), run, [*read_differences(), *ENDED_OWN], ["--ends-first"])
+    proved(run.grown["redirected_bytes"] > 0 and run.grown["pairs_armed_total"] > len(run.notes) // 2, run.grown)
 
 
-def test_no_difference_of_unix_sockets():
+def test_no_difference_of_unix_sockets(record_property):
     """Which the shim leaves alone: its wrappers, and its handlers before the application's, are in the way of all sockets."""
     cases = [*UNIX_FAMILIES, "--unix"]
-    rows = differences(run_cases(PLAIN, None, cases), run_arm("eager", cases).notes, options=["--unix"])
-    assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
+    assert_alike(record_property, "eager", run_cases(PLAIN, None, cases), run_arm("eager", cases), options=["--unix"])
 
 
 @pytest.fixture(scope="module")
@@ -240,15 +258,19 @@ def plain_musl():
 
 
 @pytest.mark.parametrize("library", MUSL_LIBRARIES)
-def test_no_difference_of_musl_programs(plain_musl, library):
+def test_no_difference_of_musl_programs(plain_musl, library, record_property):
     """The program is built with musl-gcc; the library that glibc programs get is asked in fewer cases."""
     path, families = MUSL_LIBRARIES[library]
     listed = subprocess.run([*MUSL, "--list"], check=True, timeout=10, capture_output=True, text=True).stdout
     cases = [case for case, family in map(str.split, listed.splitlines()) if case in plain_musl and (family in families or "--all" in families)]
     cases = cases[::3] if SCALE < 3 and library == "the-library" else cases
-    run = run_arm("eager", cases, program=["env", f"LD_PRELOAD={path}", *MUSL])
+    shimmed = ["env", f"LD_PRELOAD={path}", *MUSL]
+    run = run_arm("eager", cases, program=shimmed)
     plain = {case: fields for case, fields in plain_musl.items() if case in run.notes}
     rows = differences(plain, run.notes, [*read_differences(), *MUSL_OWN], program=MUSL, deadline_ms=MUSL_DEADLINE_MS)
+    rows, remark = recurring(rows, plain, "eager", program=shimmed)
+    if remark:
+        record_property("remark", remark)
     assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
     never = never_joining(run.notes)
     armed = [fields["armed"] == ["yes"] for case, fields in run.notes.items() if "armed" in fields and case not in never]

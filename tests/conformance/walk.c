@@ -8,8 +8,8 @@
  * that the other's next call ends. Some calls are made by a child that is forked for it, in every third walk some by a thread. In every
  * fourth walk TCP_INQ is set, in every seventh SO_OOBINLINE, and a few sends are urgent; in every fifth one end's fd is passed on by
  * SCM_RIGHTS before the calls, as in any walk by a call. large=0: sends stay small. forks=0: no process is forked once there is a
- * connection, so that nobody but who closes it can have the socket. urgent=0: nothing is. signals=US: a signal comes so often, to a
- * handler with SA_RESTART, so that only polls tell of it, and are made again.
+ * connection, and no fd is passed on, so that nobody but who closes it can have the socket: what a helper that does not answer cannot
+ * say. urgent=0: nothing is. signals=US: a signal comes so often, to a handler with SA_RESTART, so that only polls tell of it, and are made again.
  */
 #include "walk_calls.h"
 
@@ -253,7 +253,8 @@ static void one_walk(uint64_t seed)
 
 	asks_what_waits = seed % 4 == 1;
 	takes_urgent = urgent && seed % 7 == 3;
-	passed_end = seed % 5 == 2 ? seed & 1 : 2;
+	passes = forks;
+	passed_end = passes && seed % 5 == 2 ? seed & 1 : 2;
 	alarm(WALK_SECONDS);
 	begin(&walk);
 	for (uint64_t i = 0; i < calls; i++) {

@@ -23,6 +23,8 @@
 #define SIZE_MAX_BYTES 14000
 #define ACKNOWLEDGED_MS 80
 
+static bool passes = true; /* an end may be passed on by SCM_RIGHTS */
+
 /* Vectors of many lengths, none among them. */
 static int cut(const struct call *call, struct iovec *vector, int most)
 {
@@ -262,7 +264,7 @@ static void do_change(const struct call *call, struct answer *answer)
 		break;
 	case 2: /* another number, and the old one gone */
 	case 3:
-		copy = call->random % 5 == 2 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : rights_copy(fd);
+		copy = call->random % 5 == 2 || !passes ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : rights_copy(fd);
 		close(fd);
 		fds[call->end] = copy;
 		conclude(answer, "dup", call, copy < 0, false);

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from support.fixtures import *  # noqa: E402,F401,F403
 from support.helper import Helper  # noqa: E402
 from support.program import EAGER, PLAIN, Arm  # noqa: E402
+from support.proof import proved  # noqa: E402
 
 from stage import PR_SET_CHILD_SUBREAPER, Stage  # noqa: E402
 
@@ -83,7 +84,7 @@ class Compare:
             seen, moved = self._run(workload, arm, helper)
             assert seen == plain, f"differs under {arm}"
             least = least(seen) if callable(least) else least
-            assert moved >= least, f"{arm}: {moved} bytes redirected instead of {least}\n{helper.explain()}"
+            proved(moved >= least, lambda moved=moved, least=least: f"{arm}: {moved} bytes redirected instead of {least}\n{helper.explain()}")
         return plain
 
 

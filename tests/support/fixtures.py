@@ -5,8 +5,9 @@ import os
 import pytest
 
 from .helper import Helper
+from .proof import pytest_pyfunc_call  # a hook: in each conftest.py
 
-__all__ = ["root_only", "helper"]
+__all__ = ["root_only", "helper", "pytest_pyfunc_call"]
 
 
 @pytest.fixture(scope="session", autouse=True)
