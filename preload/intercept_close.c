@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio_ext.h>
 #include <sys/resource.h>
@@ -19,6 +20,7 @@
 #include "intercept_close.h"
 #include "lifecycle.h"
 #include "quiet.h"
+#include "threads.h"
 #include "transfer.h"
 
 /* Not in a vfork child. The caller closes fd, or puts another file in its place, right after. */
@@ -132,10 +134,30 @@ static bool forget_range(unsigned int first, unsigned int last)
 	return true;
 }
 
+void intercept_unshares(long flags)
+{
+	if ((flags & CLONE_FILES) && conn_table() && !fork_in_vfork_child() && threads_are_several())
+		quiet_begin(REASON_FD_TABLE);
+}
+
+int wrap_unshare(int flags)
+{
+	intercept_unshares(flags);
+	return REAL(unshare)(flags);
+}
+
+long intercept_close_range_by_call(long number, long first, long last, long flags)
+{
+	(void)number;
+	return wrap_close_range((unsigned int)first, (unsigned int)last, (int)flags);
+}
+
 int wrap_close_range(unsigned int first, unsigned int last, int flags)
 {
-	/* The shim's own fds have CLOEXEC anyway. CLOSE_RANGE_UNSHARE gives this thread a table of its own first; other threads
-	 * then keep the fds, but lose their entries: a program with threads that does so execs next. */
+	/* This thread gets a table of its own first. */
+	if (flags & CLOSE_RANGE_UNSHARE)
+		intercept_unshares(CLONE_FILES);
+	/* The shim's own fds have CLOEXEC anyway. */
 	if (first > last || (flags & ~CLOSE_RANGE_UNSHARE) != 0)
 		return REAL(close_range)(first, last, flags);
 	/* No such call (old kernel, seccomp): nothing will be closed, and nothing must be forgotten. */

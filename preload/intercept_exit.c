@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Where a process ends by itself: _exit, _Exit, and behind all handlers and destructors those of exit and quick_exit. (The
- * exit_group of libc's syscall() is in intercept_syscall.c; what a signal ends runs nothing of ours.)
+/* Where a process ends by itself: _exit, _Exit, and behind all handlers and destructors those of exit and quick_exit. (By
+ * libc's syscall(): intercept_syscall.c. What a signal ends runs nothing of ours.)
  *
  * exit() runs its handlers last registered first, the dynamic linker's, which runs the destructors of all libraries, among them.
  * A constructor's are the first, and with no library to belong to they are run as themselves, not as a destructor: after
@@ -12,7 +12,9 @@
 #include <unistd.h>
 
 #include "intercept_exit.h"
+#include "conn.h"
 #include "lifecycle.h"
+#include "threads.h"
 
 /* As in fork.c: not every libc has both of the second kind. */
 extern int __cxa_atexit(void (*function)(void *), void *argument, void *library);
@@ -43,6 +45,12 @@ void intercept_exit_init(void)
 		__cxa_at_quick_exit(at_quick, NULL);
 	else if (at_quick_exit)
 		at_quick_exit(at_quick_of_musl);
+}
+
+void intercept_thread_ends(void)
+{
+	if (conn_table() && !threads_are_several())
+		lifecycle_before_exit(false);
 }
 
 void wrap__exit(int status)

@@ -12,6 +12,7 @@
 #include <stdarg.h>
 
 #include "fork.h"
+#include "intercept_process.h"
 #include "lifecycle.h"
 #include "quiet.h"
 
@@ -29,7 +30,7 @@ static void before_spawn(void)
 	({                                                                                                             \
 		before_spawn();                                                                                        \
 		lifecycle_exec_begins();                                                                               \
-		int exec_result = (call);                                                                              \
+		__typeof__(call) exec_result = (call);                                                                 \
 		lifecycle_exec_failed();                                                                               \
 		exec_result;                                                                                           \
 	})
@@ -62,6 +63,11 @@ int wrap_execveat(int folder_fd, const char *path, char *const argv[], char *con
 int wrap_fexecve(int fd, char *const argv[], char *const envp[])
 {
 	return EXEC(REAL(fexecve)(fd, argv, envp));
+}
+
+long intercept_exec_by_call(long number, long a, long b, long c, long d, long e)
+{
+	return EXEC(REAL(syscall)(number, a, b, c, d, e, 0L));
 }
 
 /* How many arguments follow up to the NULL, `first` included; the list is consumed. -1 with E2BIG: no end in sight. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* libc's syscall(), which some use for the end of the process or for a fork, libuv for each close, and libseccomp and others for a filter
- * of system calls (seccomp(2)); and prctl, where a filter can come from as well. And to set an option past setsockopt().
+/* libc's syscall(), which some use for the end of the process, for another program or for a fork, libuv for each close, and libseccomp and
+ * others for a filter of system calls (seccomp(2)); and prctl, where a filter can come from as well. And to set an option past setsockopt().
  *
  * The shim takes leave before a filter, since afterwards it must not (quiet.h). Questions that install nothing are not meant:
  * libseccomp asks what the kernel supports by calls that must fail.
@@ -14,7 +14,9 @@
 
 #include "fork.h"
 #include "intercept_close.h"
+#include "intercept_exit.h"
 #include "intercept_fork.h"
+#include "intercept_process.h"
 #include "lifecycle.h"
 #include "option.h"
 #include "quiet.h"
@@ -24,7 +26,7 @@
 static void before_filter(void)
 {
 	if (conn_table() && !fork_in_vfork_child())
-		quiet_begin();
+		quiet_begin(REASON_SECCOMP);
 }
 
 int wrap_prctl(int operation, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
@@ -45,6 +47,10 @@ static void __attribute__((used)) before_call(int number, long a, long b, long c
 {
 	if (number == __NR_exit_group)
 		lifecycle_before_exit(false);
+	else if (number == __NR_exit)
+		intercept_thread_ends();
+	else if (number == __NR_unshare)
+		intercept_unshares(a);
 	else if (number == __NR_clone || number == __NR_clone3)
 		fork_note(); /* the second's kind is in memory that may not be there: a fork for all this process knows */
 	else if (number == __NR_setsockopt)
@@ -75,11 +81,16 @@ __attribute__((naked)) long wrap_syscall(long number, long a, long b, long c, lo
 	/* clang-format off */
 	__asm__(IF_NUMBER(__NR_seccomp, "1f")
 		IF_NUMBER(__NR_exit_group, "1f")
+		IF_NUMBER(__NR_exit, "1f")
+		IF_NUMBER(__NR_unshare, "1f")
 		IF_NUMBER(__NR_clone3, "1f")
 		IF_NUMBER(__NR_setsockopt, "1f")
 		IF_NUMBER(__NR_clone, "3f")
 		IF_NUMBER(__NR_fork, "4f")
 		IF_NUMBER(__NR_close, "5f")
+		IF_NUMBER(__NR_close_range, "6f")
+		IF_NUMBER(__NR_execve, "7f")
+		IF_NUMBER(__NR_execveat, "7f")
 		"0:	mov	real_syscall(%rip), %rax\n" /* REAL(syscall) */
 		"	test	%rax, %rax\n"
 		"	jz	2f\n"
@@ -110,7 +121,9 @@ __attribute__((naked)) long wrap_syscall(long number, long a, long b, long c, lo
 		"	test	%rdx, %rdx\n" /* its own stack, which has no frames of ours */
 		"	jnz	1b\n"
 		"4:	jmp	intercept_fork_by_call\n"
-		"5:	jmp	intercept_close_by_call\n");
+		"5:	jmp	intercept_close_by_call\n"
+		"6:	jmp	intercept_close_range_by_call\n"
+		"7:	jmp	intercept_exec_by_call\n");
 	/* clang-format on */
 }
 #pragma GCC diagnostic pop
@@ -124,8 +137,12 @@ long wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 		return intercept_fork_by_call(number, a, b, c, d, e);
 	if (number == __NR_close)
 		return intercept_close_by_call(number, a);
-	if (__builtin_expect(forks || number == __NR_seccomp || number == __NR_exit_group || number == __NR_clone3 ||
-				     number == __NR_setsockopt,
+	if (number == __NR_close_range)
+		return intercept_close_range_by_call(number, a, b, c);
+	if (number == __NR_execve || number == __NR_execveat)
+		return intercept_exec_by_call(number, a, b, c, d, e);
+	if (__builtin_expect(forks || number == __NR_seccomp || number == __NR_exit_group || number == __NR_exit ||
+				     number == __NR_unshare || number == __NR_clone3 || number == __NR_setsockopt,
 			     0))
 		before_call(number, a, b, c);
 	return REAL(syscall)(number, a, b, c, d, e, f);

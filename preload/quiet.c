@@ -43,11 +43,11 @@
 #endif
 
 /* True when the socket is plain TCP for good. */
-static bool take_leave(struct conn *conn, int fd, bool in_time)
+static bool take_leave(struct conn *conn, int fd, enum sm_reason reason, bool in_time)
 {
 	uint32_t state;
 
-	if (in_time && lifecycle_make_plain(conn, fd, REASON_SECCOMP))
+	if (in_time && lifecycle_make_plain(conn, fd, reason))
 		return true;
 	state = conn_state(conn);
 	if (state != CONN_JOINED && state != CONN_ARMED && state != CONN_PINNED && state != CONN_LEAVING)
@@ -59,7 +59,7 @@ static bool take_leave(struct conn *conn, int fd, bool in_time)
 	return false;
 }
 
-void quiet_begin(void)
+void quiet_begin(enum sm_reason reason)
 {
 	int saved = errno;
 	int64_t deadline_ms = clock_ms() + QUIET_BUDGET_MS;
@@ -73,12 +73,13 @@ void quiet_begin(void)
 	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {
 		struct conn *conn = conn_get((int)fd);
 
-		if (conn && !take_leave(conn, (int)fd, clock_ms() < deadline_ms)) {
+		if (conn && !take_leave(conn, (int)fd, reason, clock_ms() < deadline_ms)) {
 			quiet_stuck_add(conn, (int)fd);
 			stuck++;
 		}
 	}
-	log_info("a filter of system calls is coming: plain TCP from here on, %u connections could not leave", stuck);
+	log_info("%s is coming: plain TCP from here on, %u connections could not leave",
+		 reason == REASON_SECCOMP ? "a filter of system calls" : "a thread's own table of fds", stuck);
 	channel_shut();
 	conn_shut();
 	config.spin_ns = 0; /* no looking before a poll */

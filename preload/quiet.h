@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Programs that filter their own system calls (seccomp): from then on the shim makes none that the application would not
+/* When the shim can do no more for a program.
+ *
+ * Programs that filter their own system calls (seccomp): from then on the shim makes none that the application would not
  * make itself, because any other may end the process.
  *
  * A filter cannot be asked what it allows without the risk of being ended by it. So before the application's filter goes in,
@@ -8,6 +10,9 @@
  *
  * A connection with redirected bytes that nobody has read cannot leave. Its receives then get what can be had by repeating
  * the application's own call (quiet_stuck.c).
+ *
+ * And programs of which a thread gets a table of fds of its own (unshare): there is one table of connections, and a number would mean
+ * this or that file.
  */
 #ifndef SMACCEL_QUIET_H
 #define SMACCEL_QUIET_H
@@ -15,18 +20,19 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "../helper/wire/wire.h"
 #include "conn.h"
 #include "hot.h"
 
-/* True from the moment on that a filter is about to be installed. */
+/* True from the moment on that it begins. */
 static inline bool quiet_is_on(void)
 {
 	return __builtin_expect(atomic_load_explicit(&hot.quiet, memory_order_relaxed), 0);
 }
 
-/* Takes leave. Before the filter goes in; not from a vfork child. Bounded: QUIET_BUDGET_MS and one time-out of the helper. Keeps
- * errno. */
-void quiet_begin(void);
+/* Takes leave, for REASON_SECCOMP or REASON_FD_TABLE. Before the filter goes in, or the table parts; not from a vfork child. Bounded:
+ * QUIET_BUDGET_MS and one time-out of the helper. Keeps errno. */
+void quiet_begin(enum sm_reason reason);
 
 /* Whether this program was started under a filter, as the kernel's own file says; also true if the file cannot be read. For the
  * constructor: opens, reads and closes a file, as the dynamic linker has just done with this library. */

@@ -2,12 +2,15 @@
 /* Thread slots: see threads.h. */
 #include "threads.h"
 
+#include <fcntl.h>
 #include <linux/membarrier.h>
+#include <linux/stat.h>
 #include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "held.h"
+#include "libc.h"
 #include "raw_syscall.h"
 
 #define SLOTS 4096
@@ -31,6 +34,16 @@ int32_t thread_tid(void)
 	int32_t tid = thread_self ? atomic_load_explicit(&thread_self->tid, memory_order_relaxed) : 0;
 
 	return tid ? tid : ask_tid(); /* the shared slot is nobody's */
+}
+
+/* A folder of so many links as there are threads, and two: proc_task_getattr(). */
+bool threads_are_several(void)
+{
+	struct statx tasks;
+
+	return !libc_single_threaded() &&
+	       (raw_syscall(SYS_statx, AT_FDCWD, "/proc/self/task", 0, STATX_NLINK, &tasks) != 0 ||
+		tasks.stx_nlink != 3);
 }
 
 struct thread_slot *thread_slot_at(uint32_t number)

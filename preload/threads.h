@@ -23,6 +23,9 @@ struct thread_slot {
 
 extern __thread struct thread_slot *thread_self __attribute__((tls_model("initial-exec")));
 
+/* Whether the process has others than this one, in a shim's call or not; also if /proc is not there to say so. A system call. */
+bool threads_are_several(void);
+
 void threads_init(void);
 struct thread_slot *thread_register(void); /* never NULL */
 void threads_forked(void);                 /* child: only this thread is left */

@@ -32,7 +32,7 @@ ENOUGH_TO_LEAVE = 3
 # Why a case's connection leaves, is pinned or never joins, in the words of `smaccel ss`: patterns of cases, reasons.
 REASONS = [("oob-*", {"oob"}), ("zerocopy-*", {"zerocopy"}), ("ulp-* blocked-then-ulp-set", {"ulp"}),
            ("lowat* edge-leaves-mark *rcvlowat-3* *rcvlowat-unread early-rcvlowat*", {"rcvlowat"}), ("stdio-* blocked-then-fdopen", {"stdio"}),
-           ("exec-cat*", {"exec", "stdio"}), ("pass-fd-* passed-*", {"passed-fd"}),
+           ("own-table*", {"fd-table"}), ("exec-cat*", {"exec", "stdio"}), ("pass-fd-* passed-*", {"passed-fd"}),
            ("repair* filter-* md5-* peek-off control-odd control-timestamp* connect-unspec* family-changed* option-timestamp* option-busy-poll* "
             "option-peek-off* timestamp-tx* early-timestamp* early-filter*", {"option"})]
 

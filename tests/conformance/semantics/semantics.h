@@ -85,6 +85,7 @@ struct family {
 	X(pieces)                                                                                                      \
 	X(threads)                                                                                                     \
 	X(escapes)                                                                                                     \
+	X(bypasses)                                                                                                    \
 	X(passing)                                                                                                     \
 	X(odds)                                                                                                        \
 	X(early)                                                                                                       \

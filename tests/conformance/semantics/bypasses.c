@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Calls that programs make by libc's syscall(), and threads with a table of fds of their own. */
+#include "semantics.h"
+
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#ifndef CLOSE_RANGE_UNSHARE
+#define CLOSE_RANGE_UNSHARE (1U << 1)
+#endif
+
+/* How what is unread at b loses its last holder. */
+enum { CLOSES, CLOSES_RANGE, ENDS, ENDS_BESIDE_THREAD, EXECUTES };
+
+static void *sleep_on(void *unused)
+{
+	sleep(20);
+	return unused;
+}
+
+static void give_up(int fd, int way)
+{
+	char *const arguments[] = { "true", NULL }, *const environment[] = { NULL };
+	pthread_t thread;
+
+	switch (way) {
+	case CLOSES:
+		syscall(SYS_close, fd);
+		break;
+	case CLOSES_RANGE:
+		syscall(SYS_close_range, (unsigned int)fd, (unsigned int)fd, 0);
+		break;
+	case ENDS_BESIDE_THREAD:
+		pthread_create(&thread, NULL, sleep_on, NULL);
+		syscall(SYS_exit_group, 0);
+		break;
+	case ENDS:
+		syscall(SYS_exit, 0);
+		break;
+	case EXECUTES:
+		syscall(SYS_execve, "/bin/true", arguments, environment);
+	}
+}
+
+static void unread_at_last(struct pair *pair, int way)
+{
+	int status = 0;
+
+	put(pair->a, "unread");
+	fcntl(pair->b, F_SETFD, FD_CLOEXEC);
+	pid_t child = fork();
+	if (child == 0) {
+		close(pair->a);
+		settle();
+		give_up(pair->b, way);
+		_exit(way <= CLOSES_RANGE ? 0 : 9);
+	}
+	close(pair->b);
+	waitpid(child, &status, 0);
+	note("child", "%d", WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
+	settle();
+	note_poll("poll", pair->a, POLLIN | POLLOUT | POLLRDHUP, 200);
+	get("receive", pair->a, 64, MSG_DONTWAIT);
+	get("next", pair->a, 64, MSG_DONTWAIT);
+}
+
+/* A program that cannot be executed: nothing has happened. */
+static void exec_fails_by_call(struct pair *pair, int unused)
+{
+	char *const arguments[] = { "nothing", NULL };
+
+	(void)unused;
+	fcntl(pair->b, F_SETFD, FD_CLOEXEC);
+	put(pair->a, "unread");
+	settle();
+	TRY("exec", syscall(SYS_execve, "/nonexistent/program", arguments, arguments));
+	get("receive", pair->b, 64, 0);
+	round_trip("trip", pair);
+}
+
+enum { UNSHARES, UNSHARES_BY_CALL, UNSHARES_RANGE };
+static struct pair shared;
+static int parts_by;
+static _Atomic bool is_parted, may_end;
+
+static void part(void)
+{
+	int top = open("/dev/null", O_RDONLY);
+
+	switch (parts_by) {
+	case UNSHARES:
+		TRY("unshare", unshare(CLONE_FILES));
+		break;
+	case UNSHARES_BY_CALL:
+		TRY("unshare", syscall(SYS_unshare, CLONE_FILES));
+		break;
+	case UNSHARES_RANGE:
+		TRY("unshare", syscall(SYS_close_range, (unsigned int)top, (unsigned int)top, CLOSE_RANGE_UNSHARE));
+	}
+}
+
+/* Has another file at b's number. */
+static void *with_own_table(void *unused)
+{
+	char byte;
+	int null;
+
+	part();
+	null = open("/dev/null", O_RDONLY);
+	TRY("dup2", dup2(null, shared.b) == shared.b ? 0 : -1);
+	GET("own", &byte, read(shared.b, &byte, 1));
+	is_parted = true;
+	while (!may_end)
+		pause_ms(1);
+	GET("own-again", &byte, read(shared.b, &byte, 1));
+	return unused;
+}
+
+static void own_table(struct pair *pair, int how)
+{
+	pthread_t thread;
+	char text[16];
+
+	shared = *pair;
+	parts_by = how;
+	if (fork() == 0)
+		_exit(0); /* from now on the process cannot know that it alone has the connection */
+	wait(NULL);
+	pthread_create(&thread, NULL, with_own_table, NULL);
+	while (!is_parted)
+		pause_ms(1);
+	put(pair->a, "hello");
+	later_put(SOON_MS, pair->a, "world");
+	GET("whole", text, recv(pair->b, text, 10, MSG_WAITALL));
+	later_join();
+	later_signal(SOON_MS, SIGCHLD);
+	later_put(3 * SOON_MS, pair->a, "hello");
+	GET("beside-signal", text, recv(pair->b, text, 5, 0));
+	later_join();
+	may_end = true;
+	pthread_join(thread, NULL);
+	round_trip("trip", pair);
+}
+
+static const struct semantics_case cases[] = {
+	{ "call-close-unread", unread_at_last, CLOSES, 0 },
+	{ "call-close-range-unread", unread_at_last, CLOSES_RANGE, 0 },
+	{ "call-exit-unread", unread_at_last, ENDS, 0 },
+	{ "call-exit-group-unread", unread_at_last, ENDS_BESIDE_THREAD, 0 },
+	{ "call-exec-unread", unread_at_last, EXECUTES, 0 },
+	{ "call-exec-fails-unread", exec_fails_by_call, 0, 0 },
+	{ "own-table", own_table, UNSHARES, 0 },
+	{ "own-table-call", own_table, UNSHARES_BY_CALL, 0 },
+	{ "own-table-range", own_table, UNSHARES_RANGE, 0 },
+};
+FAMILY(bypasses);
