@@ -15,6 +15,7 @@
 #include "real.h"
 #include "stops.h"
 #include "threads.h"
+#include "turn.h"
 #include "window.h"
 
 /* All the leaves of one exec together wait no longer than this. */
@@ -137,6 +138,7 @@ void lifecycle_forked(void)
 {
 	held_forked();
 	threads_forked();
+	turn_forked();
 	lifecycle_parent_epoch = channel_epoch();
 	channel_forked();
 	stops_forked();

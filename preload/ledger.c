@@ -139,6 +139,7 @@ void ledger_attach(struct conn *conn, struct ledger_cell *cell, uint32_t side, e
 	atomic_store(&own->consumed, atomic_exchange(&conn->received, 0));
 	atomic_store(&ledger_peer(conn, cell)->awaited, 0);
 	atomic_store(&own->room_until, 0);
+	atomic_store(&own->sender, 0);
 	atomic_store(&own->attached, how);
 	atomic_store_explicit(&conn->ledger, cell, memory_order_release);
 }

@@ -49,6 +49,13 @@ static inline void reader_release(struct memory_cell *cell)
 		reader_wake(cell);
 }
 
+/* The calling thread is the reader still: a receive that is to be topped up keeps its claim, lest another reader take what lies between. */
+static inline bool reader_is_self(const struct memory_cell *cell)
+{
+	return cell && (atomic_load_explicit(&((struct memory_cell *)cell)->reader, memory_order_relaxed) &
+			~READER_AWAITED) == reader_self();
+}
+
 /* Waits until the reader of this moment, which has been woken and is about to run, is done. False: not in READER_PATIENCE_MS. */
 #define READER_PATIENCE_MS 20
 bool reader_await(struct memory_cell *cell);

@@ -183,8 +183,18 @@ bool transfer_must_end(int fd);
 ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger);
 /* One with MSG_TRUNC (transfer_truncated.c). */
 ssize_t transfer_receive_truncated(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger);
-/* The rest of it, after the application's own call has been made and the claim to be the reader was given back. */
+/* transfer_topup.c. One receive that does not wait, of what is left after `done` bytes. */
+ssize_t transfer_receive_now(const struct receive_call *call, size_t done);
+/* An end whose fd came in a message, and that turns out to be in no sockhash: plain TCP from now on. Not one that has tried to join since:
+ * it may try again, and a late helper may have it. */
+void transfer_let_go(struct conn *conn, int fd);
+/* What there is behind `done` bytes, taken into the same call. cell: of which the thread may still be the reader; afterwards it is not.
+ * Returns how many bytes the call has then. Keeps errno. */
+ssize_t transfer_top_up(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,
+			struct memory_cell *cell, size_t done);
+/* The rest of it, after the application's own call has been made. The thread may still be the reader of the cell (NULL: of none); it is not
+ * afterwards. */
 ssize_t transfer_repair(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,
-			struct receive_wait *wait, uint32_t generation, ssize_t result);
+			struct memory_cell *cell, struct receive_wait *wait, uint32_t generation, ssize_t result);
 
 #endif

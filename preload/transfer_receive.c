@@ -100,7 +100,7 @@ ssize_t transfer_receive(struct conn *conn, const struct receive_call *call)
 ssize_t transfer_short_receive_rest(struct conn *conn, const struct receive_call *call, struct transfer_short *way,
 				    ssize_t result)
 {
-	result = transfer_repair(conn, call, way->ledger, &way->wait, way->generation, result);
+	result = transfer_repair(conn, call, way->ledger, way->cell, &way->wait, way->generation, result);
 	result = finish(conn, call, way->ledger, way->generation, result);
 	transfer_short_end(way);
 	if (result >= 0 && way->cell)

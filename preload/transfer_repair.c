@@ -19,23 +19,7 @@
 #include "spin.h"
 #include "transfer_internal.h"
 
-#define WINDOW_IOVECS 64
-#define TOP_UPS_MAX 64
 #define READERS_BEFORE_US_MAX 64
-
-/* One receive that does not wait, of what is left after `done` bytes. */
-static ssize_t receive_now(const struct receive_call *call, size_t done)
-{
-	int flags = (call->flags & ~MSG_WAITALL) | MSG_DONTWAIT;
-	struct iovec window[WINDOW_IOVECS];
-	struct msghdr rest = { .msg_iov = window };
-
-	if (done == 0)
-		return real_recvmsg(call->fd, call->message, flags);
-	rest.msg_iovlen = transfer_iov_window(call->message->msg_iov, call->message->msg_iovlen, done, SIZE_MAX, window,
-					      WINDOW_IOVECS);
-	return rest.msg_iovlen ? real_recvmsg(call->fd, &rest, flags) : 0;
-}
 
 /* As transfer_fd_is(), after a long wait: also a close that no wrapper saw is noticed. */
 static bool same_connection(struct conn *conn, uint32_t generation, int fd)
@@ -72,18 +56,6 @@ bool transfer_must_end(int fd)
 	       ((poller.revents & POLLPRI) && queue_is_at_mark(fd));
 }
 
-/* An end whose fd came in a message, and that turns out to be in no sockhash: plain TCP from now on. Not one that has tried to join since:
- * it may try again, and a late helper may have it. */
-static void let_go(struct conn *conn, int fd)
-{
-	int saved = errno;
-
-	if (atomic_load_explicit(&conn->adopted, memory_order_relaxed) && conn_state(conn) == CONN_PINNED &&
-	    !queue_may_be_joined(fd))
-		lifecycle_let_go(conn);
-	errno = saved;
-}
-
 static bool is_readable(int fd)
 {
 	struct pollfd poller = { .fd = fd, .events = POLLIN };
@@ -91,7 +63,13 @@ static bool is_readable(int fd)
 	return real_poll(&poller, 1, 0) == 1;
 }
 
-/* receive_now() as the only reader. While another thread sleeps in recv and something is there, that one has been woken and takes
+/* The call's first bytes are not all that it has room for: it may be topped up, by the reader that it still is. */
+static bool may_want_more(const struct receive_call *call, ssize_t result)
+{
+	return result > 0 && (size_t)result < call->bytes && !(call->flags & (MSG_PEEK | MSG_WAITALL));
+}
+
+/* transfer_receive_now() as the only reader; it goes on to be that if the call may be topped up. While another thread sleeps in recv and something is there, that one has been woken and takes
  * it; should it get no CPU for very long, all bytes go by TCP from then on, which wakes it wherever it sleeps. */
 static ssize_t receive_alone(struct conn *conn, const struct receive_call *call, size_t done)
 {
@@ -99,11 +77,12 @@ static ssize_t receive_alone(struct conn *conn, const struct receive_call *call,
 	uint32_t generation = atomic_load(&conn->generation);
 
 	if (!cell || (call->flags & MSG_PEEK) || call->held)
-		return receive_now(call, done);
+		return transfer_receive_now(call, done);
 	for (int i = 0; i < READERS_BEFORE_US_MAX; i++) {
 		if (reader_claim(cell)) {
-			ssize_t result = receive_now(call, done);
-			reader_release(cell);
+			ssize_t result = transfer_receive_now(call, done);
+			if (!may_want_more(call, result))
+				reader_release(cell);
 			return result;
 		}
 		if (!is_readable(call->fd))
@@ -111,7 +90,7 @@ static ssize_t receive_alone(struct conn *conn, const struct receive_call *call,
 		if (!reader_await(cell)) {
 			(void)lifecycle_make_plain(conn, call->fd, REASON_BLOCKED_READER);
 			if (transfer_fd_is(call->fd, conn, generation))
-				return receive_now(call, done);
+				return transfer_receive_now(call, done);
 		}
 		if (!transfer_fd_is(call->fd, conn, generation)) {
 			errno = EBADF; /* closed by another thread in the meantime: neither the end of the stream nor to be waited on */
@@ -139,7 +118,7 @@ static bool receive_again(struct conn *conn, const struct held *held, struct rec
 static bool may_sleep(struct conn *conn, const struct held *held, struct receive_call *call)
 {
 	if (!call->held)
-		let_go(conn, call->fd);
+		transfer_let_go(conn, call->fd);
 	held_calling(held, HELD_CALL_BRIEF);
 	bool may = has_file(held, call) && !(call->flags & MSG_DONTWAIT) && !transfer_fd_nonblocking(call->fd);
 	held_calling(held, HELD_CALL_OVER);
@@ -290,7 +269,7 @@ static ssize_t receive_slept(struct conn *conn, const struct receive_call *call,
 	return receive_polling(conn, call, wait);
 }
 
-/* The application's own call, asleep in recv if need be. The claim ends here. */
+/* The application's own call, asleep in recv if need be. The claim ends here, but for one that may be topped up. */
 static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *call, struct memory_cell *cell,
 				struct ledger_cell *ledger)
 {
@@ -299,60 +278,13 @@ static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *ca
 	int error = call->flags & MSG_DONTWAIT ? 0 : await_awake(conn, call, ledger, &wait);
 	ssize_t result = error ? -1 : call->perform(call);
 
-	reader_release(cell);
+	if (!may_want_more(call, result))
+		reader_release(cell);
 	if (error) {
 		errno = error;
 		return -1;
 	}
 	return receive_slept(conn, call, &wait, generation, result);
-}
-
-/* One receive more. Nobody puts another file there between the look and the call. False: there is none to be made. */
-static bool take_more(struct conn *conn, const struct receive_call *call, const struct held *held, size_t done,
-		      ssize_t *result_out)
-{
-	struct memory_cell *cell = call->held ? NULL : conn_cell(conn);
-
-	held_calling(held, HELD_CALL_BRIEF);
-	bool goes = held_file(held) == call->fd && !transfer_must_end(call->fd) &&
-		    (!cell || reader_claim(cell)); /* else what is behind is another reader's */
-	if (goes)
-		*result_out = receive_now(call, done);
-	if (goes && cell)
-		reader_release(cell);
-	held_calling(held, HELD_CALL_OVER);
-	return goes;
-}
-
-/* Passed bytes may wait behind the redirected ones of a short read (fact 2). The ledger spares a look when it says that
- * these bytes are all; less than that it says when the peer sends past its wrappers. */
-static ssize_t top_up(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger, size_t done)
-{
-	uint32_t state = conn_state(conn), generation = atomic_load(&conn->generation);
-	int saved = errno;
-
-	if (!call->held && state != CONN_JOINED && state != CONN_ARMED && state != CONN_PINNED && state != CONN_LEAVING)
-		return (ssize_t)done;
-	for (int i = 0; i < TOP_UPS_MAX && done < call->bytes && !quiet_is_on(); i++) {
-		if (ledger && ledger_unread_in(conn, ledger) == (int64_t)done)
-			break;
-		struct held own = call->held ? (struct held){ .conn = NULL } : held_begin(conn, call->fd, generation);
-		ssize_t more = -1;
-		bool goes = take_more(conn, call, call->held ? call->held : &own, done, &more);
-		if (own.conn)
-			held_end(&own);
-		if (!goes)
-			break;
-		if (more < 0 && !call->held) {
-			transfer_owe_error(conn, errno); /* likewise */
-			let_go(conn, call->fd);
-		}
-		if (more <= 0)
-			break;
-		done += (size_t)more;
-	}
-	errno = saved;
-	return (ssize_t)done;
 }
 
 ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger)
@@ -375,15 +307,17 @@ ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *
 		result = receive_polling(conn, call, &wait);
 	}
 	if (result > 0 && (size_t)result < call->bytes && !(call->flags & MSG_PEEK))
-		result = top_up(conn, call, ledger, (size_t)result);
+		result = transfer_top_up(conn, call, ledger, cell, (size_t)result);
 	return result;
 }
 
 ssize_t transfer_repair(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,
-			struct receive_wait *wait, uint32_t generation, ssize_t result)
+			struct memory_cell *cell, struct receive_wait *wait, uint32_t generation, ssize_t result)
 {
 	result = receive_slept(conn, call, wait, generation, result);
+	if (!cell && !call->held)
+		cell = conn_cell(conn); /* it has joined since */
 	if (result > 0 && (size_t)result < call->bytes)
-		result = top_up(conn, call, ledger, (size_t)result);
+		result = transfer_top_up(conn, call, ledger, cell, (size_t)result);
 	return result;
 }

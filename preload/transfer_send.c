@@ -274,9 +274,16 @@ static ssize_t perform(struct conn *conn, const struct send_call *call, uint32_t
 ssize_t transfer_send_once(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
 			   uint32_t generation)
 {
-	if (ledger)
+	struct turn turn = { .word = NULL };
+
+	if (ledger) {
 		ledger_announce(conn, ledger, call->bytes);
+		/* Not sendfile and splice, which may wait for what they are to send. */
+		if (call->message)
+			turn = turn_begin(conn, ledger, call->fd);
+	}
 	ssize_t result = perform(conn, call, generation);
+	turn_end(&turn);
 	if (atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)
 		note_spill(conn, result, call->waits);
 	account(conn, ledger, generation, call->bytes, result);

@@ -14,6 +14,7 @@
 #include "reader.h"
 #include "spin.h"
 #include "transfer_internal.h"
+#include "turn.h"
 #include "window.h"
 
 /* Flags of recv and send that change nothing about how a call is counted. */
@@ -27,6 +28,7 @@ struct transfer_short {
 	uint32_t generation;
 	struct ledger_cell *ledger; /* NULL: not armed */
 	struct memory_cell *cell;   /* of an end that is or was in the sockhash: this thread is its reader */
+	struct turn turn;           /* of a send */
 	int no_signal; /* of a send on such an end: MSG_NOSIGNAL, for SIGPIPE is raised here (transfer_send.c); or 0 */
 	struct receive_wait wait; /* likewise */
 	int saved_errno; /* of either, on such an end: a call that succeeds in several steps leaves errno alone */
@@ -158,6 +160,10 @@ SHORT_INLINE bool transfer_short_received(struct conn *conn, int fd, size_t byte
 		return true;
 	}
 	if (way->cell) {
+		/* Still the reader: what lies behind these bytes must not be another's. */
+		if (has_bytes && way->ledger && (size_t)result < bytes && !quiet_is_on() &&
+		    ledger_unread_in(conn, way->ledger) != result)
+			return false;
 		reader_release(way->cell);
 		if (!has_bytes || quiet_is_on())
 			return false;
@@ -185,6 +191,7 @@ SHORT_INLINE bool transfer_short_send(struct conn *conn, int fd, size_t bytes, i
 	if (!transfer_short_enter(conn, fd, bytes, flags, way))
 		return false;
 	way->no_signal = 0;
+	way->turn.word = NULL;
 	if (__builtin_expect(!conn_is_joined(conn), 1))
 		return true;
 	way->no_signal = MSG_NOSIGNAL;
@@ -196,14 +203,17 @@ SHORT_INLINE bool transfer_short_send(struct conn *conn, int fd, size_t bytes, i
 		transfer_short_end(way);
 		return false;
 	}
-	if (way->ledger)
+	if (way->ledger) {
 		ledger_announce(conn, way->ledger, bytes);
+		way->turn = turn_begin(conn, way->ledger, fd);
+	}
 	return true;
 }
 
 /* False: transfer_short_send_rest() goes on. */
 SHORT_INLINE bool transfer_short_sent(struct conn *conn, size_t bytes, const struct transfer_short *way, ssize_t result)
 {
+	turn_end(&way->turn);
 	if (__builtin_expect(result != (ssize_t)bytes, 0))
 		return false;
 	if (__builtin_expect(!way->ledger, 1)) {

@@ -166,8 +166,9 @@ struct ledger_half {
 	_Atomic uint32_t inherited;
 	_Atomic uint64_t
 		room_until; /* of this side alone: while `sent` stays below, no look at what the peer has consumed is needed */
-	_Atomic uint32_t ended; /* this side has shut down its sending, and the other end's TCP has been told */
-	uint32_t padding_sent[7];
+	_Atomic uint32_t ended;  /* this side has shut down its sending, and the other end's TCP has been told */
+	_Atomic uint32_t sender; /* of this side alone: whose turn it is to send (preload/turn.h); 0: nobody's */
+	uint32_t padding_sent[6];
 	_Atomic uint64_t consumed; /* by this side's application */
 	_Atomic uint32_t read_cpu; /* where it last read, plus 1; 0: unknown */
 	/* futex: the other side's sender, which alone sets it, waits until no more than so many bytes are unread; 0: it does not. Here, because

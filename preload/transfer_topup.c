@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What may wait behind a short read of an end in the sockhash (fact 2): a receive that does not wait, and topping up. */
+#include <errno.h>
+
+#include "queue.h"
+#include "reader.h"
+#include "transfer_internal.h"
+
+#define WINDOW_IOVECS 64
+#define TOP_UPS_MAX 64
+
+ssize_t transfer_receive_now(const struct receive_call *call, size_t done)
+{
+	int flags = (call->flags & ~MSG_WAITALL) | MSG_DONTWAIT;
+	struct iovec window[WINDOW_IOVECS];
+	struct msghdr rest = { .msg_iov = window };
+
+	if (done == 0)
+		return real_recvmsg(call->fd, call->message, flags);
+	rest.msg_iovlen = transfer_iov_window(call->message->msg_iov, call->message->msg_iovlen, done, SIZE_MAX, window,
+					      WINDOW_IOVECS);
+	return rest.msg_iovlen ? real_recvmsg(call->fd, &rest, flags) : 0;
+}
+
+void transfer_let_go(struct conn *conn, int fd)
+{
+	int saved = errno;
+
+	if (atomic_load_explicit(&conn->adopted, memory_order_relaxed) && conn_state(conn) == CONN_PINNED &&
+	    !queue_may_be_joined(fd))
+		lifecycle_let_go(conn);
+	errno = saved;
+}
+
+/* One receive more. Nobody puts another file there between the look and the call. False: there is none to be made. */
+static bool take_more(const struct receive_call *call, const struct held *held, struct memory_cell *cell, size_t done,
+		      ssize_t *result_out)
+{
+	held_calling(held, HELD_CALL_BRIEF);
+	bool goes = held_file(held) == call->fd && !transfer_must_end(call->fd) &&
+		    (!cell || reader_claim(cell)); /* else what is behind is another reader's */
+	if (goes)
+		*result_out = transfer_receive_now(call, done);
+	if (goes && cell)
+		reader_release(cell);
+	held_calling(held, HELD_CALL_OVER);
+	return goes;
+}
+
+/* Passed bytes may wait behind the redirected ones of a short read (fact 2). The ledger spares a look when it says that
+ * these bytes are all; less than that it says when the peer sends past its wrappers. */
+static ssize_t take_rest(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,
+			 struct memory_cell *to_claim, size_t done)
+{
+	uint32_t state = conn_state(conn), generation = atomic_load(&conn->generation);
+	int saved = errno;
+
+	if (!call->held && state != CONN_JOINED && state != CONN_ARMED && state != CONN_PINNED && state != CONN_LEAVING)
+		return (ssize_t)done;
+	for (int i = 0; i < TOP_UPS_MAX && done < call->bytes && !quiet_is_on(); i++) {
+		if (ledger && ledger_unread_in(conn, ledger) == (int64_t)done)
+			break;
+		struct held own = call->held ? (struct held){ .conn = NULL } : held_begin(conn, call->fd, generation);
+		ssize_t more = -1;
+		bool goes = take_more(call, call->held ? call->held : &own, to_claim, done, &more);
+		if (own.conn)
+			held_end(&own);
+		if (!goes)
+			break;
+		if (more < 0 && !call->held) {
+			transfer_owe_error(conn, errno); /* likewise */
+			transfer_let_go(conn, call->fd);
+		}
+		if (more <= 0)
+			break;
+		done += (size_t)more;
+	}
+	errno = saved;
+	return (ssize_t)done;
+}
+
+ssize_t transfer_top_up(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,
+			struct memory_cell *cell, size_t done)
+{
+	bool is_reader = reader_is_self(cell);
+	ssize_t result = take_rest(conn, call, ledger, is_reader || call->held ? NULL : cell, done);
+
+	if (is_reader)
+		reader_release(cell);
+	return result;
+}

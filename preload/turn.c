@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Turns of senders: see turn.h. */
+#include "turn.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "clock.h"
+#include "raw_syscall.h"
+#include "real.h"
+#include "threads.h"
+
+#define LOOKS 100u /* at once; a send of a small message takes some microseconds */
+#define YIELDS 20u
+#define NAP_NS 100000
+
+static _Atomic uint32_t process_token; /* 0: not made yet */
+
+static uint32_t token_of_process(void)
+{
+	uint32_t token = atomic_load_explicit(&process_token, memory_order_relaxed), none = 0;
+
+	if (token)
+		return token;
+	token = ((uint32_t)raw_syscall(SYS_gettid) * 2654435761u ^ (uint32_t)clock_us()) | 1;
+	return atomic_compare_exchange_strong(&process_token, &none, token) ? token : none;
+}
+
+/* Of this thread, in this process. Threads for which there was no slot have one together: they do not wait for each other. */
+static uint32_t own_token(void)
+{
+	uint32_t token = token_of_process() ^ (uint32_t)((uintptr_t)thread_self >> 5);
+
+	return token ? token : 1;
+}
+
+void turn_forked(void)
+{
+	atomic_store(&process_token, 0);
+}
+
+/* There is room, and no error that the call would return: it is not for want of it that the other one is still at work. */
+static bool has_room(int fd)
+{
+	struct pollfd poller = { .fd = fd, .events = POLLOUT };
+
+	return real_poll(&poller, 1, 0) == 1 && poller.revents == POLLOUT;
+}
+
+struct turn turn_wait(struct ledger_half *own, int fd)
+{
+	struct turn turn = { .word = &own->sender, .token = own_token() };
+	const struct timespec nap = { .tv_nsec = NAP_NS };
+	int saved = errno;
+	int64_t deadline_ms = 0;
+
+	for (unsigned looks = 0;; looks++) {
+		uint32_t holder = atomic_load_explicit(turn.word, memory_order_relaxed);
+
+		/* A handler in the middle of the thread's own send. */
+		if (holder == turn.token)
+			break;
+		if (holder == 0 || (deadline_ms && clock_ms() > deadline_ms)) {
+			if (!atomic_compare_exchange_strong(turn.word, &holder, turn.token))
+				continue;
+			errno = saved;
+			return turn;
+		}
+		if (looks < LOOKS)
+			continue;
+		if (!has_room(fd))
+			break;
+		if (!deadline_ms)
+			deadline_ms = clock_ms() + TURN_TAKEN_MS;
+		if (looks < LOOKS + YIELDS)
+			sched_yield();
+		else
+			nanosleep(&nap, NULL);
+	}
+	errno = saved;
+	return (struct turn){ .word = NULL };
+}

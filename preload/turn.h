@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Senders that send on one armed connection at the same time take turns.
+ *
+ * The kernel gives up the sending socket's lock between the verdict on a message and its place in the reader's queue
+ * (tcp_bpf_send_verdict()). A message that another sender passes to TCP in that moment, which the reader may begin to read, would be torn:
+ * what is redirected is read first (fact 5), and comes in the middle of it. TCP writes a message whole, but where it has to wait for room.
+ *
+ * So a send holds the turn, a word of the ledger, for the time of its system call. It is free of charge in a process of one thread that has
+ * not forked since the join. Whoever finds it taken waits, but not for a sender that sleeps for room: as long as TCP's send buffer is full,
+ * passed bytes are unread, and nothing is between a verdict and its place. Nor for ever: who left a call by siglongjmp, was cancelled or
+ * killed has it still, and after TURN_TAKEN_MS it is taken from him. The peer, which could write there, slows only its own connection.
+ */
+#ifndef SMACCEL_TURN_H
+#define SMACCEL_TURN_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "ledger.h"
+#include "libc.h"
+#include "lifecycle_internal.h"
+
+#define TURN_TAKEN_MS 200
+
+struct turn {
+	_Atomic uint32_t *word; /* NULL: none is held */
+	uint32_t token;
+};
+
+/* Waits. May call poll(2), sched_yield(2), nanosleep(2). Keeps errno. */
+struct turn turn_wait(struct ledger_half *own, int fd);
+/* In the child: its turns are its own. */
+void turn_forked(void);
+
+static inline struct turn turn_begin(const struct conn *conn, struct ledger_cell *ledger, int fd)
+{
+	if (__builtin_expect(libc_single_threaded() && lifecycle_alone_by_forks(conn), 1))
+		return (struct turn){ .word = NULL };
+	return turn_wait(ledger_own(conn, ledger), fd);
+}
+
+static inline void turn_end(const struct turn *turn)
+{
+	uint32_t token = turn->token;
+
+	if (__builtin_expect(turn->word != NULL, 0))
+		atomic_compare_exchange_strong_explicit(turn->word, &token, 0, memory_order_release,
+							memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Messages of several senders stay whole, and what one of several readers gets lies together in the stream, whichever way it came."""
+import pytest
+
+from support.program import EAGER, PLAIN, auto, built, run
+from support.proof import proved
+from support.scale import scaled
+
+COUNT = {"senders": 3, "readers": 3}
+SECONDS = 1.5
+
+
+@pytest.mark.parametrize("arm", [PLAIN, EAGER, auto(1)], ids=str)
+@pytest.mark.parametrize("how", ["threads", "processes"])
+@pytest.mark.parametrize("what", COUNT)
+def test_nothing_is_torn(helper, what, how, arm):
+    with helper.counting() as grown:
+        results = [run([built("conformance/concurrent"), what, how, COUNT[what], SECONDS], arm, helper.socket, timeout=40) for _ in range(scaled(2))]
+    assert not any(result["torn"] for result in results), results
+    assert min(result["messages"] for result in results) > 100, results
+    if arm.accelerated:
+        proved(grown["redirected_msgs"] > 100, lambda: f"{grown}\n{helper.explain()}")
