@@ -172,10 +172,11 @@ static int find_owner(const struct sockaddr_un *address)
 
 static void make_parent(const char *path)
 {
-	char *copy = strdup(path);
+	char *copy = strdup(path), *parent = copy ? dirname(copy) : NULL;
 
-	if (copy)
-		mkdir(dirname(copy), 0755); /* if it fails, bind() says why */
+	/* Whatever the umask: who may connect is up to the socket. If it fails, bind() says why. */
+	if (parent && mkdir(parent, 0755) == 0)
+		chmod(parent, 0755);
 	free(copy);
 }
 

@@ -38,9 +38,8 @@ static _Atomic uint32_t phase;
 static _Atomic int32_t busy; /* tid */
 static _Atomic bool shut;
 static _Atomic uint32_t epoch;
-static uint32_t epochs;
+static uint32_t epochs, features;
 static struct session_memory *_Atomic memory;
-static uint32_t features;
 static _Atomic int64_t tried_ms, looked_ms;
 static _Atomic bool breaker_open;
 static _Atomic uint32_t ping_nonce; /* what `pong` must show to close the breaker; 0: not sent yet */
@@ -132,9 +131,9 @@ static void connect_door(void)
 	atomic_store(&tried_ms, now);
 	if (channel_fd_connect(&door) != 0)
 		return;
-	atomic_store(&tried_ms, 0);
 	if (atomic_load(&phase) == PHASE_NONE)
-		return;
+		return; /* until its WELCOME it has been reached in vain: one of another version closes each door */
+	atomic_store(&tried_ms, 0);
 	/* The last door was closed, or given away: nobody saw whether the session's helper has gone since. */
 	doubted_ms = now;
 	atomic_store(&breaker_open, true);
@@ -212,6 +211,7 @@ static void handle_message(const void *message, ssize_t bytes, int fd)
 	if (type == WIRE_WELCOME && atomic_load(&phase) == PHASE_REQUESTED) {
 		if (map_memory_consume(message, fd) == 0) {
 			atomic_store(&epoch, ++epochs);
+			atomic_store(&tried_ms, 0);
 			atomic_store(&breaker_open, false);
 			doubted_ms = 0;
 			atomic_store(&phase, PHASE_READY);

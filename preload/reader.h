@@ -56,6 +56,12 @@ static inline bool reader_is_self(const struct memory_cell *cell)
 			~READER_AWAITED) == reader_self();
 }
 
+/* Whoever the reader was, it is no more, and takes nothing behind what it has: another receives meanwhile. */
+static inline void reader_seize(struct memory_cell *cell)
+{
+	atomic_store(&cell->reader, reader_self());
+}
+
 /* Waits until the reader of this moment, which has been woken and is about to run, is done. False: not in READER_PATIENCE_MS. */
 #define READER_PATIENCE_MS 20
 bool reader_await(struct memory_cell *cell);

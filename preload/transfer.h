@@ -52,7 +52,7 @@ int transfer_unread(struct conn *conn, int fd, void *bytes_out);
 int transfer_take_owed_error(struct conn *conn);
 /* A call that has something to return was told of this error, too: the next call's, if it is one of the connection's end. */
 void transfer_owe_error(struct conn *conn, int error);
-/* SO_RCVTIMEO or SO_SNDTIMEO in ms; -1: none. */
+/* SO_RCVTIMEO or SO_SNDTIMEO in ms; -1: none. Keeps errno. */
 int transfer_timeout_ms(int fd, int option);
 /* The application has shut down its sending. */
 void transfer_shut_down(struct conn *conn, int fd);

@@ -148,19 +148,23 @@ int transfer_poll_stoppable(int fd, short events, int timeout_ms, bool has_part)
 /* A blocking receive under way: when it began, and what had happened by then. */
 struct receive_wait {
 	int64_t started_ms; /* RECEIVE_UNBOUNDED: it has no time-out, whatever has been set since */
+	int timeout_ms; /* SO_RCVTIMEO, of when it began, as TCP takes it; -1: none, RECEIVE_ASKS: another process may have set it */
 	struct signals_mark ran;
 	struct stops_mark stopped;
 	bool any_handler; /* one with SA_RESTART ends it too: there are bytes to return */
 	bool may_lose_fd; /* another thread may put another file under the number, and poll(2) would look at that alone */
 };
 #define RECEIVE_UNBOUNDED INT64_MIN
-struct receive_wait receive_wait_begin(void);
+#define RECEIVE_ASKS (-2)
+struct receive_wait receive_wait_begin(const struct conn *conn, int fd);
 /* One of a connection that has no time-out, as far as this process knows: neither the clock nor the helper's word of stops is looked at, which
  * lie in pages of their own. */
 static inline struct receive_wait receive_wait_begin_unbounded(void)
 {
 	return (struct receive_wait){ .started_ms = RECEIVE_UNBOUNDED, .ran = signals_ran };
 }
+/* After a handler with SA_RESTART: TCP's receive begins anew, with the time-out of now. */
+void receive_wait_anew(struct receive_wait *wait, int fd);
 /* SO_RCVTIMEO in ms of the call that began so; -1: none. */
 int receive_wait_timeout_ms(const struct receive_wait *wait, int fd);
 /* What happened since then ends it with EINTR, if it was woken and nothing is there. `bounded`: it has SO_RCVTIMEO. */
@@ -188,7 +192,7 @@ ssize_t transfer_receive_now(const struct receive_call *call, size_t done);
 /* An end whose fd came in a message, and that turns out to be in no sockhash: plain TCP from now on. Not one that has tried to join since:
  * it may try again, and a late helper may have it. */
 void transfer_let_go(struct conn *conn, int fd);
-/* What there is behind `done` bytes, taken into the same call. cell: of which the thread may still be the reader; afterwards it is not.
+/* What there is behind `done` bytes, taken into the same call. cell: of which the thread is the reader still; afterwards it is not.
  * Returns how many bytes the call has then. Keeps errno. */
 ssize_t transfer_top_up(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,
 			struct memory_cell *cell, size_t done);

@@ -89,8 +89,13 @@ static ssize_t receive_alone(struct conn *conn, const struct receive_call *call,
 			break;
 		if (!reader_await(cell)) {
 			(void)lifecycle_make_plain(conn, call->fd, REASON_BLOCKED_READER);
-			if (transfer_fd_is(call->fd, conn, generation))
-				return transfer_receive_now(call, done);
+			if (transfer_fd_is(call->fd, conn, generation)) {
+				reader_seize(cell);
+				ssize_t result = transfer_receive_now(call, done);
+				reader_release(
+					cell); /* nor is this one topped up: the other may receive at any moment */
+				return result;
+			}
 		}
 		if (!transfer_fd_is(call->fd, conn, generation)) {
 			errno = EBADF; /* closed by another thread in the meantime: neither the end of the stream nor to be waited on */
@@ -258,6 +263,8 @@ static ssize_t receive_slept(struct conn *conn, const struct receive_call *call,
 		errno = EAGAIN;
 		return -1;
 	}
+	if (timeout_ms < 0 && signals_ran.restarting != wait->ran.restarting)
+		receive_wait_anew(wait, call->fd);
 	if (timeout_ms >= 0 && transfer_precise_ms() + 1 >= wait->started_ms + timeout_ms) {
 		errno = EAGAIN;
 		return -1;
@@ -274,7 +281,7 @@ static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *ca
 				struct ledger_cell *ledger)
 {
 	uint32_t generation = atomic_load(&conn->generation);
-	struct receive_wait wait = receive_wait_begin();
+	struct receive_wait wait = receive_wait_begin(conn, call->fd);
 	int error = call->flags & MSG_DONTWAIT ? 0 : await_awake(conn, call, ledger, &wait);
 	ssize_t result = error ? -1 : call->perform(call);
 
@@ -303,7 +310,7 @@ ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *
 	} else if ((call->flags & MSG_DONTWAIT) && !(call->flags & MSG_WAITALL) && !cell) {
 		result = call->perform(call);
 	} else {
-		wait = receive_wait_begin();
+		wait = receive_wait_begin(conn, call->fd);
 		result = receive_polling(conn, call, &wait);
 	}
 	if (result > 0 && (size_t)result < call->bytes && !(call->flags & MSG_PEEK))
@@ -315,9 +322,9 @@ ssize_t transfer_repair(struct conn *conn, const struct receive_call *call, stru
 			struct memory_cell *cell, struct receive_wait *wait, uint32_t generation, ssize_t result)
 {
 	result = receive_slept(conn, call, wait, generation, result);
-	if (!cell && !call->held)
-		cell = conn_cell(conn); /* it has joined since */
-	if (result > 0 && (size_t)result < call->bytes)
-		result = transfer_top_up(conn, call, ledger, cell, (size_t)result);
-	return result;
+	if (result <= 0 || (size_t)result >= call->bytes)
+		return result;
+	if (!cell && !call->held && (cell = conn_cell(conn)) && !reader_claim(cell))
+		return result; /* it has joined since, and what lies behind is another reader's */
+	return transfer_top_up(conn, call, ledger, cell, (size_t)result);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Time-outs of receives and sends. */
+#include <errno.h>
 #include <sys/time.h>
 #include <time.h>
 
@@ -30,9 +31,10 @@ int transfer_timeout_ms(int fd, int option)
 {
 	struct timeval timeout = { 0 };
 	socklen_t length = sizeof(timeout);
+	int saved = errno, error = real_getsockopt(fd, SOL_SOCKET, option, &timeout, &length);
 
-	if (real_getsockopt(fd, SOL_SOCKET, option, &timeout, &length) != 0 ||
-	    (timeout.tv_sec == 0 && timeout.tv_usec == 0) || timeout.tv_sec > TIMEOUT_S_MAX)
+	errno = saved;
+	if (error || (timeout.tv_sec == 0 && timeout.tv_usec == 0) || timeout.tv_sec > TIMEOUT_S_MAX)
 		return -1;
 	return (int)(timeout.tv_sec * 1000 + (timeout.tv_usec + 999) / 1000);
 }

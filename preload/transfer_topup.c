@@ -83,6 +83,9 @@ ssize_t transfer_top_up(struct conn *conn, const struct receive_call *call, stru
 			struct memory_cell *cell, size_t done)
 {
 	bool is_reader = reader_is_self(cell);
+
+	if (cell && !is_reader && !(call->flags & MSG_WAITALL))
+		return (ssize_t)done; /* seized: another has received meanwhile */
 	ssize_t result = take_rest(conn, call, ledger, is_reader || call->held ? NULL : cell, done);
 
 	if (is_reader)

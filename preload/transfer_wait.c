@@ -32,6 +32,7 @@
 
 #include "config.h"
 #include "fork.h"
+#include "lifecycle_internal.h"
 #include "queue.h"
 #include "raw_syscall.h"
 #include "transfer_internal.h"
@@ -63,9 +64,15 @@ _Static_assert(sizeof(struct timespec) == offsetof(struct seconds_poll, entry), 
 static const struct timespec steps[STEPS] = { STEP(0), STEP(1), STEP(2), STEP(3), STEP(4),
 					      STEP(5), STEP(6), STEP(7), STEP(8), STEP(9) };
 
-struct receive_wait receive_wait_begin(void)
+struct receive_wait receive_wait_begin(const struct conn *conn, int fd)
 {
-	return (struct receive_wait){ .started_ms = transfer_now_ms(), .ran = signals_ran, .stopped = stops_mark() };
+	return (struct receive_wait){ .started_ms = transfer_now_ms(),
+				      .timeout_ms = conn_has_option(conn, CONN_TIMES_OUT)
+							    ? transfer_timeout_ms(fd, SO_RCVTIMEO)
+						    : lifecycle_alone_by_forks(conn) ? -1
+										     : RECEIVE_ASKS,
+				      .ran = signals_ran,
+				      .stopped = stops_mark() };
 }
 
 /* musl cancels by this signal. */
@@ -121,7 +128,9 @@ int transfer_poll_stoppable(int fd, short events, int timeout_ms, bool has_part)
 
 int receive_wait_timeout_ms(const struct receive_wait *wait, int fd)
 {
-	return wait->started_ms == RECEIVE_UNBOUNDED ? -1 : transfer_timeout_ms(fd, SO_RCVTIMEO);
+	if (wait->started_ms == RECEIVE_UNBOUNDED)
+		return -1;
+	return wait->timeout_ms == RECEIVE_ASKS ? transfer_timeout_ms(fd, SO_RCVTIMEO) : wait->timeout_ms;
 }
 
 /* How long the receive may go on; 0: its time is over, -1: for ever. */
@@ -132,6 +141,14 @@ static int time_left_ms(const struct receive_wait *wait, int timeout_ms)
 	/* Never too early. */
 	int64_t left = wait->started_ms + timeout_ms + TRANSFER_NOW_STEP_MS - transfer_now_ms();
 	return left > 0 ? (int)left : 0;
+}
+
+void receive_wait_anew(struct receive_wait *wait, int fd)
+{
+	wait->ran.restarting = signals_ran.restarting;
+	wait->timeout_ms = transfer_timeout_ms(fd, SO_RCVTIMEO);
+	if (wait->timeout_ms >= 0)
+		wait->started_ms = transfer_now_ms();
 }
 
 /* poll(2) ends with EINTR after any handler, TCP's recv only after some. */
@@ -154,7 +171,7 @@ enum wait_result receive_wait_readable(int fd, struct receive_wait *wait)
 		return WAIT_INTERRUPTED;
 	/* Nor a handler. */
 	if (ready < 0 && !bounded)
-		wait->ran.restarting = signals_ran.restarting;
+		receive_wait_anew(wait, fd);
 	return WAIT_AGAIN;
 }
 

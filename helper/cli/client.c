@@ -176,6 +176,13 @@ void client_complain(const char *title, const char *socket_path, int error)
 	case -EPROTONOSUPPORT:
 		fprintf(stderr, "%s: the helper at %s is of another version\n", title, socket_path);
 		break;
+	case -ECONNRESET:
+	case -EPIPE:
+		fprintf(stderr,
+			"%s: the helper at %s has hung up: it may be of another version than this program (smacceld "
+			"--version)\n",
+			title, socket_path);
+		break;
 	default:
 		fprintf(stderr, "%s: asking the helper at %s: %s\n", title, socket_path, strerror(-err));
 	}

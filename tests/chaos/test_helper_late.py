@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A helper that answers, but late: each join is waited for, and all together take a small share of the application's time.
 And one that comes late."""
+import socket
 import subprocess
 import sys
+import threading
+import time
 
 from support.helper import Helper, stuck
 from support.apps import wait_until
@@ -84,3 +87,27 @@ def test_half_closed_connection_is_called_that():
             assert program.wait(10) == 0, program.describe()
         refusals = helper.status()["refusals"]
     assert "not-established" in refusals and "unseen-traffic" not in refusals, refusals
+
+
+def test_helper_of_another_version_is_not_asked_all_the_time(tmp_path):
+    """It closes each door at the first message. A hundredth of a second later it would do so again."""
+    doors = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen(100)
+
+        def close_doors():
+            while True:
+                try:
+                    door = listener.accept()[0]
+                except OSError:
+                    return
+                doors.append(door.recv(4096))
+                door.close()
+
+        threading.Thread(target=close_doors, daemon=True).start()
+        begun = time.monotonic()
+        run([sys.executable, "-c", TURNS, "20", str(SECONDS)], EAGER, tmp_path / "s", timeout=60)
+        seconds = time.monotonic() - begun
+        listener.shutdown(socket.SHUT_RDWR)
+    assert 1 <= len(doors) <= 2 * (2 + 11 * seconds), (len(doors), seconds)  # of two processes

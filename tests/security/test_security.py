@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,17 @@ def public():
 def as_nobody(public, helper, arm, *argv):
     return [*NOBODY, "env", f"LD_PRELOAD={public}/libsmaccel.so", f"SMACCEL_SOCKET={helper.socket}",
             f"SMACCEL_ADMIT={arm.admit}", *argv]
+
+
+def test_the_folder_that_is_made_for_the_socket_is_open_whatever_the_umask():
+    helper = Helper()
+    helper.socket = helper.directory / "new" / "s"
+    before = os.umask(0o077)
+    try:
+        with helper:
+            assert stat.S_IMODE(helper.socket.parent.stat().st_mode) == 0o755
+    finally:
+        os.umask(before)
 
 
 def cli_of_nobody(public, helper, *command):

@@ -147,6 +147,11 @@ def test_a_plain_arm_that_redirects_is_an_invalid_trial(helper):
     assert "redirected in a plain run" in report["invalid"] and len(report["runs"]) == 1
 
 
+def test_without_a_valid_round_it_has_failed(helper):
+    report = ab.run_json("--rounds", 1, "--warmup", 0, "--", "false", helper=helper, status=1)
+    assert report["rounds"]["valid"] == 0 and "none of 1 rounds was valid" in report["failure"], report
+
+
 def test_the_kill_switch_is_noticed_at_once(helper):
     subprocess.run([ab.SMACCEL, "off"], env=ab.environment(helper), check=True, timeout=10)
     try:

@@ -108,6 +108,8 @@ void ab_trial_run(struct ab_trial *trial)
 			break;
 		}
 	}
+	if (trial->rounds_done > 0 && trial->rounds_bad == trial->rounds_done && !trial->failure[0])
+		snprintf(trial->failure, sizeof(trial->failure), "none of %u rounds was valid", trial->rounds_done);
 out:
 	ab_progress_end(trial);
 }

@@ -324,7 +324,31 @@ static void room_while_blocked(struct pair *pair, int full)
 	later_join();
 }
 
+/* Another thread sets it while a receive sleeps, which keeps what it began with. 1: to none, instead of longer; 2: MSG_WAITALL, a part is there */
+static int changed_fd;
+static void change_timeout(void *to_ms)
+{
+	set_timeout(changed_fd, SO_RCVTIMEO, (unsigned)(intptr_t)to_ms);
+}
+
+static void timeout_changed(struct pair *pair, int how)
+{
+	changed_fd = pair->b;
+	set_timeout(pair->b, SO_RCVTIMEO, 2 * TIMEOUT_MS);
+	if (how & 2)
+		put(pair->a, "part");
+	later_call(SOON_MS, change_timeout, (void *)(intptr_t)(how & 1 ? 0 : 20 * TIMEOUT_MS));
+	get("receive", pair->b, 64, how & 2 ? MSG_WAITALL : 0);
+	later_join();
+	put(pair->a, "next");
+	get("next", pair->b, 64, 0);
+}
+
 static const struct semantics_case cases[] = {
+	{ "rcvtimeo-raised", timeout_changed, 0, 0 },
+	{ "rcvtimeo-taken-away", timeout_changed, 1, 0 },
+	{ "rcvtimeo-raised-waitall", timeout_changed, 2, 0 },
+	{ "rcvtimeo-taken-away-waitall", timeout_changed, 3, 0 },
 	{ "rcvtimeo-room-set", room_while_blocked, 0, 0 },
 	{ "rcvtimeo-room-made", room_while_blocked, 1, 0 },
 	{ "rcvtimeo-room-made-lowat", room_while_blocked, 2, 0 },
