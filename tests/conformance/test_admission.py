@@ -245,9 +245,8 @@ def test_medium_writes_leave_when_the_reader_is_elsewhere(helper, reader_cpu):
     proved(grown("redirected_bytes") > 0, helper.explain)
 
 
-@pytest.mark.parametrize("exchange", [0, 1], ids=["in-turns", "at-once"])
-def test_ends_that_send_at_once_and_never_sleep_leave(helper, exchange):
-    """On two CPUs, as MPI_Sendrecv does: joined they wait for each other's lock, by plain TCP for nothing (paying.h). Those that take turns stay."""
+def test_ends_that_take_turns_and_never_sleep_stay(helper):
+    """On two CPUs. Those that send at the same time leave, if they find each other at work (paying.h): how often they do is up to the machine."""
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one CPU")
     before = helper.totals()
@@ -255,15 +254,10 @@ def test_ends_that_send_at_once_and_never_sleep_leave(helper, exchange):
     def grown(name):
         return helper.totals()[name] - before[name]
 
-    with Program([built("bench/pingpong"), "--exchange", exchange, "--wait", "spin", "--client-cpu", "0", "--server-cpu", "1", "--seconds",
-                  STREAM_SECONDS], AUTO, helper.socket):
-        if exchange:
-            wait_until(lambda: grown("leaves") >= 1, 20, helper.explain)
-            assert helper.status()["refusals"].get("spills", 0) >= 1, helper.explain()
-        else:
-            wait_until(lambda: grown("redirected_msgs") >= 100_000, 20, helper.explain)
-            assert grown("leaves") == 0, helper.explain()
-    proved(grown("redirected_bytes") > 0, helper.explain)
+    with Program([built("bench/pingpong"), "--wait", "spin", "--client-cpu", "0", "--server-cpu", "1", "--seconds", STREAM_SECONDS], AUTO,
+                 helper.socket):
+        wait_until(lambda: grown("redirected_msgs") >= 100_000, 20, helper.explain)
+        assert grown("leaves") == 0, helper.explain()
 
 
 ASKS = """
