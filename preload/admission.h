@@ -80,6 +80,8 @@ struct admission {
 	uint8_t row;            /* doubtful sends, one after the other */
 	uint16_t row_ends;      /* `sends` after the last of them */
 	bool is_doubted;        /* its last stay was given up for plain TCP, which may be faster */
+	bool was_armed;         /* once, at least */
+	uint8_t learnt;         /* enum admission_learnt: what it told its destination's word already */
 	uint32_t destination;   /* 0: not asked for yet */
 	uint32_t changed_ms;    /* when it was armed, or left */
 	uint32_t armed_at_turn; /* the first time */
@@ -87,8 +89,6 @@ struct admission {
 	uint8_t wants_out; /* enum sm_reason: to be withdrawn at the next call, because of that; or 0 */
 	uint8_t spills;    /* sends that found no room since it was armed */
 	uint8_t pauses;    /* taken while it was leaving */
-	bool was_armed;    /* once, at least */
-	uint8_t learnt;    /* enum admission_learnt: what it told its destination's word already */
 };
 
 /* One that may be slower joined; it has been counted. True if it ends the window. */

@@ -143,6 +143,7 @@ static void begin(struct conn *conn, bool accepted)
 	CLEAR(conn->adopted);
 	CLEAR(conn->not_pinned);
 	CLEAR(conn->options);
+	CLEAR(conn->timeout_ms);
 	CLEAR(conn->ledger_inherited);
 	CLEAR(conn->exec_resets);
 	CLEAR(conn->window_clamp);

@@ -74,6 +74,8 @@ struct conn {
 	_Atomic uint8_t options;                  /* enum conn_option */
 	_Atomic uint8_t lent;                     /* enum conn_lent */
 	struct admission admission;               /* its first two counters end the line */
+	_Atomic int32_t
+		timeout_ms; /* SO_RCVTIMEO as a wrapper of this process last saw it set, -1: to none; 0: it has to be asked for */
 
 	uint64_t cookie;          /* 0 until it offers */
 	_Atomic uint32_t fds;     /* how many fds of this process name it (dup) */

@@ -155,7 +155,7 @@ long intercept_close_range_by_call(long number, long first, long last, long flag
 int wrap_close_range(unsigned int first, unsigned int last, int flags)
 {
 	/* This thread gets a table of its own first. */
-	if (flags & CLOSE_RANGE_UNSHARE)
+	if (first <= last && (flags & CLOSE_RANGE_UNSHARE))
 		intercept_unshares(CLONE_FILES);
 	/* The shim's own fds have CLOEXEC anyway. */
 	if (first > last || (flags & ~CLOSE_RANGE_UNSHARE) != 0)

@@ -154,19 +154,27 @@ static int take_over(struct conn *conn, int fd, int name, const void *value, soc
 	return result;
 }
 
+static bool is_receive_timeout(int level, int name)
+{
+	return level == SOL_SOCKET && (name == SO_RCVTIMEO || name == OPTION_SO_RCVTIMEO_NEW);
+}
+
 void option_may_change(int fd, int level, int name)
 {
 	struct conn *conn = conn_get(fd);
 
-	if (conn && level == SOL_SOCKET && (name == SO_RCVTIMEO || name == OPTION_SO_RCVTIMEO_NEW))
-		atomic_fetch_or(&conn->options, CONN_TIMES_OUT);
+	if (!conn || !is_receive_timeout(level, name))
+		return;
+	atomic_store(&conn->timeout_ms, 0);
+	atomic_fetch_or(&conn->options, CONN_TIMES_OUT);
 }
 
 void option_ask(struct conn *conn, int fd)
 {
-	uint8_t options =
-		(inq_ask(fd) ? CONN_TELLS_INQ : 0) | (transfer_timeout_ms(fd, SO_RCVTIMEO) >= 0 ? CONN_TIMES_OUT : 0);
+	int timeout_ms = transfer_timeout_ms(fd, SO_RCVTIMEO);
+	uint8_t options = (inq_ask(fd) ? CONN_TELLS_INQ : 0) | (timeout_ms >= 0 ? CONN_TIMES_OUT : 0);
 
+	atomic_store(&conn->timeout_ms, timeout_ms);
 	if (options)
 		atomic_fetch_or(&conn->options, options);
 }
@@ -180,8 +188,15 @@ int wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t le
 	if (conn && is_set_by_library(level, name))
 		return take_over(conn, fd, name, value, length);
 	option_may_change(fd, level, name);
-	if (!rule)
+	if (!rule && !(conn && is_receive_timeout(level, name)))
 		return REAL(setsockopt)(fd, level, name, value, length);
+	if (!rule) {
+		int set = real_setsockopt(fd, level, name, value, length);
+
+		if (set == 0)
+			atomic_store(&conn->timeout_ms, transfer_timeout_ms(fd, SO_RCVTIMEO));
+		return set;
+	}
 	if (length >= sizeof(number) && readable_bytes(value, sizeof(number)))
 		memcpy(&number, value, sizeof(number));
 	if (condition_holds(rule->condition, number) && !make_way(conn, fd, rule)) {

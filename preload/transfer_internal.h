@@ -156,7 +156,7 @@ struct receive_wait {
 };
 #define RECEIVE_UNBOUNDED INT64_MIN
 #define RECEIVE_ASKS (-2)
-struct receive_wait receive_wait_begin(const struct conn *conn, int fd);
+struct receive_wait receive_wait_begin(const struct conn *conn);
 /* One of a connection that has no time-out, as far as this process knows: neither the clock nor the helper's word of stops is looked at, which
  * lie in pages of their own. */
 static inline struct receive_wait receive_wait_begin_unbounded(void)

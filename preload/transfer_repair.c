@@ -281,7 +281,7 @@ static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *ca
 				struct ledger_cell *ledger)
 {
 	uint32_t generation = atomic_load(&conn->generation);
-	struct receive_wait wait = receive_wait_begin(conn, call->fd);
+	struct receive_wait wait = receive_wait_begin(conn);
 	int error = call->flags & MSG_DONTWAIT ? 0 : await_awake(conn, call, ledger, &wait);
 	ssize_t result = error ? -1 : call->perform(call);
 
@@ -310,7 +310,7 @@ ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *
 	} else if ((call->flags & MSG_DONTWAIT) && !(call->flags & MSG_WAITALL) && !cell) {
 		result = call->perform(call);
 	} else {
-		wait = receive_wait_begin(conn, call->fd);
+		wait = receive_wait_begin(conn);
 		result = receive_polling(conn, call, &wait);
 	}
 	if (result > 0 && (size_t)result < call->bytes && !(call->flags & MSG_PEEK))

@@ -118,7 +118,7 @@ SHORT_INLINE bool transfer_short_is_owed(struct conn *conn, struct ledger_cell *
 }
 
 /* Makes the thread the reader of an end that is or was in the sockhash. */
-SHORT_INLINE bool transfer_short_claim(struct conn *conn, int fd, int flags, struct transfer_short *way)
+SHORT_INLINE bool transfer_short_claim(struct conn *conn, int flags, struct transfer_short *way)
 {
 	struct memory_cell *cell = conn_cell(conn);
 
@@ -130,8 +130,7 @@ SHORT_INLINE bool transfer_short_claim(struct conn *conn, int fd, int flags, str
 		return false;
 	way->cell = cell;
 	way->saved_errno = errno;
-	way->wait =
-		conn_has_option(conn, CONN_TIMES_OUT) ? receive_wait_begin(conn, fd) : receive_wait_begin_unbounded();
+	way->wait = conn_has_option(conn, CONN_TIMES_OUT) ? receive_wait_begin(conn) : receive_wait_begin_unbounded();
 	return true;
 }
 
@@ -141,7 +140,7 @@ SHORT_INLINE bool transfer_short_receive(struct conn *conn, int fd, size_t bytes
 	if (!transfer_short_enter(conn, fd, bytes, flags, way))
 		return false;
 	way->cell = NULL;
-	if (__builtin_expect(!conn_is_joined(conn), 1) || transfer_short_claim(conn, fd, flags, way))
+	if (__builtin_expect(!conn_is_joined(conn), 1) || transfer_short_claim(conn, flags, way))
 		return true;
 	transfer_short_end(way);
 	return false;

@@ -84,6 +84,11 @@ ssize_t transfer_top_up(struct conn *conn, const struct receive_call *call, stru
 {
 	bool is_reader = reader_is_self(cell);
 
+	/* A session has ended while it slept: it may have become the reader in the cell of the next. */
+	if (cell && !is_reader && reader_is_self(conn_cell(conn))) {
+		cell = conn_cell(conn);
+		is_reader = true;
+	}
 	if (cell && !is_reader && !(call->flags & MSG_WAITALL))
 		return (ssize_t)done; /* seized: another has received meanwhile */
 	ssize_t result = take_rest(conn, call, ledger, is_reader || call->held ? NULL : cell, done);

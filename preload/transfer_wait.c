@@ -64,13 +64,20 @@ _Static_assert(sizeof(struct timespec) == offsetof(struct seconds_poll, entry), 
 static const struct timespec steps[STEPS] = { STEP(0), STEP(1), STEP(2), STEP(3), STEP(4),
 					      STEP(5), STEP(6), STEP(7), STEP(8), STEP(9) };
 
-struct receive_wait receive_wait_begin(const struct conn *conn, int fd)
+/* TCP takes the time-out when the call begins. One that another process may set is asked for when it matters. */
+static int timeout_of(const struct conn *conn)
+{
+	int timeout_ms = conn_has_option(conn, CONN_TIMES_OUT)
+				 ? atomic_load_explicit(&((struct conn *)conn)->timeout_ms, memory_order_relaxed)
+				 : -1;
+
+	return timeout_ms && lifecycle_alone_by_forks(conn) ? timeout_ms : RECEIVE_ASKS;
+}
+
+struct receive_wait receive_wait_begin(const struct conn *conn)
 {
 	return (struct receive_wait){ .started_ms = transfer_now_ms(),
-				      .timeout_ms = conn_has_option(conn, CONN_TIMES_OUT)
-							    ? transfer_timeout_ms(fd, SO_RCVTIMEO)
-						    : lifecycle_alone_by_forks(conn) ? -1
-										     : RECEIVE_ASKS,
+				      .timeout_ms = timeout_of(conn),
 				      .ran = signals_ran,
 				      .stopped = stops_mark() };
 }
