@@ -57,12 +57,14 @@ bool queue_has_error(int fd)
 	return result;
 }
 
-/* MSG_TRUNC makes TCP count without copying; of redirected bytes it is ignored, so that they cannot be copied to nowhere
- * (fact 7). */
+/* MSG_TRUNC makes TCP count without copying; of redirected bytes it is ignored, so that they cannot be copied to where
+ * nothing can be written (fact 7). That is memory even so: of another address valgrind would complain. */
 bool queue_has_redirected(int fd)
 {
+	static const char read_only;
 	int saved = errno;
-	bool result = real_recv(fd, NULL, 1, REDIRECTED_ONLY | MSG_TRUNC) < 0 && errno == EFAULT;
+	bool result = real_recv(fd, (void *)(uintptr_t)&read_only, 1, REDIRECTED_ONLY | MSG_TRUNC) < 0 &&
+		      errno == EFAULT;
 
 	errno = saved;
 	return result;

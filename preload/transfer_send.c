@@ -182,45 +182,6 @@ static ssize_t after_broken_pipe(struct conn *conn, const struct send_call *call
 	return quiet ? transfer_broken_pipe(call->flags) : -1;
 }
 
-bool transfer_is_connections_error(int error)
-{
-	return error == ECONNRESET || error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH ||
-	       error == ECONNABORTED;
-}
-
-int transfer_take_owed_error(struct conn *conn)
-{
-	if (__builtin_expect(atomic_load_explicit(&conn->owed_error, memory_order_relaxed) == 0, 1))
-		return 0;
-	return atomic_exchange(&conn->owed_error, 0);
-}
-
-/* Touched: the short way, which knows no such error, is not taken any more. */
-static void owe(struct conn *conn, int error)
-{
-	conn_touch(conn);
-	atomic_store(&conn->owed_error, (uint8_t)error);
-	atomic_store(&hot.owes, true);
-}
-
-void transfer_owe_error(struct conn *conn, int error)
-{
-	if (transfer_is_connections_error(error))
-		owe(conn, error);
-}
-
-void transfer_owe_reset(struct conn *conn, uint32_t generation)
-{
-	if (atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)
-		owe(conn, transfer_peer_has_ended(conn) ? EPIPE : ECONNRESET);
-}
-
-void transfer_owe_if_same(struct conn *conn, uint32_t generation, int error)
-{
-	if (atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)
-		transfer_owe_error(conn, error);
-}
-
 ssize_t transfer_send_nothing(int fd, int flags)
 {
 	int error = 0;
@@ -243,17 +204,6 @@ ssize_t transfer_send_nothing(int fd, int flags)
 	}
 }
 
-/* tcp_bpf_sendmsg returns the error that waits on the socket and leaves it there; TCP reports it once. */
-void transfer_take_reported_error(int fd)
-{
-	int error = errno, taken;
-	socklen_t length = sizeof(taken);
-
-	if (transfer_is_connections_error(error))
-		real_getsockopt(fd, SOL_SOCKET, SO_ERROR, &taken, &length);
-	errno = error;
-}
-
 static ssize_t perform(struct conn *conn, const struct send_call *call, uint32_t generation)
 {
 	if (__builtin_expect(!conn_is_joined(conn) && !call->is_duplicate, 1))
@@ -271,17 +221,34 @@ static ssize_t perform(struct conn *conn, const struct send_call *call, uint32_t
 	return result;
 }
 
+/* Whoever closes the fd meanwhile leaves a duplicate, as TCP's send would go on, too. */
+static ssize_t send_in_turn(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
+			    uint32_t generation)
+{
+	struct held held = { .conn = conn, .generation = generation, .fd = call->fd };
+	struct send_call here = *call;
+
+	if (!call->is_duplicate)
+		held = held_begin(conn, call->fd, generation);
+	struct turn turn = turn_wait(ledger_own(conn, ledger), call->fd);
+	here.has_waited = true;
+	ssize_t result = call->is_duplicate ? transfer_send_once(conn, &here, ledger, generation)
+					    : transfer_send_held(&held, held_settle(&held), &here, ledger);
+	turn_end(&turn);
+	held_end(&held);
+	return result;
+}
+
 ssize_t transfer_send_once(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
 			   uint32_t generation)
 {
 	struct turn turn = { .word = NULL };
 
-	if (ledger) {
+	/* Not sendfile and splice, which may wait for what they are to send. */
+	if (ledger && call->message && !call->has_waited && !turn_begin(conn, ledger, &turn))
+		return send_in_turn(conn, call, ledger, generation);
+	if (ledger)
 		ledger_announce(conn, ledger, call->bytes);
-		/* Not sendfile and splice, which may wait for what they are to send. */
-		if (call->message)
-			turn = turn_begin(conn, ledger, call->fd);
-	}
 	ssize_t result = perform(conn, call, generation);
 	turn_end(&turn);
 	if (atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)

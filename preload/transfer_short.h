@@ -204,8 +204,11 @@ SHORT_INLINE bool transfer_short_send(struct conn *conn, int fd, size_t bytes, i
 		return false;
 	}
 	if (way->ledger) {
+		if (!turn_begin(conn, way->ledger, &way->turn)) {
+			transfer_short_end(way);
+			return false;
+		}
 		ledger_announce(conn, way->ledger, bytes);
-		way->turn = turn_begin(conn, way->ledger, fd);
 	}
 	return true;
 }

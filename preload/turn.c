@@ -50,6 +50,15 @@ static bool has_room(int fd)
 	return real_poll(&poller, 1, 0) == 1 && poller.revents == POLLOUT;
 }
 
+bool turn_take(struct ledger_half *own, struct turn *turn)
+{
+	uint32_t token = own_token(), holder = 0;
+
+	if (atomic_compare_exchange_strong(&own->sender, &holder, token))
+		*turn = (struct turn){ .word = &own->sender, .token = token };
+	return holder == 0 || holder == token; /* a handler in the middle of the thread's own send */
+}
+
 struct turn turn_wait(struct ledger_half *own, int fd)
 {
 	struct turn turn = { .word = &own->sender, .token = own_token() };
@@ -60,9 +69,6 @@ struct turn turn_wait(struct ledger_half *own, int fd)
 	for (unsigned looks = 0;; looks++) {
 		uint32_t holder = atomic_load_explicit(turn.word, memory_order_relaxed);
 
-		/* A handler in the middle of the thread's own send. */
-		if (holder == turn.token)
-			break;
 		if (holder == 0 || (deadline_ms && clock_ms() > deadline_ms)) {
 			if (!atomic_compare_exchange_strong(turn.word, &holder, turn.token))
 				continue;

@@ -14,6 +14,7 @@
 #define SMACCEL_TURN_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ledger.h"
@@ -27,16 +28,19 @@ struct turn {
 	uint32_t token;
 };
 
-/* Waits. May call poll(2), sched_yield(2), nanosleep(2). Keeps errno. */
+/* False: another sender has it. Asks once. */
+bool turn_take(struct ledger_half *own, struct turn *turn);
+/* Waits, or goes on without if the other one sleeps for room. May call poll(2), sched_yield(2), nanosleep(2). Keeps errno. */
 struct turn turn_wait(struct ledger_half *own, int fd);
 /* In the child: its turns are its own. */
 void turn_forked(void);
 
-static inline struct turn turn_begin(const struct conn *conn, struct ledger_cell *ledger, int fd)
+/* False: there is another sender, and turn_wait() is next. */
+static inline bool turn_begin(const struct conn *conn, struct ledger_cell *ledger, struct turn *turn)
 {
-	if (__builtin_expect(libc_single_threaded() && lifecycle_alone_by_forks(conn), 1))
-		return (struct turn){ .word = NULL };
-	return turn_wait(ledger_own(conn, ledger), fd);
+	turn->word = NULL;
+	return __builtin_expect(libc_single_threaded() && lifecycle_alone_by_forks(conn), 1) ||
+	       turn_take(ledger_own(conn, ledger), turn);
 }
 
 static inline void turn_end(const struct turn *turn)

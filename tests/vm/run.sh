@@ -3,7 +3,7 @@
 # Runs tests/vm/guest.sh under other kernels: `make check-vm`.
 #   tests/vm/run.sh [KERNEL...]          6.1 6.12 when none is named
 #   VM_PARTS="kernel order" tests/vm/run.sh 6.1      only these parts of the suite
-#   VM_EVERY=2 tests/vm/run.sh           every second semantics case, on each kernel others (6.1: the odd ones)
+#   VM_EVERY=2 tests/vm/run.sh           every second semantics case, on each kernel others (6.1: the odd ones), and half of what takes long
 #   VM_LATER_PARTS="kernel" tests/vm/run.sh          only these on all kernels but the first
 #   VM_SECONDS=600 tests/vm/run.sh       a suite's limit, for a machine that is slow or busy
 #

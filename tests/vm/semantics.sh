@@ -100,8 +100,6 @@ semantics_list() {
 
 # The cases to run: all, or with vm_every=N every Nth one, 6.1 beginning with the first and other kernels with the second.
 semantics_cases() {
-	local every
-	every=$(sed -n 's/.*\bvm_every=\([0-9]*\).*/\1/p' /proc/cmdline)
 	if [ "${every:-1}" = 1 ]; then
 		echo --all
 	else

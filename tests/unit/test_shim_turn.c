@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* turn.c: what becomes of a send that waits for its turn. */
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../../preload/conn.h"
+#include "../../preload/fork.h"
+#include "../../preload/intercept.h"
+#include "../../preload/ledger.h"
+#include "../../preload/real.h"
+#include "../../preload/threads.h"
+#include "../../preload/turn.h"
+
+#define WAITS_US 20000    /* time to come to the wait */
+#define ANOTHER 0x12345671 /* token of a sender of another process */
+#define BYTES 1000
+
+static int ends[2];
+static struct ledger_cell ledger;
+
+struct outcome {
+	ssize_t result;
+	int error;
+};
+
+static void *sender(void *outcome_out)
+{
+	static const char bytes[BYTES];
+	struct outcome *outcome = outcome_out;
+
+	outcome->result = wrap_send(ends[0], bytes, sizeof(bytes), MSG_NOSIGNAL);
+	outcome->error = errno;
+	return NULL;
+}
+
+static struct ledger_half *open_armed(void)
+{
+	struct conn *conn;
+
+	memset(&ledger, 0, sizeof(ledger));
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	assert_non_null(conn = conn_open(ends[0], true));
+	atomic_store(&conn->ledger, &ledger);
+	conn_state_set(conn, CONN_ARMED, REASON_NONE);
+	return ledger_own(conn, &ledger);
+}
+
+static void expect_bytes(void)
+{
+	char bytes[2 * BYTES];
+
+	assert_int_equal(recv(ends[1], bytes, sizeof(bytes), MSG_DONTWAIT), BYTES);
+	close(ends[1]);
+}
+
+static void test_turn_is_waited_for(void **state)
+{
+	struct ledger_half *own = open_armed();
+	struct outcome outcome;
+	pthread_t thread;
+	char byte;
+
+	(void)state;
+	atomic_store(&own->sender, ANOTHER);
+	assert_int_equal(pthread_create(&thread, NULL, sender, &outcome), 0);
+	usleep(WAITS_US);
+	assert_int_equal(recv(ends[1], &byte, 1, MSG_DONTWAIT | MSG_PEEK), -1);
+	atomic_store(&own->sender, 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(outcome.result, BYTES);
+	assert_int_equal(atomic_load(&own->sender), 0);
+	assert_int_equal(atomic_load(&own->sent), BYTES);
+	expect_bytes();
+	conn_fd_drop(ends[0]);
+	close(ends[0]);
+}
+
+/* TCP's send has its file from the beginning on. */
+static void test_turn_comes_after_the_close(void **state)
+{
+	struct ledger_half *own = open_armed();
+	struct outcome outcome;
+	pthread_t thread;
+
+	(void)state;
+	atomic_store(&own->sender, ANOTHER);
+	assert_int_equal(pthread_create(&thread, NULL, sender, &outcome), 0);
+	usleep(WAITS_US);
+	conn_fd_drop(ends[0]);
+	close(ends[0]);
+	atomic_store(&own->sender, 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(outcome.result, BYTES);
+	assert_int_equal(atomic_load(&own->sender), 0);
+	expect_bytes();
+}
+
+/* Who was killed in the middle of a send has it for ever. */
+static void test_turn_is_taken_from_the_dead(void **state)
+{
+	struct ledger_half *own = open_armed();
+	struct outcome outcome;
+
+	(void)state;
+	atomic_store(&own->sender, ANOTHER);
+	pthread_t thread;
+	assert_int_equal(pthread_create(&thread, NULL, sender, &outcome), 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(outcome.result, BYTES);
+	assert_int_equal(atomic_load(&own->sender), 0);
+	expect_bytes();
+	conn_fd_drop(ends[0]);
+	close(ends[0]);
+}
+
+static int start(void **state)
+{
+	(void)state;
+	real_init();
+	threads_init();
+	fork_init();
+	return conn_init();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_turn_is_waited_for),
+		cmocka_unit_test(test_turn_comes_after_the_close),
+		cmocka_unit_test(test_turn_is_taken_from_the_dead),
+	};
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, start, NULL);
+}
