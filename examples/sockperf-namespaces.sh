@@ -15,6 +15,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 for program in sockperf ip nsenter; do
 	command -v $program >/dev/null || { echo "sockperf-namespaces: $program is not installed" >&2; exit 1; }
 done
+[ "$(id -u)" = 0 ] || { echo 'sockperf-namespaces: needs root: it makes network namespaces, and the helper loads BPF programs' >&2; exit 1; }
 options=("$@")
 seconds=${SECONDS_A_RUN:-5}
 one=smaccel-$$-a two=smaccel-$$-b

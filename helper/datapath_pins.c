@@ -16,6 +16,7 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/bpf.h>
 #include <linux/magic.h>
@@ -57,6 +58,14 @@ static bool is_bpffs(const char *path)
 	return statfs(path, &facts) == 0 && facts.f_type == BPF_FS_MAGIC;
 }
 
+/* Where other programs' pins are. */
+static bool is_mount_point(const char *path)
+{
+	struct statx facts;
+
+	return statx(AT_FDCWD, path, 0, 0, &facts) == 0 && (facts.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+}
+
 int datapath_pins_prepare(const char *pin_dir)
 {
 	int error;
@@ -67,6 +76,11 @@ int datapath_pins_prepare(const char *pin_dir)
 		fprintf(stderr, "smacceld: cannot mount bpffs: %s; try: mount -t bpf bpf " BPFFS_ROOT "\n",
 			strerror(-error));
 		return error;
+	}
+	if (is_mount_point(pin_dir)) {
+		fprintf(stderr, "smacceld: %s is everybody's; choose a folder of its own below it (--pin-dir)\n",
+			pin_dir);
+		return -EINVAL;
 	}
 	if (mkdir(pin_dir, 0700) < 0 && errno != EEXIST) {
 		error = -errno;

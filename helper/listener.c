@@ -203,17 +203,35 @@ static int take_lock(struct listener *listener, const char *path)
 	return listener_lock(listener->lock_fd);
 }
 
+/* By name or by number; -EINVAL after a line in the log. */
+static int find_group(const char *name, gid_t *group_out)
+{
+	const struct group *group = getgrnam(name);
+	unsigned long number;
+	char *end;
+
+	if (group) {
+		*group_out = group->gr_gid;
+		return 0;
+	}
+	errno = 0;
+	number = strtoul(name, &end, 10);
+	if (*name < '0' || *name > '9' || *end || errno || number >= UINT32_MAX) {
+		log_error("there is no group '%s'", name);
+		return -EINVAL;
+	}
+	*group_out = (gid_t)number;
+	return 0;
+}
+
 static int set_access(const struct policy_settings *settings, const char *path)
 {
-	struct group *group = NULL;
+	gid_t group;
 
 	if (*settings->socket_group) {
-		group = getgrnam(settings->socket_group);
-		if (!group) {
-			log_error("there is no group '%s'", settings->socket_group);
+		if (find_group(settings->socket_group, &group))
 			return -EINVAL;
-		}
-		if (chown(path, -1, group->gr_gid) < 0)
+		if (chown(path, -1, group) < 0)
 			return -errno;
 	}
 	return chmod(path, settings->socket_mode) < 0 ? -errno : 0;

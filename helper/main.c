@@ -43,6 +43,8 @@
 #include "wakes.h"
 #include "watchdog.h"
 
+#define EXIT_USAGE 2
+
 struct signals {
 	struct loop_source source;
 	struct helper *helper;
@@ -286,7 +288,7 @@ int main(int argc, const char **argv)
 
 	error = options_parse(&helper.options, argc, argv);
 	if (error)
-		return error == OPTIONS_EXIT ? 0 : 1;
+		return error == OPTIONS_EXIT ? 0 : EXIT_USAGE;
 	log_verbose = helper.options.verbose;
 	helper.started_ns = loop_now_ns();
 	error = privileges_check();

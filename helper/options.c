@@ -3,6 +3,7 @@
 #include "options.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <popt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,28 @@ struct arguments {
 	char *socket_path, *pin_dir, *config, *slots, *socket_mode, *socket_group, *lonely_ms, *test_bound;
 	int verbose, version, test_no_order;
 };
+
+/* What would be right in a line "name = value". */
+static void print_wanted(const char *line)
+{
+	size_t blanks = strspn(line, " \t");
+	char *name = strndup(line + blanks, strcspn(line + blanks, " \t=#\n"));
+	const struct policy_number *number = name ? policy_number_find(name) : NULL;
+
+	if (number && number->base == 8)
+		fprintf(stderr, "%s is an octal number up to %" PRIo32 "\n", name, number->maximum);
+	else if (number)
+		fprintf(stderr, "%s is a number from %" PRIu32 " to %" PRIu32 "\n", name, number->minimum,
+			number->maximum);
+	else if (name && !strcmp(name, "peers"))
+		fprintf(stderr, "peers are at most %u networks as 10.0.0.0/24, no bit set behind the prefix\n",
+			POLICY_PEERS_MAX);
+	else if (name && !strcmp(name, "socket-group"))
+		fputs("socket-group is the name of a group, or its number\n", stderr);
+	else
+		fputs("smacceld(8) names the settings, \"name = value\"\n", stderr);
+	free(name);
+}
 
 /* A missing file is an error only if it was asked for. */
 static int read_config(struct policy_settings *settings, const char *path, bool required)
@@ -38,9 +61,10 @@ static int read_config(struct policy_settings *settings, const char *path, bool 
 		number++;
 		error = policy_settings_parse(settings, line);
 	}
-	if (error)
-		fprintf(stderr, "smacceld: %s:%d: not a setting, or its value is out of range\n", path, number);
-	else if (ferror(file)) { /* a folder, for example: what it says must not be taken for nothing */
+	if (error) {
+		fprintf(stderr, "smacceld: %s:%d: not a setting, or its value is not right: ", path, number);
+		print_wanted(line);
+	} else if (ferror(file)) { /* a folder, for example: what it says must not be taken for nothing */
 		error = -errno;
 		fprintf(stderr, "smacceld: cannot read %s: %s\n", path, strerror(-error));
 	}
@@ -60,7 +84,8 @@ static int apply(struct policy_settings *settings, const char *name, const char 
 	length = snprintf(line, sizeof(line), "%s = %s", name, value);
 	if (length < 0 || (size_t)length >= sizeof(line) || strpbrk(value, "#\n=") ||
 	    policy_settings_parse(settings, line)) {
-		fprintf(stderr, "smacceld: --%s: bad value '%s'\n", name, value);
+		fprintf(stderr, "smacceld: --%s: bad value '%s': ", name, value);
+		print_wanted(name);
 		return -EINVAL;
 	}
 	return 0;

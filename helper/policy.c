@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -150,32 +151,41 @@ static int parse_peers(struct policy_settings *settings, const char *value)
 	return 0;
 }
 
+static const struct {
+	struct policy_number number;
+	size_t offset; /* of a uint32_t in the settings */
+} number_settings[] = {
+#define LIMIT(KIND) offsetof(struct policy_settings, limit[KIND])
+	{ { "doors-per-user", 10, 1, 1u << 20 }, LIMIT(POLICY_DOORS) },
+	{ { "sessions-per-user", 10, 1, 1u << 20 }, LIMIT(POLICY_SESSIONS) },
+	{ { "offers-per-user", 10, 1, 1u << 24 }, LIMIT(POLICY_OFFERS) },
+	{ { "slots-per-user", 10, 0, 1u << 22 }, LIMIT(POLICY_SLOTS) },
+	{ { "groups-per-user", 10, 1, 1024 }, LIMIT(POLICY_GROUPS) },
+	{ { "histograms-per-user", 10, 1, 1u << 16 }, LIMIT(POLICY_HISTOGRAMS) },
+	{ { "slots", 10, 1, 1u << 22 }, offsetof(struct policy_settings, slot_count) },
+	{ { "lonely-ms", 10, 1, 3600 * 1000 }, offsetof(struct policy_settings, lonely_ms) },
+	{ { "socket-mode", 8, 0, 0777 }, offsetof(struct policy_settings, socket_mode) },
+#undef LIMIT
+};
+
+#define NUMBER_COUNT (sizeof(number_settings) / sizeof(number_settings[0]))
+
+const struct policy_number *policy_number_find(const char *name)
+{
+	for (size_t i = 0; i < NUMBER_COUNT; i++)
+		if (!strcmp(name, number_settings[i].number.name))
+			return &number_settings[i].number;
+	return NULL;
+}
+
 static int settings_assign(struct policy_settings *settings, const char *name, const char *value)
 {
-	uint32_t mode;
-	int error;
+	for (size_t i = 0; i < NUMBER_COUNT; i++) {
+		const struct policy_number *number = &number_settings[i].number;
 
-	if (!strcmp(name, "doors-per-user"))
-		return parse_number(value, 10, 1, 1u << 20, &settings->limit[POLICY_DOORS]);
-	if (!strcmp(name, "sessions-per-user"))
-		return parse_number(value, 10, 1, 1u << 20, &settings->limit[POLICY_SESSIONS]);
-	if (!strcmp(name, "offers-per-user"))
-		return parse_number(value, 10, 1, 1u << 24, &settings->limit[POLICY_OFFERS]);
-	if (!strcmp(name, "slots-per-user"))
-		return parse_number(value, 10, 0, 1u << 22, &settings->limit[POLICY_SLOTS]);
-	if (!strcmp(name, "groups-per-user"))
-		return parse_number(value, 10, 1, 1024, &settings->limit[POLICY_GROUPS]);
-	if (!strcmp(name, "histograms-per-user"))
-		return parse_number(value, 10, 1, 1u << 16, &settings->limit[POLICY_HISTOGRAMS]);
-	if (!strcmp(name, "slots"))
-		return parse_number(value, 10, 1, 1u << 22, &settings->slot_count);
-	if (!strcmp(name, "lonely-ms"))
-		return parse_number(value, 10, 1, 3600 * 1000, &settings->lonely_ms);
-	if (!strcmp(name, "socket-mode")) {
-		error = parse_number(value, 8, 0, 0777, &mode);
-		if (!error)
-			settings->socket_mode = mode;
-		return error;
+		if (!strcmp(name, number->name))
+			return parse_number(value, number->base, number->minimum, number->maximum,
+					    (uint32_t *)((char *)settings + number_settings[i].offset));
 	}
 	if (!strcmp(name, "peers"))
 		return parse_peers(settings, value);

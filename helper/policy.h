@@ -30,7 +30,7 @@ struct policy_settings {
 	uint32_t limit[POLICY_KIND_COUNT]; /* of each uid; POLICY_SLOTS 0: half of all slots */
 	uint32_t slot_count;
 	uint32_t lonely_ms;
-	mode_t socket_mode;
+	uint32_t socket_mode;  /* a mode_t */
 	char socket_group[64]; /* empty: the helper's own */
 	/* Networks whose addresses exist once on this host, whatever the network namespace: connections between two of
 	 * them may be paired across namespaces. None by default. */
@@ -41,6 +41,14 @@ struct policy_settings {
 void policy_settings_init(struct policy_settings *settings);
 /* One line of the configuration file: "name = value", a comment, or nothing. 0, or -EINVAL and nothing is changed. */
 int policy_settings_parse(struct policy_settings *settings, const char *line);
+/* A setting that is a number, and what it may be. */
+struct policy_number {
+	const char *name;
+	int base;
+	uint32_t minimum, maximum;
+};
+/* NULL: there is none of that name. */
+const struct policy_number *policy_number_find(const char *name);
 
 /* Whether both addresses are in such networks, and neither is a loopback address, nor both one and the same. */
 bool policy_are_peers(const struct policy_settings *settings, const uint8_t local[16], const uint8_t remote[16]);

@@ -63,8 +63,8 @@ bool queue_has_redirected(int fd)
 {
 	static const char read_only;
 	int saved = errno;
-	bool result = real_recv(fd, (void *)(uintptr_t)&read_only, 1, REDIRECTED_ONLY | MSG_TRUNC) < 0 &&
-		      errno == EFAULT;
+	bool result =
+		real_recv(fd, (void *)(uintptr_t)&read_only, 1, REDIRECTED_ONLY | MSG_TRUNC) < 0 && errno == EFAULT;
 
 	errno = saved;
 	return result;

@@ -70,6 +70,18 @@ static int print_rows(const char *title, const json_t *rows)
 	return good ? CLI_OK : CLI_FAILURE;
 }
 
+/* The kill switch changes no state, which would make a table of armed ends misleading. */
+static void say_off(const char *title, const char *socket_path)
+{
+	char *text = NULL;
+	json_t *status = client_ask_json(title, socket_path, WIRE_STATUS, &text);
+
+	if (json_is_true(json_object_get(json_object_get(status, "switches"), "off")))
+		fprintf(stderr, "%s: the kill switch is set: armed ends, too, send by TCP until `smaccel on`\n", title);
+	json_decref(status);
+	free(text);
+}
+
 int cli_connections_main(int argc, const char **argv)
 {
 	struct wire_request message = { 0 };
@@ -86,7 +98,9 @@ int cli_connections_main(int argc, const char **argv)
 	if (options.json) {
 		json_dumpf(answer, stdout, JSON_COMPACT);
 		putchar('\n');
-	} else { /* REDIRECTED, PASSED: what this end sent */
+	} else {
+		say_off(argv[0], options.socket_path);
+		/* REDIRECTED, PASSED: what this end sent */
 		status = print_rows(argv[0], json_is_array(answer) ? answer : json_object_get(answer, "connections"));
 	}
 	json_decref(answer);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -10,7 +11,8 @@ static const struct cli_command commands[] = {
 	{ "run", "smaccel run", "run a program with its local TCP accelerated", cli_run_main },
 	{ "ab", "smaccel ab", "is it faster? a program with and without acceleration, side by side", cli_ab_main },
 	{ "status", "smaccel status", "the helper, the kernel, totals", cli_status_main },
-	{ "ss", "smaccel ss", "one row a connection, with its state and the reason for it", cli_connections_main },
+	{ "ss", "smaccel ss", "one row an end of a connection, with its state and the reason for it",
+	  cli_connections_main },
 	{ "probe", "smaccel probe", "test what this kernel does; takes root", cli_probe_main },
 	{ "trial", "smaccel trial",
 	  "accelerate some connections of a running service, at random, and compare; takes root", cli_trial_main },
@@ -59,14 +61,21 @@ static int dispatch(int argc, const char **argv)
 	return CLI_USAGE;
 }
 
-int main(int argc, const char **argv)
-{
-	int status = dispatch(argc, argv);
+static int status;
 
-	/* A full disk or a closed pipe must not look like success to a script. */
+/* A full disk or a closed pipe must not look like success to a script. At exit, which popt calls after --help. */
+static void finish_output(void)
+{
 	if (fflush(stdout) || ferror(stdout)) {
 		perror("smaccel: standard output");
-		return status ? status : CLI_FAILURE;
+		_exit(status ? status : CLI_FAILURE);
 	}
+}
+
+int main(int argc, const char **argv)
+{
+	if (atexit(finish_output))
+		return CLI_FAILURE;
+	status = dispatch(argc, argv);
 	return status;
 }

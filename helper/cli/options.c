@@ -13,14 +13,21 @@ const char *cli_socket_path(const char *option)
 	return path && *path ? path : WIRE_SOCKET_DEFAULT;
 }
 
-bool cli_options_read(poptContext context, const char *title)
+bool cli_options_read(poptContext context, const char **argv)
 {
 	int outcome = poptGetNextOpt(context);
+	const char *bad = outcome < -1 ? poptBadOption(context, POPT_BADOPTION_NOALIAS) : NULL;
 
-	if (outcome < -1)
-		fprintf(stderr, "%s: %s: %s\n", title, poptBadOption(context, POPT_BADOPTION_NOALIAS),
-			poptStrerror(outcome));
-	return outcome >= -1;
+	if (outcome >= -1)
+		return true;
+	/* Of a value that is a word of its own popt does not say whose it is. */
+	for (size_t i = 1; *bad != '-' && argv[i]; i++)
+		if (argv[i + 1] == bad) {
+			fprintf(stderr, "%s: %s %s: %s\n", argv[0], argv[i], bad, poptStrerror(outcome));
+			return false;
+		}
+	fprintf(stderr, "%s: %s: %s\n", argv[0], bad, poptStrerror(outcome));
+	return false;
 }
 
 bool cli_no_arguments(poptContext context, const char *title)
@@ -57,7 +64,7 @@ bool cli_options_parse(struct cli_options *options, int argc, const char **argv,
 
 	context = poptGetContext(NULL, argc, argv, table, 0);
 	poptSetOtherOptionHelp(context, about);
-	good = cli_options_read(context, argv[0]) && cli_no_arguments(context, argv[0]);
+	good = cli_options_read(context, argv) && cli_no_arguments(context, argv[0]);
 	options->socket_path = cli_socket_path(socket_path);
 	options->html_path = html_path;
 	options->json = json;

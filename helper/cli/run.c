@@ -11,6 +11,7 @@
 
 #include "cli.h"
 #include "client.h"
+#include "environment.h"
 #include "preload.h"
 #include "program.h"
 
@@ -35,7 +36,7 @@ static bool parse_options(struct run_options *options, int argc, const char **ar
 	poptContext context = poptGetContext(NULL, argc, argv, table, POPT_CONTEXT_POSIXMEHARDER);
 
 	poptSetOtherOptionHelp(context, "[--profile=NAME] [--socket=PATH] [--] PROGRAM [ARGUMENT...]");
-	if (!cli_options_read(context, argv[0]))
+	if (!cli_options_read(context, argv))
 		return false;
 	options->command = poptGetArgs(context); /* lives as long as the context: to the exec */
 	if (!options->command || !options->command[0]) {
@@ -74,6 +75,7 @@ int cli_run_main(int argc, const char **argv)
 		return status;
 	if (preload_set(argv[0], &program) || (options.socket_path && setenv("SMACCEL_SOCKET", options.socket_path, 1)))
 		return CLI_FAILURE;
+	environment_examine(argv[0]);
 	warn_without_helper(argv[0]);
 
 	execvp(options.command[0], (char *const *)options.command);

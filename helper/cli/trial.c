@@ -83,7 +83,7 @@ static bool parse_start(struct start_words *w, int argc, const char **argv)
 		POPT_AUTOHELP POPT_TABLEEND
 	};
 	poptContext context = poptGetContext(NULL, argc, argv, table, 0);
-	bool good = cli_options_read(context, argv[0]) && cli_no_arguments(context, argv[0]);
+	bool good = cli_options_read(context, argv) && cli_no_arguments(context, argv[0]);
 
 	poptFreeContext(context);
 	return good;

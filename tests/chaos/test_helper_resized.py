@@ -47,10 +47,16 @@ def test_what_cannot_be_taken_over_goes_by_tcp():
         wait_until(lambda: traffic.ask("turns 20") and helper.totals()["pairs_armed"] == PAIRS, 10, helper.explain)
 
 
+def ss_says(environment):
+    return subprocess.run([str(BUILD / "smaccel"), "ss"], env=environment, check=True, timeout=5, stderr=subprocess.PIPE, text=True).stderr
+
+
 def test_the_kill_switch_stays_set():
     with Helper("--slots", 64) as helper:
         environment = dict(os.environ, SMACCEL_SOCKET=str(helper.socket))
+        assert "kill switch" not in ss_says(environment)
         subprocess.run([str(BUILD / "smaccel"), "off"], env=environment, check=True, timeout=5)
+        assert "kill switch is set" in ss_says(environment)
         for slots in 64, 128, 256:
             helper.stop()
             helper.options = ["--slots", str(slots)]

@@ -37,6 +37,20 @@ def start(place, *options, timeout=20):
     return (None if READY in said else status), said
 
 
+def test_pins_of_other_programs_stay(place):
+    """The root of the file system is no folder of one helper's own."""
+    said = subprocess.run([str(BUILD / "smacceld"), "--socket", str(place.directory / "s"), "--pin-dir", "/sys/fs/bpf"],
+                          stderr=subprocess.PIPE, text=True, timeout=20)
+    assert said.returncode == 1 and "choose a folder of its own" in said.stderr, said
+
+
+def test_socket_group_by_number(place):
+    place.options = ["--socket-group", "54321", "--socket-mode", "660"]
+    with place:
+        facts = os.stat(place.socket)
+        assert facts.st_gid == 54321 and facts.st_mode & 0o777 == 0o660, facts
+
+
 def switch_off(socket_path):
     environment = dict(os.environ, SMACCEL_SOCKET=str(socket_path))
     subprocess.run([str(BUILD / "smaccel"), "off"], env=environment, check=True, timeout=5)
@@ -97,4 +111,4 @@ def test_settings_that_cannot_be_read(place):
     folder = place.directory / "settings"
     os.mkdir(folder)
     status, said = start(place, "--config", folder)
-    assert status == 1 and str(folder) in said, said
+    assert status == 2 and str(folder) in said, said

@@ -59,6 +59,23 @@ for command in status ss off on; do
 	try "$smaccel" $command extra; expect no_arguments_$command 2 '' '*extra*'
 done
 
+for command in "" run ab status; do
+	# shellcheck disable=SC2086,SC2016  # no word, or one
+	try sh -c '"$0" $1 --help >/dev/full' "$smaccel" "$command"; expect "help_to_a_full_disk_$command" 1 '' '*standard output*'
+done
+try "$smaccel" ab --rounds x true; expect ab_rounds_no_number 2 '' '*--rounds x*'
+try "$smaccel" ab --rounds 0 true; expect ab_rounds_none 2 '' '*--rounds: 1 to*'
+try "$smaccel" ab --seconds 0 true; expect ab_seconds_none 2 '' '*--seconds*'
+try "$smaccel" ab --pin 1023 true; expect ab_no_such_cpu 2 '' '*--pin: there is no CPU 1023*'
+try "$smaccel" ab --env-only true; expect ab_env_only_without_any 2 '' '*--a-env*'
+try "$smaccel" ab --env-only --a-env A=1 --warmup 1 --rounds 1000 --primary nonsense true
+expect ab_unknown_primary 1 '*' '*no metric "nonsense", but "wall time"*'
+try "$build/smacceld" --slots 0; expect daemon_slots_out_of_range 2 '' '*--slots*slots is a number from 1 to 4194304*'
+try "$build/smacceld" --socket-mode 9; expect daemon_mode 2 '' '*octal*777*'
+echo 'nonsense = 1' >"$work/conf"
+try "$build/smacceld" --config "$work/conf"; expect daemon_unknown_setting 2 '' '*conf:1*smacceld(8)*'
+try "$build/smacceld" --nonsense; expect daemon_bad_option 2 '' '*--nonsense*'
+
 try "$smaccel" run; expect run_nothing 2 '' '*which program*'
 try "$smaccel" run --profile nonsense true; expect run_bad_profile 2 '' '*nonsense*'
 # shellcheck disable=SC2016
@@ -73,6 +90,9 @@ try "$smaccel" run sh -c 'kill -TERM $$'; expect run_signal 143 '' '*'
 try "$smaccel" run --profile eager sh -c 'echo $SMACCEL_ADMIT'; expect run_profile 0 eager ''
 try "$smaccel" run --socket /x/y sh -c 'echo $SMACCEL_SOCKET'; expect run_socket 0 /x/y ''
 SMACCEL_LOG=info try "$smaccel" run true; expect run_warns_with_a_log 0 '' '*no helper*'
+SMACCEL_LOG=loud try "$smaccel" run true; expect run_names_a_bad_log_level 0 '' '*SMACCEL_LOG=loud*debug*'
+SMACCEL_ADMIT=alwys try "$smaccel" run true; expect run_names_a_bad_admission 0 '' '*SMACCEL_ADMIT=alwys*eager*'
+SMACCEL_ADMIT=8 SMACCEL_SPIN_US=20 SMACCEL_LOG=error:/dev/null try "$smaccel" run true; expect run_knows_good_settings 0 '' '*no helper*'
 SMACCEL_LIBRARY=/nonexistent try "$smaccel" run true; expect run_without_library 1 '' '*SMACCEL_LIBRARY*'
 mkdir "$work/a b" && cp "$SMACCEL_LIBRARY" "$work/a b/"
 SMACCEL_LIBRARY="$work/a b/libsmaccel.so" try "$smaccel" run true; expect run_library_with_blank 1 '' '*blank*'

@@ -19,7 +19,7 @@
 #include "../../preload/threads.h"
 #include "../../preload/turn.h"
 
-#define WAITS_US 20000    /* time to come to the wait */
+#define WAITS_US 20000     /* time to come to the wait */
 #define ANOTHER 0x12345671 /* token of a sender of another process */
 #define BYTES 1000
 

@@ -342,56 +342,10 @@ part_takeover() {
 	done
 }
 
-# ---- TCP's memory is short, which only a machine of the test's own can be made to be -------------------------------------
-
-# What was dropped for want of room, since the start.
-dropped() {
-	awk '/^TcpExt:/ { if (!names++) split($0, name); else for (i = 2; i <= NF; i++)
-		if (name[i] ~ /^(RcvPruned|TCPRcvQDrop|TCPZeroWindowDrop|TCPBacklogDrop)$/) sum += $i } END { print sum + 0 }' /proc/net/netstat
-}
-
-# NAME OPTION...: streams to a reader that sleeps, plain and accelerated. Beyond tcp_mem[0] no receive buffer grows for what is passed behind
-# redirected bytes (tcp_clamp_window()): it would be dropped, and come again by a timer.
-stalled_reader() {
-	local name=memory/$1 before plain
-	shift
-	set -- "$build/tests/conformance/stalled_reader" stall_ms=1500 deadline=50 "$@"
-	before=$(dropped)
-	timeout -s KILL 60 "$@" >"$work/out" 2>&1
-	expect_success "$name-plain" "$work/out" $? || return
-	plain=$(($(dropped) - before))
-	before=$(dropped)
-	run_counted redirected_bytes "$name" eager 60 "$@"
-	[ $(($(dropped) - before)) -le $plain ] && ok "$name-drops" || not_ok "$name-drops" "$(($(dropped) - before)), with plain TCP $plain"
-}
-
-# Pages of all of TCP's memory.
-tcp_pages() { awk '$1 == "TCP:" { print $NF }' /proc/net/sockstat; }
-
-# A plain connection whose reader sleeps has some MB all the time.
-MEMORY_LOW_PAGES=256
-part_memory() {
-	local usual holder tries=0
-	helper_start || { not_ok memory "the helper does not start"; return; }
-	usual=$(cat /proc/sys/net/ipv4/tcp_mem)
-	echo "$MEMORY_LOW_PAGES ${usual#*[	 ]}" >/proc/sys/net/ipv4/tcp_mem
-	"$build/tests/conformance/stalled_reader" stall_ms=100000 deadline=120 filled=2097152 >"$work/holder" 2>&1 &
-	holder=$!
-	while [ "$(tcp_pages)" -lt $((4 * MEMORY_LOW_PAGES)) ] && [ $tries -lt 150 ]; do
-		tries=$((tries + 1))
-		usleep 100000
-	done
-	stalled_reader fresh
-	stalled_reader filled blocking=1 filled=1048576
-	[ "$(tcp_pages)" -gt $MEMORY_LOW_PAGES ] && ok memory/was-short || not_ok memory/was-short "TCP has no more than $(tcp_pages) pages"
-	kill $holder
-	wait $holder 2>/dev/null
-	echo "$usual" >/proc/sys/net/ipv4/tcp_mem
-}
-
 # To see that the harness notices a kernel that dies; not part of the suite.
 part_panic() { echo c >/proc/sysrq-trigger; }
 
+. "${0%/*}/memory.sh"
 . "${0%/*}/semantics.sh"
 mkdir -p "$work"
 [ $# != 0 ] || set -- kernel probe smoke entering process takeover order ktls memory semantics

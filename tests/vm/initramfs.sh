@@ -28,7 +28,7 @@ for program in cat echo env head ls true; do
 done
 install -m 755 "$(readlink -f /bin/sh)" "$root/bin/sh"
 install -m 755 "$here/init.sh" "$root/init"
-install -m 755 "$here/guest.sh" "$here/semantics.sh" "$root/smaccel/"
+install -m 755 "$here/guest.sh" "$here/memory.sh" "$here/semantics.sh" "$root/smaccel/"
 cp "$here/../conformance/semantics/differences" "$here"/differences-* "$root/smaccel/"
 echo 'root:x:0:0:root:/:/bin/sh
 nobody:x:65534:65534:nobody:/:/bin/sh' >"$root/etc/passwd"

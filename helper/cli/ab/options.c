@@ -10,14 +10,15 @@
 #include "../preload.h"
 
 #define TIMEOUT_DEFAULT_S 600
+#define NOT_GIVEN (-1e9)
 
 /* What popt fills in; texts live as long as the process. */
 struct raw {
 	char *server, *ready, *pin, *reader, *primary, *profile, *socket_path, *html, *save;
 	char **metrics, **environment[ARMS];
-	int rounds, warmup, aa, env_only, bare_a, json, quiet;
+	int warmup, aa, env_only, bare_a, json, quiet;
 	long seed;
-	double seconds, timeout_s, margin, confidence;
+	double rounds, seconds, timeout_s, margin, confidence;
 };
 
 __attribute__((format(printf, 2, 3))) static bool refuse(const struct ab_options *options, const char *format, ...)
@@ -56,6 +57,17 @@ bool ab_cpus_parse(const char *text, cpu_set_t *cpus)
 	return true;
 }
 
+/* False after a message: on none of them could the arms run. */
+static bool has_cpus(const struct ab_options *options, const cpu_set_t *cpus, const char *text)
+{
+	cpu_set_t own;
+	bool good = sched_getaffinity(0, sizeof(own), &own) == 0 && sched_setaffinity(0, sizeof(*cpus), cpus) == 0;
+
+	if (good)
+		sched_setaffinity(0, sizeof(own), &own);
+	return good || refuse(options, "--pin: there is no CPU %s here that may be used", text);
+}
+
 /* CPUS of both, or CPUS of CMD ":" CPUS of the server. */
 static bool parse_pin(struct ab_options *options, const struct raw *raw)
 {
@@ -67,9 +79,10 @@ static bool parse_pin(struct ab_options *options, const struct raw *raw)
 	options->pin_server = colon ? colon + 1 : raw->pin;
 	if (colon)
 		*colon = '\0';
-	if (ab_cpus_parse(options->pin, &options->cpus) && ab_cpus_parse(options->pin_server, &options->cpus_server))
-		return true;
-	return refuse(options, "--pin: CPUs are given as 0,2-3, or CMD's and the server's as 1:0");
+	if (!ab_cpus_parse(options->pin, &options->cpus) || !ab_cpus_parse(options->pin_server, &options->cpus_server))
+		return refuse(options, "--pin: CPUs are given as 0,2-3, or CMD's and the server's as 1:0");
+	return has_cpus(options, &options->cpus, options->pin) &&
+	       has_cpus(options, &options->cpus_server, options->pin_server);
 }
 
 static bool parse_server(struct ab_options *options, const struct raw *raw)
@@ -97,20 +110,23 @@ static bool parse_server(struct ab_options *options, const struct raw *raw)
 
 static bool parse_numbers(struct ab_options *options, const struct raw *raw)
 {
-	options->rounds = raw->rounds        ? (unsigned)raw->rounds
-			  : raw->seconds > 0 ? STATISTICS_BLOCKS_MAX
-					     : ROUNDS_DEFAULT;
+	bool has_seconds = raw->seconds != NOT_GIVEN;
+
+	if (raw->rounds == NOT_GIVEN)
+		options->rounds = has_seconds ? STATISTICS_BLOCKS_MAX : ROUNDS_DEFAULT;
+	else if (raw->rounds >= 1 && raw->rounds <= STATISTICS_BLOCKS_MAX && raw->rounds == floor(raw->rounds))
+		options->rounds = (unsigned)raw->rounds;
+	else
+		return refuse(options, "--rounds: 1 to %u", STATISTICS_BLOCKS_MAX);
 	options->warmup = (unsigned)raw->warmup;
-	options->seconds = raw->seconds;
+	options->seconds = has_seconds ? raw->seconds : 0;
 	options->timeout_s = raw->timeout_s;
 	options->margin = raw->margin / 100;
 	options->confidence = raw->confidence / 100;
 	options->seed = (uint64_t)raw->seed;
-	if (raw->rounds < 0 || options->rounds > STATISTICS_BLOCKS_MAX)
-		return refuse(options, "--rounds: 1 to %u", STATISTICS_BLOCKS_MAX);
 	if (raw->warmup < 0 || raw->warmup > 1000)
 		return refuse(options, "--warmup: 0 to 1000 runs an arm");
-	if (!(raw->seconds >= 0) || !(raw->timeout_s > 0) || raw->timeout_s > 1e6)
+	if ((has_seconds && !(raw->seconds > 0)) || !(raw->timeout_s > 0) || raw->timeout_s > 1e6)
 		return refuse(options, "--seconds and --timeout: a positive number of seconds");
 	if (!(raw->margin > 0) || raw->margin > 100)
 		return refuse(options, "--margin: above 0 to 100 %%");
@@ -123,6 +139,8 @@ static bool parse_kind(struct ab_options *options, const struct raw *raw)
 {
 	if (raw->aa && raw->env_only)
 		return refuse(options, "--aa and --env-only: one of them");
+	if (raw->env_only && !raw->environment[ARM_A] && !raw->environment[ARM_B])
+		return refuse(options, "--env-only: the arms would be the same; give --a-env or --b-env, or --aa");
 	if (raw->bare_a && (raw->aa || raw->env_only))
 		return refuse(options, "--bare-a is for trials of acceleration");
 	options->kind = raw->aa ? AB_SAME : raw->env_only ? AB_SETTINGS : AB_TREATMENT;
@@ -164,7 +182,7 @@ static bool parse(struct ab_options *options, struct raw *raw, int argc, const c
 		{ "server", 0, POPT_ARG_STRING, &raw->server, 0, "started before each run, ended after it", "CMD" },
 		{ "ready", 0, POPT_ARG_STRING, &raw->ready, 0,
 		  "the server is ready when it listens there, or prints that (it listens on any port)", "PORT|REGEX" },
-		{ "rounds", 0, POPT_ARG_INT, &raw->rounds, 0, "rounds of 4 runs (12)", "N" },
+		{ "rounds", 0, POPT_ARG_DOUBLE, &raw->rounds, 0, "rounds of 4 runs (12)", "N" },
 		{ "seconds", 0, POPT_ARG_DOUBLE, &raw->seconds, 0, "begin no round after that", "S" },
 		{ "warmup", 0, POPT_ARG_INT, &raw->warmup, 0, "runs of each arm that do not count (1)", "N" },
 		{ "timeout", 0, POPT_ARG_DOUBLE, &raw->timeout_s, 0, "of one run, and of the server's start (600)",
@@ -200,7 +218,7 @@ static bool parse(struct ab_options *options, struct raw *raw, int argc, const c
 
 	context = poptGetContext(NULL, argc, argv, table, POPT_CONTEXT_POSIXMEHARDER);
 	poptSetOtherOptionHelp(context, "[OPTION...] [--] CMD [ARGUMENT...]");
-	if (!cli_options_read(context, options->title))
+	if (!cli_options_read(context, argv))
 		return false;
 	options->command = (const char *const *)poptGetArgs(context);
 	if (!options->command || !options->command[0])
@@ -210,9 +228,13 @@ static bool parse(struct ab_options *options, struct raw *raw, int argc, const c
 
 int ab_options_parse(struct ab_options *options, int argc, const char **argv)
 {
-	static struct raw raw = {
-		.warmup = 1, .seed = 1, .timeout_s = TIMEOUT_DEFAULT_S, .margin = 2, .confidence = 95
-	};
+	static struct raw raw = { .rounds = NOT_GIVEN,
+				  .seconds = NOT_GIVEN,
+				  .timeout_s = TIMEOUT_DEFAULT_S,
+				  .warmup = 1,
+				  .seed = 1,
+				  .margin = 2,
+				  .confidence = 95 };
 	int status;
 
 	*options = (struct ab_options){ .title = argv[0] };

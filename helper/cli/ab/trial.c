@@ -33,6 +33,23 @@ static bool keep(struct ab_trial *trial, struct ab_run *run)
 	return true;
 }
 
+/* The user's choice is one of the numbers that the runs have brought; false: better said now than at the end. */
+static bool knows_primary(struct ab_trial *trial)
+{
+	const char *wanted = trial->options->primary;
+	size_t length;
+
+	if (!wanted || ab_metrics_find(&trial->metrics, wanted) < AB_METRICS_MAX)
+		return true;
+	snprintf(trial->failure, sizeof(trial->failure), "--primary: there is no metric \"%.64s\", but", wanted);
+	for (size_t i = 0; i < trial->metrics.count; i++) {
+		length = strlen(trial->failure);
+		snprintf(trial->failure + length, sizeof(trial->failure) - length, "%s \"%s\"", i ? "," : "",
+			 trial->metrics.list[i].name);
+	}
+	return false;
+}
+
 /* One run, kept and checked. False: the trial is over. */
 static bool one(struct ab_trial *trial, enum ab_arm arm, int round)
 {
@@ -69,7 +86,7 @@ static bool warm_up(struct ab_trial *trial)
 	if (all && failed == all)
 		snprintf(trial->failure, sizeof(trial->failure), "each warm-up run failed: %s",
 			 trial->runs[trial->run_count - 1]->why);
-	return !(all && failed == all);
+	return all == 0 || (failed < all && knows_primary(trial));
 }
 
 /* False: the trial is over. */
@@ -101,6 +118,8 @@ void ab_trial_run(struct ab_trial *trial)
 			break;
 		trial->rounds_done++;
 		trial->rounds_bad += !good;
+		if (good && !knows_primary(trial))
+			break;
 		bad_in_a_row = good ? 0 : bad_in_a_row + 1;
 		if (bad_in_a_row == BAD_ROUNDS_IN_A_ROW) {
 			snprintf(trial->failure, sizeof(trial->failure), "%u rounds in a row were invalid",

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SMACCEL_CLI_ENVIRONMENT_H
+#define SMACCEL_CLI_ENVIRONMENT_H
+
+#include <stdbool.h>
+
+/* A line on stderr for each setting of the shim (SMACCEL_LOG, SMACCEL_ADMIT, SMACCEL_SPIN_US) whose value that would not understand. */
+void environment_examine(const char *title);
+
+#endif
