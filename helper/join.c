@@ -131,10 +131,14 @@ static enum sm_reason check_accounts(struct join *join)
 	return REASON_UNSEEN_TRAFFIC;
 }
 
-/* Who else has it may use it past any wrapper. */
+/* Who else has it may use it past any wrapper, or by one that does not know of the join. */
 static bool is_shared(const struct join *join)
 {
-	return (join->message->flags & WIRE_JOIN_ALONE) && !proof_is_held_once(&join->look.facts, 1);
+	uint32_t flags = join->message->flags;
+
+	if (flags & WIRE_JOIN_ALONE)
+		return !proof_is_held_once(&join->look.facts, 1);
+	return (flags & WIRE_JOIN_FORKED) && !proof_is_held_once(&join->look.facts, flags >> WIRE_JOIN_FDS_SHIFT);
 }
 
 static enum sm_reason check_calls(struct join *join, uint32_t map_refs)

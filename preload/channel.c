@@ -36,12 +36,12 @@ enum phase { PHASE_NONE, PHASE_REQUESTED, PHASE_READY };
 static struct channel_fd door = { .fd = -1 }, session = { .fd = -1 }, mailbox = { .fd = -1 };
 static _Atomic uint32_t phase;
 static _Atomic int32_t busy; /* tid */
-static _Atomic bool shut;
+static _Atomic bool shut, breaker_open;
 static _Atomic uint32_t epoch;
 static uint32_t epochs, features;
+uint32_t channel_inherited_epochs;
 static struct session_memory *_Atomic memory;
 static _Atomic int64_t tried_ms, looked_ms;
-static _Atomic bool breaker_open;
 static _Atomic uint32_t ping_nonce; /* what `pong` must show to close the breaker; 0: not sent yet */
 static int64_t doubted_ms;          /* since when the session has to prove that its helper lives; 0: it need not */
 
@@ -384,17 +384,17 @@ int channel_mailbox_fd(void)
 
 void channel_forked(void)
 {
-	/* The door is shared with the parent and stays; the session was the parent's. */
-	atomic_store(&busy, 0);
+	atomic_store(&busy, 0); /* the door is shared with the parent and stays; the session was the parent's */
 	atomic_store(&breaker_open, false);
 	atomic_store(&ping_nonce, 0);
+	channel_inherited_epochs = epochs;
 	forget_session();
 	latency_forked();
 }
 
+/* The session itself never breaks: this process holds its far end too. The door tells whether somebody reads. */
 int channel_send(const void *message, size_t bytes, int fd)
 {
-	int session_fd = channel_fd_get(&session);
-	/* The session itself never breaks: this process holds its far end too. The door tells whether somebody reads. */
-	return session_fd < 0 ? -ENOTCONN : wire_send(session_fd, message, bytes, fd);
+	int own = channel_fd_get(&session);
+	return own < 0 ? -ENOTCONN : wire_send(own, message, bytes, fd);
 }

@@ -32,7 +32,14 @@ enum channel_state {
 /* Starts a session if there is none, and takes notice of a helper that is gone. Waits up to
  * wait_ms for the answer (0: not at all), unless the breaker is open. */
 enum channel_state channel_session(struct session_memory **memory, int wait_ms);
-uint32_t channel_epoch(void);    /* changes with each session; 0: none */
+uint32_t channel_epoch(void); /* changes with each session; 0: none */
+/* That session is, or was, this process's own, not one of the process that forked it. */
+static inline bool channel_is_own(uint32_t session_epoch)
+{
+	extern uint32_t channel_inherited_epochs;
+
+	return session_epoch > channel_inherited_epochs;
+}
 uint32_t channel_features(void); /* enum wire_feature */
 
 /* Sends a message on the session. 0 or -errno; never waits. */

@@ -254,7 +254,8 @@ void conn_state_set(struct conn *conn, enum conn_state state, enum sm_reason rea
 	if (state == CONN_FREE) {
 		/* The cell must show it gone before another thread can take the struct anew. */
 		struct memory_cell *cell = atomic_exchange(&conn->cell, NULL);
-		if (cell && conn->session_epoch == channel_epoch())
+		/* Also in the memory of a session whose helper is gone: a child looks there. */
+		if (cell && channel_is_own(conn->session_epoch))
 			atomic_store(&cell->shown, 0);
 		atomic_store_explicit(&conn->state, state, memory_order_release);
 		return;

@@ -23,6 +23,7 @@
 #include "held.h"
 #include "lifecycle_internal.h"
 #include "log.h"
+#include "queue.h"
 #include "real.h"
 #include "threads.h"
 
@@ -70,6 +71,16 @@ bool holders_parent_has(const struct conn *conn)
 	return true;
 }
 
+/* Who holds a socket a process that has forked cannot say by itself. Without an answer a peer would take lost bytes for the
+ * end of the stream, and a busy machine's helper is late more often than it is dead. Where no bytes are lost yet it is only a matter
+ * of what might still come in the moment of the close. */
+int lifecycle_holders_wait_ms(const struct conn *conn, int fd, enum wire_type type)
+{
+	bool is_at_stake = type == WIRE_LANDING || (type == WIRE_HOLDERS && queue_has_redirected(fd));
+
+	return is_at_stake && !lifecycle_alone_by_forks(conn) ? CHANNEL_WAIT_LONG_MS : CHANNEL_WAIT_MS;
+}
+
 uint32_t lifecycle_ask_holders(struct conn *conn, int fd, struct wire_holders message, enum wire_type type)
 {
 	uint32_t feature = type == WIRE_LANDING ? WIRE_FEATURE_LANDING : WIRE_FEATURE_HOLDERS;
@@ -115,7 +126,7 @@ static uint32_t own_calls(const struct conn *conn)
 
 bool holders_are_none_but(struct conn *conn, int fd, uint32_t own)
 {
-	struct memory_cell *cell = conn->session_epoch == channel_epoch() ? atomic_load(&conn->cell) : NULL;
+	struct memory_cell *cell = channel_is_own(conn->session_epoch) ? atomic_load(&conn->cell) : NULL;
 	struct timespec step = { .tv_nsec = CLOSING_STEP_NS };
 	uint32_t others = CELL_HOLDERS_CLOSING;
 	bool may_be_own = false;

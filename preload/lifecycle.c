@@ -98,16 +98,6 @@ void lifecycle_settle(struct conn *conn)
 	errno = saved;
 }
 
-/* Who holds a socket a process that has forked cannot say by itself (holders.c). Without an answer a peer would take lost bytes for the
- * end of the stream, and a busy machine's helper is late more often than it is dead. Where no bytes are lost yet it is only a matter
- * of what might still come in the moment of the close. */
-int lifecycle_holders_wait_ms(const struct conn *conn, int fd, enum wire_type type)
-{
-	bool is_at_stake = type == WIRE_LANDING || (type == WIRE_HOLDERS && queue_has_redirected(fd));
-
-	return is_at_stake && !lifecycle_alone_by_forks(conn) ? CHANNEL_WAIT_LONG_MS : CHANNEL_WAIT_MS;
-}
-
 enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message, size_t bytes)
 {
 	struct memory_cell *cell = atomic_load(&conn->cell);
@@ -178,7 +168,7 @@ static void attach(struct conn *conn)
 	lifecycle_joining_end(conn, generation, CONN_ARMED, REASON_ARMED);
 }
 
-/* Another process, forked earlier, has the socket at the end of this join, and may send and receive past these accounts; or, in a process
+/* Another process, forked since the join began, has the socket at its end, and may send and receive past these accounts; or, in a process
  * that has forked and has threads, it may be one of those in a call. Also if the helper has not counted. */
 static bool is_shared(const struct conn *conn, const struct memory_cell *cell)
 {
@@ -198,8 +188,12 @@ static struct wire_join describe_join(const struct conn *conn, int fd)
 				     .flags = WIRE_JOIN_INQ | WIRE_JOIN_ZEROCOPY | WIRE_JOIN_OOB_INLINE,
 				     .fd_number = (uint32_t)fd };
 
+	uint32_t fds = atomic_load(&((struct conn *)conn)->fds);
+
 	if (atomic_load(&((struct conn *)conn)->adopted) || conn_has_option(conn, CONN_COUNTS_SYN))
 		message.flags |= WIRE_JOIN_ALONE;
+	else if (conn->fork_count != fork_count() && fds <= WIRE_JOIN_FDS_MAX)
+		message.flags |= WIRE_JOIN_FORKED | fds << WIRE_JOIN_FDS_SHIFT;
 	wire_header_init(&message.header, WIRE_JOIN, sizeof(message), conn->index,
 			 conn->generation & CELL_GENERATION_MASK);
 	return message;

@@ -42,11 +42,11 @@ static bool destination_pays(struct conn *conn, const struct endpoints *ends)
 
 bool lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)
 {
-	struct memory_cell *cell = session_memory_cell(memory, conn->index);
+	struct memory_cell *cell = session_memory_cell(memory, conn->index), *earlier = atomic_load(&conn->cell);
 
 	if (!cell)
 		return false;
-	if (conn->cell == cell && conn->session_epoch == channel_epoch() &&
+	if (earlier == cell && conn->session_epoch == channel_epoch() &&
 	    cell_word_generation(cell->status) == (conn->generation & CELL_GENERATION_MASK))
 		return true;
 	cell->reason = REASON_NONE;
@@ -56,6 +56,9 @@ bool lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)
 	atomic_store(&cell->reader, 0);
 	atomic_store(&cell->word, cell_word(conn->generation, CELL_IDLE));
 	atomic_store(&cell->status, cell_word(conn->generation, 0));
+	/* Of a session whose helper is gone: a child that was forked in its time looks there whether its parent has the connection. */
+	if (earlier && earlier != cell && channel_is_own(conn->session_epoch))
+		atomic_store(&earlier->shown, 0);
 	conn->session_epoch = channel_epoch();
 	atomic_store(&conn->cell, cell);
 	return true;

@@ -180,7 +180,8 @@ void client_complain(const char *title, const char *socket_path, int error)
 	case -ECONNRESET:
 	case -EPIPE:
 		fprintf(stderr,
-			"%s: the helper at %s has hung up: it may be of another version than this program (smacceld "
+			"%s: the helper at %s has hung up: it has no room for more of this user, or is of another "
+			"version (smacceld "
 			"--version)\n",
 			title, socket_path);
 		break;

@@ -136,7 +136,12 @@ enum wire_join_flag {
 	WIRE_JOIN_OOB_INLINE = 1 << 4, /* SO_OOBINLINE: should a send ever be urgent, the end leaves first */
 	/* It came by SCM_RIGHTS: only if the client's fd is the only one, of all processes. Only with WIRE_FEATURE_ALONE. */
 	WIRE_JOIN_ALONE = 1 << 3,
+	/* The client has forked since it was opened: only if the fds of the client, whose count is above WIRE_JOIN_FDS_SHIFT, are the only
+	 * ones. Another process would not know that it has joined. (An older helper lets it join.) */
+	WIRE_JOIN_FORKED = 1 << 5,
 };
+#define WIRE_JOIN_FDS_SHIFT 16 /* in `flags` */
+#define WIRE_JOIN_FDS_MAX 0xffffu
 
 struct wire_pin {
 	struct wire_header header; /* WIRE_PIN, WIRE_LEAVE, WIRE_WITHDRAW */

@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
+import pytest
 from support.apps import Commanded, wait_until
 from support.helper import Helper
-from support.program import EAGER, run
+from support.program import EAGER, PLAIN, run
 from support.proof import proved
 from support.scripts import CONNECTED_PAIR
 
@@ -92,3 +93,57 @@ def test_a_child_makes_no_session_for_what_it_never_used():
             seen = run([sys.executable, "-c", UNUSED], EAGER, helper.socket, timeout=30)
     assert seen == {"parent": 1, "child": 1}
     proved(grown["pairs_armed_total"] == 1, grown)
+
+
+# A server forks when the helper that its connection joined with is gone and another runs, and leaves the connection to the child,
+# which closes it with bytes unread.
+LEFT = """
+import json, os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+ready, go = os.pipe()
+closed, closes = os.pipe()
+if os.fork() == 0:
+    end = listener.accept()[0]
+    for _ in range(200):
+        end.sendall(end.recv(64))
+    os.read(ready, 1)
+    child = os.fork()
+    if child == 0:
+        end.sendall(end.recv(4))
+        end.recv(6, socket.MSG_PEEK | socket.MSG_WAITALL)
+        os.read(ready, 1)
+        end.close()
+        os._exit(0)
+    end.close()
+    os.write(closes, b"3")
+    os.waitpid(child, 0)
+    os._exit(0)
+peer = socket.create_connection(listener.getsockname())
+for _ in range(200):
+    peer.sendall(b"turn")
+    peer.recv(64)
+print("{}", flush=True)
+sys.stdin.readline()
+os.write(go, b"1")
+os.read(closed, 1)
+peer.sendall(b"ping")
+peer.recv(4)
+peer.sendall(b"unread")
+os.write(go, b"2")
+peer.settimeout(5)
+try:
+    end = repr(peer.recv(64))
+except OSError as error:
+    end = error.strerror
+print(json.dumps(end), flush=True)
+"""
+
+
+@pytest.mark.parametrize("arm", [PLAIN, EAGER], ids=["plain", "eager"])
+def test_a_child_of_a_parent_whose_helper_was_replaced_resets(arm):
+    with Helper() as helper, Commanded([sys.executable, "-c", LEFT], arm, helper.socket) as both:
+        both.answer(10)
+        proved(not arm.accelerated or helper.totals()["redirected_bytes"] > 0, helper.explain)
+        helper.kill()
+        helper.start()
+        assert both.ask("go on") == "Connection reset by peer"

@@ -13,6 +13,7 @@ enum way { BY_FORK, BY_CALL, BY_CALLED_CLONE, BY_CLONE, BY_INSTRUCTION };
 
 #define STACK_BYTES (256u << 10)
 #define LONG_BYTES (12u << 20)
+#define CHILD_MS 400
 
 /* Some machines have clone(2) alone. */
 static long fork_by_call(void)
@@ -303,7 +304,71 @@ static void own_storage(struct pair *pair, int way)
 }
 #endif
 
+enum later { LATER_SIGNAL, LATER_URGENT, LATER_SPLICE, LATER_LOWAT };
+
+#define LATER_TURNS 60
+#define LATER_BYTES 1000
+
+/* A child makes turns on one end, so that it may join; the parent, which has done nothing with that, goes on with it. */
+static void joins_beside(struct pair *pair, int later)
+{
+	int low = LATER_BYTES, sides[2];
+	pid_t child;
+
+	pair_connect(pair);
+	child = fork();
+	if (child == 0) {
+		char byte;
+
+		close(pair->b);
+		for (int i = 0; i < LATER_TURNS; i++)
+			if (recv(pair->a, &byte, 1, 0) != 1 || send(pair->a, &byte, 1, 0) != 1)
+				_exit(1);
+		pause_ms(CHILD_MS);
+		_exit(0);
+	}
+	for (int i = 0; i < LATER_TURNS; i++) {
+		char byte = 'x';
+
+		if (send(pair->b, &byte, 1, 0) != 1 || recv(pair->b, &byte, 1, 0) != 1)
+			note("turn", "%d", i);
+	}
+	handle(SIGUSR1, SA_RESTART);
+	switch ((enum later)later) {
+	case LATER_SIGNAL:
+		later_signal(20, SIGUSR1);
+		later_put(60, pair->b, "after the signal");
+		get("over-signal", pair->a, 64, 0);
+		break;
+	case LATER_URGENT:
+		TRY("urgent", send(pair->a, "u", 1, MSG_OOB));
+		note_poll("urgent-poll", pair->b, POLLPRI, 200);
+		get("urgent-read", pair->b, 1, MSG_OOB);
+		break;
+	case LATER_SPLICE:
+		TRY("pipe", pipe(sides));
+		put_bytes(pair->b, LATER_BYTES, 1);
+		note_poll("spliced-poll", pair->a, POLLIN, 200);
+		TRY("spliced", splice(pair->a, NULL, sides[1], NULL, LATER_BYTES, SPLICE_F_NONBLOCK));
+		close(sides[0]);
+		close(sides[1]);
+		break;
+	case LATER_LOWAT:
+		TRY("low", setsockopt(pair->a, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low)));
+		put_bytes(pair->b, LATER_BYTES / 2, 1);
+		later_put_bytes(40, pair->b, LATER_BYTES / 2, 2);
+		get("low-read", pair->a, LATER_BYTES, 0);
+		break;
+	}
+	later_join();
+	await(child);
+}
+
 static const struct semantics_case cases[] = {
+	{ "fork-joins-later-signal", joins_beside, LATER_SIGNAL, CASE_BARE },
+	{ "fork-joins-later-urgent", joins_beside, LATER_URGENT, CASE_BARE },
+	{ "fork-joins-later-splice", joins_beside, LATER_SPLICE, CASE_BARE },
+	{ "fork-joins-later-lowat", joins_beside, LATER_LOWAT, CASE_BARE },
 	{ "fork-unseen", by_turns, BY_INSTRUCTION, 0 },
 	{ "fork-bare", by_turns, BY_FORK, 0 },
 	{ "fork-raw", by_turns, BY_CALL, 0 },
