@@ -304,7 +304,7 @@ static void own_storage(struct pair *pair, int way)
 }
 #endif
 
-enum later { LATER_SIGNAL, LATER_URGENT, LATER_SPLICE, LATER_LOWAT };
+enum later { LATER_SIGNAL, LATER_URGENT, LATER_SPLICE, LATER_WHOLE };
 
 #define LATER_TURNS 60
 #define LATER_BYTES 1000
@@ -312,7 +312,7 @@ enum later { LATER_SIGNAL, LATER_URGENT, LATER_SPLICE, LATER_LOWAT };
 /* A child makes turns on one end, so that it may join; the parent, which has done nothing with that, goes on with it. */
 static void joins_beside(struct pair *pair, int later)
 {
-	int low = LATER_BYTES, sides[2];
+	int sides[2];
 	pid_t child;
 
 	pair_connect(pair);
@@ -353,11 +353,10 @@ static void joins_beside(struct pair *pair, int later)
 		close(sides[0]);
 		close(sides[1]);
 		break;
-	case LATER_LOWAT:
-		TRY("low", setsockopt(pair->a, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low)));
+	case LATER_WHOLE:
 		put_bytes(pair->b, LATER_BYTES / 2, 1);
 		later_put_bytes(40, pair->b, LATER_BYTES / 2, 2);
-		get("low-read", pair->a, LATER_BYTES, 0);
+		get("whole", pair->a, LATER_BYTES, MSG_WAITALL);
 		break;
 	}
 	later_join();
@@ -368,7 +367,7 @@ static const struct semantics_case cases[] = {
 	{ "fork-joins-later-signal", joins_beside, LATER_SIGNAL, CASE_BARE },
 	{ "fork-joins-later-urgent", joins_beside, LATER_URGENT, CASE_BARE },
 	{ "fork-joins-later-splice", joins_beside, LATER_SPLICE, CASE_BARE },
-	{ "fork-joins-later-lowat", joins_beside, LATER_LOWAT, CASE_BARE },
+	{ "fork-joins-later-whole", joins_beside, LATER_WHOLE, CASE_BARE },
 	{ "fork-unseen", by_turns, BY_INSTRUCTION, 0 },
 	{ "fork-bare", by_turns, BY_FORK, 0 },
 	{ "fork-raw", by_turns, BY_CALL, 0 },
