@@ -37,6 +37,8 @@
 
 #define TURNS_PLAIN_ARM 256u /* as TURNS_HELPER_CHECK, in a trial: what accelerated connections do not pay */
 #define TURNS_BACKOFF 8u
+#define DOUBLINGS_MAX 6u /* of that */
+#define DOUBLINGS_SHARED_MAX 10u
 #define ATTEMPTS_MAX 10u /* transient refusals before a connection is left alone */
 #define ATTACH_RETRY_CALLS 64u
 #define SETTLE_NS 10000000 /* a join takes some 0.1 ms when the helper has a CPU */
@@ -131,12 +133,16 @@ static void join_failed(struct conn *conn, uint32_t generation, enum conn_state 
 		lifecycle_joining_end(conn, generation, CONN_OFFERED, reason);
 		return;
 	}
-	if (!reason_is_transient(reason) || conn->attempts >= ATTEMPTS_MAX) {
+	/* Who else has it may keep it for seconds, as a child that writes a snapshot does, and then it is alone. */
+	bool may_last = reason == REASON_SHARED;
+	unsigned doublings = may_last ? DOUBLINGS_SHARED_MAX : DOUBLINGS_MAX;
+
+	if (!reason_is_transient(reason) || (!may_last && conn->attempts >= ATTEMPTS_MAX)) {
 		lifecycle_joining_end(conn, generation, CONN_REFUSED, reason);
 		return;
 	}
-	uint32_t backoff = TURNS_BACKOFF << (conn->attempts < 6 ? conn->attempts : 6);
-	conn->attempts++;
+	uint32_t backoff = TURNS_BACKOFF << (conn->attempts < doublings ? conn->attempts : doublings);
+	conn->attempts += conn->attempts < UINT8_MAX;
 	conn->join_at_turn = conn->turns + backoff;
 	if (before != CONN_OFFERED)
 		conn->retry_at_turn = conn->turns + backoff;

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.apps import Commanded, wait_until
 from support.helper import Helper
-from support.program import EAGER, PLAIN, run
+from support.program import EAGER, PLAIN, auto, run
 from support.proof import proved
 from support.scripts import CONNECTED_PAIR
 
@@ -147,3 +147,40 @@ def test_a_child_of_a_parent_whose_helper_was_replaced_resets(arm):
         helper.kill()
         helper.start()
         assert both.ask("go on") == "Connection reset by peer"
+
+
+# A child holds the server's end, as one that writes a snapshot does, while there are far more turns than it takes to be refused for good
+# for other reasons. Then it ends.
+HELD = """
+import json, os, socket
+listener = socket.create_server(("127.0.0.1", 0))
+rope, held = os.pipe(), os.pipe()
+if os.fork() == 0:
+    end = listener.accept()[0]
+    holder = os.fork()
+    if holder == 0:
+        os.close(rope[1])
+        os.write(held[1], b"h")
+        os.read(rope[0], 1)
+        os._exit(0)
+    while data := end.recv(64):
+        end.sendall(data)
+    os._exit(0)
+peer = socket.create_connection(listener.getsockname())
+def turns(count):
+    for _ in range(count):
+        peer.sendall(b"turn")
+        peer.recv(64)
+os.read(held[0], 1)
+turns(4000)
+os.write(rope[1], b"x")
+turns(20000)
+print(json.dumps({"turns": 24000}))
+"""
+
+
+def test_a_connection_joins_when_the_child_that_had_it_ends():
+    with Helper() as helper:
+        with helper.counting() as grown:
+            assert run([sys.executable, "-c", HELD], auto(1), helper.socket, timeout=40) == {"turns": 24000}
+    proved(grown["redirected_msgs"] > 4000, grown)
