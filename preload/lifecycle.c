@@ -37,9 +37,9 @@
 
 #define TURNS_PLAIN_ARM 256u /* as TURNS_HELPER_CHECK, in a trial: what accelerated connections do not pay */
 #define TURNS_BACKOFF 8u
-#define DOUBLINGS_MAX 6u /* of that */
-#define DOUBLINGS_SHARED_MAX 10u
-#define ATTEMPTS_MAX 10u /* transient refusals before a connection is left alone */
+#define DOUBLINGS_MAX 6u        /* of that */
+#define DOUBLINGS_SHARED_MAX 8u /* fewer than ATTEMPTS_MAX: what comes then is tried again, too */
+#define ATTEMPTS_MAX 10u        /* transient refusals before a connection is left alone */
 #define ATTACH_RETRY_CALLS 64u
 #define SETTLE_NS 10000000 /* a join takes some 0.1 ms when the helper has a CPU */
 
@@ -142,7 +142,7 @@ static void join_failed(struct conn *conn, uint32_t generation, enum conn_state 
 		return;
 	}
 	uint32_t backoff = TURNS_BACKOFF << (conn->attempts < doublings ? conn->attempts : doublings);
-	conn->attempts += conn->attempts < UINT8_MAX;
+	conn->attempts += !may_last || conn->attempts < doublings;
 	conn->join_at_turn = conn->turns + backoff;
 	if (before != CONN_OFFERED)
 		conn->retry_at_turn = conn->turns + backoff;

@@ -232,6 +232,8 @@ static ssize_t send_in_turn(struct conn *conn, const struct send_call *call, str
 		held = held_begin(conn, call->fd, generation);
 	struct turn turn = turn_wait(ledger_own(conn, ledger), call->fd);
 	here.has_waited = true;
+	if (atomic_load(&conn->generation) != generation) /* its place in the ledger may be another's by now */
+		ledger = NULL;
 	ssize_t result = call->is_duplicate ? transfer_send_once(conn, &here, ledger, generation)
 					    : transfer_send_held(&held, held_settle(&held), &here, ledger);
 	turn_end(&turn);

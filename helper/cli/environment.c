@@ -2,6 +2,7 @@
 /* What the environment says to the shim, as far as it would not be understood: the shim itself is silent in programs. */
 #include "environment.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,8 +2,6 @@
 #ifndef SMACCEL_CLI_ENVIRONMENT_H
 #define SMACCEL_CLI_ENVIRONMENT_H
 
-#include <stdbool.h>
-
 /* A line on stderr for each setting of the shim (SMACCEL_LOG, SMACCEL_ADMIT, SMACCEL_SPIN_US) whose value that would not understand. */
 void environment_examine(const char *title);
 
