@@ -53,6 +53,8 @@ void admission_left(struct admission *admission, enum admission_why why, uint32_
 		admission->setbacks += ADMISSION_SETBACKS_SPILLS;
 	else if (why == ADMISSION_SPILLS && admission->setbacks < ADMISSION_SETBACKS_SPILLS)
 		admission->setbacks = ADMISSION_SETBACKS_SPILLS; /* a reader that was slow once */
+	else if (why == ADMISSION_SPILLS_BULK && admission->setbacks < ADMISSION_SETBACKS_SPILLS_BULK)
+		admission->setbacks = ADMISSION_SETBACKS_SPILLS_BULK;
 	else if (!was_long)
 		admission->setbacks++;
 	else if (admission->setbacks > 0)

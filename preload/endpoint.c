@@ -159,6 +159,13 @@ uint8_t endpoint_tcp_state(int fd)
 	return query_information(fd).tcpi_state;
 }
 
+uint64_t endpoint_bytes_sent(int fd)
+{
+	struct tcp_info information = query_information(fd);
+
+	return information.tcpi_bytes_sent - information.tcpi_bytes_retrans + information.tcpi_notsent_bytes;
+}
+
 /* What is sent and not acknowledged, and what is unread, are asked for apart: right if nothing was acknowledged, and nothing came, between two
  * looks. */
 bool endpoint_sums(int fd, uint64_t *sent, uint64_t *received)

@@ -26,6 +26,8 @@ bool endpoint_is_connected(int fd); /* not while it is connecting. errno is kept
 /* What has gone out and come in since the connection began, as the kernel counts: the end that made the connection has sent one
  * more, its SYN. False: it is not established, or bytes come and go. errno is kept. */
 bool endpoint_sums(int fd, uint64_t *sent, uint64_t *received);
+/* What TCP has been given to send since the connection began, the last such bytes perhaps not; 0: the kernel does not say. errno is kept */
+uint64_t endpoint_bytes_sent(int fd);
 uint64_t endpoint_cookie(int fd);       /* SO_COOKIE; 0 if the kernel does not say */
 uint64_t endpoint_netns_cookie(int fd); /* SO_NETNS_COOKIE; 0 on kernels without it */
 

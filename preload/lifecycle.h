@@ -59,8 +59,8 @@ void lifecycle_step(struct conn *conn, int fd, bool may_join);
 
 /* A window of sends is over (admission.h): an end for which it does not pay leaves, or does not come in, at its next call. */
 void lifecycle_window(struct conn *conn);
-/* A send found no room. */
-void lifecycle_spilled(struct conn *conn);
+/* A send on fd found no room. */
+void lifecycle_spilled(struct conn *conn, int fd);
 
 /* The last fd of this process is about to be closed: takes back what is in flight (invariant 6). Called by
  * conn_fd_drop(). Returns true if the caller must shutdown(fd, SHUT_RDWR) before the real close, because a stopped

@@ -25,10 +25,10 @@
 #define CUT_SHORT_BYTES_MAX 0x7ffff000
 #define BROKEN_TRIES 3
 
-static void note_spill(struct conn *conn, ssize_t result, bool waits)
+static void note_spill(struct conn *conn, ssize_t result, const struct send_call *call)
 {
-	if (__builtin_expect(result < 0, 0) && errno == EAGAIN && !waits)
-		lifecycle_spilled(conn);
+	if (__builtin_expect(result < 0, 0) && errno == EAGAIN && !call->waits)
+		lifecycle_spilled(conn, call->fd);
 }
 
 /* Not of a connection that another thread has closed meanwhile: its place in the ledger may be another's by now. */
@@ -189,7 +189,7 @@ ssize_t transfer_send_nothing(int fd, int flags)
 
 	if (queue_has_error(fd) && real_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error != 0) {
 		errno = error;
-		return -1;
+		return error == EPIPE ? transfer_broken_pipe(flags) : -1;
 	}
 	switch (endpoint_tcp_state(fd)) {
 	case TCP_FIN_WAIT1:
@@ -254,7 +254,7 @@ ssize_t transfer_send_once(struct conn *conn, const struct send_call *call, stru
 	ssize_t result = perform(conn, call, generation);
 	turn_end(&turn);
 	if (atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)
-		note_spill(conn, result, call->waits);
+		note_spill(conn, result, call);
 	account(conn, ledger, generation, call->bytes, result);
 	return result;
 }
@@ -294,14 +294,16 @@ static ssize_t send_whole(struct conn *conn, const struct send_call *call, struc
 	return result;
 }
 
-/* A joined end says 0, or ENOSPC of a very large send, where TCP says EFAULT: nothing could be copied from the buffer. */
-static ssize_t with_bad_address(const struct conn *conn, ssize_t result)
+/* A joined end says 0, or ENOSPC of a very large send, where TCP says EFAULT: nothing could be copied from the buffer. And TCP looks at the
+ * connection before it looks there. */
+static ssize_t with_bad_address(const struct conn *conn, const struct send_call *call, ssize_t result)
 {
-	if ((result == 0 || (result < 0 && errno == ENOSPC)) && conn_is_joined(conn)) {
-		errno = EFAULT;
+	if (result > 0 || (result < 0 && errno != ENOSPC && errno != EFAULT) || !conn_is_joined(conn))
+		return result;
+	if (transfer_send_nothing(call->fd, call->flags) < 0)
 		return -1;
-	}
-	return result;
+	errno = EFAULT;
+	return -1;
 }
 
 static inline bool send_unusual(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
@@ -340,7 +342,7 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 		transfer_take_reported_error(call->fd);
 	thread_leave(previous);
 	if (call->message && call->bytes > 0)
-		result = with_bad_address(conn, result);
+		result = with_bad_address(conn, call, result);
 	if (result >= 0)
 		errno = saved; /* some step of it may have failed */
 	return result;
@@ -354,12 +356,12 @@ ssize_t transfer_short_send_rest(struct conn *conn, const struct send_call *call
 	else if (result < 0 && errno == EPIPE && way->no_signal)
 		result = after_broken_pipe(conn, call, way->generation, true);
 	if (transfer_short_is_same(conn, way))
-		note_spill(conn, result, false);
+		note_spill(conn, result, call);
 	account(conn, way->ledger, way->generation, call->bytes, result);
 	if (result < 0 && conn_is_joined(conn) && transfer_fd_is(call->fd, conn, way->generation))
 		transfer_take_reported_error(call->fd);
 	transfer_short_end(way);
-	result = with_bad_address(conn, result);
+	result = with_bad_address(conn, call, result);
 	if (result >= 0 && way->no_signal)
 		errno = way->saved_errno;
 	return result;

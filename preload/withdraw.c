@@ -24,6 +24,7 @@
 #include "../helper/wire/wire.h"
 #include "clock.h"
 #include "config.h"
+#include "endpoint.h"
 #include "ledger.h"
 #include "libc.h"
 #include "lifecycle_internal.h"
@@ -32,6 +33,7 @@
 #include "threads.h"
 #include "window.h"
 
+#define SPILLS_JUDGED_BYTES (64u << 20)
 /* An event loop has others to serve. */
 #define PAUSE_BLOCKING_US 5000
 #define PAUSE_NONBLOCKING_US 1000
@@ -82,10 +84,26 @@ void lifecycle_window(struct conn *conn)
 		conn->retry_at_turn = earliest;
 }
 
-void lifecycle_spilled(struct conn *conn)
+/* How a sender of huge writes does that spills: it begins by filling TCP's buffers, and whether it comes back from there shows later. Of
+ * what it has sent since it joined, TCP was given at most the half; or there was not much yet. */
+static bool may_pay_all_the_same(struct conn *conn, int fd)
+{
+	struct ledger_cell *ledger = atomic_load(&conn->ledger);
+	uint64_t sent = ledger ? atomic_load(&ledger_own(conn, ledger)->sent) : 0;
+	uint64_t before = atomic_load(&conn->sent);
+
+	return ledger && (!conn->admission.sends || admission_is_bulk(&conn->admission)) &&
+	       (sent < SPILLS_JUDGED_BYTES || (endpoint_bytes_sent(fd) - before) * 2 <= sent);
+}
+
+void lifecycle_spilled(struct conn *conn, int fd)
 {
 	if (conn_state(conn) != CONN_ARMED || ++conn->admission.spills < ADMISSION_SPILLS_MAX)
 		return;
+	if (may_pay_all_the_same(conn, fd)) {
+		conn->admission.spills = 0;
+		return;
+	}
 	conn->admission.to_measure = false;
 	conn->admission.wants_out = REASON_SPILLS;
 }
@@ -185,10 +203,11 @@ void lifecycle_taken_out(struct conn *conn, int fd, struct memory_cell *cell)
 	} else if (before == CONN_LEAVING || why == REASON_SPILLS) {
 		next = CONN_LEFT;
 		admission_left(&conn->admission,
-			       why != REASON_SPILLS         ? ADMISSION_STREAM
-			       : conn->admission.to_measure ? ADMISSION_MEASURES
-			       : before == CONN_LEAVING     ? ADMISSION_SPILLS
-							    : ADMISSION_PASSES,
+			       why != REASON_SPILLS                  ? ADMISSION_STREAM
+			       : conn->admission.to_measure          ? ADMISSION_MEASURES
+			       : before != CONN_LEAVING              ? ADMISSION_PASSES
+			       : admission_is_bulk(&conn->admission) ? ADMISSION_SPILLS_BULK
+								     : ADMISSION_SPILLS,
 			       admission_now_ms());
 		conn->retry_at_turn = conn->turns + turns_wanted(conn);
 	} else if (is_inherited) { /* so was the offer */

@@ -144,6 +144,31 @@ static void test_admission_spills_count_more_however_long_the_stay(void **state)
 	assert_int_equal(admission.spills, 0);
 }
 
+static void test_admission_bulk_that_spills_is_soon_back(void **state)
+{
+	struct admission admission = { 0 };
+
+	(void)state;
+	assert_false(admission_is_bulk(&admission)); /* nobody knows yet */
+	admission_send(&admission, false, ADMISSION_HUGE_BYTES);
+	admission_send(&admission, false, 100); /* the rest of one */
+	assert_true(admission_is_bulk(&admission));
+	admission_send(&admission, false, 100);
+	assert_false(admission_is_bulk(&admission));
+	for (int i = 0; i < 8; i++)
+		admission_send(&admission, false, ADMISSION_HUGE_BYTES - 1);
+	assert_false(admission_is_bulk(&admission));
+	admission_armed(&admission, 0, 0);
+	admission_left(&admission, ADMISSION_SPILLS_BULK, 1);
+	assert_int_equal(admission.setbacks, ADMISSION_SETBACKS_SPILLS_BULK);
+	admission_armed(&admission, 0, 0);
+	admission_left(&admission, ADMISSION_SPILLS_BULK, 1);
+	assert_int_equal(admission.setbacks, ADMISSION_SETBACKS_SPILLS_BULK + 1);
+	admission_armed(&admission, 0, 0);
+	admission_left(&admission, ADMISSION_SPILLS_BULK, ADMISSION_LONG_STAY_MS);
+	assert_int_equal(admission.setbacks, ADMISSION_SETBACKS_SPILLS_BULK);
+}
+
 static void test_destination_level_is_its_own(void **state)
 {
 	uint64_t word = destination_word(7, 3);
@@ -331,6 +356,7 @@ int main(void)
 		cmocka_unit_test(test_admission_turns_double_and_are_bounded),
 		cmocka_unit_test(test_admission_short_stays_keep_it_away_longer),
 		cmocka_unit_test(test_admission_spills_count_more_however_long_the_stay),
+		cmocka_unit_test(test_admission_bulk_that_spills_is_soon_back),
 		cmocka_unit_test(test_destination_level_is_its_own),
 		cmocka_unit_test(test_destination_level_rises_and_falls),
 		cmocka_unit_test(test_admission_lot_is_the_same_at_both_ends),

@@ -13,6 +13,7 @@
 #include "../../preload/fork.h"
 #include "../../preload/ledger.h"
 #include "../../preload/lifecycle_internal.h"
+#include "../../preload/real.h"
 
 #define WINDOW_BYTES 100000000u
 #define WINDOWS_MAX 10000 /* a pause of this process begins a run anew */
@@ -62,6 +63,28 @@ static void test_withdraw_bytes_of_the_stay_are_no_plain_bytes(void **state)
 	assert_true(conn.throughput.bytes_before == (UINT64_C(1) << 40) + WINDOW_BYTES);
 }
 
+/* Sends of so many bytes that find no room, until that counts. Returns why it wants out, or 0. */
+static int wants_out_after_spills(uint64_t sent, size_t bytes)
+{
+	struct conn conn = { .state = CONN_ARMED, .generation = 1 };
+
+	ledger_attach(&conn, &ledger, 0, 1);
+	atomic_store(&ledger_own(&conn, &ledger)->sent, sent);
+	atomic_store(&conn.sent, 1); /* more than TCP's count of no socket: all of it has passed */
+	admission_send(&conn.admission, false, bytes);
+	for (unsigned i = 0; i < ADMISSION_SPILLS_MAX; i++)
+		lifecycle_spilled(&conn, -1);
+	return conn.admission.wants_out;
+}
+
+static void test_withdraw_bulk_that_spills_is_judged_later(void **state)
+{
+	(void)state;
+	assert_int_equal(wants_out_after_spills(1u << 20, ADMISSION_LARGE_BYTES), REASON_SPILLS);
+	assert_int_equal(wants_out_after_spills(1u << 20, ADMISSION_HUGE_BYTES), 0);
+	assert_int_equal(wants_out_after_spills(1u << 30, ADMISSION_HUGE_BYTES), REASON_SPILLS);
+}
+
 static const char one_thread = 1, several = 0;
 
 static struct conn taken_out(struct conn conn, enum conn_state before)
@@ -104,9 +127,11 @@ static void test_withdraw_end_that_is_nobody_elses_is_as_new(void **state)
 
 int main(void)
 {
+	real_init();
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_withdraw_end_that_is_nobody_elses_is_as_new),
 		cmocka_unit_test(test_withdraw_unsettled_end_is_measured_whole),
+		cmocka_unit_test(test_withdraw_bulk_that_spills_is_judged_later),
 		cmocka_unit_test(test_withdraw_bytes_of_the_stay_are_no_plain_bytes),
 	};
 

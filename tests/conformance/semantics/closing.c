@@ -69,6 +69,8 @@ static void send_after_shutdown(struct pair *pair, int unused)
 	TRY("writev", writev(pair->a, &vector, 1));
 	TRY("sendto", sendto(pair->a, "x", 1, 0, NULL, 0));
 	note("signals-all", "%d", handled);
+	TRY("send-bad-address", send(pair->a, (void *)8, 10, 0));
+	note("signals-bad-address", "%d", handled);
 	settle();
 	get("peer", pair->b, 64, 0);
 	get("peer-end", pair->b, 64, 0);
