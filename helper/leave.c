@@ -12,6 +12,7 @@
  * Nobody waits for a leave that is only for speed's sake (withdraw.c): it is asked less and less often, and for longer. That is also
  * what becomes of one whose requester goes ahead pinned, with bytes unread that mostly only another process will read.
  */
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <utlist.h>
 
@@ -75,9 +76,21 @@ static bool goes_ahead(enum sm_reason reason)
 
 enum leave_look {
 	LEAVE_DRAINED,
+	LEAVE_ALONE,  /* the requester's socket has no connection, and nothing to read; the peer has */
 	LEAVE_UNREAD, /* nobody is at work inside, but a queue is not empty */
 	LEAVE_MOVING,
 };
+
+/* The side of the one that wanted this. */
+static int requester(const struct leave *leave)
+{
+	return leave->keep_offer[0] ? 1 : 0;
+}
+
+static bool is_unread(const struct sm_facts *facts)
+{
+	return facts->found && facts->psock_queued;
+}
 
 static enum leave_look look(struct helper *helper, const struct slot *slot, struct leave *leave)
 {
@@ -93,8 +106,12 @@ static enum leave_look look(struct helper *helper, const struct slot *slot, stru
 	leave->calm_polls = inside == PROOF_MOVING ? 0 : leave->calm_polls + 1;
 	if (inside == PROOF_MOVING || (inside == PROOF_ASLEEP && leave->calm_polls < CALM_POLLS))
 		return LEAVE_MOVING;
-	return (facts[0].found && facts[0].psock_queued) || (facts[1].found && facts[1].psock_queued) ? LEAVE_UNREAD
-												      : LEAVE_DRAINED;
+	if (!is_unread(&facts[0]) && !is_unread(&facts[1]))
+		return LEAVE_DRAINED;
+	return leave->session_id && !is_unread(&facts[requester(leave)]) &&
+			       facts[requester(leave)].tcp_state == TCP_CLOSE
+		       ? LEAVE_ALONE
+		       : LEAVE_UNREAD;
 }
 
 /* Both ends out, the slot free. Their owners see CELL_TAKEN_OUT. */
@@ -111,6 +128,19 @@ static void leave_finish(struct helper *helper, struct slot *slot, const struct 
 			retire_take_out(helper, ends[side], leave->told, leave->keep_offer[side]);
 	if (trial_refuses(leave->reason))
 		trial_pair_left(helper, leave->keep_offer[0] ? ends[0] : NULL, leave->keep_offer[1] ? ends[1] : NULL);
+}
+
+/* As if it had been closed: the other one keeps what it has to read. */
+static void leave_alone(struct helper *helper, struct slot *slot, const struct leave *leave)
+{
+	struct registry_end *end = slot->end[requester(leave)];
+
+	if (!end)
+		return;
+	log_debug("slot %u of pids %u %u: one end left (%s)", slot->index, slot->shared->end[0].pid,
+		  slot->shared->end[1].pid, reason_name(leave->reason));
+	datapath_remove(helper->datapath, end->cookie); /* -ENOENT: closed at this moment */
+	retire_end_gone(helper, end);
 }
 
 static void answer(struct helper *helper, const struct leave *leave, uint32_t state, enum sm_reason reason)
@@ -159,6 +189,8 @@ static bool leave_step(struct helper *helper, struct leave *leave, uint64_t now_
 		seen = look(helper, slot, leave);
 		if (seen == LEAVE_DRAINED) {
 			leave_finish(helper, slot, leave);
+		} else if (seen == LEAVE_ALONE) {
+			leave_alone(helper, slot, leave);
 		} else if (seen == LEAVE_UNREAD && leave->goes_ahead) {
 			answer(helper, leave, CELL_REFUSED, REASON_TIMEOUT);
 			wait_for_nobody(leave, now_ns);

@@ -52,6 +52,22 @@ int wrap_listen(int fd, int backlog)
 	return result;
 }
 
+/* The socket has no connection any more. Of several numbers one cannot say later that the others are the same socket. */
+static void forget_everywhere(struct conn *conn, int fd)
+{
+	bool is_alone = atomic_load(&conn->fds) == 1;
+	uint32_t high = atomic_load(&conn_fd_high);
+
+	for (uint32_t other = 0; !is_alone && other <= high && other < CONN_FD_MAX; other++)
+		if (other != (uint32_t)fd && conn_get((int)other) == conn) {
+			intercept_forget_stale((int)other);
+			conn_mark_set((int)other, CONN_MARK_DUPLICATED);
+		}
+	intercept_forget_stale(fd);
+	if (!is_alone)
+		conn_mark_set(fd, CONN_MARK_DUPLICATED);
+}
+
 /* connect() on a socket that is tracked. The second call of a non-blocking connect (0, EALREADY, EISCONN), and a call after
  * a failed one, concern the same socket: its entry and its accounts, 0 until now, stay right. */
 static int connect_again(struct conn *conn, int fd, const struct sockaddr *address, socklen_t length)
@@ -62,14 +78,19 @@ static int connect_again(struct conn *conn, int fd, const struct sockaddr *addre
 
 	if (!dissolves)
 		return real_connect(fd, address, length);
-	if (!lifecycle_make_plain(conn, fd, REASON_OPTION)) {
+	bool is_plain = lifecycle_make_plain(conn, fd, REASON_OPTION);
+	if (!is_plain) {
 		queue_discard(fd); /* unread, they would turn up in the socket's next connection */
-		(void)lifecycle_make_plain(conn, fd, REASON_OPTION);
+		is_plain = lifecycle_make_plain(conn, fd, REASON_OPTION);
 	}
 	int result = real_connect(fd, address, length);
-	if (result == 0)
-		intercept_forget_stale(fd);
-	return result;
+	if (result != 0)
+		return result;
+	/* The kernel leaves it in the sockhash; and the helper, as long as it had a connection and the peer has not read. */
+	if (!is_plain)
+		(void)lifecycle_make_plain(conn, fd, REASON_OPTION);
+	forget_everywhere(conn, fd);
+	return 0;
 }
 
 int wrap_connect(int fd, const struct sockaddr *address, socklen_t length)

@@ -45,15 +45,13 @@ static bool has_file(const struct held *held, struct receive_call *call)
 }
 
 /* An error waits on the socket, and no bytes before it: it is the next call's, a further receive of this one would take it away. Or
- * what comes next is behind the urgent mark, at which TCP ends a receive. */
+ * what comes next is behind the urgent mark, at which TCP ends a receive, whether the urgent byte was taken or not. */
 bool transfer_must_end(int fd)
 {
-	struct pollfd poller = { .fd = fd, .events = POLLPRI };
+	struct pollfd poller = { .fd = fd };
 
-	if (real_poll(&poller, 1, 0) != 1)
-		return false;
-	return ((poller.revents & POLLERR) && queue_tcp_bytes(fd) <= 0) ||
-	       ((poller.revents & POLLPRI) && queue_is_at_mark(fd));
+	return (real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLERR) && queue_tcp_bytes(fd) <= 0) ||
+	       (queue_is_at_mark(fd) && !queue_has_redirected(fd));
 }
 
 static bool is_readable(int fd)

@@ -172,6 +172,24 @@ static void test_fds_in_flight(struct rig *rig)
 	rig_close(rig);
 }
 
+/* A socket that loses its connection, and is open, stays in the sockhash, for its next one too; there its receives do not find the error. */
+static void test_dissolved(struct rig *rig)
+{
+	const struct sockaddr nothing = { .sa_family = AF_UNSPEC };
+	char byte;
+	int error;
+
+	rig_connect_joined(rig);
+	require(connect(rig->ends[1], &nothing, sizeof(nothing)) == 0);
+	error = recv(rig->ends[1], &byte, 1, MSG_DONTWAIT) < 0 ? errno : 0;
+	check(error == EAGAIN, "dissolved", "a-joined-socket-finds-no-error", "%s", strerror(error));
+	error = rig_leave(rig, 1);
+	check(error == 0, "dissolved", "it-is-still-in-the-sockhash", "%s", strerror(-error));
+	error = recv(rig->ends[1], &byte, 1, MSG_DONTWAIT) < 0 ? errno : 0;
+	check(error == ECONNRESET, "dissolved", "out-of-it-receives-are-tcps", "%s", strerror(error));
+	rig_close(rig);
+}
+
 int main(void)
 {
 	struct rig rig;
@@ -181,6 +199,7 @@ int main(void)
 	test_fact_20(&rig);
 	test_fact_21();
 	test_fds_in_flight(&rig);
+	test_dissolved(&rig);
 	rig_unload(&rig);
 	return kernel_test_finish();
 }

@@ -46,6 +46,20 @@ static void several_bytes(struct pair *pair, int unused)
 	get("plain-rest", pair->b, 64, MSG_DONTWAIT);
 }
 
+/* The urgent byte is taken; a receive that waits for all ends at the mark all the same. */
+static void taken_before(struct pair *pair, int unused)
+{
+	(void)unused;
+	TRY("send", send(pair->a, "abcX", 4, MSG_OOB));
+	put(pair->a, "defghi");
+	settle();
+	get("urgent", pair->b, 1, MSG_OOB);
+	get("first", pair->b, 6, MSG_WAITALL);
+	note("mark", "%d", at_mark(pair->b));
+	get("second", pair->b, 6, MSG_WAITALL);
+	round_trip("trip", pair);
+}
+
 static void in_line(struct pair *pair, int unused)
 {
 	(void)unused;
@@ -213,6 +227,7 @@ static const struct semantics_case cases[] = {
 	{ "oob-out-of-line", out_of_line, 0, 0 },
 	{ "oob-behind-data", out_of_line, 1, 0 },
 	{ "oob-several-bytes", several_bytes, 0, 0 },
+	{ "oob-taken-waitall", taken_before, 0, 0 },
 	{ "oob-inline", in_line, 0, 0 },
 	{ "oob-none", none, 0, 0 },
 	{ "oob-peek", peeked, 0, 0 },

@@ -149,9 +149,9 @@ static void close_unread_spawning(struct pair *pair, int has_duplicate)
 }
 
 /* Data that arrives after the close. */
-static void data_after_close(struct pair *pair, int unused)
+/* empty: the send that finds the reset has no bytes */
+static void data_after_close(struct pair *pair, int empty)
 {
-	(void)unused;
 	handle(SIGPIPE, SA_RESTART);
 	close(pair->b);
 	settle();
@@ -159,7 +159,7 @@ static void data_after_close(struct pair *pair, int unused)
 	TRY("first", send(pair->a, "x", 1, 0));
 	settle();
 	note_poll("poll-reset", pair->a, POLLIN | POLLOUT | POLLRDHUP, 0);
-	TRY("second", send(pair->a, "x", 1, 0));
+	TRY("second", send(pair->a, "x", !empty, 0));
 	note("signals", "%d", handled);
 	TRY("third", send(pair->a, "x", 1, MSG_NOSIGNAL));
 	note("signals-nosignal", "%d", handled);
@@ -217,7 +217,7 @@ static void note_peer(const char *field, int fd)
 	TRY(field, getpeername(fd, (struct sockaddr *)&address, &length));
 }
 
-/* connect(AF_UNSPEC); then the socket connects anew. Bit 0: with unread data; bit 1: nothing is asked between */
+/* connect(AF_UNSPEC); then the socket connects anew. Bit 0: with unread data; bit 1: nothing is asked between; bit 2: the peer has unread data */
 static void dissolve(struct pair *pair, int how)
 {
 	struct sockaddr nothing = { .sa_family = AF_UNSPEC };
@@ -226,11 +226,13 @@ static void dissolve(struct pair *pair, int how)
 
 	if (how & 1)
 		put(pair->b, "unread");
+	if (how & 4)
+		put(pair->a, "unread");
 	settle();
 	TRY("dissolve", connect(pair->a, &nothing, sizeof(nothing)));
 	if (!(how & 2)) {
 		note_peer("peername", pair->a);
-		get("receive", pair->a, 64, MSG_DONTWAIT);
+		get("receive", pair->a, 64, how & 4 ? 0 : MSG_DONTWAIT);
 		TRY("send", send(pair->a, "x", 1, MSG_NOSIGNAL));
 		look(pair->b);
 	}
@@ -242,6 +244,27 @@ static void dissolve(struct pair *pair, int how)
 	get("first-bytes", pair->a, 64, MSG_DONTWAIT);
 	pair_warm_up(pair);
 	round_trip("trip", pair);
+}
+
+/* The socket has two numbers, and connects anew by one; the other is the last to be closed, with data unread. */
+static void dissolve_dup(struct pair *pair, int unused)
+{
+	struct sockaddr nothing = { .sa_family = AF_UNSPEC };
+	struct any_address address;
+	int listener = pair_listen(&address), copy = dup(pair->a);
+
+	(void)unused;
+	TRY("dissolve", connect(pair->a, &nothing, sizeof(nothing)));
+	TRY("connect", connect(pair->a, &address.any, address.length));
+	close(pair->b);
+	pair->b = accept(listener, NULL, NULL);
+	pair_warm_up(pair);
+	put(pair->b, "unread");
+	settle();
+	close(pair->a);
+	note_poll("open", pair->b, POLLIN | POLLRDHUP, 20);
+	close(copy);
+	look(pair->b);
 }
 
 static void dissolve_now(void *fd)
@@ -347,6 +370,7 @@ static const struct semantics_case cases[] = {
 	{ "close-unread-splicing", close_unread_splicing, 0, 0 },
 	{ "close-unread-splicing-forked", close_unread_splicing, 1, 0 },
 	{ "send-to-closed", data_after_close, 0, 0 },
+	{ "empty-send-to-closed", data_after_close, 1, 0 },
 	{ "reset-so-error", error_option_first, 0, 0 },
 	{ "linger-zero", linger_zero, 0, 0 },
 	{ "linger-zero-data", linger_zero, 1, 0 },
@@ -354,6 +378,8 @@ static const struct semantics_case cases[] = {
 	{ "connect-unspec", dissolve, 0, 0 },
 	{ "connect-unspec-unread", dissolve, 1, 0 },
 	{ "connect-unspec-unread-anew", dissolve, 3, 0 },
+	{ "connect-unspec-peer-unread", dissolve, 4, 0 },
+	{ "connect-unspec-dup", dissolve_dup, 0, 0 },
 	{ "connect-unspec-while-blocked", dissolve_while_blocked, 0, 0 },
 	{ "connected-misuse", connected_misuse, 0, 0 },
 };
