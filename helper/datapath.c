@@ -93,6 +93,21 @@ static int load(struct datapath *self, const struct datapath_map_spec *specs, co
 	return 0;
 }
 
+static const char *advice(int error)
+{
+	switch (error) {
+	case -EPERM:
+		return "run as root or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON";
+	case -EMFILE:
+	case -ENFILE:
+		return "more open files are needed: raise ulimit -n, or LimitNOFILE= of the service";
+	case -ENOMEM:
+		return "more memory is needed: see the limits of its cgroup, and --slots";
+	default:
+		return "Linux 6.1 or later with CONFIG_DEBUG_INFO_BTF is needed; --verbose shows why";
+	}
+}
+
 /* A kernel may have bpf_rdonly_cast and yet refuse it here: then the slower reads do. */
 static int load_best(struct datapath *self, const struct datapath_options *options,
 		     const struct datapath_map_spec *specs, const int *fds)
@@ -111,9 +126,7 @@ static int load_best(struct datapath *self, const struct datapath_options *optio
 	}
 	if (error)
 		fprintf(stderr, "smacceld: the kernel refused the BPF programs: %s; %s\n", strerror(-error),
-			error == -EPERM
-				? "run as root or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
-				: "Linux 6.1 or later with CONFIG_DEBUG_INFO_BTF is needed; --verbose shows why");
+			advice(error));
 	return error;
 }
 

@@ -139,8 +139,7 @@ static void leave_alone(struct helper *helper, struct slot *slot, const struct l
 		return;
 	log_debug("slot %u of pids %u %u: one end left (%s)", slot->index, slot->shared->end[0].pid,
 		  slot->shared->end[1].pid, reason_name(leave->reason));
-	datapath_remove(helper->datapath, end->cookie); /* -ENOENT: closed at this moment */
-	retire_end_gone(helper, end);
+	retire_take_out(helper, end, leave->told, false);
 }
 
 static void answer(struct helper *helper, const struct leave *leave, uint32_t state, enum sm_reason reason)
