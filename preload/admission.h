@@ -7,6 +7,9 @@
  * end begins to count its turns anew then, an armed one leaves. The break-even, measured: a turn saves what eight to ten small
  * sends lose.
  *
+ * An answer that the application corks (TCP_CORK) goes out in one piece by TCP, but not redirected: it is no turn, whatever it
+ * answers.
+ *
  * Writes in between, ADMISSION_LARGE_BYTES to ADMISSION_HUGE_BYTES, that are no turns pay for sure only while one CPU serves both ends. A
  * window of them whose reader was last seen on another CPU makes an armed end leave, too, to measure what plain TCP does;
  * later it comes back, and stays if it is faster so (throughput.h).
