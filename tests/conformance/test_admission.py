@@ -39,33 +39,26 @@ def test_phases_leave_and_return(arm):
         assert refused <= grown["sockets_joined"] / 10, f"accounts that are not exact: {refused} of {grown}"
 
 
-# Requests of one byte, and answers of a header and a body, each from a server that corks them or not.
+# Requests of one byte, and answers of a header and a body, from a server that corks them or not.
 ANSWERS = """
-import json, socket, sys, threading
+import socket, sys, threading
 corks, body, turns = (int(word) for word in sys.argv[1:])
 listener = socket.create_server(("127.0.0.1", 0))
-
 def serve():
     end = listener.accept()[0]
-    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     while end.recv(1):
-        if corks:
-            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, corks)
         end.sendall(b"h" * 200)
         end.sendall(b"b" * body)
-        if corks:
-            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
-
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
 threading.Thread(target=serve, daemon=True).start()
 client = socket.create_connection(listener.getsockname())
-got = 0
 for _ in range(turns):
     client.sendall(b"?")
     left = 200 + body
     while left:
         left -= len(client.recv(left))
-    got += 200 + body
-print(json.dumps({"got": got}))
+print("{}")
 """
 TURNS = 2000
 
@@ -73,8 +66,7 @@ TURNS = 2000
 @pytest.mark.parametrize("corks, body, joins", [(0, 3000, True), (1, 3000, False), (1, 100_000, True)])
 def test_small_answers_of_pieces_that_tcp_would_send_as_one_do_not_join(helper, corks, body, joins):
     with helper.counting() as grown:
-        result = run([sys.executable, "-c", ANSWERS, str(corks), str(body), str(TURNS)], AUTO, helper.socket, timeout=60)
-    assert result["got"] == TURNS * (200 + body)
+        run([sys.executable, "-c", ANSWERS, str(corks), str(body), str(TURNS)], AUTO, helper.socket)
     if joins:
         proved(grown["redirected_bytes"] > TURNS * 100, helper.explain)
     else:
