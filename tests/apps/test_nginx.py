@@ -65,7 +65,8 @@ def test_nginx_files(helper, arm, sendfile):
 @pytest.mark.parametrize("name", ["1k", "1m"])
 @pytest.mark.parametrize("arm", ARMS, ids=str)
 def test_nginx_wrk(helper, arm, name):
-    with Server(nginx("on"), arm, helper.socket) as server, helper.counting() as grown, \
+    # With sendfile it corks its answers, which are no turns if they are small (preload/admission.h).
+    with Server(nginx("on" if name == "1m" else "off"), arm, helper.socket) as server, helper.counting() as grown, \
             Program(["wrk", "-t", 2, "-c", 16, "-d", "1s", f"http://127.0.0.1:{server.port}/{name}"],
                     arm, helper.socket) as wrk:
         assert wrk.wait(15) == 0, wrk.describe()
