@@ -63,7 +63,7 @@ def armed(helper):
 @pytest.mark.parametrize("arm", [auto(1), EAGER], ids=str)
 def test_nobody_is_accelerated(helper, public, arm):
     with traffic_of_nobody(public, helper, arm) as traffic:
-        process = traffic.answer(5)
+        process = traffic.answer(20)
         assert os.stat(f"/proc/{process['client']}").st_uid == 65534
         traffic.ask(f"open {PAIRS}")
         traffic.ask("turns 20")
@@ -77,9 +77,9 @@ def test_nobody_is_accelerated(helper, public, arm):
 def test_ends_of_two_users_are_accelerated(helper, public, arm):
     """What a daemon and its clients are: two users, one connection. Proved by facts, whoever asks."""
     with Commanded([built("chaos/traffic"), "serve"], arm, helper.socket) as server:
-        port = server.answer(5)["port"]
+        port = server.answer(20)["port"]
         with Commanded(as_nobody(public, helper, arm, public / "traffic", "connect", port)) as traffic:
-            traffic.answer(5)
+            traffic.answer(20)
             traffic.ask(f"open {PAIRS}")
             traffic.ask("turns 20")
             wait_until(lambda: traffic.ask("turns 20") and armed(helper) == PAIRS, 10, helper.explain)
@@ -94,9 +94,9 @@ def test_one_end_alone_stays_on_tcp(helper, arm, shimmed):
     """The other end knows nothing of smaccel: right bytes, nothing armed."""
     arms = (arm, PLAIN) if shimmed == "server" else (PLAIN, arm)
     with helper.counting() as grown, Commanded([built("chaos/traffic"), "serve"], arms[0], helper.socket) as server:
-        port = server.answer(5)["port"]
+        port = server.answer(20)["port"]
         with Commanded([built("chaos/traffic"), "connect", port], arms[1], helper.socket) as traffic:
-            traffic.answer(5)
+            traffic.answer(20)
             traffic.ask(f"open {PAIRS}")
             traffic.ask("turns 100")
     assert grown["pairs_armed_total"] == 0 and grown["redirected_msgs"] == 0, helper.explain()
@@ -105,7 +105,7 @@ def test_one_end_alone_stays_on_tcp(helper, arm, shimmed):
 def test_nobody_sees_own_rows_only(helper, public):
     with Commanded([built("chaos/traffic")], EAGER, helper.socket) as root_traffic:
         with traffic_of_nobody(public, helper, EAGER) as traffic:
-            own, roots = traffic.answer(5), root_traffic.answer(5)
+            own, roots = traffic.answer(20), root_traffic.answer(5)
             for one in (traffic, root_traffic):
                 one.ask(f"open {PAIRS}")
                 one.ask("turns 20")
@@ -134,7 +134,7 @@ def switch(helper, command):
 @pytest.mark.parametrize("command", ["off", "on"])
 def test_nobody_may_not_switch(helper, public, command):
     with Commanded([built("chaos/traffic")], EAGER, helper.socket) as traffic:
-        traffic.answer(5)
+        traffic.answer(20)
         traffic.ask(f"open {PAIRS}")
         wait_until(lambda: traffic.ask("turns 20") and armed(helper) == PAIRS, 10, helper.explain)
         if command == "on":
@@ -169,7 +169,7 @@ def test_hostile_clients_hurt_nobody(public):
     shutil.copy(program, public)
     (public / program.name).chmod(0o755)
     with Helper() as helper, Commanded([built("chaos/traffic")], EAGER, helper.socket) as traffic:
-        traffic.answer(5)
+        traffic.answer(20)
         traffic.ask(f"open {PAIRS}")
         wait_until(lambda: traffic.ask("turns 20") and armed(helper) == PAIRS, 10, helper.explain)
         fds_before = fd_count(helper.pid)
@@ -207,7 +207,7 @@ def test_many_silent_clients_leave_room(helper, public):
         os.close(read_end)
         silent.wait_output("open", 20)
         with Commanded([built("chaos/traffic")], EAGER, helper.socket) as traffic:
-            traffic.answer(5)
+            traffic.answer(20)
             traffic.ask(f"open {PAIRS}")
             # Turn by turn: where the helper answered later than the shim waits, the ends come again after some.
             wait_until(lambda: traffic.ask("turns 20") and armed(helper) == PAIRS, 10, helper.explain)
