@@ -296,11 +296,11 @@ static ssize_t send_whole(struct conn *conn, const struct send_call *call, struc
 
 /* A joined end says 0, or ENOSPC of a very large send, where TCP says EFAULT: nothing could be copied from the buffer. And TCP looks at the
  * connection before it looks there. */
-static ssize_t with_bad_address(const struct conn *conn, const struct send_call *call, ssize_t result)
+static ssize_t with_bad_address(struct conn *conn, const struct send_call *call, uint32_t generation, ssize_t result)
 {
 	if (result > 0 || (result < 0 && errno != ENOSPC && errno != EFAULT) || !conn_is_joined(conn))
 		return result;
-	if (transfer_send_nothing(call->fd, call->flags) < 0)
+	if (transfer_fd_is(call->fd, conn, generation) && transfer_send_nothing(call->fd, call->flags) < 0)
 		return -1;
 	errno = EFAULT;
 	return -1;
@@ -342,7 +342,7 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 		transfer_take_reported_error(call->fd);
 	thread_leave(previous);
 	if (call->message && call->bytes > 0)
-		result = with_bad_address(conn, call, result);
+		result = with_bad_address(conn, call, generation, result);
 	if (result >= 0)
 		errno = saved; /* some step of it may have failed */
 	return result;
@@ -361,7 +361,7 @@ ssize_t transfer_short_send_rest(struct conn *conn, const struct send_call *call
 	if (result < 0 && conn_is_joined(conn) && transfer_fd_is(call->fd, conn, way->generation))
 		transfer_take_reported_error(call->fd);
 	transfer_short_end(way);
-	result = with_bad_address(conn, call, result);
+	result = with_bad_address(conn, call, way->generation, result);
 	if (result >= 0 && way->no_signal)
 		errno = way->saved_errno;
 	return result;

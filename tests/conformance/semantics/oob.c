@@ -46,18 +46,23 @@ static void several_bytes(struct pair *pair, int unused)
 	get("plain-rest", pair->b, 64, MSG_DONTWAIT);
 }
 
+static void read_past_mark(struct pair *pair, size_t bytes, int flags)
+{
+	settle();
+	get("urgent", pair->b, 1, MSG_OOB);
+	get("first", pair->b, bytes, flags);
+	note("mark", "%d", at_mark(pair->b));
+	get("second", pair->b, bytes, flags);
+	round_trip("trip", pair);
+}
+
 /* The urgent byte is taken; a receive that waits for all ends at the mark all the same. */
 static void taken_before(struct pair *pair, int unused)
 {
 	(void)unused;
 	TRY("send", send(pair->a, "abcX", 4, MSG_OOB));
 	put(pair->a, "defghi");
-	settle();
-	get("urgent", pair->b, 1, MSG_OOB);
-	get("first", pair->b, 6, MSG_WAITALL);
-	note("mark", "%d", at_mark(pair->b));
-	get("second", pair->b, 6, MSG_WAITALL);
-	round_trip("trip", pair);
+	read_past_mark(pair, 6, MSG_WAITALL);
 }
 
 static void in_line(struct pair *pair, int unused)
@@ -67,12 +72,7 @@ static void in_line(struct pair *pair, int unused)
 	put(pair->a, "abc");
 	send(pair->a, "X", 1, MSG_OOB);
 	put(pair->a, "def");
-	settle();
-	get("urgent", pair->b, 1, MSG_OOB);
-	get("first", pair->b, 64, MSG_DONTWAIT);
-	note("mark", "%d", at_mark(pair->b));
-	get("second", pair->b, 64, MSG_DONTWAIT);
-	round_trip("trip", pair);
+	read_past_mark(pair, 64, MSG_DONTWAIT);
 }
 
 static void none(struct pair *pair, int unused)
