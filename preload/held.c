@@ -49,7 +49,10 @@ _Static_assert(MEMORY_CELLS <= 1u << (FD_SHIFT - INDEX_SHIFT), "16 bits are an i
 #define SLEEPING_CALL_US 10000
 #define BRIEF_CALL_US 200000 /* its thread has no CPU */
 
-static _Atomic uint32_t notes; /* slots with one */
+#define SLEEPERS 256 /* those of a remainder replace each other */
+
+static _Atomic uint32_t notes;            /* slots with one */
+static _Atomic uint64_t asleep[SLEEPERS]; /* lives of connections with a reader, of which a blocking fd was closed */
 
 static uint64_t key_of(const struct conn *conn, int fd)
 {
@@ -284,14 +287,39 @@ static int64_t calling_us(const struct thread_slot *slot, uint64_t key, uint64_t
 	return note & MAY_SLEEP ? SLEEPING_CALL_US : BRIEF_CALL_US;
 }
 
+/* Who sleeps in recv itself is left no duplicate: its call has the file. But it may want to know why it was woken (transfer_repair.c). */
+static uint64_t life_of(const struct conn *conn, uint32_t generation)
+{
+	return ((uint64_t)conn->index + 1) << 32 | generation;
+}
+
+static void tell_sleeper(const struct conn *conn, int fd)
+{
+	const struct memory_cell *cell = atomic_load(&((struct conn *)conn)->cell);
+
+	if (cell && atomic_load_explicit(&cell->reader, memory_order_relaxed) && !libc_single_threaded() &&
+	    !config.trusts_filter && !transfer_fd_nonblocking(fd))
+		atomic_store(&asleep[conn->index % SLEEPERS],
+			     life_of(conn, atomic_load(&((struct conn *)conn)->generation)));
+}
+
+bool held_was_asleep(const struct conn *conn, uint32_t generation)
+{
+	return atomic_load(&asleep[conn->index % SLEEPERS]) == life_of(conn, generation);
+}
+
 void held_hand_over(struct conn *conn, int fd)
 {
 	uint64_t key = key_of(conn, fd), cookie = 0;
 	struct thread_slot *slot;
 
-	if (__builtin_expect(atomic_load(&notes) == 0, 1) || quiet_is_on())
+	if (quiet_is_on())
 		return;
 	int saved = errno;
+	tell_sleeper(conn, fd);
+	errno = saved;
+	if (__builtin_expect(atomic_load(&notes) == 0, 1))
+		return;
 	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++) {
 		if (slot == thread_self || !has_key(atomic_load(&slot->held), key) ||
 		    endpoint_cookie(fd) != slot->held_cookie)

@@ -49,6 +49,8 @@ void held_end(struct held *held);
 
 /* The table has forgotten that fd names the connection, and fd is about to be closed. */
 void held_hand_over(struct conn *conn, int fd);
+/* It was done with a blocking fd of it, while a thread was in a receive. Not of every connection that is known for long. */
+bool held_was_asleep(const struct conn *conn, uint32_t generation);
 /* How many references to the file the calls on the connection that go on by a duplicate may have, beside the one of a call: the
  * duplicate, and a second one of a ppoll() of two entries (transfer_wait.c). */
 uint32_t held_references(const struct conn *conn);

@@ -240,6 +240,29 @@ static bool is_timed_by_others(struct conn *conn, int fd, const struct receive_w
 	return true;
 }
 
+/* The application's own call has slept in recv while another thread closed its number, or put another file there, and was woken without
+ * data (fact 4). The file went with the call, so that nobody can ask it: what is left when neither a handler nor a stop nor the time-out
+ * was it is an error of the connection, and of those loopback has the reset. Begun anew it meets what is there now; not as
+ * a raw call on another connection in a sockhash. Where no wrapper saw a blocking fd closed it may not have slept at all. */
+static ssize_t receive_lost(const struct conn *conn, uint32_t generation, const struct receive_call *call,
+			    const struct receive_wait *wait)
+{
+	bool bounded = wait->started_ms != RECEIVE_UNBOUNDED;
+	bool timed = bounded && wait->timeout_ms >= 0, unknown = bounded && wait->timeout_ms == RECEIVE_ASKS;
+	bool anew = signals_ran.restarting != wait->ran.restarting || (bounded && stops_since(wait->stopped));
+
+	if (unknown || !held_was_asleep(conn, generation) || receive_wait_interrupted(wait, timed) ||
+	    (anew && conn_get(call->fd)))
+		errno = EINTR;
+	else if (anew)
+		return call->perform(call);
+	else if (timed && transfer_precise_ms() + 1 >= wait->started_ms + wait->timeout_ms)
+		errno = EAGAIN;
+	else
+		errno = ECONNRESET;
+	return -1;
+}
+
 /* After the application's own call: on EAGAIN the polling receive takes over. */
 static ssize_t receive_slept(struct conn *conn, const struct receive_call *call, struct receive_wait *wait,
 			     uint32_t generation, ssize_t result)
@@ -248,13 +271,14 @@ static ssize_t receive_slept(struct conn *conn, const struct receive_call *call,
 		return result;
 	if (quiet_is_on())
 		return call->perform(call);
+	if (!same_connection(conn, generation, call->fd))
+		return receive_lost(conn, generation, call, wait);
 	if (transfer_fd_nonblocking(call->fd))
 		return result;
 	bool by_others = is_timed_by_others(conn, call->fd, wait);
 	int timeout_ms = receive_wait_timeout_ms(wait, call->fd);
-	if (!same_connection(conn, generation, call->fd) || receive_wait_interrupted(wait, timeout_ms >= 0) ||
-	    (by_others && signals_interrupted(wait->ran, true))) {
-		errno = EINTR; /* also where the number has been closed: whether there was a time-out nobody knows any more */
+	if (receive_wait_interrupted(wait, timeout_ms >= 0) || (by_others && signals_interrupted(wait->ran, true))) {
+		errno = EINTR;
 		return -1;
 	}
 	if (by_others) {

@@ -216,6 +216,55 @@ static void close_while_polled(struct pair *pair, int unused)
 	get("peer", pair->a, 64, MSG_DONTWAIT);
 }
 
+enum asleep {
+	ASLEEP_RESET,
+	ASLEEP_FIN,
+	ASLEEP_DATA,
+	ASLEEP_TIME,
+	ASLEEP_HANDLER,
+	ASLEEP_RESTART,
+	ASLEEP_WHAT = 7,
+	ASLEEP_TIMED = 8,
+	ASLEEP_FILE = 16
+};
+
+static void put_file_there(void *fd)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	dup2(null, *(int *)fd);
+	close(null);
+}
+
+/* The fd is closed while this thread sleeps in recv, or names another file by then; afterwards something comes. */
+static void closed_while_asleep(struct pair *pair, int how)
+{
+	struct timeval timeout = { .tv_usec = 12 * SOON_MS * 1000 };
+	int what = how & ASLEEP_WHAT;
+
+	if (how & ASLEEP_TIMED)
+		setsockopt(pair->b, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	handle(SIGUSR1, what == ASLEEP_RESTART ? SA_RESTART : 0);
+	if (how & ASLEEP_FILE)
+		later_call(2 * SOON_MS, put_file_there, &pair->b);
+	else
+		later_close(2 * SOON_MS, pair->b);
+	if (what == ASLEEP_RESET)
+		later_reset(6 * SOON_MS, pair->a);
+	else if (what == ASLEEP_FIN)
+		later_close(6 * SOON_MS, pair->a);
+	else if (what == ASLEEP_DATA)
+		later_put(6 * SOON_MS, pair->a, "hello");
+	else if (what != ASLEEP_TIME)
+		later_signal(6 * SOON_MS, SIGUSR1);
+	get("receive", pair->b, 64, 0);
+	later_join();
+	note("handled", "%d", handled);
+	settle();
+	if (what >= ASLEEP_DATA)
+		get("peer", pair->a, 64, MSG_DONTWAIT);
+}
+
 /* A second reader arrives while one sleeps; the second one's time-out ends in time. */
 static void second_reader_times_out(struct pair *pair, int unused)
 {
@@ -312,6 +361,19 @@ static const struct semantics_case cases[] = {
 	{ "nonblock-set-between-signals", changed_between_signals, 0, 0 },
 	{ "closed-between-signals", changed_between_signals, 1, 0 },
 	{ "close-while-polled", close_while_polled, 0, 0 },
+	{ "closed-asleep-reset", closed_while_asleep, ASLEEP_RESET, 0 },
+	{ "closed-asleep-reset-file", closed_while_asleep, ASLEEP_RESET | ASLEEP_FILE, 0 },
+	{ "closed-asleep-reset-timed", closed_while_asleep, ASLEEP_RESET | ASLEEP_TIMED, 0 },
+	{ "closed-asleep-reset-timed-file", closed_while_asleep, ASLEEP_RESET | ASLEEP_TIMED | ASLEEP_FILE, 0 },
+	{ "closed-asleep-fin", closed_while_asleep, ASLEEP_FIN, 0 },
+	{ "closed-asleep-data-timed", closed_while_asleep, ASLEEP_DATA | ASLEEP_TIMED, 0 },
+	{ "closed-asleep-time-timed", closed_while_asleep, ASLEEP_TIME | ASLEEP_TIMED, 0 },
+	{ "closed-asleep-time-timed-file", closed_while_asleep, ASLEEP_TIME | ASLEEP_TIMED | ASLEEP_FILE, 0 },
+	{ "closed-asleep-handler", closed_while_asleep, ASLEEP_HANDLER, 0 },
+	{ "closed-asleep-handler-timed-file", closed_while_asleep, ASLEEP_HANDLER | ASLEEP_TIMED | ASLEEP_FILE, 0 },
+	{ "closed-asleep-restart", closed_while_asleep, ASLEEP_RESTART, 0 },
+	{ "closed-asleep-restart-file", closed_while_asleep, ASLEEP_RESTART | ASLEEP_FILE, 0 },
+	{ "closed-asleep-restart-timed", closed_while_asleep, ASLEEP_RESTART | ASLEEP_TIMED, 0 },
 	{ "second-reader-times-out", second_reader_times_out, 0, 0 },
 	{ "small-stack", small_stack, 0, 0 },
 };
