@@ -12,7 +12,7 @@ import ab
 import pytest
 from support.scale import scaled
 
-TRIALS = scaled(20)
+TRIALS = scaled(12)
 NOISE = 0.005
 
 
