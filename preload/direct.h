@@ -121,6 +121,14 @@ DIRECT direct_sendmsg(int fd, const struct msghdr *message, int flags)
 	return direct_result(raw_system_call(SYS_sendmsg, fd, (long)message, flags, 0, 0, 0));
 }
 
+static inline __attribute__((always_inline)) int direct_setsockopt(int fd, int level, int name, const void *value,
+								   socklen_t length)
+{
+	if (!direct_is_allowed())
+		return real_setsockopt(fd, level, name, value, length);
+	return (int)direct_result(raw_system_call(SYS_setsockopt, fd, level, name, (long)value, length, 0));
+}
+
 #undef DIRECT
 
 #endif

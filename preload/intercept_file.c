@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <pthread.h>
 
-#include "libc.h"
-#include "transfer.h"
+#include "direct.h"
+#include "transfer_short.h"
 
 struct sendfile_arguments {
 	int fd_in;
@@ -20,12 +20,43 @@ static ssize_t perform_sendfile(const struct send_call *call)
 	return real_sendfile64(call->fd, arguments->fd_in, arguments->offset, call->bytes);
 }
 
-static ssize_t send_file(struct conn *conn, int fd_out, int fd_in, off64_t *offset, size_t count)
+static __attribute__((noinline)) ssize_t long_sendfile(struct conn *conn, int fd_out, int fd_in, off64_t *offset,
+						       size_t count)
 {
 	return transfer_send(conn, &(struct send_call){ .fd = fd_out,
 							.bytes = count,
 							.perform = perform_sendfile,
 							.arguments = &(struct sendfile_arguments){ fd_in, offset } });
+}
+
+/* Goes on with a call of an end that is only watched: the file was shorter, or there was no room. */
+static __attribute__((noinline)) ssize_t rest_of_sendfile(struct conn *conn, int fd_out, int fd_in, off64_t *offset,
+							  size_t count, uint32_t generation, long result)
+{
+	struct transfer_short way = { .generation = generation };
+
+	return transfer_short_send_rest(conn,
+					&(struct send_call){ .fd = fd_out,
+							     .bytes = count,
+							     .perform = perform_sendfile,
+							     .arguments =
+								     &(struct sendfile_arguments){ fd_in, offset } },
+					&way, direct_result(result));
+}
+
+/* Answers of a web server that is only watched are a sendfile each. */
+static inline __attribute__((always_inline)) ssize_t send_file(struct conn *conn, int fd_out, int fd_in,
+							       off64_t *offset, size_t count)
+{
+	if (!transfer_short_is_watched(conn, count, 0))
+		return long_sendfile(conn, fd_out, fd_in, offset, count);
+	uint32_t generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
+	long result = raw_system_call(SYS_sendfile, fd_out, fd_in, (long)offset, (long)count, 0, 0);
+	if (__builtin_expect(result != (long)count || !transfer_short_is_of(conn, generation), 0))
+		return rest_of_sendfile(conn, fd_out, fd_in, offset, count, generation, result);
+	transfer_add(&conn->sent, count);
+	transfer_count_sent(conn, count);
+	return result;
 }
 
 struct splice_arguments {

@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 
 #include "acknowledge.h"
+#include "direct.h"
 #include "inq.h"
 #include "lifecycle.h"
 #include "option.h"
@@ -182,9 +183,10 @@ void option_ask(struct conn *conn, int fd)
 /* TCP would send an answer in one piece: a header, and a file behind it. Redirected, the header alone wakes the reader at once (fact 15), which
  * costs more than the redirect saves (answers of 200 and 1000 or 3000 bytes, two CPUs: 1.8 to 2.0 x plain TCP's time). So that is no turn; a
  * large file counts by itself. MSG_MORE takes as long as on plain TCP. */
-static int set_cork(struct conn *conn, int fd, const void *value, socklen_t length)
+static inline __attribute__((always_inline)) int set_cork(struct conn *conn, int fd, const void *value,
+							  socklen_t length)
 {
-	int result = real_setsockopt(fd, IPPROTO_TCP, TCP_CORK, value, length), number = 0;
+	int result = direct_setsockopt(fd, IPPROTO_TCP, TCP_CORK, value, length), number = 0;
 
 	if (result == 0 && readable_bytes(value, sizeof(number)))
 		memcpy(&number, value, sizeof(number));
@@ -193,16 +195,14 @@ static int set_cork(struct conn *conn, int fd, const void *value, socklen_t leng
 	return result;
 }
 
-int wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t length)
+static __attribute__((noinline)) int long_setsockopt(struct conn *conn, int fd, int level, int name, const void *value,
+						     socklen_t length)
 {
-	struct conn *conn = conn_get(fd);
 	const struct option_rule *rule = conn ? find_rule(level, name) : NULL;
 	int number = 0;
 
 	if (conn && is_set_by_library(level, name))
 		return take_over(conn, fd, name, value, length);
-	if (conn && level == IPPROTO_TCP && name == TCP_CORK)
-		return set_cork(conn, fd, value, length);
 	option_may_change(fd, level, name);
 	if (!rule && !(conn && is_receive_timeout(level, name)))
 		return REAL(setsockopt)(fd, level, name, value, length);
@@ -223,6 +223,16 @@ int wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t le
 	if (rule->fallback == STAY && result == 0)
 		inq_was_set(conn, fd);
 	return result;
+}
+
+/* Corks come and go with each answer. */
+int wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t length)
+{
+	struct conn *conn = conn_get(fd);
+
+	if (conn && level == IPPROTO_TCP && name == TCP_CORK)
+		return set_cork(conn, fd, value, length);
+	return long_setsockopt(conn, fd, level, name, value, length);
 }
 
 /* What the kernel no longer knows, or not yet again. It has just written `length` bytes there. */
