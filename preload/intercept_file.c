@@ -79,7 +79,6 @@ static ssize_t perform_splice_out(const struct receive_call *call)
 	return real_splice(call->fd, NULL, arguments->other_fd, arguments->other_offset, call->bytes, arguments->flags);
 }
 
-/* One of the two is a pipe, or the kernel refuses the call. */
 static bool is_pipe(int fd)
 {
 	int saved = errno;
@@ -103,8 +102,8 @@ static ssize_t splice_out(struct conn *conn, int fd, int pipe_fd, size_t count, 
 	bool is_cancellation_point = perform == perform_splice_out && !libc_is_musl();
 	int cancel_state;
 
-	/* splice sees only the TCP queue of a joined socket (fact 8). */
-	if (conn_is_joined(conn)) {
+	/* splice sees only the TCP queue of a joined socket (fact 8). What is no pipe the kernel refuses. */
+	if (conn_is_joined(conn) && is_pipe(pipe_fd)) {
 		if (is_cancellation_point)
 			return transfer_splice_out(conn, fd, pipe_fd, count, flags);
 		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
@@ -135,12 +134,9 @@ ssize_t wrap_splice(int fd_in, off64_t *offset_in, int fd_out, off64_t *offset_o
 	if (!in && !out)
 		return REAL(splice)(fd_in, offset_in, fd_out, offset_out, count, flags);
 	/* Neither a socket nor a pipe has an offset. */
-	if (count != 0 && !offset_in && !offset_out) {
-		if (in && is_pipe(fd_out))
-			return splice_out(in, fd_in, fd_out, count, flags, perform_splice_out);
-		if (out && is_pipe(fd_in))
-			return splice_in(out, fd_in, fd_out, count, flags);
-	}
+	if (count != 0 && !offset_in && !offset_out)
+		return in ? splice_out(in, fd_in, fd_out, count, flags, perform_splice_out)
+			  : splice_in(out, fd_in, fd_out, count, flags);
 	return real_splice(fd_in, offset_in, fd_out, offset_out, count, flags);
 }
 

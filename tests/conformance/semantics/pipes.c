@@ -189,6 +189,33 @@ static void given_pages(struct pair *pair, int unused)
 	round_trip("trip", pair);
 }
 
+/* One of the two is a pipe, or the kernel says EINVAL, whatever waits on the socket; nothing is taken. */
+static void splice_without_pipe(struct pair *pair, int unused)
+{
+	int file = open("/dev/null", O_RDWR | O_CLOEXEC), ends[2];
+
+	(void)unused;
+	if (pipe(ends) != 0)
+		note("FAILED", "pipe");
+	put(pair->a, "hello");
+	settle();
+	TRY("to-file", splice(pair->b, NULL, file, NULL, 64, 0));
+	TRY("from-file", splice(file, NULL, pair->b, NULL, 64, 0));
+	TRY("to-socket", splice(pair->b, NULL, pair->a, NULL, 64, 0));
+	TRY("to-closed", splice(pair->b, NULL, -1, NULL, 64, 0));
+	TRY("from-closed", splice(-1, NULL, pair->b, NULL, 64, 0));
+	TRY("nothing", splice(pair->b, NULL, ends[1], NULL, 0, 0));
+	TRY("from-writing-end", splice(ends[1], NULL, pair->b, NULL, 64, SPLICE_F_NONBLOCK));
+	get("receive", pair->b, 64, MSG_DONTWAIT);
+	round_trip("trip", pair);
+	later_reset(0, pair->a);
+	later_join();
+	settle();
+	TRY("to-file-after", splice(pair->b, NULL, file, NULL, 64, 0));
+	TRY("from-file-after", splice(file, NULL, pair->b, NULL, 64, 0));
+	get("receive-after", pair->b, 64, MSG_DONTWAIT);
+}
+
 static const struct semantics_case cases[] = {
 	{ "sendfile-to-pipe", send_to_pipe, 0, 0 },
 	{ "sendfile-to-pipe-blocks", send_to_pipe, 1, 0 },
@@ -202,6 +229,7 @@ static const struct semantics_case cases[] = {
 	{ "splice-out-own-shutdown", ends_of_splice, 2, 0 },
 	{ "splice-out-rcvtimeo", ends_of_splice, 3, 0 },
 	{ "splice-out-reset-while-blocked", ends_of_splice, 4, 0 },
+	{ "splice-no-pipe", splice_without_pipe, 0, 0 },
 	{ "splice-in-vmsplice-tee", given_pages, 0, 0 },
 };
 FAMILY(pipes);
