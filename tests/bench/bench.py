@@ -148,6 +148,7 @@ def measure_all(options, chosen, treatment):
 def main():
     options = parse_arguments()
     if options.list:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # ... | head
         print_list()
         return
     chosen = chosen_workloads(options)
