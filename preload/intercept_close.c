@@ -197,15 +197,14 @@ void wrap_closefrom(int first)
 	REAL(closefrom)(first);
 }
 
-/* The gate in the kernel sees an end's own shutdown (fact 14); there is nothing to do but to be listed: a later issue may. */
+/* The gate in the kernel sees an end's own shutdown (fact 14). */
 int wrap_shutdown(int fd, int how)
 {
-	int result = REAL(shutdown)(fd, how);
 	struct conn *conn = conn_get(fd);
 
-	if (result == 0 && how != SHUT_RD && conn && !quiet_is_on() && !fork_in_vfork_child())
-		transfer_shut_down(conn, fd);
-	return result;
+	if (how == SHUT_RD || !conn || quiet_is_on() || fork_in_vfork_child())
+		return REAL(shutdown)(fd, how);
+	return transfer_shut_down(conn, fd, how);
 }
 
 /* newfd has just become a duplicate of oldfd. */

@@ -84,7 +84,8 @@ static bool urgent_is_hidden(struct conn *conn, int fd, int flags)
 	struct pollfd poller = { .fd = fd, .events = POLLPRI };
 	int saved = errno;
 
-	if (!(flags & MSG_OOB) || lifecycle_make_plain(conn, fd, REASON_OOB))
+	/* Under another thread that sleeps in a receive an end that has left keeps the sockhash's functions (fact 19). */
+	if (!(flags & MSG_OOB) || (lifecycle_make_plain(conn, fd, REASON_OOB) && libc_single_threaded()))
 		return false;
 	bool waits = real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLPRI);
 	errno = saved;

@@ -257,7 +257,7 @@ ssize_t wrap_sendto(int fd, const void *buffer, size_t count, int flags, const s
 
 	if (!address && hot.direct)
 		return any_send(fd, buffer, count, flags); /* glibc's send() is no more than that */
-	enum way way = conn ? choose_way(conn, fd, count, flags) : PAST;
+	enum way way = conn && readable_address(address, length) ? choose_way(conn, fd, count, flags) : PAST;
 	if (way == REFUSED)
 		return -1;
 	if (way == PAST)
@@ -300,7 +300,8 @@ ssize_t intercept_send_message(struct conn *conn, int fd, const struct msghdr *m
 			       ssize_t (*perform)(const struct send_call *call))
 {
 	size_t bytes;
-	enum way way = readable_message(message, &bytes) ? choose_way(conn, fd, bytes, flags) : PAST;
+	bool is_ours = readable_message(message, &bytes) && readable_beside(message);
+	enum way way = is_ours ? choose_way(conn, fd, bytes, flags) : PAST;
 
 	if (way == REFUSED)
 		return -1;
@@ -337,7 +338,7 @@ ssize_t wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 	size_t bytes;
 
 	if (conn && hot.direct && readable_message(message, &bytes) && message->msg_controllen == 0 &&
-	    transfer_short_send(conn, fd, bytes, flags, &way)) {
+	    !message->msg_name && transfer_short_send(conn, fd, bytes, flags, &way)) {
 		ssize_t result = direct_sendmsg(fd, message, flags | way.no_signal);
 
 		if (transfer_short_sent(conn, bytes, &way, result))

@@ -8,6 +8,8 @@
 #include "landing.h"
 
 #include <poll.h>
+#include <sched.h>
+#include <time.h>
 
 #include "../helper/wire/wire.h"
 #include "ledger.h"
@@ -68,4 +70,25 @@ bool landing_waits(struct conn *conn, int fd, const struct landing *landing)
 			return queue_has_redirected(fd);
 	}
 	return false;
+}
+
+bool landing_follows_end(struct conn *conn, int fd)
+{
+	struct landing landing = landing_find(conn);
+	struct timespec nap = { .tv_nsec = LANDING_MS * 1000000L };
+
+	for (int i = 0; i < LOOKS && is_owed(&landing); i++) {
+		if (queue_has_redirected(fd))
+			return true;
+		if (i < LOOKS_AWAKE) {
+			sched_yield();
+			continue;
+		}
+		if (i > LOOKS_AWAKE &&
+		    lifecycle_ask_holders(conn, fd, (struct wire_holders){ 0 }, WIRE_LANDING) != CELL_HOLDERS_LANDING)
+			break;
+		nanosleep(&nap, NULL);
+		nap.tv_nsec *= 2;
+	}
+	return is_owed(&landing) && queue_has_redirected(fd);
 }

@@ -40,13 +40,13 @@ static long tick_now(void)
 	return now.tv_nsec ^ now.tv_sec << 32;
 }
 
-/* At a multiple of eight, so that the word lies in one page. */
+/* At a multiple of eight, so that the word lies in one page. NULL would be no set at all. */
 static bool ask_kernel(uintptr_t address)
 {
+	uintptr_t word = address < WORD_BYTES ? WORD_BYTES : address & ~(uintptr_t)(WORD_BYTES - 1);
 	int saved = errno;
-	bool result =
-		raw_syscall(SYS_rt_sigprocmask, -1, address & ~(uintptr_t)(WORD_BYTES - 1), NULL, WORD_BYTES) == 0 ||
-		errno != EFAULT; /* refused by a filter: nothing is known, as before */
+	bool result = raw_syscall(SYS_rt_sigprocmask, -1, word, NULL, WORD_BYTES) == 0 ||
+		      errno != EFAULT; /* refused by a filter: nothing is known, as before */
 
 	errno = saved;
 	return result;
@@ -118,6 +118,21 @@ bool readable_control(const struct msghdr *message)
 {
 	return readable_bytes(message, sizeof(*message)) &&
 	       readable_bytes(message->msg_control, message->msg_controllen);
+}
+
+#define CONTROL_BYTES_MAX (1u << 20) /* the kernel refuses more */
+
+bool readable_address(const void *address, socklen_t length)
+{
+	/* The kernel takes no more of it, or says EINVAL. */
+	return !address || length == 0 || length > sizeof(struct sockaddr_storage) || readable_bytes(address, length);
+}
+
+bool readable_beside(const struct msghdr *message)
+{
+	return readable_address(message->msg_name, message->msg_namelen) &&
+	       (message->msg_controllen == 0 || message->msg_controllen > CONTROL_BYTES_MAX ||
+		readable_bytes(message->msg_control, message->msg_controllen));
 }
 
 int writable_int(int fd, void *pointer)

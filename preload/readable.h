@@ -21,6 +21,10 @@ bool readable_vector(const struct iovec *vector, size_t count, size_t *bytes_out
 bool readable_message(const struct msghdr *message, size_t *bytes_out);
 /* Whether header and control data of a message can be read. */
 bool readable_control(const struct msghdr *message);
+/* Whether the address and the control data of a message that is sent can be read, whose header can. The kernel copies both before it looks at the
+ * connection, and the bytes after that. */
+bool readable_beside(const struct msghdr *message);
+bool readable_address(const void *address, socklen_t length);
 
 /* Whether an int can be written there. Where it could be a moment ago (the pages are remembered as those that can be read), or where the kernel has
  * just written one (SIOCATMARK): 0. Else EFAULT, or another errno where nobody knows, because fd is no TCP socket any more. */

@@ -55,8 +55,9 @@ int transfer_take_owed_error(struct conn *conn);
 void transfer_owe_error(struct conn *conn, int error);
 /* SO_RCVTIMEO or SO_SNDTIMEO in ms; -1: none. Keeps errno. */
 int transfer_timeout_ms(int fd, int option);
-/* The application has shut down its sending. */
-void transfer_shut_down(struct conn *conn, int fd);
+/* shutdown(2) of its sending, behind what another thread or process is sending: between the verdict on that and its place in the reader's
+ * queue nothing but the turn (turn.h) would keep the FIN from being there first. */
+int transfer_shut_down(struct conn *conn, int fd, int how);
 /* The peer has, and its FIN has come: a receive says 0 from then on, whatever error waits. False: not that its wrappers knew. */
 bool transfer_peer_has_ended(struct conn *conn);
 

@@ -14,6 +14,7 @@
 
 #include "config.h"
 #include "endpoint.h"
+#include "landing.h"
 #include "queue.h"
 #include "reader.h"
 #include "spin.h"
@@ -104,6 +105,19 @@ static ssize_t receive_alone(struct conn *conn, const struct receive_call *call,
 	return -1;
 }
 
+/* A system call of a receive has been told of the end of the stream, which may have overtaken what was redirected before. */
+static ssize_t before_end(struct conn *conn, const struct receive_call *call, size_t done, ssize_t result)
+{
+	int saved = errno;
+
+	if (__builtin_expect(result != 0, 1) || call->bytes == 0 || call->held || !conn_is_joined(conn) ||
+	    quiet_is_on() || !landing_follows_end(conn, call->fd))
+		return result;
+	result = receive_alone(conn, call, done);
+	errno = saved;
+	return result < 0 ? 0 : result; /* another reader has it */
+}
+
 /* A further system call of a receive, for what is left after `done` bytes. Nobody puts another file there between the look and the call.
  * False: it ends with what it has. */
 static bool receive_again(struct conn *conn, const struct held *held, struct receive_call *call, size_t done,
@@ -161,6 +175,7 @@ static ssize_t receive_in_steps(struct conn *conn, struct receive_call *call, st
 	size_t done = 0;
 
 	for (;;) {
+		result = before_end(conn, call, done, result);
 		if (result > 0 && !peek) {
 			done += (size_t)result;
 			wait->any_handler = true;
@@ -335,6 +350,7 @@ ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *
 		wait = receive_wait_begin(conn);
 		result = receive_polling(conn, call, &wait);
 	}
+	result = before_end(conn, call, 0, result);
 	if (result > 0 && (size_t)result < call->bytes && !(call->flags & MSG_PEEK))
 		result = transfer_top_up(conn, call, ledger, cell, (size_t)result);
 	return result;
@@ -343,7 +359,7 @@ ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *
 ssize_t transfer_repair(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,
 			struct memory_cell *cell, struct receive_wait *wait, uint32_t generation, ssize_t result)
 {
-	result = receive_slept(conn, call, wait, generation, result);
+	result = before_end(conn, call, 0, receive_slept(conn, call, wait, generation, result));
 	if (result <= 0 || (size_t)result >= call->bytes)
 		return result;
 	if (!cell && !call->held && (cell = conn_cell(conn)) && !reader_claim(cell))

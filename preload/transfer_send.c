@@ -74,19 +74,23 @@ bool transfer_took_reset(int fd)
 	return endpoint_tcp_state(fd) == TCP_CLOSE && !queue_has_error(fd);
 }
 
-void transfer_shut_down(struct conn *conn, int fd)
+int transfer_shut_down(struct conn *conn, int fd, int how)
 {
-	int saved = errno;
+	uint32_t generation = atomic_load(&conn->generation), previous = transfer_enter(conn);
+	struct ledger_cell *ledger = transfer_ledger(conn);
+	struct turn turn = { .word = NULL };
 
-	if (conn_is_joined(conn) && queue_has_sent_end(fd)) {
-		uint32_t previous = transfer_enter(conn);
-		struct ledger_cell *ledger = transfer_ledger(conn);
-
-		if (ledger)
-			ledger_end(conn, ledger);
-		thread_leave(previous);
-	}
-	errno = saved;
+	if (ledger && !turn_begin(conn, ledger, &turn))
+		turn = turn_wait(ledger_own(conn, ledger), fd);
+	bool is_there = transfer_fd_is(fd, conn, generation);
+	int result = is_there ? real_shutdown(fd, how) : -1, error = is_there ? errno : EBADF;
+	turn_end(&turn);
+	if (result == 0 && ledger && conn_is_joined(conn) && queue_has_sent_end(fd) &&
+	    atomic_load(&conn->generation) == generation)
+		ledger_end(conn, ledger);
+	thread_leave(previous);
+	errno = error;
+	return result;
 }
 
 bool transfer_peer_has_ended(struct conn *conn)

@@ -238,6 +238,29 @@ static void bad_options(struct pair *pair, int what)
 	round_trip("trip", pair);
 }
 
+/* After SHUT_WR: what stands beside the bytes is copied before TCP looks at the connection. */
+static void bad_pointers_shut(struct pair *pair, int unused)
+{
+	char bytes[] = "hello", *bad = (char *)8;
+	struct iovec vector = { bytes, 5 };
+	struct msghdr control = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = bad, .msg_controllen = 24 };
+	struct msghdr nowhere = { .msg_iov = &vector, .msg_iovlen = 1, .msg_controllen = 24 };
+	struct msghdr name = { .msg_iov = &vector, .msg_iovlen = 1, .msg_name = bad, .msg_namelen = 16 };
+	struct mmsghdr many = { .msg_hdr = control };
+
+	(void)unused;
+	put(pair->b, "unread");
+	settle();
+	shutdown(pair->a, SHUT_WR);
+	TRY("control", sendmsg(pair->a, &control, MSG_NOSIGNAL));
+	TRY("no-control", sendmsg(pair->a, &nowhere, MSG_NOSIGNAL));
+	TRY("name", sendmsg(pair->a, &name, MSG_NOSIGNAL));
+	TRY("many", sendmmsg(pair->a, &many, 1, MSG_NOSIGNAL));
+	TRY("sendto", sendto(pair->a, bytes, 5, MSG_NOSIGNAL, (struct sockaddr *)bad, 16));
+	TRY("bytes", send(pair->a, bad, 5, MSG_NOSIGNAL));
+	get("receive", pair->a, 64, MSG_DONTWAIT);
+}
+
 static const struct semantics_case cases[] = {
 	{ "fault-recv", receive_bad, 0, 0 },
 	{ "fault-recv-peek", receive_bad, MSG_PEEK, 0 },
@@ -274,6 +297,7 @@ static const struct semantics_case cases[] = {
 	{ "fault-sendmmsg-headers-unmapped", bad_pointers_send, 3 | UNMAPPED, 0 },
 	{ "fault-sendto-address", bad_pointers_send, 4, 0 },
 	{ "fault-sendto-address-unmapped", bad_pointers_send, 4 | UNMAPPED, 0 },
+	{ "fault-send-shut", bad_pointers_shut, 0, 0 },
 	{ "fault-sendmsg-control", bad_pointers_send, 5, 0 },
 	{ "fault-sendmsg-control-unmapped", bad_pointers_send, 5 | UNMAPPED, 0 },
 	{ "fault-unix", bad_pointers_send, 6, 0 },

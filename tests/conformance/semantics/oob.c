@@ -219,7 +219,30 @@ static void by_call(struct pair *pair, int call)
 	round_trip("trip", pair);
 }
 
+static void ask_urgent(void *fd)
+{
+	char byte;
+
+	TRY("urgent", recv(*(int *)fd, &byte, 1, MSG_OOB));
+	TRY("urgent-at-once", recv(*(int *)fd, &byte, 1, MSG_OOB | MSG_DONTWAIT));
+	TRY("urgent-nothing", recv(*(int *)fd, &byte, 0, MSG_OOB));
+}
+
+/* Another thread asks for urgent data while this one sleeps in recv: there is none. Or there is. */
+static void urgent_while_asleep(struct pair *pair, int there)
+{
+	later_call(SOON_MS, ask_urgent, &pair->b);
+	later_put(8 * SOON_MS, pair->a, "hello");
+	if (there)
+		TRY("send-urgent", send(pair->a, "!", 1, MSG_OOB));
+	get("receive", pair->b, 64, 0);
+	later_join();
+	round_trip("trip", pair);
+}
+
 static const struct semantics_case cases[] = {
+	{ "oob-none-while-asleep", urgent_while_asleep, 0, 0 },
+	{ "oob-while-asleep", urgent_while_asleep, 1, 0 },
 	{ "oob-by-sendto", by_call, 0, 0 },
 	{ "oob-by-sendmsg", by_call, 1, 0 },
 	{ "oob-by-sendmmsg", by_call, 2, 0 },

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What was sent comes before the end of the stream, also if another thread or process shuts down in the middle of a send.
+ *
+ * shutdown_race ROUNDS SENDERS thread|process: each round is one connection, in use before for some ms, on which SENDERS threads send without a pause
+ * until the end is shut down by the main thread, or by a child, at a random moment. "lost" counts the rounds in which the reader was told
+ * of the end before it had all that sends have returned. Prints one JSON line, with the bytes read and the longest shutdown().
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+
+#include "../support/loopback.h"
+#include "../support/random.h"
+#include "slow_landing.h"
+
+#define TURNS_US 4000 /* until both ends are armed: a send that began before is not waited for */
+#define MESSAGE_BYTES 300
+#define SENDERS_MAX 8
+#define MOMENT_US 3000
+#define SHORT_SLEEP_US 300
+#define DEADLINE_S 90
+
+static int ends[2]; /* the senders', and the reader's */
+static _Atomic uint64_t sent;
+static uint64_t got;
+
+static void *sender(void *unused)
+{
+	char message[MESSAGE_BYTES] = "";
+	ssize_t bytes;
+
+	while ((bytes = send(ends[0], message, sizeof(message), MSG_NOSIGNAL)) > 0)
+		atomic_fetch_add(&sent, (uint64_t)bytes);
+	if (errno != EPIPE)
+		die("send");
+	return unused;
+}
+
+static void *reader(void *unused)
+{
+	static char buffer[65536];
+	ssize_t bytes;
+
+	while ((bytes = recv(ends[1], buffer, sizeof(buffer), 0)) > 0)
+		got += (uint64_t)bytes;
+	if (bytes < 0)
+		die("recv");
+	return unused;
+}
+
+static void open_connection(int listener)
+{
+	char byte;
+
+	ends[0] = loopback_connect("127.0.0.1", loopback_port(listener));
+	ends[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	if (ends[1] < 0)
+		die("accept");
+	for (uint64_t begun_us = now_us(); now_us() < begun_us + TURNS_US;)
+		if (write(ends[0], "q", 1) != 1 || read(ends[1], &byte, 1) != 1 || write(ends[1], "a", 1) != 1 ||
+		    read(ends[0], &byte, 1) != 1)
+			die("turn");
+	sent = got = 0;
+}
+
+static void start(pthread_t *thread, void *(*function)(void *))
+{
+	if (pthread_create(thread, NULL, function, NULL))
+		die("thread");
+}
+
+static uint64_t shutdown_us(void)
+{
+	uint64_t begun_us = now_us();
+
+	if (shutdown(ends[0], SHUT_WR))
+		die("shutdown");
+	return now_us() - begun_us;
+}
+
+static void shut_down_in_child(uint64_t moment_us)
+{
+	pid_t child = fork();
+
+	if (child == 0) {
+		pause_us(moment_us);
+		_exit(shutdown(ends[0], SHUT_WR) != 0);
+	}
+	int status = 0;
+	if (child < 0 || waitpid(child, &status, 0) != child || status)
+		die("child");
+}
+
+int main(int argc, char **argv)
+{
+	struct rng rng = rng_make(3, 0);
+	pthread_t senders[SENDERS_MAX], receiver;
+	uint64_t longest_us = 0, bytes = 0;
+	unsigned rounds, count, lost = 0;
+
+	if (argc != 4 || (count = (unsigned)atoi(argv[2])) > SENDERS_MAX)
+		return EXIT_USAGE;
+	rounds = (unsigned)atoi(argv[1]);
+	alarm(DEADLINE_S);
+	int listener = loopback_listen("127.0.0.1", 0, 8, 0);
+	for (unsigned i = 0; i < rounds; i++) {
+		open_connection(listener);
+		start(&receiver, reader);
+		for (unsigned j = 0; j < count; j++)
+			start(&senders[j], sender);
+		pthread_setname_np(senders[0], SLOW_THREAD);
+		uint64_t moment_us = SHORT_SLEEP_US + rng_below(&rng, MOMENT_US), us = 0;
+		if (strcmp(argv[3], "process") == 0) {
+			shut_down_in_child(moment_us);
+		} else {
+			pause_us(moment_us);
+			us = shutdown_us();
+		}
+		longest_us = us > longest_us ? us : longest_us;
+		for (unsigned j = 0; j < count; j++)
+			pthread_join(senders[j], NULL);
+		pthread_join(receiver, NULL);
+		lost += got != sent;
+		bytes += got;
+		close(ends[0]);
+		close(ends[1]);
+	}
+	printf("{\"rounds\": %u, \"lost\": %u, \"bytes\": %llu, \"longest_us\": %llu}\n", rounds, lost,
+	       (unsigned long long)bytes, (unsigned long long)longest_us);
+	return 0;
+}
