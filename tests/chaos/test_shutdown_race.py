@@ -10,7 +10,7 @@ from support.proof import proved
 from support.scale import scaled
 from test_close_window import slow_landing  # noqa: F401  a fixture
 
-ROUNDS, SLOW_ROUNDS = scaled(50), 40
+ROUNDS, SLOW_ROUNDS = scaled(50), scaled(15)
 
 
 @pytest.mark.parametrize("who", ["thread", "process"])
