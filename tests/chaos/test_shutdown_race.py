@@ -5,7 +5,7 @@ Without the turn that shutdown() takes, and the reader's look at what was announ
 one thread that sends and 6 of three (eager), 5 and 12 where a child shuts down, and 32 to 36 of 40 with a kernel that takes 4 ms between the
 verdict and the reader's queue. With the turn alone it were 3 of 150 of three senders."""
 import pytest
-from support.program import EAGER, PLAIN, auto, built, run
+from support.program import EAGER, PLAIN, built, run
 from support.proof import proved
 from support.scale import scaled
 from test_close_window import slow_landing  # noqa: F401  a fixture
@@ -15,7 +15,8 @@ ROUNDS, SLOW_ROUNDS = scaled(50), scaled(15)
 
 @pytest.mark.parametrize("who", ["thread", "process"])
 @pytest.mark.parametrize("senders", [1, 3])
-@pytest.mark.parametrize("arm", [PLAIN, EAGER, auto(1)], ids=str)
+# Eager: a send that began before the connection was armed is not waited for (semantics/differences); here none has.
+@pytest.mark.parametrize("arm", [PLAIN, EAGER], ids=str)
 def test_shutdown_while_sending(helper, arm, senders, who):
     with helper.counting() as grown:
         seen = run([built("chaos/shutdown_race"), ROUNDS, senders, who], arm, helper.socket, timeout=100)

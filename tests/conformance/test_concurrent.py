@@ -7,7 +7,7 @@ from support.proof import proved
 from support.scale import scaled
 
 COUNT = {"senders": 3, "readers": 3}
-SECONDS = 1.5
+SECONDS = 1.0
 
 
 @pytest.mark.parametrize("arm", [PLAIN, EAGER, auto(1)], ids=str)
