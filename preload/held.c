@@ -287,20 +287,19 @@ static int64_t calling_us(const struct thread_slot *slot, uint64_t key, uint64_t
 	return note & MAY_SLEEP ? SLEEPING_CALL_US : BRIEF_CALL_US;
 }
 
-/* Who sleeps in recv itself is left no duplicate: its call has the file. But it may want to know why it was woken (transfer_repair.c). */
 static uint64_t life_of(const struct conn *conn, uint32_t generation)
 {
 	return ((uint64_t)conn->index + 1) << 32 | generation;
 }
 
-static void tell_sleeper(const struct conn *conn, int fd)
+/* Who sleeps in recv itself is left no duplicate: its call has the file. But it may want to know why it was woken (transfer_repair.c). */
+static void tell_sleeper(struct conn *conn, int fd)
 {
-	const struct memory_cell *cell = atomic_load(&((struct conn *)conn)->cell);
+	const struct memory_cell *cell = atomic_load(&conn->cell);
 
 	if (cell && atomic_load_explicit(&cell->reader, memory_order_relaxed) && !libc_single_threaded() &&
 	    !config.trusts_filter && !transfer_fd_nonblocking(fd))
-		atomic_store(&asleep[conn->index % SLEEPERS],
-			     life_of(conn, atomic_load(&((struct conn *)conn)->generation)));
+		atomic_store(&asleep[conn->index % SLEEPERS], life_of(conn, atomic_load(&conn->generation)));
 }
 
 bool held_was_asleep(const struct conn *conn, uint32_t generation)

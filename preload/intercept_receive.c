@@ -16,10 +16,10 @@
 #include "lifecycle.h"
 #include "queue.h"
 #include "readable.h"
+#include "threads.h"
 #include "transfer_short.h"
 
-/* Whether the call goes to the real function: it takes nothing from the stream, or urgent data, which only plain TCP
- * (or a pinned direction) has. */
+/* To the real function: it takes nothing from the stream, or urgent data, which only plain TCP (or a pinned direction) has. */
 static bool goes_past(size_t bytes, int flags)
 {
 	return bytes == 0 || (flags & (MSG_OOB | MSG_ERRQUEUE)) != 0;
@@ -84,8 +84,9 @@ static bool urgent_is_hidden(struct conn *conn, int fd, int flags)
 	struct pollfd poller = { .fd = fd, .events = POLLPRI };
 	int saved = errno;
 
-	/* Under another thread that sleeps in a receive an end that has left keeps the sockhash's functions (fact 19). */
-	if (!(flags & MSG_OOB) || (lifecycle_make_plain(conn, fd, REASON_OOB) && libc_single_threaded()))
+	/* Under another thread's call an end that has left keeps the sockhash's functions (fact 19). */
+	if (!(flags & MSG_OOB) ||
+	    (lifecycle_make_plain(conn, fd, REASON_OOB) && !(conn->touched && threads_count_inside(conn->index))))
 		return false;
 	bool waits = real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLPRI);
 	errno = saved;
@@ -95,8 +96,7 @@ static bool urgent_is_hidden(struct conn *conn, int fd, int flags)
 	return true;
 }
 
-/* A receive of no bytes waits for data, or takes an error, as any other; of an end in the sockhash the kernel says 0 at
- * once. */
+/* A receive of no bytes waits for data, or takes an error, as any other; of an end in the sockhash the kernel says 0 at once. */
 static bool is_empty_receive(const struct conn *conn, size_t bytes, int flags)
 {
 	return bytes == 0 && conn_is_joined(conn) && !(flags & (MSG_OOB | MSG_ERRQUEUE));

@@ -16,8 +16,7 @@
 #include "readable.h"
 #include "transfer.h"
 
-#define RIGHTS_MAX 253               /* fds in one message; the kernel's SCM_MAX_FD */
-#define CONTROL_BYTES_MAX (1u << 20) /* the kernel refuses more */
+#define RIGHTS_MAX 253 /* fds in one message; the kernel's SCM_MAX_FD */
 
 static void give_away(int fd)
 {

@@ -120,8 +120,6 @@ bool readable_control(const struct msghdr *message)
 	       readable_bytes(message->msg_control, message->msg_controllen);
 }
 
-#define CONTROL_BYTES_MAX (1u << 20) /* the kernel refuses more */
-
 bool readable_address(const void *address, socklen_t length)
 {
 	/* The kernel takes no more of it, or says EINVAL. */

@@ -111,9 +111,10 @@ static ssize_t before_end(struct conn *conn, const struct receive_call *call, si
 	int saved = errno;
 
 	if (__builtin_expect(result != 0, 1) || call->bytes == 0 || call->held || !conn_is_joined(conn) ||
-	    quiet_is_on() || !landing_follows_end(conn, call->fd))
+	    quiet_is_on())
 		return result;
-	result = receive_alone(conn, call, done);
+	if (landing_follows_end(conn, call->fd))
+		result = receive_alone(conn, call, done);
 	errno = saved;
 	return result < 0 ? 0 : result; /* another reader has it */
 }
@@ -269,6 +270,9 @@ static ssize_t receive_lost(const struct conn *conn, uint32_t generation, const 
 	if (unknown || !held_was_asleep(conn, generation) || receive_wait_interrupted(wait, timed) ||
 	    (anew && conn_get(call->fd)))
 		errno = EINTR;
+	else if (anew && atomic_load(&conn->generation) ==
+				 generation) /* by another number: what came would be counted as its */
+		errno = error_of_lost_number(call->fd, wait->ran.restarting);
 	else if (anew)
 		return call->perform(call);
 	else if (timed && transfer_precise_ms() + 1 >= wait->started_ms + wait->timeout_ms)
@@ -286,10 +290,12 @@ static ssize_t receive_slept(struct conn *conn, const struct receive_call *call,
 		return result;
 	if (quiet_is_on())
 		return call->perform(call);
-	if (!same_connection(conn, generation, call->fd))
+	if (!transfer_fd_is(call->fd, conn, generation))
 		return receive_lost(conn, generation, call, wait);
 	if (transfer_fd_nonblocking(call->fd))
 		return result;
+	if (!same_connection(conn, generation, call->fd))
+		return receive_lost(conn, generation, call, wait);
 	bool by_others = is_timed_by_others(conn, call->fd, wait);
 	int timeout_ms = receive_wait_timeout_ms(wait, call->fd);
 	if (receive_wait_interrupted(wait, timeout_ms >= 0) || (by_others && signals_interrupted(wait->ran, true))) {

@@ -240,6 +240,18 @@ static void urgent_while_asleep(struct pair *pair, int there)
 	round_trip("trip", pair);
 }
 
+/* The first of them is part of the stream then. */
+static void two_behind_unread(struct pair *pair, int unused)
+{
+	(void)unused;
+	put(pair->a, "123");
+	TRY("first", send(pair->a, "a", 1, MSG_OOB));
+	settle();
+	TRY("second", send(pair->a, "b", 1, MSG_OOB));
+	settle();
+	get("receive", pair->b, 64, MSG_DONTWAIT);
+}
+
 static const struct semantics_case cases[] = {
 	{ "oob-none-while-asleep", urgent_while_asleep, 0, 0 },
 	{ "oob-while-asleep", urgent_while_asleep, 1, 0 },
@@ -254,6 +266,7 @@ static const struct semantics_case cases[] = {
 	{ "oob-inline", in_line, 0, 0 },
 	{ "oob-none", none, 0, 0 },
 	{ "oob-peek", peeked, 0, 0 },
+	{ "oob-two-behind-unread", two_behind_unread, 0, 0 },
 	{ "oob-twice", twice, 0, 0 },
 	{ "oob-sigurg", urgent_signal, 0, 0 },
 	{ "oob-epoll-select", urgent_events, 0, 0 },
