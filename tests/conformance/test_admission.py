@@ -237,19 +237,22 @@ sys.stdin.readline()
 """
 
 
+# Of some 6 MB each: a sender of huge writes is judged by more than 64 MiB, and by no fewer than four that found no room.
+SPILL_ROUNDS = 40
+
+
 @pytest.mark.parametrize("arm", [AUTO, EAGER], ids=str)
 def test_sender_that_keeps_spilling_leaves(helper, arm):
     """It does not wait and fills TCP's buffers behind the bound, again and again."""
     redirected = helper.totals()["redirected_msgs"]
-    with helper.counting() as grown:
-        with Commanded([sys.executable, "-c", SPILLS, "8"], arm, helper.socket) as program:
-            # Not only armed: a first message that passes, for an ACK's sake, would keep all behind it from being redirected.
-            wait_until(lambda: helper.totals()["redirected_msgs"] > redirected, 20, helper.explain)
-            program.commands.write("\n")
-            wait_until(lambda: program.out.endswith("\n"), 30, program.describe)
-            sent, received = map(int, program.out.split())
-            rows = [row for row in ss_rows(helper) if row["pid"] == program.pid]
-    assert sent > 8 * 2**20 and received == sent, program.describe()
+    with helper.counting() as grown, Commanded([sys.executable, "-c", SPILLS, str(SPILL_ROUNDS)], arm, helper.socket) as program:
+        # Not only armed: a first message that passes, for an ACK's sake, would keep all behind it from being redirected.
+        wait_until(lambda: helper.totals()["redirected_msgs"] > redirected, 20, helper.explain)
+        program.commands.write("\n")
+        wait_until(lambda: program.out.endswith("\n"), 30, program.describe)
+        sent, received = map(int, program.out.split())
+        rows = [row for row in ss_rows(helper) if row["pid"] == program.pid]
+    assert sent > SPILL_ROUNDS * 2**20 and received == sent, program.describe()
     proved(grown["redirected_bytes"] > 2**20 and grown["spills"] >= 1, grown)
     proved(grown["leaves"] >= 1, f"{grown} {rows}")
 
