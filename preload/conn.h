@@ -52,6 +52,9 @@ enum conn_option {
 	CONN_COUNTS_SYN = 4,
 	/* Nor this: TCP_QUICKACK was 0 before the library set it (acknowledge.h). */
 	CONN_QUICKACK = 8,
+	/* Of the file: it does not wait (mode.h). */
+	CONN_NONBLOCKING = 16,
+	CONN_MODE_UNSEEN = 32, /* nor whether it does: it is changed past the wrappers */
 };
 
 /* What every call looks at comes first, in one line: a connection that is only watched touches no other. */

@@ -19,6 +19,7 @@
 #include "fork.h"
 #include "intercept_close.h"
 #include "lifecycle.h"
+#include "mode.h"
 #include "quiet.h"
 #include "threads.h"
 #include "transfer.h"
@@ -285,6 +286,8 @@ int wrap_dup3(int oldfd, int newfd, int flags)
 		void *argument = va_arg(list, void *);                                                                 \
 		va_end(list);                                                                                          \
 		int result = REAL(name)(fd, command, argument);                                                        \
+		if (command == F_SETFL)                                                                                \
+			mode_may_change(fd);                                                                           \
 		if (command == F_SETFL && result == 0 && quiet_is_on())                                                \
 			quiet_stuck_mode(fd, !((uintptr_t)argument & O_NONBLOCK));                                     \
 		if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)                                                  \

@@ -18,6 +18,7 @@
 #include "direct.h"
 #include "inq.h"
 #include "lifecycle.h"
+#include "mode.h"
 #include "option.h"
 #include "queue.h"
 #include "quiet.h"
@@ -330,6 +331,8 @@ int wrap_ioctl(int fd, unsigned long request, ...)
 	if (conn && (unsigned int)request == SIOCATMARK && conn_is_joined(conn))
 		return ask_mark(fd, argument);
 	int result = REAL(ioctl)(fd, request, argument);
+	if (conn && (unsigned int)request == FIONBIO)
+		mode_may_change(fd);
 	if (request == FIONBIO && result == 0 && quiet_is_on())
 		quiet_stuck_mode(fd, ((const struct int_anywhere *)argument)->value == 0);
 	return result;

@@ -7,8 +7,10 @@
  */
 #include "intercept.h"
 
+#include <fcntl.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -18,6 +20,7 @@
 #include "intercept_fork.h"
 #include "intercept_process.h"
 #include "lifecycle.h"
+#include "mode.h"
 #include "option.h"
 #include "quiet.h"
 
@@ -55,6 +58,8 @@ static void __attribute__((used)) before_call(int number, long a, long b, long c
 		fork_note(); /* the second's kind is in memory that may not be there: a fork for all this process knows */
 	else if (number == __NR_setsockopt)
 		option_may_change((int)a, (int)b, (int)c);
+	else if ((number == __NR_fcntl && b == F_SETFL) || (number == __NR_ioctl && (unsigned int)b == FIONBIO))
+		mode_changes_unseen((int)a);
 	else if (installs_filter(a, b, c))
 		before_filter();
 }
@@ -85,6 +90,8 @@ __attribute__((naked)) long wrap_syscall(long number, long a, long b, long c, lo
 		IF_NUMBER(__NR_unshare, "1f")
 		IF_NUMBER(__NR_clone3, "1f")
 		IF_NUMBER(__NR_setsockopt, "1f")
+		IF_NUMBER(__NR_fcntl, "1f")
+		IF_NUMBER(__NR_ioctl, "1f")
 		IF_NUMBER(__NR_clone, "3f")
 		IF_NUMBER(__NR_fork, "4f")
 		IF_NUMBER(__NR_close, "5f")
@@ -142,7 +149,8 @@ long wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 	if (number == __NR_execve || number == __NR_execveat)
 		return intercept_exec_by_call(number, a, b, c, d, e);
 	if (__builtin_expect(forks || number == __NR_seccomp || number == __NR_exit_group || number == __NR_exit ||
-				     number == __NR_unshare || number == __NR_clone3 || number == __NR_setsockopt,
+				     number == __NR_unshare || number == __NR_clone3 || number == __NR_setsockopt ||
+				     number == __NR_fcntl || number == __NR_ioctl,
 			     0))
 		before_call(number, a, b, c);
 	return REAL(syscall)(number, a, b, c, d, e, f);

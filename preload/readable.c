@@ -23,14 +23,15 @@
 #define PAGE_BYTES 4096u /* the smallest there is: larger pages are asked about more than once */
 #define WORD_BYTES 8u    /* what the kernel reads of a signal set */
 #define STACK_NEAR_BYTES 131072u
-#define PAGES_KNOWN 16u
+#define PAGE_SETS 8u
 
 struct known_page {
 	uintptr_t page;
 	long tick; /* nanoseconds of the coarse clock */
 };
-static __thread struct known_page known_readable[PAGES_KNOWN] __attribute__((tls_model("initial-exec")));
-static __thread struct known_page known_writable[PAGES_KNOWN] __attribute__((tls_model("initial-exec")));
+/* Two of a set, the one that came last in front: a header and its vector may be in pages of the same set. */
+static __thread struct known_page known_readable[PAGE_SETS][2] __attribute__((tls_model("initial-exec")));
+static __thread struct known_page known_writable[PAGE_SETS][2] __attribute__((tls_model("initial-exec")));
 
 static long tick_now(void)
 {
@@ -52,20 +53,27 @@ static bool ask_kernel(uintptr_t address)
 	return result;
 }
 
-static bool is_known(const struct known_page *known, uintptr_t address, uintptr_t frame)
+static bool is_known(struct known_page (*known)[2], uintptr_t address, uintptr_t frame)
 {
 	uintptr_t page = address / PAGE_BYTES;
-	const struct known_page *slot = &known[page % PAGES_KNOWN];
+	const struct known_page *set = known[page % PAGE_SETS];
 	bool near = page >= frame / PAGE_BYTES && address - frame < STACK_NEAR_BYTES;
 
-	return page == frame / PAGE_BYTES || (slot->page == page && (near || slot->tick == tick_now()));
+	if (page == frame / PAGE_BYTES)
+		return true;
+	if (set->page != page && (++set)->page != page)
+		return false;
+	return near || set->tick == tick_now();
 }
 
-static void remember(struct known_page *known, uintptr_t address)
+static void remember(struct known_page (*known)[2], uintptr_t address)
 {
 	uintptr_t page = address / PAGE_BYTES;
+	struct known_page *set = known[page % PAGE_SETS];
 
-	known[page % PAGES_KNOWN] = (struct known_page){ page, tick_now() };
+	if (set[0].page != page)
+		set[1] = set[0];
+	set[0] = (struct known_page){ page, tick_now() };
 }
 
 static bool page_readable(uintptr_t address, uintptr_t frame)

@@ -20,7 +20,6 @@ bool readable_vector(const struct iovec *vector, size_t count, size_t *bytes_out
 /* The same for the vector of a message, and the header itself. */
 bool readable_message(const struct msghdr *message, size_t *bytes_out);
 #define CONTROL_BYTES_MAX (1u << 20) /* of a message: the kernel refuses more */
-#define CONTROL_BYTES_MAX (1u << 20) /* of a message: the kernel refuses more */
 /* Whether header and control data of a message can be read. */
 bool readable_control(const struct msghdr *message);
 /* Whether the address and the control data of a message that is sent can be read, whose header can. The kernel copies both before it looks at the

@@ -17,7 +17,7 @@
 #include "threads.h"
 #include "transfer.h"
 
-/* Asked each time, never cached: another process may share the file description. */
+/* Asks the kernel. Of a connection's own file mode_is_nonblocking() may know it. */
 static inline bool transfer_fd_nonblocking(int fd)
 {
 	int flags = real_fcntl(fd, F_GETFL);

@@ -21,6 +21,7 @@
 #include <signal.h>
 #include <sys/syscall.h>
 
+#include "mode.h"
 #include "queue.h"
 #include "raw_syscall.h"
 
@@ -220,7 +221,8 @@ bool transfer_send_parts(struct conn *conn, const struct send_call *call, struct
 	    call->message->msg_name || (call->flags & ~MSG_NOSIGNAL))
 		return false;
 	parts.timeout_ms = transfer_timeout_ms(call->fd, SO_SNDTIMEO);
-	if ((parts.timeout_ms < 0 && !(may_cut && call->bytes > WHOLE_BYTES_MAX)) || transfer_fd_nonblocking(call->fd))
+	if ((parts.timeout_ms < 0 && !(may_cut && call->bytes > WHOLE_BYTES_MAX)) ||
+	    mode_is_nonblocking(conn, call->fd))
 		return false;
 	parts.started_ms = transfer_now_ms();
 	parts.held = held_begin(conn, call->fd, generation);

@@ -15,6 +15,7 @@
 #include "config.h"
 #include "endpoint.h"
 #include "landing.h"
+#include "mode.h"
 #include "queue.h"
 #include "reader.h"
 #include "spin.h"
@@ -138,7 +139,7 @@ static bool may_sleep(struct conn *conn, const struct held *held, struct receive
 	if (!call->held)
 		transfer_let_go(conn, call->fd);
 	held_calling(held, HELD_CALL_BRIEF);
-	bool may = has_file(held, call) && !(call->flags & MSG_DONTWAIT) && !transfer_fd_nonblocking(call->fd);
+	bool may = has_file(held, call) && !(call->flags & MSG_DONTWAIT) && !mode_is_nonblocking(conn, call->fd);
 	held_calling(held, HELD_CALL_OVER);
 	return may;
 }
@@ -292,7 +293,7 @@ static ssize_t receive_slept(struct conn *conn, const struct receive_call *call,
 		return call->perform(call);
 	if (!transfer_fd_is(call->fd, conn, generation))
 		return receive_lost(conn, generation, call, wait);
-	if (transfer_fd_nonblocking(call->fd))
+	if (mode_is_nonblocking(conn, call->fd))
 		return result;
 	if (!same_connection(conn, generation, call->fd))
 		return receive_lost(conn, generation, call, wait);

@@ -15,6 +15,7 @@
 
 #include "config.h"
 #include "endpoint.h"
+#include "mode.h"
 #include "queue.h"
 #include "raw_syscall.h"
 #include "transfer_short.h"
@@ -289,7 +290,7 @@ static ssize_t send_whole(struct conn *conn, const struct send_call *call, struc
 {
 	/* message NULL: sendfile, splice; `bytes` is then only an upper limit, and the file may be much shorter. */
 	if (!ledger || !call->message || (call->flags & (MSG_DONTWAIT | MSG_OOB)) ||
-	    !ledger_should_pace(conn, ledger, call->bytes) || transfer_fd_nonblocking(call->fd))
+	    !ledger_should_pace(conn, ledger, call->bytes) || mode_is_nonblocking(conn, call->fd))
 		return transfer_send_once(conn, call, ledger, generation);
 	struct held held = held_begin(conn, call->fd, generation);
 	ledger_pace(conn, ledger, call->bytes);

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Connections leave when their traffic does not pay and come back when it does; destinations that never pay are left alone."""
-import collections
 import os
 import signal
 import sys
@@ -295,58 +294,6 @@ def test_ends_that_take_turns_and_never_sleep_stay(helper):
                  helper.socket):
         wait_until(lambda: grown("redirected_msgs") >= 100_000, 20, helper.explain)
         assert grown("leaves") == 0, helper.explain()
-
-
-ASKS = """
-import fcntl, json, os, socket, sys, termios
-listener = socket.create_server(("127.0.0.1", 0))
-client = socket.create_connection(listener.getsockname())
-server, _ = listener.accept()
-def turns():
-    for _ in range(100):
-        client.sendall(b"ping"); server.recv(4); server.sendall(b"pong"); client.recv(4)
-def small_writes():
-    for _ in range(1000):
-        client.sendall(b"small"); server.recv(5)
-def ask(sender, reader):
-    sender.sendall(b"unread")
-    os.sched_yield()  # a mark in the trace
-    said = [int.from_bytes(fcntl.ioctl(reader.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder) for _ in range(20)]
-    os.sched_yield()
-    reader.recv(6)
-    return said
-for line in sys.stdin:
-    print(json.dumps(eval(line)), flush=True)
-"""
-
-
-def calls_between_marks(trace):
-    parts = trace.read_text().split("sched_yield()")[1::2]
-    return [collections.Counter(line.split()[1].split("(")[0] for line in part.splitlines()[1:-1]) for part in parts]
-
-
-def test_fionread_is_one_call_where_the_kernel_says_it_all(helper, tmp_path):
-    """Of both ends of a pair that has left. Of an armed end it is two, one for each queue, where the kernel counts the redirected bytes."""
-    trace = tmp_path / "calls"
-
-    def until(command, states):
-        def reached():
-            program.ask(command)
-            return {row["state"] for row in ss_rows(helper) if row["pid"] == pid} == states
-        wait_until(reached, 20, helper.explain)
-
-    with Commanded(["strace", "-f", "-o", trace, sys.executable, "-c", ASKS], AUTO, helper.socket) as program:
-        pid = program.ask("os.getpid()")
-        until("turns()", {"armed"})
-        program.ask("turns()")  # both have attached to the ledger
-        said = program.ask("ask(client, server) + ask(server, client)")
-        until("small_writes()", {"left", "offered"})
-        said += program.ask("ask(client, server) + ask(server, client)")
-    assert said == [6] * 80
-    calls = calls_between_marks(trace)
-    if "fionread-counts-psock" in helper.status()["kernel"]["features"]:
-        assert calls[:2] == [{"ioctl": 20, "getsockopt": 20}] * 2, calls
-    assert len(calls) == 4 and calls[2:] == [{"ioctl": 20}] * 2, calls
 
 
 SHORT_STREAMS = """

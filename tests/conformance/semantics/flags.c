@@ -2,6 +2,9 @@
 /* Receive flags: MSG_WAITALL, MSG_PEEK, MSG_DONTWAIT, and SO_RCVLOWAT, SO_PEEK_OFF. */
 #include "semantics.h"
 
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
 static void two_pieces(int fd)
 {
 	later_put(SOON_MS, fd, "abc");
@@ -213,6 +216,40 @@ static void fionbio(struct pair *pair, int unused)
 	get("blocking", pair->b, 64, 0);
 }
 
+enum way_back { BY_FCNTL, BY_IOCTL, BY_DUPLICATE, BY_SYSCALL, BY_CHILD };
+
+static void block_again(int fd, enum way_back way)
+{
+	int off = 0;
+
+	if (way == BY_FCNTL)
+		TRY("fcntl", fcntl(fd, F_SETFL, 0));
+	else if (way == BY_IOCTL)
+		TRY("ioctl", ioctl(fd, FIONBIO, &off));
+	else if (way == BY_DUPLICATE)
+		TRY("duplicate", fcntl(dup(fd), F_SETFL, 0));
+	else if (way == BY_SYSCALL)
+		TRY("syscall", syscall(SYS_fcntl, fd, F_SETFL, 0));
+	else if (fork() == 0)
+		_exit(fcntl(fd, F_SETFL, 0));
+	else
+		wait(NULL);
+}
+
+/* It was non-blocking, and has found nothing. Blocking again it sleeps on where a handler with SA_RESTART has run. */
+static void nonblock_cleared(struct pair *pair, int way)
+{
+	TRY("set", fcntl(pair->b, F_SETFL, O_NONBLOCK));
+	get("empty", pair->b, 64, 0);
+	get("empty-again", pair->b, 64, 0);
+	block_again(pair->b, (enum way_back)way);
+	handle(SIGUSR1, SA_RESTART);
+	later_signal(SOON_MS, SIGUSR1);
+	later_put(3 * SOON_MS, pair->a, "hello");
+	get("receive", pair->b, 64, 0);
+	note("handled", "%d", handled);
+}
+
 static void lowat(struct pair *pair, int unused)
 {
 	(void)unused;
@@ -308,6 +345,11 @@ static const struct semantics_case cases[] = {
 	{ "nonblocking", dontwait, 1, 0 },
 	{ "nonblocking-toggled", nonblock_while_blocked, 0, 0 },
 	{ "fionbio", fionbio, 0, 0 },
+	{ "nonblock-cleared", nonblock_cleared, BY_FCNTL, 0 },
+	{ "nonblock-cleared-ioctl", nonblock_cleared, BY_IOCTL, 0 },
+	{ "nonblock-cleared-duplicate", nonblock_cleared, BY_DUPLICATE, 0 },
+	{ "nonblock-cleared-syscall", nonblock_cleared, BY_SYSCALL, 0 },
+	{ "nonblock-cleared-child", nonblock_cleared, BY_CHILD, 0 },
 	{ "lowat", lowat, 0, 0 },
 	{ "lowat-end", lowat_end, 0, 0 },
 	{ "flag-nosignal", odd_flags, MSG_NOSIGNAL, 0 },

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A call of the application's is one system call: of a connection that is watched, armed or has left; blocking or not; of one thread or two."""
+import collections
+import json
+import sys
+
+import pytest
+
+from support.apps import Commanded, ss_rows, wait_until
+from support.program import AUTO, EAGER, PLAIN
+from support.proof import proved
+
+ROUNDS = 20
+# Of a round: a page that is looked at again, an offer anew. What comes with each call is ROUNDS and more.
+STRAY_CALLS_MAX = ROUNDS // 2
+MARK = "sched_yield()"
+
+PROGRAM = f"""
+import fcntl, json, os, select, socket, sys, termios, threading
+listener = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(listener.getsockname())
+server, _ = listener.accept()
+data, room = bytes(100), bytearray(100)
+poller, epoll, other = select.poll(), select.epoll(), socket.socketpair()
+poller.register(server, select.POLLIN)
+epoll.register(server, select.EPOLLIN)
+
+def turns():
+    for _ in range(100):
+        client.sendall(b"ping"); server.recv(4); server.sendall(b"pong"); client.recv(4)
+
+def small_writes():
+    for _ in range(1000):
+        client.sendall(b"small"); server.recv(5)
+
+def second_thread():
+    threading.Thread(target=lambda: other[1].recv(1), daemon=True).start()
+
+def ends(blocking):
+    client.setblocking(blocking)
+    server.setblocking(blocking)
+
+def finds_nothing(receive):
+    try:
+        receive()
+    except BlockingIOError:
+        return
+    raise AssertionError("found something")
+
+BOTH = dict(
+    send_recv=lambda: (client.send(data), server.recv(100)),
+    messages=lambda: (client.sendmsg([data]), server.recvmsg(100)),
+    write_read=lambda: (os.write(client.fileno(), data), os.read(server.fileno(), 100)),
+    vectors=lambda: (os.writev(client.fileno(), [data]), os.readv(server.fileno(), [room])),
+    peek=lambda: (client.send(data), server.recv(100, socket.MSG_PEEK), server.recv(100)),
+    short_reads=lambda: (client.send(data), server.recv(50), server.recv(1000)),
+    select=lambda: select.select([server], [], [], 0),
+    poll=lambda: (client.send(data), poller.poll(), server.recv(100)),
+    epoll=lambda: (client.send(data), epoll.poll(), server.recv(100)),
+)
+NONBLOCKING = dict(
+    nothing_by_recv=lambda: finds_nothing(lambda: server.recv(100)),
+    nothing_by_recvmsg=lambda: finds_nothing(lambda: server.recvmsg(100)),
+    nothing_by_read=lambda: finds_nothing(lambda: os.readv(server.fileno(), [room])),
+)
+
+def calls():
+    names = []
+    for blocking, operations in ((True, BOTH), (False, BOTH | NONBLOCKING)):
+        ends(blocking)
+        for name, operation in operations.items():
+            operation()
+            os.sched_yield()  # a mark in the trace
+            for _ in range({ROUNDS}):
+                operation()
+            os.sched_yield()
+            names.append(name + ("" if blocking else ", non-blocking"))
+    ends(True)
+    return names
+
+def ask(sender, reader):
+    sender.sendall(b"unread")
+    os.sched_yield()
+    said = [int.from_bytes(fcntl.ioctl(reader.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder) for _ in range(20)]
+    os.sched_yield()
+    reader.recv(6)
+    return said
+
+for line in sys.stdin:
+    print(json.dumps(eval(line)), flush=True)
+"""
+
+
+def calls_between_marks(trace):
+    """A Counter of system calls for each pair of marks."""
+    parts = trace.read_text().split(MARK)[1::2]
+    return [collections.Counter(line.split()[1].split("(")[0] for line in part.splitlines()[1:-1]) for part in parts]
+
+
+def traced(trace, arm, helper):
+    return Commanded(["strace", "-f", "-o", trace, sys.executable, "-c", PROGRAM], arm, helper.socket)
+
+
+def reach(program, pid, helper, command, states):
+    """Gives the command until the program's ends are in these states."""
+    def reached():
+        program.ask(command)
+        return {row["state"] for row in ss_rows(helper) if row["pid"] == pid} == states
+    wait_until(reached, 20, helper.explain)
+
+
+STATES = {"watched": (AUTO, None, set()), "armed": (EAGER, "turns()", {"armed"}), "left": (AUTO, "small_writes()", {"left", "offered"})}
+
+
+def measured(trace, helper, arm, threads, prepared):
+    with traced(trace, arm, helper) as program:
+        pid = program.ask("os.getpid()")
+        if threads == 2:
+            program.ask("second_thread()")
+        prepared(program, pid)
+        names = program.ask("calls()", 30)
+    return {name: sum(calls.values()) for name, calls in zip(names, calls_between_marks(trace), strict=True)}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("state", STATES)
+def test_each_call_is_one_system_call(helper, tmp_path, state, threads):
+    arm, command, states = STATES[state]
+
+    def prepared(program, pid):
+        if state == "left":
+            reach(program, pid, helper, "turns()", {"armed"})
+        if command:
+            reach(program, pid, helper, command, states)
+            program.ask("turns()" if state == "armed" else command)
+
+    before = helper.totals()["redirected_msgs"]
+    plain = measured(tmp_path / "plain", helper, PLAIN, threads, lambda program, pid: None)
+    ours = measured(tmp_path / state, helper, arm, threads, prepared)
+    if state == "armed":
+        proved(helper.totals()["redirected_msgs"] - before >= 2 * ROUNDS * 8, helper.explain)
+    more = {name: f"{ours[name]} for {calls}" for name, calls in plain.items() if ours[name] > calls + STRAY_CALLS_MAX}
+    assert not more, json.dumps(more, indent=1)
+
+
+def test_fionread_is_one_call_where_the_kernel_says_it_all(helper, tmp_path):
+    """Of both ends of a pair that has left. Of an armed end it is two, one for each queue, where the kernel counts the redirected bytes."""
+    trace = tmp_path / "calls"
+    with traced(trace, AUTO, helper) as program:
+        pid = program.ask("os.getpid()")
+        reach(program, pid, helper, "turns()", {"armed"})
+        program.ask("turns()")  # both have attached to the ledger
+        said = program.ask("ask(client, server) + ask(server, client)")
+        reach(program, pid, helper, "small_writes()", {"left", "offered"})
+        said += program.ask("ask(client, server) + ask(server, client)")
+    assert said == [6] * 80
+    calls = calls_between_marks(trace)
+    if "fionread-counts-psock" in helper.status()["kernel"]["features"]:
+        assert calls[:2] == [{"ioctl": 20, "getsockopt": 20}] * 2, calls
+    assert len(calls) == 4 and calls[2:] == [{"ioctl": 20}] * 2, calls
