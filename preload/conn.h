@@ -144,7 +144,7 @@ static inline struct conn *conn_get(int fd)
 #define CONN_MARK_LISTENER 0x80000002u /* a TCP socket that listens */
 /* A connection that was joined has been forgotten under this number, which the kernel is about to close, or to give another file. */
 #define CONN_MARK_CLOSING 0x80000003u
-/* A TCP socket that has, or had, two numbers before it was connected: calls by the other would pass the wrappers. */
+/* A TCP socket that has, or had, two numbers before it was connected, or a stream of stdio's: calls by the other would pass the wrappers. */
 #define CONN_MARK_DUPLICATED 0x80000004u
 static inline uint32_t conn_mark(int fd)
 {

@@ -356,6 +356,8 @@ FILE *wrap_fdopen(int fd, const char *mode)
 	if (conn) {
 		atomic_store(&conn->has_stream, 1);
 		(void)lifecycle_make_plain(conn, fd, REASON_STDIO);
+	} else if (conn_mark(fd) == CONN_MARK_TCP) { /* still to be connected */
+		conn_mark_set(fd, CONN_MARK_DUPLICATED);
 	}
 	return REAL(fdopen)(fd, mode);
 }

@@ -79,7 +79,10 @@ void quiet_begin(enum sm_reason reason)
 		}
 	}
 	log_info("%s is coming: plain TCP from here on, %u connections could not leave",
-		 reason == REASON_SECCOMP ? "a filter of system calls" : "a thread's own table of fds", stuck);
+		 reason == REASON_SECCOMP    ? "a filter of system calls"
+		 : reason == REASON_FD_TABLE ? "a thread's own table of fds"
+					     : "a limit of no files",
+		 stuck);
 	channel_shut();
 	conn_shut();
 	config.spin_ns = 0; /* no looking before a poll */

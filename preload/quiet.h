@@ -30,7 +30,7 @@ static inline bool quiet_is_on(void)
 	return __builtin_expect(atomic_load_explicit(&hot.quiet, memory_order_relaxed), 0);
 }
 
-/* Takes leave, for REASON_SECCOMP or REASON_FD_TABLE. Before the filter goes in, or the table parts; not from a vfork child. Bounded:
+/* Takes leave, for REASON_SECCOMP, REASON_FD_TABLE or REASON_NO_FILES. Before the filter goes in, the table parts, or the limit is set; not from a vfork child. Bounded:
  * QUIET_BUDGET_MS and one time-out of the helper. Keeps errno. */
 void quiet_begin(enum sm_reason reason);
 

@@ -77,12 +77,14 @@ static size_t room_of(const struct attempt *attempt)
 static ssize_t receive_blocking(const struct attempt *attempt)
 {
 	struct signals_mark ran = signals_ran;
+	int saved = errno;
 	size_t done = 0;
 
 	for (int again = 0; again < AGAIN_MAX;) {
 		ssize_t result = attempt->perform(attempt, done);
 
 		if (result > 0) {
+			errno = saved;
 			done += (size_t)result;
 			if (!(attempt->flags & MSG_WAITALL) || (attempt->flags & MSG_PEEK) || done >= room_of(attempt))
 				return (ssize_t)done;

@@ -168,6 +168,11 @@ static void *look_up(const char *name)
 
 #define BOOT_mlockall(flags) RAW(SYS_mlockall, flags)
 
+#define BOOT_setrlimit(resource, limit) RAW(SYS_prlimit64, 0, resource, limit, NULL)
+#define BOOT_setrlimit64(resource, limit) RAW(SYS_prlimit64, 0, resource, limit, NULL)
+#define BOOT_prlimit(process, resource, limit, before) RAW(SYS_prlimit64, process, resource, limit, before)
+#define BOOT_prlimit64(process, resource, limit, before) RAW(SYS_prlimit64, process, resource, limit, before)
+
 #define BOOT_sigaction(number, action, old) LOOK_UP(sigaction, -1, (number, action, old))
 #define BOOT___sigaction(number, action, old) LOOK_UP(__sigaction, -1, (number, action, old))
 #define BOOT_signal(number, handler) LOOK_UP(signal, SIG_ERR, (number, handler))

@@ -21,7 +21,9 @@ struct receive_call {
 	size_t bytes;           /* room in all iovecs */
 	struct msghdr *message; /* msg_namelen, msg_controllen, msg_flags are results for recvmsg() */
 	ssize_t (*perform)(const struct receive_call *call);
-	const void *arguments;   /* for perform */
+	/* What is left after `done` bytes, without a wait. NULL: recvmsg() of `message`. */
+	ssize_t (*now)(const struct receive_call *call, size_t done);
+	const void *arguments;   /* for perform and now */
 	const struct held *held; /* NULL, or fd is the call's own by now (held.h): the connection is closed */
 };
 ssize_t transfer_receive(struct conn *conn, const struct receive_call *call);

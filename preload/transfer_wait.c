@@ -176,6 +176,9 @@ enum wait_result receive_wait_readable(int fd, struct receive_wait *wait)
 			    : real_poll(&poller, 1, left_ms);
 	if (ready < 0 && errno == EINTR && (bounded || signals_interrupted(wait->ran, false)))
 		return WAIT_INTERRUPTED;
+	if (ready < 0 &&
+	    errno == EINVAL) /* another process has taken the files away (RLIMIT_NOFILE): not all the CPU for that */
+		real_poll(NULL, 0, PEEK_STEP_MS);
 	/* Nor a handler. */
 	if (ready < 0 && !bounded)
 		receive_wait_anew(wait, fd);

@@ -25,3 +25,18 @@ def test_no_reader_is_stranded(arm, readers):
         proved(grown["passed_msgs"] >= ROUNDS / 2, grown)
     else:
         assert grown["sockets_joined"] == 0
+
+
+WORDS = 200_000
+
+
+@pytest.mark.parametrize("processes", [0, 1], ids=["threads", "processes"])
+@pytest.mark.parametrize("how", ["ss", "sr", "ff"])
+@pytest.mark.parametrize("arm", [PLAIN, EAGER, auto(1)], ids=str)
+def test_two_takers_of_which_one_splices_get_each_byte_once(helper, arm, how, processes):
+    """Where what a splice had peeked at was another's to take, too, numbers were lost and came twice in each run."""
+    with helper.counting() as grown:
+        result = run([built("conformance/takers"), how, f"words={WORDS}", f"processes={processes}"], arm, helper.socket, timeout=70)
+    assert (result["lost"], result["again"]) == (0, 0), (result, grown)
+    if arm.accelerated:
+        proved(grown["redirected_bytes"] > 50_000, grown)

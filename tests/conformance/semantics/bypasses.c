@@ -4,6 +4,7 @@
 
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -144,6 +145,45 @@ static void own_table(struct pair *pair, int how)
 	round_trip("trip", pair);
 }
 
+enum limits { BY_SETRLIMIT, BY_PRLIMIT, UNREAD = 2 };
+
+static uint64_t burnt_ms(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+	return (uint64_t)used.tv_sec * 1000 + (uint64_t)used.tv_nsec / 1000000;
+}
+
+/* A sandbox: there may be no files any more, and with them no poll(2), of the library neither. */
+static void no_files(struct pair *pair, int how)
+{
+	const struct rlimit none = { 0, 0 };
+	const struct timeval soon = { 0, SOON_MS * 1000 };
+	uint64_t began;
+
+	if (how & UNREAD) {
+		put(pair->a, "unread");
+		settle();
+	}
+	TRY("limit", how & BY_PRLIMIT ? prlimit(0, RLIMIT_NOFILE, &none, NULL) : setrlimit(RLIMIT_NOFILE, &none));
+	if (how & UNREAD)
+		get("unread", pair->b, 64, 0);
+	handle(SIGUSR1, SA_RESTART);
+	began = burnt_ms();
+	later_signal(SOON_MS, SIGUSR1);
+	later_put(12 * SOON_MS, pair->a, "hello");
+	get("restarted", pair->b, 64, 0);
+	later_join();
+	later_put(SOON_MS, pair->a, "abc");
+	later_put(8 * SOON_MS, pair->a, "def");
+	get("whole", pair->b, 6, MSG_WAITALL);
+	later_join();
+	TRY("timed", setsockopt(pair->b, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon)));
+	get("nothing", pair->b, 64, 0);
+	note("burnt", "%s", burnt_ms() - began > 4 * SOON_MS ? "yes" : "no");
+}
+
 static const struct semantics_case cases[] = {
 	{ "call-close-unread", unread_at_last, CLOSES, 0 },
 	{ "call-close-range-unread", unread_at_last, CLOSES_RANGE, 0 },
@@ -154,5 +194,8 @@ static const struct semantics_case cases[] = {
 	{ "own-table", own_table, UNSHARES, 0 },
 	{ "own-table-call", own_table, UNSHARES_BY_CALL, 0 },
 	{ "own-table-range", own_table, UNSHARES_RANGE, 0 },
+	{ "no-files", no_files, BY_SETRLIMIT, 0 },
+	{ "no-files-prlimit", no_files, BY_PRLIMIT, 0 },
+	{ "no-files-unread", no_files, UNREAD, 0 },
 };
 FAMILY(bypasses);

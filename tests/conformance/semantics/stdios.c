@@ -199,6 +199,25 @@ static void raw_signal(struct pair *pair, int flags)
 	get("wrapped", pair->b, 64, MSG_DONTWAIT);
 }
 
+/* The stream is made first. */
+static void stream_before_connect(struct pair *pair, int flags)
+{
+	struct any_address address;
+	int listener = pair_listen(&address);
+	char line[64];
+
+	pair->b = socket(address.any.sa_family, SOCK_STREAM, 0);
+	FILE *in = fdopen(pair->b, "r");
+	TRY("connect", connect(pair->b, &address.any, address.length));
+	pair->a = accept(listener, NULL, NULL);
+	pair_warm_up(pair);
+	handle(SIGUSR1, flags);
+	later_signal(SOON_MS, SIGUSR1);
+	later_put(3 * SOON_MS, pair->a, "hello\n");
+	note_line("line", fgets(line, sizeof(line), in));
+	note("error", "%d", ferror(in) != 0);
+}
+
 static const struct semantics_case cases[] = {
 	{ "stdio-one-stream", streams, 0, 0 },
 	{ "stdio-two-streams", streams, 1, 0 },
@@ -206,6 +225,7 @@ static const struct semantics_case cases[] = {
 	{ "stdio-signal-interrupts", stream_signal, 0, 0 },
 	{ "stdio-signal-restart", stream_signal, SA_RESTART, 0 },
 	{ "stdio-large", stream_large, 0, 0 },
+	{ "stdio-before-connect", stream_before_connect, SA_RESTART, CASE_BARE },
 	{ "dprintf", print_to_fd, 0, 0 },
 	{ "raw-reader", raw_reader, 0, 0 },
 	{ "raw-writer", raw_writer, 0, 0 },

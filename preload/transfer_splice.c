@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* splice(2) out of an end in the sockhash: the kernel's own sees TCP's queue alone (fact 8).
+ *
+ * What is there is peeked at, written to the pipe, and received as far as the pipe took it, so that nothing is lost when that is full. All three
+ * are one step of a receive (receive_call.now), made by the end's only reader (reader.h): else another thread, or process, would take the same
+ * bytes. That step never waits; what is waited for, room in the pipe and then bytes, is waited for outside.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "queue.h"
+#include "scratch.h"
+#include "transfer_internal.h"
+
+#define SPLICE_BYTES_MAX SCRATCH_BYTES
+#define SPLICE_SMALL_BYTES 1024
+#define SPLICE_TRIES_MAX 100000 /* in each of which another reader was faster */
+
+/* How much a write to the pipe takes at once without blocking; 0: full. -EINVAL: not a pipe. */
+static ssize_t pipe_room(int pipe_fd)
+{
+	struct pollfd poller = { .fd = pipe_fd, .events = POLLOUT };
+	int size = real_fcntl(pipe_fd, F_GETPIPE_SZ), used = 0;
+
+	if (size < 0)
+		return -EINVAL;
+	if (real_ioctl(pipe_fd, FIONREAD, &used) == 0 && used == 0)
+		return size;
+	return real_poll(&poller, 1, 0) == 1 ? PIPE_BUF : 0;
+}
+
+/* The pipe comes first: its other end, one that nobody reads, or a full one that is not to be waited for, says so whatever the socket
+ * has. True: it has said so, in errno. */
+static bool pipe_ends_it(int pipe_fd, unsigned flags)
+{
+	struct pollfd poller = { .fd = pipe_fd, .events = POLLOUT };
+	int saved = errno, mode = real_fcntl(pipe_fd, F_GETFL), ready = real_poll(&poller, 1, 0);
+
+	if ((mode & O_ACCMODE) == O_RDONLY) {
+		errno = EBADF;
+		return true;
+	}
+	if (ready == 1 && (poller.revents & POLLERR)) {
+		(void)transfer_broken_pipe(0);
+		return true;
+	}
+	if (ready == 0 && ((flags & SPLICE_F_NONBLOCK) || (mode & O_NONBLOCK))) {
+		errno = EAGAIN;
+		return true;
+	}
+	errno = saved;
+	return false;
+}
+
+struct piece {
+	int pipe_fd;
+	struct iovec buffer;
+};
+
+/* One step: receive_call.now. An error of the pipe's ends a call that has bytes already: its next one meets it again. */
+static ssize_t move_piece(const struct receive_call *call, size_t done)
+{
+	const struct piece *piece = call->arguments;
+	size_t want = call->bytes - done, bytes_max = piece->buffer.iov_len;
+	ssize_t room = pipe_room(piece->pipe_fd);
+
+	if (room <= 0) {
+		errno = EAGAIN;
+		return -1;
+	}
+	if (bytes_max > (size_t)room)
+		bytes_max = (size_t)room;
+	ssize_t peeked = real_recv(call->fd, piece->buffer.iov_base, want < bytes_max ? want : bytes_max,
+				   MSG_PEEK | MSG_DONTWAIT);
+	if (peeked <= 0)
+		return peeked;
+	ssize_t written = real_write(piece->pipe_fd, piece->buffer.iov_base, (size_t)peeked);
+	if (written <= 0) {
+		errno = done ? EAGAIN : errno;
+		return -1;
+	}
+	ssize_t taken = real_recv(call->fd, piece->buffer.iov_base, (size_t)written, MSG_DONTWAIT);
+	return taken > 0 ? taken : written; /* it is in the pipe */
+}
+
+static ssize_t move_first_piece(const struct receive_call *call)
+{
+	return move_piece(call, 0);
+}
+
+/* What is there, and the pipe has room for. */
+static ssize_t move_now(struct conn *conn, int fd, int pipe_fd, size_t bytes)
+{
+	char small[SPLICE_SMALL_BYTES], *large = bytes > sizeof(small) ? scratch_take() : NULL;
+	struct piece piece = { pipe_fd, { large ? large : small, large ? SCRATCH_BYTES : sizeof(small) } };
+	struct msghdr message = { .msg_iov = &piece.buffer, .msg_iovlen = 1 };
+	struct receive_call call = { .fd = fd,
+				     .flags = MSG_DONTWAIT,
+				     .bytes = bytes,
+				     .message = &message,
+				     .perform = move_first_piece,
+				     .now = move_piece,
+				     .arguments = &piece };
+	ssize_t result = transfer_receive(conn, &call);
+
+	scratch_give_back(large);
+	return result;
+}
+
+static ssize_t perform_peek(const struct receive_call *call)
+{
+	return real_recv(call->fd, call->message->msg_iov->iov_base, 1, call->flags);
+}
+
+/* As long as a receive would, without the memory that others may need. Returns as that does. */
+static ssize_t wait_for_bytes(struct conn *conn, int fd)
+{
+	char byte;
+	struct iovec vector = { &byte, 1 };
+	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
+	struct receive_call call = {
+		.fd = fd, .flags = MSG_PEEK, .bytes = 1, .message = &message, .perform = perform_peek
+	};
+
+	return transfer_receive(conn, &call);
+}
+
+/* In a pipe that may be waited for. -1: EINTR, a handler without SA_RESTART has run. */
+static int wait_for_room(int pipe_fd)
+{
+	struct pollfd poller = { .fd = pipe_fd, .events = POLLOUT };
+	struct signals_mark ran = signals_ran;
+
+	while (real_poll(&poller, 1, -1) < 0)
+		if (errno != EINTR || signals_interrupted(ran, false))
+			return -1;
+	return 1;
+}
+
+/* SPLICE_F_NONBLOCK is about the pipe only. */
+static ssize_t move(struct conn *conn, int fd, int pipe_fd, size_t bytes, unsigned flags)
+{
+	for (int i = 0; i < SPLICE_TRIES_MAX; i++) {
+		ssize_t result = move_now(conn, fd, pipe_fd, bytes);
+		if (result >= 0 || errno != EAGAIN)
+			return result;
+		if (pipe_ends_it(pipe_fd, flags))
+			return -1;
+		bool is_full = pipe_room(pipe_fd) == 0;
+		ssize_t waited = is_full ? wait_for_room(pipe_fd) : wait_for_bytes(conn, fd);
+		if (waited <= 0)
+			return waited;
+	}
+	errno = EAGAIN;
+	return -1;
+}
+
+/* At the urgent mark a splice gets nothing, without a wait, of TCP: and what it says of it depends on O_NONBLOCK. */
+static bool is_held_up(int fd)
+{
+	return queue_is_at_mark(fd) && !queue_has_redirected(fd);
+}
+
+ssize_t transfer_splice_out(struct conn *conn, int fd, int pipe_fd, size_t bytes, unsigned flags)
+{
+	int saved = errno;
+
+	if (flags & ~(unsigned)(SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT)) {
+		errno = EINVAL;
+		return -1;
+	}
+	if (bytes > SSIZE_MAX)
+		return real_splice(fd, NULL, pipe_fd, NULL, bytes, flags);
+	if (pipe_ends_it(pipe_fd, flags))
+		return -1;
+	if (is_held_up(fd))
+		return real_splice(fd, NULL, pipe_fd, NULL, bytes, flags);
+	ssize_t result = move(conn, fd, pipe_fd, bytes < SPLICE_BYTES_MAX ? bytes : SPLICE_BYTES_MAX, flags);
+	if (result >= 0)
+		errno = saved;
+	return result;
+}

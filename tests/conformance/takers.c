@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Two that take from one connection at the same time, by splice(2), sendfile(2) or recv(2): everything comes once, and nothing is lost.
+ *
+ *   takers HOW [words=N] [processes=1] [deadline=S]
+ *
+ * HOW is a letter for each of the two: s (splice into a pipe), f (sendfile into one), r (recv, and write into one). The stream is the numbers
+ * from 0 to N - 1 in 4 bytes each, sent in messages that end between two of them; what a taker gets may begin and end within a number, so
+ * that each of them takes a multiple of four bytes at a time, of pipes that have room for all of it. With processes=1 the second is a child.
+ * Prints one JSON line: "lost" and "again" are numbers that came to neither, or more than once.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/sendfile.h>
+#include <sys/wait.h>
+
+#include "../support/watchdog.h"
+
+#define TAKERS 2
+#define TAKE_BYTES 4096u
+#define MESSAGE_WORDS 250u
+#define PAUSE_EVERY_WORDS 4000u
+#define WARM_UP_TURNS 24
+
+struct taker {
+	char how;
+	int fd;
+	int pipe[2];
+};
+
+static struct taker takers[TAKERS];
+static uint32_t words = 400000;
+static _Atomic unsigned char *seen;
+
+static ssize_t take(const struct taker *taker)
+{
+	char buffer[TAKE_BYTES];
+	ssize_t bytes;
+
+	if (taker->how == 's')
+		return splice(taker->fd, NULL, taker->pipe[1], NULL, TAKE_BYTES, 0);
+	if (taker->how == 'f')
+		return sendfile(taker->pipe[1], taker->fd, NULL, TAKE_BYTES);
+	bytes = recv(taker->fd, buffer, sizeof(buffer), 0);
+	if (bytes > 0 && write(taker->pipe[1], buffer, (size_t)bytes) != bytes)
+		die("write");
+	return bytes;
+}
+
+static void *taker_main(void *argument)
+{
+	const struct taker *taker = argument;
+	ssize_t bytes;
+
+	while ((bytes = take(taker)) > 0)
+		;
+	if (bytes < 0)
+		die("take by %c", taker->how);
+	close(taker->pipe[1]);
+	return NULL;
+}
+
+static void *counter_main(void *argument)
+{
+	const struct taker *taker = argument;
+	uint32_t numbers[TAKE_BYTES];
+	ssize_t bytes;
+
+	while ((bytes = read(taker->pipe[0], numbers, sizeof(numbers))) > 0)
+		for (size_t i = 0; i < (size_t)bytes / sizeof(numbers[0]); i++)
+			if (numbers[i] < words)
+				atomic_fetch_add(&seen[numbers[i]], 1);
+	return NULL;
+}
+
+static void send_all(int fd)
+{
+	uint32_t numbers[MESSAGE_WORDS];
+
+	for (uint32_t next = 0; next < words;) {
+		uint32_t count = 0;
+
+		while (count < MESSAGE_WORDS && next < words)
+			numbers[count++] = next++;
+		if (write_whole(fd, numbers, count * sizeof(numbers[0])))
+			die("send");
+		if (next % PAUSE_EVERY_WORDS == 0)
+			pause_us(100);
+	}
+	shutdown(fd, SHUT_WR);
+}
+
+static void warm_up(int a, int b)
+{
+	char turn[4] = { 0 };
+
+	for (int i = 0; i < WARM_UP_TURNS; i++) {
+		if (write_whole(a, turn, sizeof(turn)) || read_whole(b, turn, sizeof(turn)) ||
+		    write_whole(b, turn, sizeof(turn)) || read_whole(a, turn, sizeof(turn)))
+			die("warm-up");
+		pause_us(1000);
+	}
+}
+
+static pid_t start_child(int sender)
+{
+	pid_t child = fork();
+
+	if (child < 0)
+		die("fork");
+	if (child > 0) {
+		close(takers[1].pipe[1]);
+		return child;
+	}
+	close(sender);
+	close(takers[0].pipe[1]);
+	taker_main(&takers[1]);
+	_exit(0);
+}
+
+static void play(bool processes)
+{
+	pthread_t threads[2 * TAKERS];
+	unsigned started = 0, status = 0;
+	pid_t child = 0;
+	int a, b;
+
+	loopback_pair(&a, &b);
+	warm_up(a, b);
+	for (int i = 0; i < TAKERS; i++) {
+		takers[i].fd = b;
+		if (pipe(takers[i].pipe))
+			die("pipe");
+	}
+	if (processes)
+		child = start_child(a);
+	for (int i = 0; i < TAKERS; i++) {
+		if ((i == 0 || !processes) && pthread_create(&threads[started++], NULL, taker_main, &takers[i]))
+			die("pthread_create");
+		if (pthread_create(&threads[started++], NULL, counter_main, &takers[i]))
+			die("pthread_create");
+	}
+	send_all(a);
+	for (unsigned i = 0; i < started; i++)
+		pthread_join(threads[i], NULL);
+	if (child && (waitpid(child, (int *)&status, 0) != child || status != 0))
+		die("the child ended with %u", status);
+}
+
+int main(int argc, char **argv)
+{
+	unsigned deadline_s = 60, lost = 0, again = 0;
+	bool processes = false;
+
+	for (int i = 2; i < argc; i++) {
+		if (!strncmp(argv[i], "words=", 6))
+			words = (uint32_t)strtoul(argv[i] + 6, NULL, 0);
+		else if (!strncmp(argv[i], "processes=", 10))
+			processes = strtoul(argv[i] + 10, NULL, 0) != 0;
+		else if (!strncmp(argv[i], "deadline=", 9))
+			deadline_s = (unsigned)strtoul(argv[i] + 9, NULL, 0);
+	}
+	if (argc < 2 || strlen(argv[1]) != TAKERS || strspn(argv[1], "sfr") != TAKERS || !words)
+		return EXIT_USAGE;
+	for (int i = 0; i < TAKERS; i++)
+		takers[i].how = argv[1][i];
+	seen = calloc(words, 1);
+	if (!seen)
+		die("calloc");
+	watchdog_start(deadline_s, NULL);
+	play(processes);
+	for (uint32_t i = 0; i < words; i++) {
+		lost += !seen[i];
+		again += seen[i] > 1;
+	}
+	printf("{\"words\": %u, \"lost\": %u, \"again\": %u}\n", words, lost, again);
+	return 0;
+}
