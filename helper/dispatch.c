@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "group.h"
 #include "helper.h"
@@ -103,13 +104,24 @@ static void put_away_all(struct channel *channel, const int *fds, size_t count)
 		dispatch_put_away(channel->helper, fds[i], sockfacts_closes_quickly(fds[i]), channel->uid, NULL);
 }
 
+/* Who asks by a door. The kernel tells the sender of each message, who may be a program that was given the door as its standard output, and
+ * does not know what it says: it asks with its own rights only where a privileged user has opened the door. */
+static struct ucred who_asks(const struct channel *channel, const struct inbox_message *message)
+{
+	struct ucred creds = message->creds;
+
+	if (channel->state == CHANNEL_DOOR && channel->uid != 0 && channel->uid != (uint32_t)geteuid())
+		creds.uid = channel->uid;
+	return creds;
+}
+
 /* is_heard: there is somebody at the other end. 0, or negative: the channel has to be closed. */
 static int handle(struct channel *channel, const struct inbox_message *message, bool is_heard)
 {
 	struct request request = {
 		.helper = channel->helper,
 		.channel = channel,
-		.creds = message->creds,
+		.creds = who_asks(channel, message),
 		.fd = message->fd_count ? message->fds[0] : -1,
 	};
 	const struct row *row = NULL;

@@ -50,7 +50,7 @@ struct request {
 	struct helper *helper;
 	struct channel *channel;
 	struct session *session; /* NULL on a door */
-	struct ucred creds; /* of the sender of this message, from the kernel; uid -1 if there are none (sessions) */
+	struct ucred creds; /* of who asks, from the kernel (dispatch.c, who_asks); uid -1 if there are none (sessions) */
 	int fd;             /* -1 or a received fd; a handler that keeps or closes it sets -1 */
 	union request_message message;
 };

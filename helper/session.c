@@ -160,11 +160,19 @@ struct session_spin sessions_past_spin(const struct sessions *sessions)
 	return sessions->past_spin;
 }
 
+/* What a client says of itself may be anything: a sum stops at the highest number that JSON is given. */
+static void add_up_to_max(uint64_t *sum, const _Atomic uint64_t *told)
+{
+	uint64_t room = INT64_MAX - *sum, more = atomic_load_explicit(told, memory_order_relaxed);
+
+	*sum += more < room ? more : room;
+}
+
 void session_spin_add(const struct session *session, struct session_spin *sum)
 {
-	sum->ns += atomic_load_explicit(&session->memory->spin_ns, memory_order_relaxed);
-	sum->count += atomic_load_explicit(&session->memory->spins, memory_order_relaxed);
-	sum->hits += atomic_load_explicit(&session->memory->spin_hits, memory_order_relaxed);
+	add_up_to_max(&sum->ns, &session->memory->spin_ns);
+	add_up_to_max(&sum->count, &session->memory->spins);
+	add_up_to_max(&sum->hits, &session->memory->spin_hits);
 }
 
 uint32_t sessions_count(const struct sessions *sessions)

@@ -143,9 +143,9 @@ static void begin(struct conn *conn, bool accepted)
 	CLEAR(conn->adopted);
 	CLEAR(conn->not_pinned);
 	CLEAR(conn->options);
+	CLEAR(conn->mode);
 	CLEAR(conn->timeout_ms);
 	CLEAR(conn->ledger_inherited);
-	CLEAR(conn->exec_resets);
 	CLEAR(conn->window_clamp);
 	atomic_store_explicit(&conn->reason, REASON_WATCHING, memory_order_relaxed);
 	atomic_store_explicit(&conn->fds, 1, memory_order_relaxed);

@@ -52,9 +52,10 @@ enum conn_option {
 	CONN_COUNTS_SYN = 4,
 	/* Nor this: TCP_QUICKACK was 0 before the library set it (acknowledge.h). */
 	CONN_QUICKACK = 8,
-	/* Of the file: it does not wait (mode.h). */
-	CONN_NONBLOCKING = 16,
-	CONN_MODE_UNSEEN = 32, /* nor whether it does: it is changed past the wrappers */
+	/* Nor this: whether the file waits is changed past the wrappers (mode.h). */
+	CONN_MODE_UNSEEN = 16,
+	/* Nor this: ending.c has set SO_LINGER for an exec. */
+	CONN_EXEC_RESETS = 32,
 };
 
 /* What every call looks at comes first, in one line: a connection that is only watched touches no other. */
@@ -92,7 +93,7 @@ struct conn {
 	uint32_t session_epoch; /* of the session whose memory `cell` is in */
 	uint32_t fork_count;    /* of the process when it was opened: differs = another process may share the socket */
 	_Atomic int32_t joiner; /* tid of the thread in CONN_JOINING; 0: waited for in vain */
-	_Atomic uint8_t exec_resets;        /* ending.c has set SO_LINGER for an exec */
+	_Atomic uint8_t mode;   /* mode.h */
 	_Atomic uint8_t not_pinned;         /* CONN_PINNED, but the helper has not said that it did it */
 	_Atomic uint8_t given_away;         /* another process may use the socket: close() must not shut it down */
 	_Atomic uint8_t reason;             /* enum sm_reason: why it is in its state */

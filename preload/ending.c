@@ -119,7 +119,7 @@ static bool ends_at_exec(struct conn *conn, int fd)
 static void reset_at_exec(struct conn *conn, int fd)
 {
 	if (closing_set_reset(fd, true))
-		atomic_store(&conn->exec_resets, 1);
+		atomic_fetch_or(&conn->options, CONN_EXEC_RESETS);
 }
 
 void lifecycle_exec_begins(void)
@@ -139,7 +139,7 @@ void lifecycle_exec_failed(void)
 
 		if (!conn)
 			continue;
-		if (atomic_exchange(&conn->exec_resets, 0))
+		if (atomic_fetch_and(&conn->options, (uint8_t)~CONN_EXEC_RESETS) & CONN_EXEC_RESETS)
 			closing_set_reset((int)fd, false);
 		conn_publish(conn); /* holders_are_none_but() took it back */
 	}

@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/time.h>
 
 #include "acknowledge.h"
 #include "direct.h"
@@ -196,6 +197,16 @@ static inline __attribute__((always_inline)) int set_cork(struct conn *conn, int
 	return result;
 }
 
+/* Below 0 is "do not wait" to the kernel (sock_set_timeout()), which getsockopt() does not tell from "for ever". */
+static bool never_waits(const void *value, socklen_t length)
+{
+	struct timeval timeout = { 0 };
+
+	if (length >= sizeof(timeout) && readable_bytes(value, sizeof(timeout)))
+		memcpy(&timeout, value, sizeof(timeout));
+	return timeout.tv_sec < 0;
+}
+
 static __attribute__((noinline)) int long_setsockopt(struct conn *conn, int fd, int level, int name, const void *value,
 						     socklen_t length)
 {
@@ -211,7 +222,8 @@ static __attribute__((noinline)) int long_setsockopt(struct conn *conn, int fd, 
 		int set = real_setsockopt(fd, level, name, value, length);
 
 		if (set == 0)
-			atomic_store(&conn->timeout_ms, transfer_timeout_ms(fd, SO_RCVTIMEO));
+			atomic_store(&conn->timeout_ms,
+				     never_waits(value, length) ? 1 : transfer_timeout_ms(fd, SO_RCVTIMEO));
 		return set;
 	}
 	if (length >= sizeof(number) && readable_bytes(value, sizeof(number)))

@@ -11,19 +11,18 @@ static bool is_this_process_s_alone(struct conn *conn)
 	       !atomic_load_explicit(&conn->adopted, memory_order_relaxed);
 }
 
-/* Noted before it is asked for: who changes it does that first, and clears the note then; so what is older than the change does not stay. */
 bool mode_is_nonblocking(struct conn *conn, int fd)
 {
 	uint32_t generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
+	uint8_t mode = atomic_load(&conn->mode);
 
 	if (conn_has_option(conn, CONN_MODE_UNSEEN) || quiet_is_on() || !is_this_process_s_alone(conn) ||
 	    conn_get(fd) != conn)
 		return transfer_fd_nonblocking(fd);
-	if (conn_has_option(conn, CONN_NONBLOCKING))
+	if (mode & MODE_NONBLOCKING)
 		return true;
-	atomic_fetch_or(&conn->options, CONN_NONBLOCKING);
 	bool does_not_wait = transfer_fd_nonblocking(fd);
-	if (!does_not_wait || !transfer_fd_is(fd, conn, generation))
-		atomic_fetch_and(&conn->options, (uint8_t)~CONN_NONBLOCKING);
+	if (does_not_wait && transfer_fd_is(fd, conn, generation))
+		atomic_compare_exchange_strong(&conn->mode, &mode, (uint8_t)(mode | MODE_NONBLOCKING));
 	return does_not_wait;
 }

@@ -3,8 +3,11 @@
  *
  * recv on an end that is or was in the sockhash says EAGAIN to who sleeps there, too (fact 4), so that after each EAGAIN it matters whether the
  * file blocks: of an event loop's it is one a turn, and an fcntl for each is one system call more than TCP's. "It does not" is
- * noted in conn->options. It lasts until a wrapper of this process sees the mode changed, and counts only while no other
+ * noted in conn->mode. It lasts until a wrapper of this process sees the mode changed, and counts only while no other
  * process can have the file.
+ *
+ * conn->mode: MODE_NONBLOCKING, and above it a count of changes. What was asked of the kernel is noted only where there was no change
+ * since before the question.
  */
 #ifndef SMACCEL_MODE_H
 #define SMACCEL_MODE_H
@@ -12,6 +15,9 @@
 #include <stdbool.h>
 
 #include "conn.h"
+
+#define MODE_NONBLOCKING 1u
+#define MODE_CHANGE 2u
 
 /* Whether calls on the connection do not wait. `fd`: its, or a duplicate of it. */
 bool mode_is_nonblocking(struct conn *conn, int fd);
@@ -21,8 +27,11 @@ static inline void mode_may_change(int fd)
 {
 	struct conn *conn = conn_get(fd);
 
-	if (conn && conn_has_option(conn, CONN_NONBLOCKING))
-		atomic_fetch_and(&conn->options, (uint8_t)~CONN_NONBLOCKING);
+	uint8_t mode = conn ? atomic_load(&conn->mode) : 0;
+
+	while (conn &&
+	       !atomic_compare_exchange_weak(&conn->mode, &mode, (uint8_t)((mode & ~MODE_NONBLOCKING) + MODE_CHANGE)))
+		;
 }
 
 /* Before such a call past the wrappers, whose end they do not see. */

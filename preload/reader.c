@@ -29,21 +29,23 @@ static bool is_gone(uint32_t tid)
 bool reader_await(struct memory_cell *cell)
 {
 	const struct timespec step = { .tv_nsec = 1000000 };
-	uint32_t first = atomic_load(&cell->reader) & ~READER_AWAITED;
+	uint32_t first = atomic_load(&cell->reader) & ~READER_MARKS;
 	int saved = errno;
 	bool done = false;
 
-	for (int i = 0; i < READER_PATIENCE_MS && !done; i++) {
+	for (int i = 0, patience = READER_PATIENCE_MS; i < patience && !done; i++) {
 		uint32_t holder = atomic_load(&cell->reader);
 
-		if ((holder & ~READER_AWAITED) != first || holder == 0)
+		if (holder & READER_KEEPS)
+			patience = READER_PATIENCE_KEPT_MS;
+		if ((holder & ~READER_MARKS) != first || first == 0)
 			done = true;
 		else if (is_gone(first))
 			done = atomic_compare_exchange_strong(&cell->reader, &holder, 0);
 		else if ((holder & READER_AWAITED) ||
 			 atomic_compare_exchange_strong(&cell->reader, &holder, holder | READER_AWAITED))
-			raw_syscall(SYS_futex, &cell->reader, FUTEX_WAIT, first | READER_AWAITED, &step, NULL, 0);
+			raw_syscall(SYS_futex, &cell->reader, FUTEX_WAIT, holder | READER_AWAITED, &step, NULL, 0);
 	}
 	errno = saved;
-	return done || (atomic_load(&cell->reader) & ~READER_AWAITED) != first;
+	return done || (atomic_load(&cell->reader) & ~READER_MARKS) != first;
 }

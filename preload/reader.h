@@ -3,8 +3,9 @@
  *
  * A thread asleep in tcp_bpf_recvmsg that is woken by a passed byte goes on into plain TCP's receive, and if somebody else has
  * taken the byte meanwhile it sleeps there, where no redirected byte wakes it. So whoever takes bytes, asleep or not, does
- * it as the only one: the claim is a word in the connection's cell, which forked processes share: the thread's id, and
- * READER_AWAITED when others wait for the end of it.
+ * it as the only one: the claim is a word in the connection's cell, which forked processes share: the thread's id,
+ * READER_AWAITED when others wait for the end of it, and READER_KEEPS while it is in the middle of taking what it has looked at
+ * (transfer_splice.c): nobody may seize it then, however long it gets no CPU.
  *
  * A claim can be left behind: by a thread that was cancelled or killed in the middle (its id is no thread's any more), or that
  * left by siglongjmp (its next receive here takes the claim up again).
@@ -19,6 +20,8 @@
 #include "threads.h"
 
 #define READER_AWAITED 0x80000000u
+#define READER_KEEPS 0x40000000u
+#define READER_MARKS (READER_AWAITED | READER_KEEPS)
 
 static inline uint32_t reader_self(void)
 {
@@ -35,7 +38,7 @@ static inline bool reader_claim(struct memory_cell *cell)
 
 	return atomic_compare_exchange_strong_explicit(&cell->reader, &holder, self, memory_order_acquire,
 						       memory_order_relaxed) ||
-	       (holder & ~READER_AWAITED) == self;
+	       (holder & ~READER_MARKS) == self;
 }
 
 void reader_wake(struct memory_cell *cell);
@@ -45,7 +48,7 @@ static inline void reader_release(struct memory_cell *cell)
 
 	if (!atomic_compare_exchange_strong_explicit(&cell->reader, &holder, 0, memory_order_release,
 						     memory_order_relaxed) &&
-	    (holder & ~READER_AWAITED) == reader_self())
+	    (holder & ~READER_MARKS) == reader_self())
 		reader_wake(cell);
 }
 
@@ -53,7 +56,7 @@ static inline void reader_release(struct memory_cell *cell)
 static inline bool reader_is_self(const struct memory_cell *cell)
 {
 	return cell && (atomic_load_explicit(&((struct memory_cell *)cell)->reader, memory_order_relaxed) &
-			~READER_AWAITED) == reader_self();
+			~READER_MARKS) == reader_self();
 }
 
 /* Whoever the reader was, it is no more, and takes nothing behind what it has: another receives meanwhile. */
@@ -62,8 +65,24 @@ static inline void reader_seize(struct memory_cell *cell)
 	atomic_store(&cell->reader, reader_self());
 }
 
-/* Waits until the reader of this moment, which has been woken and is about to run, is done. False: not in READER_PATIENCE_MS. */
+/* Of the reader itself, around a step that takes what it has looked at. False: it is the reader no more. */
+static inline bool reader_keep(struct memory_cell *cell)
+{
+	atomic_fetch_or(&cell->reader, READER_KEEPS);
+	if (reader_is_self(cell))
+		return true;
+	atomic_fetch_and(&cell->reader, ~READER_KEEPS);
+	return false;
+}
+static inline void reader_keep_end(struct memory_cell *cell)
+{
+	atomic_fetch_and(&cell->reader, ~READER_KEEPS);
+}
+
+/* Waits until the reader of this moment, which has been woken and is about to run, is done. False: not in READER_PATIENCE_MS, and
+ * READER_PATIENCE_KEPT_MS for one that keeps. */
 #define READER_PATIENCE_MS 20
+#define READER_PATIENCE_KEPT_MS 10000
 bool reader_await(struct memory_cell *cell);
 
 #endif

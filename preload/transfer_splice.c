@@ -8,10 +8,15 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "config.h"
 #include "queue.h"
+#include "raw_syscall.h"
+#include "reader.h"
 #include "scratch.h"
 #include "transfer_internal.h"
 
@@ -56,9 +61,59 @@ static bool pipe_ends_it(int pipe_fd, unsigned flags)
 }
 
 struct piece {
+	struct conn *conn;
 	int pipe_fd;
 	struct iovec buffer;
 };
+
+#define PIPE_FAILED (-2)
+
+/* Past libc: no cancellation in the middle. */
+static ssize_t move_bytes(int fd, const struct piece *piece, size_t bytes)
+{
+	void *buffer = piece->buffer.iov_base;
+	ssize_t peeked = raw_syscall(SYS_recvfrom, fd, buffer, bytes, MSG_PEEK | MSG_DONTWAIT, NULL, NULL);
+
+	if (peeked <= 0)
+		return peeked;
+	ssize_t written = raw_syscall(SYS_write, piece->pipe_fd, buffer, peeked);
+	if (written <= 0)
+		return PIPE_FAILED;
+	ssize_t taken = raw_syscall(SYS_recvfrom, fd, buffer, written, MSG_DONTWAIT, NULL, NULL);
+	return taken > 0 ? taken : written; /* it is in the pipe */
+}
+
+/* Nobody seizes it either (reader.h). Where another has just done so: EAGAIN, and the call begins anew. */
+static ssize_t move_kept(int fd, const struct piece *piece, size_t bytes)
+{
+	struct memory_cell *cell = conn_cell(piece->conn);
+
+	if (!cell)
+		return move_bytes(fd, piece, bytes);
+	if (!reader_keep(cell)) {
+		errno = EAGAIN;
+		return -1;
+	}
+	ssize_t result = move_bytes(fd, piece, bytes);
+	reader_keep_end(cell);
+	return result;
+}
+
+/* Nor a handler, whose receives this thread's claim would let through. */
+static ssize_t move_undisturbed(int fd, const struct piece *piece, size_t bytes)
+{
+	const uint64_t all = UINT64_MAX;
+	uint64_t before = 0;
+
+	if (config.trusts_filter) /* it may not allow this */
+		return move_kept(fd, piece, bytes);
+	raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof(before));
+	ssize_t result = move_kept(fd, piece, bytes);
+	int error = errno;
+	raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(before));
+	errno = error;
+	return result;
+}
 
 /* One step: receive_call.now. An error of the pipe's ends a call that has bytes already: its next one meets it again. */
 static ssize_t move_piece(const struct receive_call *call, size_t done)
@@ -73,17 +128,10 @@ static ssize_t move_piece(const struct receive_call *call, size_t done)
 	}
 	if (bytes_max > (size_t)room)
 		bytes_max = (size_t)room;
-	ssize_t peeked = real_recv(call->fd, piece->buffer.iov_base, want < bytes_max ? want : bytes_max,
-				   MSG_PEEK | MSG_DONTWAIT);
-	if (peeked <= 0)
-		return peeked;
-	ssize_t written = real_write(piece->pipe_fd, piece->buffer.iov_base, (size_t)peeked);
-	if (written <= 0) {
+	ssize_t result = move_undisturbed(call->fd, piece, want < bytes_max ? want : bytes_max);
+	if (result == PIPE_FAILED)
 		errno = done ? EAGAIN : errno;
-		return -1;
-	}
-	ssize_t taken = real_recv(call->fd, piece->buffer.iov_base, (size_t)written, MSG_DONTWAIT);
-	return taken > 0 ? taken : written; /* it is in the pipe */
+	return result > 0 ? result : result == 0 ? 0 : -1;
 }
 
 static ssize_t move_first_piece(const struct receive_call *call)
@@ -95,7 +143,7 @@ static ssize_t move_first_piece(const struct receive_call *call)
 static ssize_t move_now(struct conn *conn, int fd, int pipe_fd, size_t bytes)
 {
 	char small[SPLICE_SMALL_BYTES], *large = bytes > sizeof(small) ? scratch_take() : NULL;
-	struct piece piece = { pipe_fd, { large ? large : small, large ? SCRATCH_BYTES : sizeof(small) } };
+	struct piece piece = { conn, pipe_fd, { large ? large : small, large ? SCRATCH_BYTES : sizeof(small) } };
 	struct msghdr message = { .msg_iov = &piece.buffer, .msg_iovlen = 1 };
 	struct receive_call call = { .fd = fd,
 				     .flags = MSG_DONTWAIT,
@@ -178,6 +226,7 @@ ssize_t transfer_splice_out(struct conn *conn, int fd, int pipe_fd, size_t bytes
 		return -1;
 	if (is_held_up(fd))
 		return real_splice(fd, NULL, pipe_fd, NULL, bytes, flags);
+	pthread_testcancel();
 	ssize_t result = move(conn, fd, pipe_fd, bytes < SPLICE_BYTES_MAX ? bytes : SPLICE_BYTES_MAX, flags);
 	if (result >= 0)
 		errno = saved;

@@ -3,15 +3,18 @@
  *
  *   takers HOW [words=N] [processes=1] [deadline=S]
  *
- * HOW is a letter for each of the two: s (splice into a pipe), f (sendfile into one), r (recv, and write into one). The stream is the numbers
+ * HOW is a letter for each of the two: s (splice into a pipe), f (sendfile into one), r (recv, and write into one), h (the second alone: a
+ * handler that a timer interrupts the first with, which receives without waiting). The stream is the numbers
  * from 0 to N - 1 in 4 bytes each, sent in messages that end between two of them; what a taker gets may begin and end within a number, so
  * that each of them takes a multiple of four bytes at a time, of pipes that have room for all of it. With processes=1 the second is a child.
  * Prints one JSON line: "lost" and "again" are numbers that came to neither, or more than once.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/sendfile.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 #include "../support/watchdog.h"
@@ -21,6 +24,7 @@
 #define MESSAGE_WORDS 250u
 #define PAUSE_EVERY_WORDS 4000u
 #define WARM_UP_TURNS 24
+#define INTERVAL_US 200
 
 struct taker {
 	char how;
@@ -47,15 +51,52 @@ static ssize_t take(const struct taker *taker)
 	return bytes;
 }
 
+static void interrupt(int number)
+{
+	char buffer[TAKE_BYTES / 4];
+	int saved = errno;
+	ssize_t bytes = recv(takers[1].fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+
+	(void)number;
+	if (bytes > 0 && write(takers[1].pipe[1], buffer, (size_t)bytes) != bytes)
+		_exit(EXIT_USAGE);
+	errno = saved;
+}
+
+/* Of this thread alone: it is blocked in the others. */
+static void begin_interrupts(void)
+{
+	struct itimerval timer = { .it_interval = { .tv_usec = INTERVAL_US }, .it_value = { .tv_usec = INTERVAL_US } };
+	struct sigaction action = { .sa_handler = interrupt, .sa_flags = SA_RESTART };
+	sigset_t set;
+
+	sigaction(SIGALRM, &action, NULL);
+	sigemptyset(&set);
+	sigaddset(&set, SIGALRM);
+	setitimer(ITIMER_REAL, &timer, NULL);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static void end_interrupts(void)
+{
+	signal(SIGALRM, SIG_IGN);
+	close(takers[1].pipe[1]);
+}
+
 static void *taker_main(void *argument)
 {
 	const struct taker *taker = argument;
+	bool is_interrupted = takers[1].how == 'h';
 	ssize_t bytes;
 
-	while ((bytes = take(taker)) > 0)
+	if (is_interrupted)
+		begin_interrupts();
+	while ((bytes = take(taker)) > 0 || (bytes < 0 && errno == EINTR))
 		;
 	if (bytes < 0)
 		die("take by %c", taker->how);
+	if (is_interrupted)
+		end_interrupts();
 	close(taker->pipe[1]);
 	return NULL;
 }
@@ -123,8 +164,12 @@ static void play(bool processes)
 	pthread_t threads[2 * TAKERS];
 	unsigned started = 0, status = 0;
 	pid_t child = 0;
+	sigset_t set;
 	int a, b;
 
+	sigemptyset(&set);
+	sigaddset(&set, SIGALRM);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	loopback_pair(&a, &b);
 	warm_up(a, b);
 	for (int i = 0; i < TAKERS; i++) {
@@ -135,7 +180,9 @@ static void play(bool processes)
 	if (processes)
 		child = start_child(a);
 	for (int i = 0; i < TAKERS; i++) {
-		if ((i == 0 || !processes) && pthread_create(&threads[started++], NULL, taker_main, &takers[i]))
+		bool has_thread = i == 0 || (!processes && takers[i].how != 'h');
+
+		if (has_thread && pthread_create(&threads[started++], NULL, taker_main, &takers[i]))
 			die("pthread_create");
 		if (pthread_create(&threads[started++], NULL, counter_main, &takers[i]))
 			die("pthread_create");
@@ -160,7 +207,7 @@ int main(int argc, char **argv)
 		else if (!strncmp(argv[i], "deadline=", 9))
 			deadline_s = (unsigned)strtoul(argv[i] + 9, NULL, 0);
 	}
-	if (argc < 2 || strlen(argv[1]) != TAKERS || strspn(argv[1], "sfr") != TAKERS || !words)
+	if (argc < 2 || strlen(argv[1]) != TAKERS || strspn(argv[1], "sfrh") != TAKERS || argv[1][0] == 'h' || !words)
 		return EXIT_USAGE;
 	for (int i = 0; i < TAKERS; i++)
 		takers[i].how = argv[1][i];

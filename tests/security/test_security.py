@@ -147,6 +147,45 @@ def test_nobody_may_not_switch(helper, public, command):
         switch(helper, "on")
 
 
+def request_of(command, folder):
+    """The message that the command line sends for it, as it comes to a socket of ours."""
+    path = folder / "listening"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(path))
+        listener.listen(1)
+        listener.settimeout(5)
+        with Program(["env", f"SMACCEL_SOCKET={path}", BUILD / "smaccel", command]), listener.accept()[0] as door:
+            return door.recv(4096)
+
+
+def door_of_nobody(helper):
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
+            door.connect(str(helper.socket))
+            socket.send_fds(theirs, [b"x"], [door.fileno()])
+        os._exit(0)
+    fds = socket.recv_fds(ours, 1, 1)[1]
+    assert os.waitpid(child, 0)[1] == 0
+    ours.close()
+    theirs.close()
+    return socket.socket(fileno=fds[0])
+
+
+def test_who_is_made_to_write_for_somebody_does_not_ask_with_own_rights(helper, tmp_path):
+    """A privileged program whose standard output is a door that nobody has opened."""
+    request = request_of("off", tmp_path)
+    with door_of_nobody(helper) as door:
+        door.settimeout(5)
+        subprocess.run(["cat"], input=request, stdout=door.fileno(), check=True, timeout=5)
+        assert door.recv(4096)  # the answer
+    assert not helper.status()["switches"]["off"]
+
+
 def capabilities(pid):
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return {line.split(":")[0]: line.split(":")[1].strip() for line in lines}

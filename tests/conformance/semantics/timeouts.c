@@ -31,6 +31,18 @@ static void expires(struct pair *pair, int flags)
 	get("data", pair->b, 5, flags);
 }
 
+/* Below 0 nothing is waited for. */
+static void never_waits(struct pair *pair, int flags)
+{
+	struct timeval timeout = { .tv_sec = -1 };
+
+	TRY("set", setsockopt(pair->b, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)));
+	get("receive", pair->b, 64, flags);
+	set_timeout(pair->b, SO_RCVTIMEO, 0);
+	later_put(SOON_MS, pair->a, "hello");
+	get("data", pair->b, 64, 0);
+}
+
 static void expires_tiny(struct pair *pair, int unused)
 {
 	struct timeval timeout = { .tv_usec = 1 };
@@ -357,6 +369,8 @@ static const struct semantics_case cases[] = {
 	{ "rcvtimeo-expires-waitall", expires, MSG_WAITALL, 0 },
 	{ "rcvtimeo-dontwait", expires, MSG_DONTWAIT, 0 },
 	{ "rcvtimeo-tiny", expires_tiny, 0, 0 },
+	{ "rcvtimeo-negative", never_waits, 0, 0 },
+	{ "rcvtimeo-negative-waitall", never_waits, MSG_WAITALL, 0 },
 	{ "rcvtimeo-data-in-time", data_in_time, 0, 0 },
 	{ "rcvtimeo-set-by-child", set_by_child, 0, 0 },
 	{ "rcvtimeo-set-by-child-signal", set_by_child, 1, 0 },
