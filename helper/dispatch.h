@@ -50,8 +50,9 @@ struct request {
 	struct helper *helper;
 	struct channel *channel;
 	struct session *session; /* NULL on a door */
-	struct ucred creds; /* of who asks, from the kernel (dispatch.c, who_asks); uid -1 if there are none (sessions) */
-	int fd;             /* -1 or a received fd; a handler that keeps or closes it sets -1 */
+	struct ucred
+		creds; /* of who asks, from the kernel (dispatch.c, who_asks); uid -1 if there are none (sessions) */
+	int fd;        /* -1 or a received fd; a handler that keeps or closes it sets -1 */
 	union request_message message;
 };
 

@@ -293,7 +293,11 @@ int main(int argc, const char **argv)
 	helper.started_ns = loop_now_ns();
 	error = privileges_check();
 	if (!error) {
-		privileges_raise_limits();
+		uint32_t files = privileges_raise_limits();
+		if (!policy_settings_fit(&helper.options.settings, files))
+			fprintf(stderr,
+				"smacceld: only %u files may be open (RLIMIT_NOFILE): at most %u processes a user\n",
+				files, helper.options.settings.limit[POLICY_SESSIONS]);
 		error = start(&helper, &signals);
 		if (!error) {
 			fputs("smacceld: ready\n", stderr);

@@ -51,6 +51,17 @@ void policy_settings_init(struct policy_settings *settings)
 	};
 }
 
+bool policy_settings_fit(struct policy_settings *settings, uint32_t files)
+{
+	const uint32_t doors_max = files / 4, sessions_max = files / 8; /* a session is two */
+	uint32_t *doors = &settings->limit[POLICY_DOORS], *sessions = &settings->limit[POLICY_SESSIONS];
+	bool fits = *doors <= doors_max && *sessions <= sessions_max;
+
+	*doors = *doors <= doors_max ? *doors : doors_max;
+	*sessions = *sessions <= sessions_max ? *sessions : sessions_max;
+	return fits;
+}
+
 static int parse_number(const char *text, int base, uint32_t minimum, uint32_t maximum, uint32_t *out)
 {
 	unsigned long number;

@@ -43,20 +43,21 @@ int privileges_check(void)
 	return 0;
 }
 
-void privileges_raise_limits(void)
+uint32_t privileges_raise_limits(void)
 {
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
+		return FDS_WANTED;
 	if (limit.rlim_max < FDS_WANTED) {
 		struct rlimit more = { FDS_WANTED, FDS_WANTED };
 
 		if (setrlimit(RLIMIT_NOFILE, &more) == 0) /* needs CAP_SYS_RESOURCE */
-			return;
+			return FDS_WANTED;
 	}
 	limit.rlim_cur = limit.rlim_max < FDS_WANTED ? limit.rlim_max : FDS_WANTED;
 	setrlimit(RLIMIT_NOFILE, &limit);
+	return (uint32_t)limit.rlim_cur;
 }
 
 /* ---- capabilities ---- */

@@ -256,6 +256,32 @@ def test_sender_that_keeps_spilling_leaves(helper, arm):
     proved(grown["leaves"] >= 1, f"{grown} {rows}")
 
 
+SMALL_BUFFER = """
+import socket, sys
+listener = socket.socket()
+client = socket.socket()
+for end in (listener, client):
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, int(sys.argv[1]))
+listener.bind(("127.0.0.1", 0)); listener.listen(1)
+client.connect(listener.getsockname())
+server, _ = listener.accept()
+for _ in range(2000):
+    client.sendall(b"ping"); server.recv(4); server.sendall(b"pong"); client.recv(4)
+print("{}")
+"""
+
+
+@pytest.mark.parametrize("set_bytes, joins", [(32768, False), (65536, True)])
+def test_an_end_with_a_small_receive_buffer_does_not_join(helper, set_bytes, joins):
+    """Nothing is redirected there: every message would pass, and pay for the verdict."""
+    with helper.counting() as grown:
+        run([sys.executable, "-c", SMALL_BUFFER, str(set_bytes)], AUTO, helper.socket)
+    if joins:
+        proved(grown["redirected_msgs"] > 100, helper.explain)
+    else:
+        assert grown["sockets_joined"] == 0, helper.explain()
+
+
 STREAM_SECONDS = 30  # it is ended before
 
 

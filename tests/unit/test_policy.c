@@ -171,6 +171,21 @@ static void test_peers_refuse(void **state)
 	assert_memory_equal(&settings, &before, sizeof(settings));
 }
 
+static void test_settings_fit_the_files_that_there_may_be(void **state)
+{
+	struct policy_settings settings, wanted;
+
+	(void)state;
+	policy_settings_init(&settings);
+	wanted = settings;
+	assert_true(policy_settings_fit(&settings, 1 << 20));
+	assert_memory_equal(&settings, &wanted, sizeof(settings));
+	assert_false(policy_settings_fit(&settings, 1024));
+	assert_int_equal(settings.limit[POLICY_DOORS], 256);
+	assert_int_equal(settings.limit[POLICY_SESSIONS], 128);
+	assert_int_equal(settings.limit[POLICY_OFFERS], wanted.limit[POLICY_OFFERS]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -179,6 +194,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_policy_give_without_take_is_harmless, open_policy, close_policy),
 		cmocka_unit_test(test_settings_lines),
 		cmocka_unit_test(test_settings_refuse),
+		cmocka_unit_test(test_settings_fit_the_files_that_there_may_be),
 		cmocka_unit_test(test_peers),
 		cmocka_unit_test(test_peers_refuse),
 	};
