@@ -110,7 +110,8 @@ static struct ucred who_asks(const struct channel *channel, const struct inbox_m
 {
 	struct ucred creds = message->creds;
 
-	if (channel->state == CHANNEL_DOOR && channel->uid != 0 && channel->uid != (uint32_t)geteuid())
+	if (channel->state == CHANNEL_DOOR && creds.uid != (uid_t)-1 && channel->uid != 0 &&
+	    channel->uid != (uint32_t)geteuid())
 		creds.uid = channel->uid;
 	return creds;
 }

@@ -63,6 +63,7 @@ static bool pipe_ends_it(int pipe_fd, unsigned flags)
 struct piece {
 	struct conn *conn;
 	int pipe_fd;
+	bool *is_full; /* out: the pipe was, so that nothing was looked for */
 	struct iovec buffer;
 };
 
@@ -122,6 +123,7 @@ static ssize_t move_piece(const struct receive_call *call, size_t done)
 	size_t want = call->bytes - done, bytes_max = piece->buffer.iov_len;
 	ssize_t room = pipe_room(piece->pipe_fd);
 
+	*piece->is_full = room <= 0;
 	if (room <= 0) {
 		errno = EAGAIN;
 		return -1;
@@ -140,10 +142,12 @@ static ssize_t move_first_piece(const struct receive_call *call)
 }
 
 /* What is there, and the pipe has room for. */
-static ssize_t move_now(struct conn *conn, int fd, int pipe_fd, size_t bytes)
+static ssize_t move_now(struct conn *conn, int fd, int pipe_fd, size_t bytes, bool *is_full)
 {
 	char small[SPLICE_SMALL_BYTES], *large = bytes > sizeof(small) ? scratch_take() : NULL;
-	struct piece piece = { conn, pipe_fd, { large ? large : small, large ? SCRATCH_BYTES : sizeof(small) } };
+	struct piece piece = {
+		conn, pipe_fd, is_full, { large ? large : small, large ? SCRATCH_BYTES : sizeof(small) }
+	};
 	struct msghdr message = { .msg_iov = &piece.buffer, .msg_iovlen = 1 };
 	struct receive_call call = { .fd = fd,
 				     .flags = MSG_DONTWAIT,
@@ -192,12 +196,12 @@ static int wait_for_room(int pipe_fd)
 static ssize_t move(struct conn *conn, int fd, int pipe_fd, size_t bytes, unsigned flags)
 {
 	for (int i = 0; i < SPLICE_TRIES_MAX; i++) {
-		ssize_t result = move_now(conn, fd, pipe_fd, bytes);
+		bool is_full = false;
+		ssize_t result = move_now(conn, fd, pipe_fd, bytes, &is_full);
 		if (result >= 0 || errno != EAGAIN)
 			return result;
-		if (pipe_ends_it(pipe_fd, flags))
+		if (is_full && pipe_ends_it(pipe_fd, flags))
 			return -1;
-		bool is_full = pipe_room(pipe_fd) == 0;
 		ssize_t waited = is_full ? wait_for_room(pipe_fd) : wait_for_bytes(conn, fd);
 		if (waited <= 0)
 			return waited;
