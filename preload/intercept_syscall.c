@@ -60,7 +60,7 @@ static void __attribute__((used)) before_call(int number, long a, long b, long c
 		option_may_change((int)a, (int)b, (int)c);
 	else if ((number == __NR_fcntl && b == F_SETFL) || (number == __NR_ioctl && (unsigned int)b == FIONBIO))
 		mode_changes_unseen((int)a);
-	else if (installs_filter(a, b, c))
+	else if (number == __NR_seccomp && installs_filter(a, b, c))
 		before_filter();
 }
 

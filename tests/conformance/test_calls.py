@@ -2,6 +2,7 @@
 """A call of the application's is one system call: of a connection that is watched, armed or has left; blocking or not; of one thread or two."""
 import collections
 import json
+import os
 import sys
 
 import pytest
@@ -16,7 +17,7 @@ STRAY_CALLS_MAX = ROUNDS // 2
 MARK = "sched_yield()"
 
 PROGRAM = f"""
-import fcntl, json, os, select, socket, sys, termios, threading
+import ctypes, fcntl, json, os, select, socket, sys, termios, threading
 listener = socket.create_server(("127.0.0.1", 0))
 client = socket.create_connection(listener.getsockname())
 server, _ = listener.accept()
@@ -77,6 +78,10 @@ def calls():
             names.append(name + ("" if blocking else ", non-blocking"))
     ends(True)
     return names
+
+def past_libc(number, operation, more):
+    room = ctypes.create_string_buffer(256)
+    return ctypes.CDLL(None).syscall(ctypes.c_long(number), 1, ctypes.c_long(operation), room if more else None)
 
 def ask(sender, reader):
     sender.sendall(b"unread")
@@ -141,6 +146,22 @@ def test_each_call_is_one_system_call(helper, tmp_path, state, threads):
         proved(helper.totals()["redirected_msgs"] - before >= 2 * ROUNDS * 8, helper.explain)
     more = {name: f"{ours[name]} for {calls}" for name, calls in plain.items() if ours[name] > calls + STRAY_CALLS_MAX}
     assert not more, json.dumps(more, indent=1)
+
+
+IOCTL, FCNTL, F_GETFL, TIOCGWINSZ = {"x86_64": 16}.get(os.uname().machine, 29), {"x86_64": 72}.get(os.uname().machine, 25), 3, 0x5413
+
+
+def test_a_call_by_number_that_only_asks_changes_nothing(helper):
+    """libc's syscall() is looked at for what sets a mode, or installs a filter."""
+    with Commanded([sys.executable, "-c", PROGRAM], EAGER, helper.socket) as program:
+        pid = program.ask("os.getpid()")
+        reach(program, pid, helper, "turns()", {"armed"})
+        for number, operation in ((IOCTL, TIOCGWINSZ), (FCNTL, F_GETFL)):
+            for more in (True, False):
+                program.ask(f"past_libc({number}, {operation}, {more})")
+        with helper.counting() as grown:
+            program.ask("turns()")
+        proved(grown["redirected_msgs"] > 100, helper.explain)
 
 
 def test_fionread_is_one_call_where_the_kernel_says_it_all(helper, tmp_path):
