@@ -78,6 +78,11 @@ bool dispatch_put_away(struct helper *helper, int fd, bool is_quick, uint32_t ui
 	return false;
 }
 
+bool dispatch_is_privileged(uint32_t uid)
+{
+	return uid == 0 || uid == geteuid();
+}
+
 static int find_row(const struct request *request, size_t bytes, size_t fds, const struct row **out)
 {
 	int error = wire_check(&request->message, bytes);
@@ -110,8 +115,7 @@ static struct ucred who_asks(const struct channel *channel, const struct inbox_m
 {
 	struct ucred creds = message->creds;
 
-	if (channel->state == CHANNEL_DOOR && creds.uid != (uid_t)-1 && channel->uid != 0 &&
-	    channel->uid != (uint32_t)geteuid())
+	if (channel->state == CHANNEL_DOOR && creds.uid != (uid_t)-1 && !dispatch_is_privileged(channel->uid))
 		creds.uid = channel->uid;
 	return creds;
 }

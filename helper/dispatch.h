@@ -58,6 +58,8 @@ struct request {
 
 /* The loop's callback of every channel. A channel that breaks the rules is closed. */
 void dispatch_ready(struct loop_source *source, uint32_t events);
+/* The administrator: root, or who the helper runs as. */
+bool dispatch_is_privileged(uint32_t uid);
 bool channel_is_open(const struct channel *channel);
 
 /* Puts a received fd away, whatever it is, without blocking. *tag (may be NULL) is told to the reaper's `done` if that

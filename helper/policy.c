@@ -53,7 +53,7 @@ void policy_settings_init(struct policy_settings *settings)
 
 bool policy_settings_fit(struct policy_settings *settings, uint32_t files)
 {
-	const uint32_t doors_max = files / 4, sessions_max = files / 8; /* a session is two */
+	const uint32_t doors_max = files / 4, sessions_max = files / 4; /* two files each */
 	uint32_t *doors = &settings->limit[POLICY_DOORS], *sessions = &settings->limit[POLICY_SESSIONS];
 	bool fits = *doors <= doors_max && *sessions <= sessions_max;
 

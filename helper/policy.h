@@ -39,7 +39,7 @@ struct policy_settings {
 };
 
 void policy_settings_init(struct policy_settings *settings);
-/* No user alone may use up what files there can be: a quarter by doors, a quarter by sessions. False: less than the settings want. */
+/* No user alone may use up what files there can be: a quarter by doors, half by sessions. False: less than the settings want. */
 bool policy_settings_fit(struct policy_settings *settings, uint32_t files);
 /* One line of the configuration file: "name = value", a comment, or nothing. 0, or -EINVAL and nothing is changed. */
 int policy_settings_parse(struct policy_settings *settings, const char *line);

@@ -3,7 +3,7 @@
  *
  * The status is small and answered at once. A list of connections may be long, and the loop must not stand still while it
  * is made: a forked child, which has a snapshot of everything, makes and sends it. At most CHILDREN of them run at a
- * time, one a user and the last of them for root alone, each for CHILD_SECONDS at the most.
+ * time, one a user and the last of them for the administrator alone, each for CHILD_SECONDS at the most.
  */
 #include "stats.h"
 
@@ -181,17 +181,19 @@ void stats_reply_by_child(struct request *request, char *(*make)(const struct re
 {
 	struct stats *stats = request->helper->stats;
 	int free_place = -1, free_places = 0, fd;
+	int kept = dispatch_is_privileged(request->creds.uid) ? 0 : 1; /* the last one is the administrator's */
 	char *text;
 	pid_t pid;
 
 	stats_child_ended(request->helper);
 	for (int i = 0; i < CHILDREN; i++) {
-		if (!stats->children[i].pid)
-			free_place = i, free_places++;
-		else if (stats->children[i].uid == request->creds.uid && request->creds.uid != 0)
+		if (!stats->children[i].pid) {
+			free_place = i;
+			free_places++;
+		} else if (stats->children[i].uid == request->creds.uid && request->creds.uid != 0)
 			goto busy;
 	}
-	if (free_places <= (request->creds.uid != 0)) /* the last one is the administrator's */
+	if (free_places <= kept)
 		goto busy;
 	fd = replies_make(request->helper->replies, request->channel);
 	pid = fd < 0 ? -1 : fork();
@@ -233,7 +235,7 @@ int stats_handle_switch(struct request *request)
 	struct helper *helper = request->helper;
 	const bool off = request->message.header.type == WIRE_OFF;
 
-	if (request->creds.uid != 0 && request->creds.uid != geteuid()) {
+	if (!dispatch_is_privileged(request->creds.uid)) {
 		stats_reply(request->channel->source.fd, -EPERM);
 		return 0;
 	}

@@ -267,7 +267,7 @@ static void timer_expired(struct loop_timer *timer)
 
 static bool may_ask(const struct request *request)
 {
-	return request->creds.uid == 0 || request->creds.uid == geteuid();
+	return dispatch_is_privileged(request->creds.uid);
 }
 
 static int start(struct trials *trials, const struct wire_trial *settings)

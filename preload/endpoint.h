@@ -8,6 +8,13 @@
 
 #include "../helper/wire/protocol.h"
 
+/* Which buffers have the size that the application has set. Younger than the headers of some systems that we build on. */
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72
+#endif
+#define SOCK_SNDBUF_LOCK 1 /* linux/socket.h */
+#define SOCK_RCVBUF_LOCK 2
+
 struct endpoints {
 	struct wire_endpoint local;
 	struct wire_endpoint remote;

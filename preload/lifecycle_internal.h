@@ -71,6 +71,13 @@ static inline struct session_memory *lifecycle_session_of(struct memory_cell *ce
 	return (struct session_memory *)((char *)(cell - index) - offsetof(struct session_memory, cells));
 }
 
+/* No other process has ever had it, as far as this one knows by itself. */
+static inline bool lifecycle_never_shared(const struct conn *conn)
+{
+	return conn->fork_count == fork_count() && !atomic_load(&((struct conn *)conn)->given_away) &&
+	       !atomic_load(&((struct conn *)conn)->adopted);
+}
+
 /* As far as this process knows by itself: nothing was forked since the connection was opened, or since it joined, when the helper counted
  * nobody else who had the socket. */
 static inline bool lifecycle_alone_by_forks(const struct conn *conn)

@@ -2,21 +2,15 @@
 /* O_NONBLOCK of a connection's file: see mode.h. */
 #include "mode.h"
 
-#include "fork.h"
+#include "lifecycle_internal.h"
 #include "transfer_internal.h"
-
-static bool is_this_process_s_alone(struct conn *conn)
-{
-	return conn->fork_count == fork_count() && !atomic_load_explicit(&conn->given_away, memory_order_relaxed) &&
-	       !atomic_load_explicit(&conn->adopted, memory_order_relaxed);
-}
 
 bool mode_is_nonblocking(struct conn *conn, int fd)
 {
 	uint32_t generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
 	uint8_t mode = atomic_load(&conn->mode);
 
-	if (conn_has_option(conn, CONN_MODE_UNSEEN) || quiet_is_on() || !is_this_process_s_alone(conn) ||
+	if (conn_has_option(conn, CONN_MODE_UNSEEN) || quiet_is_on() || !lifecycle_never_shared(conn) ||
 	    conn_get(fd) != conn)
 		return transfer_fd_nonblocking(fd);
 	if (mode & MODE_NONBLOCKING)

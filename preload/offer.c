@@ -14,15 +14,7 @@
 #include "look.h"
 #include "session_memory.h"
 
-#define RCVBUF_MIN_BYTES (128 << 10) /* GATE_RCVBUF_MIN in bpf/shared.h; twice what is set */
 #define TURNS_WITHOUT_ROOM 1024u
-/* Younger than the headers of some systems that we build on. */
-#ifndef SO_BUF_LOCK
-#define SO_BUF_LOCK 72
-#endif
-#ifndef SOCK_RCVBUF_LOCK
-#define SOCK_RCVBUF_LOCK 2 /* linux/socket.h */
-#endif
 
 static struct look look; /* for a session, of all connections together */
 
@@ -56,12 +48,8 @@ static bool destination_pays(struct conn *conn, const struct endpoints *ends)
  * verdict and a spill (turns of 1000 and 8000 B, SO_RCVBUF 32768, one CPU: 1.12 and 1.15 x plain TCP's time). */
 static bool has_room_to_receive(int fd)
 {
-	int locked, bytes = endpoint_option(fd, SOL_SOCKET, SO_RCVBUF);
-
-	if (bytes < 0 || bytes >= RCVBUF_MIN_BYTES)
-		return true;
-	locked = endpoint_option(fd, SOL_SOCKET, SO_BUF_LOCK);
-	return locked < 0 || !(locked & SOCK_RCVBUF_LOCK);
+	return endpoint_option(fd, SOL_SOCKET, SO_RCVBUF) >= WIRE_RCVBUF_MIN_BYTES ||
+	       !(endpoint_option(fd, SOL_SOCKET, SO_BUF_LOCK) & SOCK_RCVBUF_LOCK);
 }
 
 bool lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)

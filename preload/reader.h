@@ -66,17 +66,22 @@ static inline void reader_seize(struct memory_cell *cell)
 }
 
 /* Of the reader itself, around a step that takes what it has looked at. False: it is the reader no more. */
+static inline bool reader_keep_set(struct memory_cell *cell, uint32_t mark)
+{
+	uint32_t holder = atomic_load(&cell->reader), self = reader_self();
+
+	while ((holder & ~READER_MARKS) == self) /* the mark of another is its own */
+		if (atomic_compare_exchange_weak(&cell->reader, &holder, (holder & ~READER_KEEPS) | mark))
+			return true;
+	return false;
+}
 static inline bool reader_keep(struct memory_cell *cell)
 {
-	atomic_fetch_or(&cell->reader, READER_KEEPS);
-	if (reader_is_self(cell))
-		return true;
-	atomic_fetch_and(&cell->reader, ~READER_KEEPS);
-	return false;
+	return reader_keep_set(cell, READER_KEEPS);
 }
 static inline void reader_keep_end(struct memory_cell *cell)
 {
-	atomic_fetch_and(&cell->reader, ~READER_KEEPS);
+	(void)reader_keep_set(cell, 0);
 }
 
 /* Waits until the reader of this moment, which has been woken and is about to run, is done. False: not in READER_PATIENCE_MS, and

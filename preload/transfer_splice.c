@@ -3,7 +3,7 @@
  *
  * What is there is peeked at, written to the pipe, and received as far as the pipe took it, so that nothing is lost when that is full. All three
  * are one step of a receive (receive_call.now), made by the end's only reader (reader.h): else another thread, or process, would take the same
- * bytes. That step never waits; what is waited for, room in the pipe and then bytes, is waited for outside.
+ * bytes. That step does not wait; what is waited for, room in the pipe and then bytes, is waited for outside.
  */
 #include <errno.h>
 #include <limits.h>
@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -20,6 +21,9 @@
 #include "scratch.h"
 #include "transfer_internal.h"
 
+#ifndef RWF_NOWAIT /* musl has none */
+#define RWF_NOWAIT 8
+#endif
 #define SPLICE_BYTES_MAX SCRATCH_BYTES
 #define SPLICE_SMALL_BYTES 1024
 #define SPLICE_TRIES_MAX 100000 /* in each of which another reader was faster */
@@ -65,9 +69,30 @@ struct piece {
 	int pipe_fd;
 	bool *is_full; /* out: the pipe was, so that nothing was looked for */
 	struct iovec buffer;
+	const uint64_t *mask; /* while signals are blocked: the one of before; NULL: they are not */
 };
 
+static const uint64_t all_signals = UINT64_MAX;
 #define PIPE_FAILED (-2)
+
+/* Another writer may have filled the pipe since the look at its room, and who waits here must be reached by signals. Without RWF_NOWAIT, which
+ * pipes have since 6.4 and those with a name have not, they are let in meanwhile; without a mask they are at any time. */
+static ssize_t write_to_pipe(const struct piece *piece, size_t bytes)
+{
+	struct iovec vector = { piece->buffer.iov_base, bytes };
+
+	if (!piece->mask)
+		return raw_syscall(SYS_write, piece->pipe_fd, piece->buffer.iov_base, bytes);
+	ssize_t written = raw_syscall(SYS_pwritev2, piece->pipe_fd, &vector, 1, -1, -1, RWF_NOWAIT);
+	if (written >= 0 || errno != EOPNOTSUPP)
+		return written;
+	raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, piece->mask, NULL, sizeof(*piece->mask));
+	written = raw_syscall(SYS_write, piece->pipe_fd, piece->buffer.iov_base, bytes);
+	int error = errno;
+	raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all_signals, NULL, sizeof(all_signals));
+	errno = error;
+	return written;
+}
 
 /* Past libc: no cancellation in the middle. */
 static ssize_t move_bytes(int fd, const struct piece *piece, size_t bytes)
@@ -77,7 +102,7 @@ static ssize_t move_bytes(int fd, const struct piece *piece, size_t bytes)
 
 	if (peeked <= 0)
 		return peeked;
-	ssize_t written = raw_syscall(SYS_write, piece->pipe_fd, buffer, peeked);
+	ssize_t written = write_to_pipe(piece, (size_t)peeked);
 	if (written <= 0)
 		return PIPE_FAILED;
 	ssize_t taken = raw_syscall(SYS_recvfrom, fd, buffer, written, MSG_DONTWAIT, NULL, NULL);
@@ -103,13 +128,14 @@ static ssize_t move_kept(int fd, const struct piece *piece, size_t bytes)
 /* Nor a handler, whose receives this thread's claim would let through. */
 static ssize_t move_undisturbed(int fd, const struct piece *piece, size_t bytes)
 {
-	const uint64_t all = UINT64_MAX;
+	struct piece here = *piece;
 	uint64_t before = 0;
 
 	if (config.trusts_filter) /* it may not allow this */
 		return move_kept(fd, piece, bytes);
-	raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof(before));
-	ssize_t result = move_kept(fd, piece, bytes);
+	here.mask = &before;
+	raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all_signals, &before, sizeof(before));
+	ssize_t result = move_kept(fd, &here, bytes);
 	int error = errno;
 	raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(before));
 	errno = error;
@@ -145,9 +171,10 @@ static ssize_t move_first_piece(const struct receive_call *call)
 static ssize_t move_now(struct conn *conn, int fd, int pipe_fd, size_t bytes, bool *is_full)
 {
 	char small[SPLICE_SMALL_BYTES], *large = bytes > sizeof(small) ? scratch_take() : NULL;
-	struct piece piece = {
-		conn, pipe_fd, is_full, { large ? large : small, large ? SCRATCH_BYTES : sizeof(small) }
-	};
+	struct piece piece = { .conn = conn,
+			       .pipe_fd = pipe_fd,
+			       .is_full = is_full,
+			       .buffer = { large ? large : small, large ? SCRATCH_BYTES : sizeof(small) } };
 	struct msghdr message = { .msg_iov = &piece.buffer, .msg_iovlen = 1 };
 	struct receive_call call = { .fd = fd,
 				     .flags = MSG_DONTWAIT,

@@ -6,7 +6,7 @@
 #include <sys/ioctl.h>
 
 #include "channel.h"
-#include "fork.h"
+#include "lifecycle_internal.h"
 #include "queue.h"
 #include "transfer_internal.h"
 
@@ -52,7 +52,7 @@ static bool is_out(struct conn *conn)
 	uint32_t state = conn_state(conn);
 
 	return (state == CONN_LEFT || state == CONN_OFFERED) && !lifecycle_is_lent(conn) &&
-	       conn->fork_count == fork_count() && !atomic_load(&conn->given_away) && !atomic_load(&conn->adopted);
+	       lifecycle_never_shared(conn);
 }
 
 int transfer_unread(struct conn *conn, int fd, void *bytes_out)

@@ -42,10 +42,6 @@
 #define MS_PER_S 1000
 #define FOR_EVER_S 1000000000
 #define STEPS 10
-#ifndef SO_BUF_LOCK
-#define SO_BUF_LOCK 72
-#endif
-#define SOCK_SNDBUF_LOCK 1 /* linux/socket.h */
 #define NOTSENT_LOWAT_PATH "/proc/sys/net/ipv4/tcp_notsent_lowat"
 
 /* The arguments of ppoll(2): a time-out, and two entries from the trap on. */
@@ -176,8 +172,8 @@ enum wait_result receive_wait_readable(int fd, struct receive_wait *wait)
 			    : real_poll(&poller, 1, left_ms);
 	if (ready < 0 && errno == EINTR && (bounded || signals_interrupted(wait->ran, false)))
 		return WAIT_INTERRUPTED;
-	if (ready < 0 &&
-	    errno == EINVAL) /* another process has taken the files away (RLIMIT_NOFILE): not all the CPU for that */
+	/* Another process has taken the files away (RLIMIT_NOFILE): not all the CPU for that. */
+	if (ready < 0 && errno == EINVAL)
 		real_poll(NULL, 0, PEEK_STEP_MS);
 	/* Nor a handler. */
 	if (ready < 0 && !bounded)
@@ -254,8 +250,7 @@ bool transfer_was_trapped(struct conn *conn, int fd, const struct receive_wait *
 {
 	struct pollfd poller = { .fd = fd, .events = POLLIN | POLLPRI | POLLRDHUP };
 
-	return !config.trusts_filter && !atomic_load_explicit(&conn->given_away, memory_order_relaxed) &&
-	       !atomic_load_explicit(&conn->adopted, memory_order_relaxed) && conn->fork_count == fork_count() &&
+	return !config.trusts_filter && lifecycle_never_shared(conn) &&
 	       (libc_single_threaded() || is_no_other_threads_doing(conn, fd)) && real_poll(&poller, 1, 0) == 0 &&
 	       is_woken_by_no_acknowledgement(fd, wait->started_ms);
 }

@@ -30,6 +30,8 @@
 #define WIRE_VERSION 4
 #define WIRE_MAGIC 0x6d73 /* "sm" */
 #define WIRE_MESSAGE_MAX 256
+/* Into a receive buffer of less than this (SO_RCVBUF says so much), of a size that the application has set, nothing is redirected. */
+#define WIRE_RCVBUF_MIN_BYTES (128 * 1024)
 #define WIRE_SOCKET_DEFAULT "/run/smaccel/smaccel.sock"
 
 enum wire_type {

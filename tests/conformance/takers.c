@@ -126,7 +126,7 @@ static void send_all(int fd)
 		if (write_whole(fd, numbers, count * sizeof(numbers[0])))
 			die("send");
 		if (next % PAUSE_EVERY_WORDS == 0)
-			pause_us(100);
+			pause_us(100); /* for the readers: what is sent behind unread bytes of TCP's passes */
 	}
 	shutdown(fd, SHUT_WR);
 }
@@ -139,7 +139,7 @@ static void warm_up(int a, int b)
 		if (write_whole(a, turn, sizeof(turn)) || read_whole(b, turn, sizeof(turn)) ||
 		    write_whole(b, turn, sizeof(turn)) || read_whole(a, turn, sizeof(turn)))
 			die("warm-up");
-		pause_us(1000);
+		pause_us(1000); /* a join takes about so long */
 	}
 }
 

@@ -4,6 +4,7 @@ import collections
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -124,6 +125,7 @@ def measured(trace, helper, arm, threads, prepared):
             program.ask("second_thread()")
         prepared(program, pid)
         names = program.ask("calls()", 30)
+        assert ("libsmaccel" in Path(f"/proc/{pid}/maps").read_text()) == arm.accelerated
     return {name: sum(calls.values()) for name, calls in zip(names, calls_between_marks(trace), strict=True)}
 
 

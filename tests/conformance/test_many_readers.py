@@ -39,3 +39,17 @@ def test_two_takers_of_which_one_splices_get_each_byte_once(helper, arm, how, pr
     assert (result["lost"], result["again"]) == (0, 0), (result, grown)
     if arm.accelerated:
         proved(grown["redirected_bytes"] > 50_000, grown)
+
+
+SHARED_ROUNDS = 300
+
+
+@pytest.mark.parametrize("named", [0, 1], ids=["pipe", "fifo"])
+@pytest.mark.parametrize("arm", [PLAIN, EAGER, auto(1)], ids=str)
+def test_a_splice_that_waits_for_room_can_be_interrupted(helper, arm, named):
+    """Where what the pipe was found to have room for was written with a wait, and no signal let in, one was stuck in the first rounds."""
+    with helper.counting() as grown:
+        result = run([built("conformance/shared_pipe"), f"rounds={SHARED_ROUNDS}", f"named={named}"], arm, helper.socket, timeout=70)
+    assert result["interrupted"] >= SHARED_ROUNDS / 2, result
+    if arm.accelerated:
+        proved(grown["redirected_bytes"] > 100_000, grown)

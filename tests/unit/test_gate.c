@@ -8,6 +8,9 @@
 #include <cmocka.h>
 
 #include "../../bpf/gate.h"
+#include "../../helper/wire/protocol.h"
+
+_Static_assert(WIRE_RCVBUF_MIN_BYTES == GATE_RCVBUF_MIN, "the shim offers where the gate may find room");
 
 #define KIB 1024u
 #define MIB (1024u * 1024u)

@@ -182,7 +182,7 @@ static void test_settings_fit_the_files_that_there_may_be(void **state)
 	assert_memory_equal(&settings, &wanted, sizeof(settings));
 	assert_false(policy_settings_fit(&settings, 1024));
 	assert_int_equal(settings.limit[POLICY_DOORS], 256);
-	assert_int_equal(settings.limit[POLICY_SESSIONS], 128);
+	assert_int_equal(settings.limit[POLICY_SESSIONS], 256);
 	assert_int_equal(settings.limit[POLICY_OFFERS], wanted.limit[POLICY_OFFERS]);
 }
 
