@@ -160,9 +160,9 @@ $(B)/obj/shim/helper/wire/%.o: helper/wire/%.c $(B)/.flags | $(B)/.packages
 	$(Q)$(CC) $(SHIM_CFLAGS) $(SHIM_WIRE_FLAGS) $(DEPEND) -c -o $@ $<
 
 # ---- programs ----------------------------------------------------------------------------------------------------------
-$(B)/libsmaccel.so: $(SHIM_OBJECTS) preload/libsmaccel.map $(B)/.sources
+$(B)/libsmaccel.so: $(SHIM_OBJECTS) preload/libsmaccel.map preload/aliases.ld $(B)/.sources
 	$(say) LINK $@
-	$(Q)$(CC) $(SHIM_CFLAGS) $(SHIM_LDFLAGS) -o $@ $(SHIM_OBJECTS)
+	$(Q)$(CC) $(SHIM_CFLAGS) $(SHIM_LDFLAGS) -o $@ $(SHIM_OBJECTS) preload/aliases.ld
 
 $(B)/smacceld: $(DAEMON_OBJECTS) $(B)/.sources
 	$(say) LINK $@
@@ -199,9 +199,9 @@ $(B)/musl/obj/helper/wire/%.o: helper/wire/%.c $(B)/.flags $(B)/musl/include/.ma
 	$(say) MUSL-CC $@
 	$(Q)$(MUSL_CC) $(MUSL_CFLAGS) $(SHIM_WIRE_FLAGS) $(DEPEND) -c -o $@ $<
 
-$(B)/musl/libsmaccel.so: $(MUSL_OBJECTS) preload/libsmaccel.map $(B)/.sources
+$(B)/musl/libsmaccel.so: $(MUSL_OBJECTS) preload/libsmaccel.map preload/aliases.ld $(B)/.sources
 	$(say) LINK $@
-	$(Q)$(MUSL_CC) $(MUSL_CFLAGS) $(filter-out %--no-undefined,$(SHIM_LDFLAGS)) -nodefaultlibs -o $@ $(MUSL_OBJECTS)
+	$(Q)$(MUSL_CC) $(MUSL_CFLAGS) $(filter-out %--no-undefined,$(SHIM_LDFLAGS)) -nodefaultlibs -o $@ $(MUSL_OBJECTS) preload/aliases.ld
 
 -include $(MUSL_OBJECTS:.o=.d)
 

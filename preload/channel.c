@@ -17,7 +17,6 @@
 #include "channel_fd.h"
 #include "clock.h"
 #include "config.h"
-#include "held.h"
 #include "latency.h"
 #include "ledger.h"
 #include "lifecycle.h"
@@ -33,7 +32,10 @@
 
 enum phase { PHASE_NONE, PHASE_REQUESTED, PHASE_READY };
 
-static struct channel_fd door = { .fd = -1 }, session = { .fd = -1 }, mailbox = { .fd = -1 };
+#define door channel_fds[CHANNEL_DOOR]
+#define session channel_fds[CHANNEL_SESSION]
+#define mailbox channel_fds[CHANNEL_MAILBOX]
+
 static _Atomic uint32_t phase;
 static _Atomic int32_t busy; /* tid */
 static _Atomic bool shut, breaker_open;
@@ -45,14 +47,14 @@ static _Atomic int64_t tried_ms, looked_ms;
 static _Atomic uint32_t ping_nonce; /* what `pong` must show to close the breaker; 0: not sent yet */
 static int64_t doubted_ms;          /* since when the session has to prove that its helper lives; 0: it need not */
 
-static bool lock(void)
+bool channel_lock(void)
 {
 	int32_t expected = 0;
 
 	return !shut && atomic_compare_exchange_strong(&busy, &expected, thread_tid());
 }
 
-static void unlock(void)
+void channel_unlock(void)
 {
 	atomic_store(&busy, 0);
 }
@@ -70,20 +72,6 @@ uint32_t channel_features(void)
 bool channel_has_door(void)
 {
 	return atomic_load_explicit(&door.fd, memory_order_relaxed) >= 0;
-}
-
-int channel_next_fd(int from)
-{
-	const struct channel_fd *own[] = { &door, &session, &mailbox };
-	int next = held_next_fd(from);
-
-	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
-		int fd = atomic_load_explicit(&own[i]->fd, memory_order_relaxed);
-
-		if (fd >= 0 && fd >= from && (next < 0 || fd < next))
-			next = fd;
-	}
-	return next;
 }
 
 static void forget_session(void)
@@ -144,24 +132,12 @@ void channel_open_door(void)
 {
 	int saved = errno;
 
-	if (atomic_load_explicit(&door.fd, memory_order_relaxed) < 0 && lock()) {
+	if (atomic_load_explicit(&door.fd, memory_order_relaxed) < 0 && channel_lock()) {
 		if (!door_stands())
 			connect_door();
-		unlock();
+		channel_unlock();
 	}
 	errno = saved;
-}
-
-int channel_give_number(int fd)
-{
-	int number = -1;
-
-	if (!lock())
-		return -1;
-	if (channel_fd_get(&door) >= 0 && (number = real_dup3(fd, door.fd, O_CLOEXEC)) >= 0)
-		atomic_store(&door.fd, -1);
-	unlock();
-	return number;
 }
 
 /* With the lock: sends the far end of a fresh pair through the door. */
@@ -244,9 +220,9 @@ void channel_drain(void)
 {
 	int saved = errno;
 
-	if (lock()) {
+	if (channel_lock()) {
 		receive_messages();
-		unlock();
+		channel_unlock();
 	}
 	errno = saved;
 }
@@ -315,7 +291,7 @@ static void advance(int wait_ms)
 }
 
 /* Another thread is at it: in eager mode its result is worth a bounded wait. */
-static void wait_for_other(void)
+void channel_wait_for_other(void)
 {
 	struct timespec pause = { .tv_nsec = 200000 };
 
@@ -336,17 +312,17 @@ enum channel_state channel_session(struct session_memory **memory_out, int wait_
 		*memory_out = atomic_load(&memory);
 		return CHANNEL_READY;
 	}
-	bool locked = lock();
+	bool locked = channel_lock();
 
 	if (!locked && wait_ms && !atomic_load(&breaker_open)) {
-		wait_for_other();
-		locked = lock();
+		channel_wait_for_other();
+		locked = channel_lock();
 		if (!locked && atomic_load(&busy) != thread_tid()) /* perhaps a handler has left it by siglongjmp */
 			channel_breaker_trip();
 	}
 	if (locked) {
 		advance(wait_ms);
-		unlock();
+		channel_unlock();
 	}
 	errno = saved;
 	if (atomic_load(&breaker_open))
@@ -370,16 +346,21 @@ void channel_count_spin(uint64_t ns, bool hit)
 
 void channel_shut(void)
 {
-	if (!lock())
-		wait_for_other(); /* what it was at is over, or finds nothing open any more */
+	if (!channel_lock())
+		channel_wait_for_other(); /* what it was at is over, or finds nothing open any more */
 	atomic_store(&shut, true);
 	forget_session();
 	channel_fd_close(&door);
 }
 
-int channel_mailbox_fd(void)
+int channel_mailbox_use(void)
 {
-	return channel_fd_get(&mailbox);
+	return channel_fd_use(&mailbox);
+}
+
+void channel_mailbox_used(void)
+{
+	channel_fd_used(&mailbox);
 }
 
 void channel_forked(void)
@@ -387,6 +368,8 @@ void channel_forked(void)
 	atomic_store(&busy, 0); /* the door is shared with the parent and stays; the session was the parent's */
 	atomic_store(&breaker_open, false);
 	atomic_store(&ping_nonce, 0);
+	atomic_store(&session.users, 0);
+	atomic_store(&mailbox.users, 0);
 	channel_inherited_epochs = epochs;
 	forget_session();
 	latency_forked();
@@ -395,6 +378,9 @@ void channel_forked(void)
 /* The session itself never breaks: this process holds its far end too. The door tells whether somebody reads. */
 int channel_send(const void *message, size_t bytes, int fd)
 {
-	int own = channel_fd_get(&session);
-	return own < 0 ? -ENOTCONN : wire_send(own, message, bytes, fd);
+	int own = channel_fd_use(&session);
+	int error = own < 0 ? -ENOTCONN : wire_send(own, message, bytes, fd);
+
+	channel_fd_used(&session);
+	return error;
 }

@@ -46,7 +46,8 @@ uint32_t channel_features(void); /* enum wire_feature */
 int channel_send(const void *message, size_t bytes, int fd);
 
 /* For channel_request.c: the far end, and the breaker. */
-int channel_mailbox_fd(void);
+int channel_mailbox_use(void); /* as channel_fd_use() */
+void channel_mailbox_used(void);
 void channel_breaker_trip(void);
 
 /* Waits, at most so long, for a cell's word to leave PENDING of that generation. On time-out it abandons the request, takes
@@ -74,6 +75,8 @@ static inline bool channel_owns_fd(int fd)
 /* Where no number is free: puts fd's file in the place of the door, which is opened anew when one is. The number, which is not the
  * channel's any more; -1: there is no door, or it is in use. */
 int channel_give_number(int fd);
+/* The application wants to put a file of its own to this number of the channel's: the channel moves to another. False: it could not. */
+bool channel_leave_number(int number);
 void channel_forked(void); /* child: the session is the parent's */
 void channel_shut(void);   /* for good: closes all, opens nothing any more; waits CHANNEL_WAIT_MS at most */
 

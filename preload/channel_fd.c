@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 
 #include "config.h"
 #include "log.h"
@@ -16,6 +17,9 @@
 /* Below 1024 even if more is allowed: a single high fd makes the kernel grow the process's fd table to hold it. */
 #define HIGH_FD 1000
 #define HIGH_MARGIN 24
+#define MOVE_WAITS_MAX 50 /* of a millisecond */
+
+struct channel_fd channel_fds[CHANNEL_FDS] = { { .fd = -1 }, { .fd = -1 }, { .fd = -1 } };
 
 static uint64_t socket_cookie(int fd)
 {
@@ -88,4 +92,45 @@ void channel_fd_close(struct channel_fd *own)
 	atomic_store(&own->fd, -1);
 	if (fd >= 0)
 		real_close(fd);
+}
+
+int channel_fd_use(struct channel_fd *own)
+{
+	atomic_fetch_add(&own->users, 1);
+	return channel_fd_get(own);
+}
+
+void channel_fd_used(struct channel_fd *own)
+{
+	atomic_fetch_sub(&own->users, 1);
+}
+
+/* In time. */
+static bool has_no_user(const struct channel_fd *own)
+{
+	struct timespec pause = { .tv_nsec = 1000000 };
+
+	for (int i = 0; i < MOVE_WAITS_MAX; i++) {
+		if (atomic_load(&own->users) == 0)
+			return true;
+		nanosleep(&pause, NULL);
+	}
+	return false;
+}
+
+bool channel_fd_move(struct channel_fd *own)
+{
+	int old = channel_fd_get(own);
+	/* A look before anything is changed: who does not come back is most often the thread itself, under its handler. */
+	int high = old >= 0 && has_no_user(own) ? channel_fd_duplicate(old) : -1;
+
+	if (high < 0)
+		return old < 0;
+	atomic_store(&own->fd, high);
+	/* Whoever looks it up from now on gets the new number: those who had the old one are waited for. */
+	bool is_unused = has_no_user(own);
+	if (!is_unused)
+		atomic_store(&own->fd, old);
+	real_close(is_unused ? old : high);
+	return is_unused;
 }

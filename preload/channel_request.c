@@ -26,12 +26,12 @@
 static __thread struct patience patience __attribute__((tls_model("initial-exec")));
 
 /* Takes the request of that cell out of the mailbox. True if it was there. */
-static bool mailbox_take_back(uint32_t index, uint32_t generation)
+static bool take_out_of(int mailbox_fd, uint32_t index, uint32_t generation)
 {
 	char message[WIRE_MESSAGE_MAX] __attribute__((aligned(8)));
 	char first[WIRE_MESSAGE_MAX];
 	ssize_t first_bytes = 0;
-	int mailbox_fd = channel_mailbox_fd(), fd;
+	int fd;
 
 	for (int i = 0; i < MAILBOX_MESSAGES_MAX && mailbox_fd >= 0; i++) {
 		ssize_t bytes = wire_receive(mailbox_fd, message, sizeof(message), &fd, NULL);
@@ -57,6 +57,14 @@ static bool mailbox_take_back(uint32_t index, uint32_t generation)
 		}
 	}
 	return false;
+}
+
+static bool mailbox_take_back(uint32_t index, uint32_t generation)
+{
+	bool was_there = take_out_of(channel_mailbox_use(), index, generation);
+
+	channel_mailbox_used();
+	return was_there;
 }
 
 bool channel_abandon(struct memory_cell *cell, uint32_t index, uint32_t generation, bool *lent)

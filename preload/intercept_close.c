@@ -243,8 +243,11 @@ static bool make_room(int oldfd, int newfd, int flags)
 	if ((!conn && !channel_owns_fd(newfd)) || fork_in_vfork_child())
 		return true;
 	if (!conn) {
-		errno = EBADF; /* what the kernel says of a number that is out of range */
-		return false;
+		bool is_free = oldfd != newfd && channel_leave_number(newfd);
+
+		if (!is_free)
+			errno = EBADF; /* what the kernel says of a number that is out of range */
+		return is_free;
 	}
 	int saved = errno;
 	bool fails = oldfd == newfd || (flags & ~O_CLOEXEC) != 0 || real_fcntl(oldfd, F_GETFD) < 0 ||

@@ -12,6 +12,7 @@ trap 'rm -rf "$folder"' EXIT
 passed=0 failed=0
 
 names_in_def() { sed -n 's/^INTERCEPT([^,]*, *\([A-Za-z0-9_]*\),.*/\1/p' "$root/preload/intercept.def"; }
+aliases() { sed -n 's/^\([A-Za-z0-9_]*\) = [a-z0-9]*;$/\1/p' "$root/preload/aliases.ld"; }
 names_in_map() { sed -n '/^global:/,/^local:/s/^[[:space:]]*\([A-Za-z0-9_]*\);.*/\1/p' "$root/preload/libsmaccel.map"; }
 names_exported() { nm -D --defined-only "$library" | awk '{ sub(/@.*/, "", $3); print $3 }'; }
 names_wrapped() {
@@ -40,13 +41,24 @@ same() { # same NAME FILE: the sorted names in FILE are those of the list
 names_in_def | sort >"$folder/def"
 uniq -d "$folder/def" >"$folder/twice"
 [ "$(wc -l <"$folder/def")" -ge 60 ] || echo 'the list cannot be read' >>"$folder/twice"
+# Of these there is a second name each, not a wrapper.
+aliases >"$folder/aliases"
+[ -s "$folder/aliases" ] || echo 'the list of aliases cannot be read' >>"$folder/twice"
 result test_exports_list_is_sound "$folder/twice"
-names_exported >"$folder/exported"
+names_exported | grep -vxFf "$folder/aliases" >"$folder/exported"
 same test_exports_equal_the_list "$folder/exported"
-names_in_map >"$folder/map"
+names_in_map | grep -vxFf "$folder/aliases" >"$folder/map"
 same test_exports_map_equals_the_list "$folder/map"
 names_wrapped | sort -u >"$folder/wrapped" # one of them is written for several machines
 same test_exports_wrappers_equal_the_list "$folder/wrapped"
+
+# At the address of what they are another name for.
+nm -D --defined-only "$library" | awk '{ sub(/@.*/, "", $3); print $3, $1, $2 }' >"$folder/addresses"
+sed -n 's/^\([A-Za-z0-9_]*\) = \([a-z0-9]*\);$/\1 \2/p' "$root/preload/aliases.ld" | while read -r alias name; do
+	[ "$(grep "^$alias " "$folder/addresses" | cut -d' ' -f2-)" = "$(grep "^$name " "$folder/addresses" | cut -d' ' -f2-)" ] ||
+		echo "$alias is not $name"
+done >"$folder/aliased"
+result test_exports_aliases_are_the_wrappers "$folder/aliased"
 
 # A versioned definition would not be found by a reference to NAME@GLIBC_x.
 readelf -V "$library" | grep -q 'Version definition section' && echo 'the library defines versions' >"$folder/versions"

@@ -184,6 +184,34 @@ static void no_files(struct pair *pair, int how)
 	note("burnt", "%s", burnt_ms() - began > 4 * SOON_MS ? "yes" : "no");
 }
 
+/* What a shell's `exec 1000>FILE` does: the library's own fds are among these numbers. */
+static void high_numbers(struct pair *pair, int flags)
+{
+	struct pair second;
+	int ends[2];
+	char byte = 0;
+
+	TRY("pipe", pipe(ends));
+	for (int number = 998; number < 1012; number++) {
+		TRY("put", flags < 0 ? dup2(ends[1], number) : dup3(ends[1], number, flags));
+		TRY("flags", fcntl(number, F_GETFD));
+		round_trip("goes-on", pair);
+	}
+	TRY("same", dup2(1003, 1003));
+	TRY("bad", dup2(-1, 1003));
+	TRY("write", write(1003, "x", 1));
+	GET("read", &byte, read(ends[0], &byte, 1));
+	note("made", "%d", pair_make(&second, true) || !getenv("LD_PRELOAD"));
+	round_trip("second", &second);
+	put(pair->a, "unread");
+	settle();
+	TRY("close", close(pair->b));
+	pair->b = -1;
+	get("peer", pair->a, 64, 0);
+	TRY("closed", close(1003));
+	TRY("twice", close(1003));
+}
+
 static const struct semantics_case cases[] = {
 	{ "call-close-unread", unread_at_last, CLOSES, 0 },
 	{ "call-close-range-unread", unread_at_last, CLOSES_RANGE, 0 },
@@ -197,5 +225,7 @@ static const struct semantics_case cases[] = {
 	{ "no-files", no_files, BY_SETRLIMIT, 0 },
 	{ "no-files-prlimit", no_files, BY_PRLIMIT, 0 },
 	{ "no-files-unread", no_files, UNREAD, 0 },
+	{ "high-numbers", high_numbers, -1, 0 },
+	{ "high-numbers-dup3", high_numbers, O_CLOEXEC, 0 },
 };
 FAMILY(bypasses);

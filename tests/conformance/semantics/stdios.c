@@ -2,6 +2,7 @@
 /* Bytes that go past the wrappers on an armed connection: stdio, dprintf, raw system calls. */
 #include "semantics.h"
 
+#include <dlfcn.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -199,6 +200,40 @@ static void raw_signal(struct pair *pair, int flags)
 	get("wrapped", pair->b, 64, MSG_DONTWAIT);
 }
 
+/* glibc's own name of a function, which no header has; musl has none. */
+#define SECOND_NAME(name)                                                                                              \
+	({                                                                                                             \
+		__typeof__(name) *second = (__typeof__(name) *)dlsym(RTLD_DEFAULT, "__" #name);                        \
+		second ? second : name;                                                                                \
+	})
+
+static void second_names(struct pair *pair, int flags)
+{
+	struct pollfd poller = { .fd = pair->b, .events = POLLIN };
+	char text[64];
+
+	handle(SIGUSR1, flags);
+	later_signal(SOON_MS, SIGUSR1);
+	later_put(3 * SOON_MS, pair->a, "hello");
+	GET("read", text, SECOND_NAME(read)(pair->b, text, sizeof(text)));
+	later_join();
+	settle();
+	get("rest", pair->b, 64, MSG_DONTWAIT);
+	TRY("write", SECOND_NAME(write)(pair->a, "abc", 3));
+	TRY("send", SECOND_NAME(send)(pair->a, "def", 3, MSG_MORE));
+	note_events("poll", SECOND_NAME(poll)(&poller, 1, 1000), (unsigned)poller.revents, errno);
+	TRY("dup2", SECOND_NAME(dup2)(pair->b, 200) == 200);
+	TRY("close", SECOND_NAME(close)(pair->b));
+	pair->b = 200;
+	settle();
+	get("both", pair->b, 64, 0);
+	put(pair->a, "unread");
+	settle();
+	TRY("close-last", SECOND_NAME(close)(pair->b));
+	pair->b = -1;
+	get("peer", pair->a, 64, 0);
+}
+
 /* The stream is made first. */
 static void stream_before_connect(struct pair *pair, int flags)
 {
@@ -234,5 +269,7 @@ static const struct semantics_case cases[] = {
 	{ "raw-file", raw_file, 0, 0 },
 	{ "raw-signal-interrupts", raw_signal, 0, 0 },
 	{ "raw-signal-restart", raw_signal, SA_RESTART, 0 },
+	{ "second-names-interrupts", second_names, 0, 0 },
+	{ "second-names-restart", second_names, SA_RESTART, 0 },
 };
 FAMILY(stdios);
