@@ -95,27 +95,42 @@ static ssize_t perform_sendfile_out(const struct receive_call *call)
 	return real_sendfile64(arguments->other_fd, call->fd, NULL, call->bytes);
 }
 
+/* Out of an end that is joined, into a pipe. */
+static ssize_t splice_out_joined(struct conn *conn, int fd, int pipe_fd, size_t count, unsigned int flags,
+				 bool is_cancellation_point)
+{
+	int cancel_state;
+
+	if (is_cancellation_point)
+		return transfer_splice_out(conn, fd, pipe_fd, count, flags);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+	ssize_t result = transfer_splice_out(conn, fd, pipe_fd, count, flags);
+	pthread_setcancelstate(cancel_state, NULL);
+	return result;
+}
+
+/* splice sees only the TCP queue of a joined socket (fact 8). What is no pipe the kernel refuses. */
 static ssize_t splice_out(struct conn *conn, int fd, int pipe_fd, size_t count, unsigned int flags,
 			  ssize_t (*perform)(const struct receive_call *call))
 {
 	struct splice_arguments arguments = { .other_fd = pipe_fd, .flags = flags };
-	bool is_cancellation_point = perform == perform_splice_out && !libc_is_musl();
-	int cancel_state;
+	bool to_pipe = is_pipe(pipe_fd), has_joined;
+	struct receive_call call = { .fd = fd,
+				     .flags = flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0,
+				     .bytes = count,
+				     .perform = perform,
+				     .arguments = &arguments,
+				     .has_joined = to_pipe ? &has_joined : NULL };
 
-	/* splice sees only the TCP queue of a joined socket (fact 8). What is no pipe the kernel refuses. */
-	if (conn_is_joined(conn) && is_pipe(pipe_fd)) {
-		if (is_cancellation_point)
-			return transfer_splice_out(conn, fd, pipe_fd, count, flags);
-		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-		ssize_t result = transfer_splice_out(conn, fd, pipe_fd, count, flags);
-		pthread_setcancelstate(cancel_state, NULL);
-		return result;
+	for (;;) {
+		if (to_pipe && conn_is_joined(conn))
+			return splice_out_joined(conn, fd, pipe_fd, count, flags,
+						 perform == perform_splice_out && !libc_is_musl());
+		has_joined = false;
+		ssize_t result = transfer_receive(conn, &call);
+		if (!has_joined)
+			return result;
 	}
-	return transfer_receive(conn, &(struct receive_call){ .fd = fd,
-							      .flags = flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0,
-							      .bytes = count,
-							      .perform = perform,
-							      .arguments = &arguments });
 }
 
 static ssize_t splice_in(struct conn *conn, int pipe_fd, int fd, size_t count, unsigned int flags)

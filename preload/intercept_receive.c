@@ -27,10 +27,10 @@ static bool goes_past(size_t bytes, int flags)
 
 static ssize_t receive_buffer(struct conn *conn, struct receive_call *call, void *buffer)
 {
-	struct iovec vector = { .iov_base = buffer, .iov_len = call->bytes };
-	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
+	struct iovec vector = { .iov_base = buffer, .iov_len = transfer_cut(call->bytes) };
 
-	call->message = &message;
+	call->bytes = vector.iov_len;
+	call->message = &(struct msghdr){ .msg_iov = &vector, .msg_iovlen = 1 };
 	return transfer_receive(conn, call);
 }
 
@@ -128,13 +128,13 @@ static __attribute__((noinline)) ssize_t rest_of_receive(enum short_receive as, 
 							 size_t count, int flags, struct transfer_short *way,
 							 ssize_t result)
 {
-	struct iovec vector = { .iov_base = buffer, .iov_len = count };
+	struct iovec vector = { .iov_base = buffer, .iov_len = transfer_cut(count) };
 	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
 
 	return transfer_short_receive_rest(conn,
 					   &(struct receive_call){ .fd = fd,
 								   .flags = flags,
-								   .bytes = count,
+								   .bytes = vector.iov_len,
 								   .message = &message,
 								   .perform =
 									   as == AS_READ ? perform_read : perform_recv,

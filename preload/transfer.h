@@ -24,9 +24,15 @@ struct receive_call {
 	/* What is left after `done` bytes, without a wait. NULL: recvmsg() of `message`. */
 	ssize_t (*now)(const struct receive_call *call, size_t done);
 	const void *arguments;   /* for perform and now */
+	bool *has_joined;        /* NULL, or out, of a raw splice: the end is in the sockhash, and nothing was done */
 	const struct held *held; /* NULL, or fd is the call's own by now (held.h): the connection is closed */
 };
 ssize_t transfer_receive(struct conn *conn, const struct receive_call *call);
+/* How much one call takes at the most, MAX_RW_COUNT of 4 KiB pages: the kernel cuts what recv() asks for, of recvmsg() it refuses more. */
+static inline size_t transfer_cut(size_t bytes)
+{
+	return bytes < 0x7ffff000 ? bytes : 0x7ffff000;
+}
 
 /* A send. perform as above. `bytes` is what the call may send at the most. */
 struct send_call {

@@ -6,6 +6,7 @@
  * bytes. That step does not wait; what is waited for, room in the pipe and then bytes, is waited for outside.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
@@ -75,23 +76,54 @@ struct piece {
 static const uint64_t all_signals = UINT64_MAX;
 #define PIPE_FAILED (-2)
 
-/* Another writer may have filled the pipe since the look at its room, and who waits here must be reached by signals. Without RWF_NOWAIT, which
- * pipes have since 6.4 and those with a name have not, they are let in meanwhile; without a mask they are at any time. */
-static ssize_t write_to_pipe(const struct piece *piece, size_t bytes)
+/* By way of a pipe of its own, whose pages splice(2) hands on without a wait and without packets. -1: EAGAIN, or an error. */
+static ssize_t hand_to_pipe(int pipe_fd, const void *buffer, size_t bytes)
 {
-	struct iovec vector = { piece->buffer.iov_base, bytes };
+	int own[2], error;
+	ssize_t result = raw_syscall(SYS_pipe2, own, O_CLOEXEC | O_NONBLOCK);
 
-	if (!piece->mask)
-		return raw_syscall(SYS_write, piece->pipe_fd, piece->buffer.iov_base, bytes);
-	ssize_t written = raw_syscall(SYS_pwritev2, piece->pipe_fd, &vector, 1, -1, -1, RWF_NOWAIT);
-	if (written >= 0 || errno != EOPNOTSUPP)
-		return written;
+	if (result != 0)
+		return -1;
+	result = raw_syscall(SYS_write, own[1], buffer, bytes);
+	if (result > 0)
+		result = raw_syscall(SYS_splice, own[0], NULL, pipe_fd, NULL, result, SPLICE_F_NONBLOCK);
+	error = errno;
+	raw_syscall(SYS_close, own[0]);
+	raw_syscall(SYS_close, own[1]);
+	errno = error;
+	return result;
+}
+
+static ssize_t write_in_reach_of_signals(const struct piece *piece, size_t bytes)
+{
 	raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, piece->mask, NULL, sizeof(*piece->mask));
-	written = raw_syscall(SYS_write, piece->pipe_fd, piece->buffer.iov_base, bytes);
+	ssize_t written = raw_syscall(SYS_write, piece->pipe_fd, piece->buffer.iov_base, bytes);
 	int error = errno;
 	raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all_signals, NULL, sizeof(all_signals));
 	errno = error;
 	return written;
+}
+
+/* Another writer may have filled the pipe since the look at its room, and who waits here must be reached by signals: so it does not wait. No
+ * RWF_NOWAIT have pipes before 6.4, those with a name, and any that a splice has ever gone into (pipe_clear_nowait() in fs/splice.c). And what
+ * is written to a pipe of packets (O_DIRECT) becomes packets, what is spliced does not. Where there is no number for another pipe signals are
+ * let in meanwhile; without a mask they are at any time. */
+static ssize_t write_to_pipe(const struct piece *piece, size_t bytes)
+{
+	struct iovec vector = { piece->buffer.iov_base, bytes };
+	bool has_packets = real_fcntl(piece->pipe_fd, F_GETFL) & O_DIRECT;
+	ssize_t written = -1;
+
+	if (!piece->mask)
+		return raw_syscall(SYS_write, piece->pipe_fd, piece->buffer.iov_base, bytes);
+	if (!has_packets)
+		written = raw_syscall(SYS_pwritev2, piece->pipe_fd, &vector, 1, -1, -1, RWF_NOWAIT);
+	if (written >= 0 || (!has_packets && errno != EOPNOTSUPP))
+		return written;
+	written = hand_to_pipe(piece->pipe_fd, piece->buffer.iov_base, bytes);
+	if (written >= 0 || (errno != EMFILE && errno != ENFILE))
+		return written;
+	return write_in_reach_of_signals(piece, bytes);
 }
 
 /* Past libc: no cancellation in the middle. */

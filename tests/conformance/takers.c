@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Two that take from one connection at the same time, by splice(2), sendfile(2) or recv(2): everything comes once, and nothing is lost.
  *
- *   takers HOW [words=N] [processes=1] [deadline=S]
+ *   takers HOW [words=N] [processes=1] [spliced=1] [deadline=S]
  *
  * HOW is a letter for each of the two: s (splice into a pipe), f (sendfile into one), r (recv, and write into one), h (the second alone: a
  * handler that a timer interrupts the first with, which receives without waiting). The stream is the numbers
  * from 0 to N - 1 in 4 bytes each, sent in messages that end between two of them; what a taker gets may begin and end within a number, so
- * that each of them takes a multiple of four bytes at a time, of pipes that have room for all of it. With processes=1 the second is a child.
+ * that each of them takes a multiple of four bytes at a time, of pipes that have room for all of it. With processes=1 the second is a child. With
+ * spliced=1 the kernel's own splice has filled the pipes once, after which it takes no RWF_NOWAIT there.
  * Prints one JSON line: "lost" and "again" are numbers that came to neither, or more than once.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -34,7 +36,19 @@ struct taker {
 
 static struct taker takers[TAKERS];
 static uint32_t words = 400000;
+static bool spliced;
 static _Atomic unsigned char *seen;
+
+static bool splice_zeros(const int ends[2])
+{
+	char bytes[16];
+	int zeros = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	bool done = zeros >= 0 && splice(zeros, NULL, ends[1], NULL, sizeof(bytes), 0) == sizeof(bytes) &&
+		    read(ends[0], bytes, sizeof(bytes)) == sizeof(bytes);
+
+	close(zeros);
+	return done;
+}
 
 static ssize_t take(const struct taker *taker)
 {
@@ -174,7 +188,7 @@ static void play(bool processes)
 	warm_up(a, b);
 	for (int i = 0; i < TAKERS; i++) {
 		takers[i].fd = b;
-		if (pipe(takers[i].pipe))
+		if (pipe(takers[i].pipe) || (spliced && !splice_zeros(takers[i].pipe)))
 			die("pipe");
 	}
 	if (processes)
@@ -204,6 +218,8 @@ int main(int argc, char **argv)
 			words = (uint32_t)strtoul(argv[i] + 6, NULL, 0);
 		else if (!strncmp(argv[i], "processes=", 10))
 			processes = strtoul(argv[i] + 10, NULL, 0) != 0;
+		else if (!strncmp(argv[i], "spliced=", 8))
+			spliced = strtoul(argv[i] + 8, NULL, 0) != 0;
 		else if (!strncmp(argv[i], "deadline=", 9))
 			deadline_s = (unsigned)strtoul(argv[i] + 9, NULL, 0);
 	}

@@ -30,12 +30,14 @@ def test_no_reader_is_stranded(arm, readers):
 WORDS = 200_000
 
 
-@pytest.mark.parametrize("how, processes", [("ss", 0), ("ss", 1), ("sr", 0), ("sr", 1), ("ff", 0), ("ff", 1), ("sh", 0)])
+@pytest.mark.parametrize("how, processes, spliced", [("ss", 0, 0), ("ss", 1, 0), ("sr", 0, 0), ("sr", 1, 0), ("ff", 0, 0), ("ff", 1, 0),
+                                                     ("sh", 0, 0), ("sh", 0, 1)])
 @pytest.mark.parametrize("arm", [PLAIN, EAGER, auto(1)], ids=str)
-def test_two_takers_of_which_one_splices_get_each_byte_once(helper, arm, how, processes):
+def test_two_takers_of_which_one_splices_get_each_byte_once(helper, arm, how, processes, spliced):
     """Where what a splice had peeked at was another's to take, too, numbers were lost and came twice in each run."""
     with helper.counting() as grown:
-        result = run([built("conformance/takers"), how, f"words={WORDS}", f"processes={processes}"], arm, helper.socket, timeout=70)
+        result = run([built("conformance/takers"), how, f"words={WORDS}", f"processes={processes}", f"spliced={spliced}"], arm,
+                     helper.socket, timeout=70)
     assert (result["lost"], result["again"]) == (0, 0), (result, grown)
     if arm.accelerated:
         proved(grown["redirected_bytes"] > 50_000, grown)

@@ -3,6 +3,7 @@
 #include "semantics.h"
 
 #include <sys/sendfile.h>
+#include <sys/wait.h>
 
 static void read_pipe(const char *field, int fd)
 {
@@ -190,6 +191,60 @@ static void given_pages(struct pair *pair, int unused)
 }
 
 /* One of the two is a pipe, or the kernel says EINVAL, whatever waits on the socket; nothing is taken. */
+/* A server that receives by splice or sendfile alone, from the first byte: the end joins at one of them. */
+static void spliced_from_first(struct pair *pair, int by_sendfile)
+{
+	const struct timeval long_enough = { 2, 0 };
+	int ends[2], good = 0;
+	char bytes[64];
+
+	pair_connect(pair);
+	TRY("pipe", pipe(ends));
+	TRY("timed", setsockopt(pair->a, SOL_SOCKET, SO_RCVTIMEO, &long_enough, sizeof(long_enough)));
+	if (fork() == 0) {
+		close(pair->a);
+		for (;;) {
+			ssize_t moved = by_sendfile ? sendfile(ends[1], pair->b, NULL, 65536)
+						    : splice(pair->b, NULL, ends[1], NULL, 65536, 0);
+			if (moved <= 0 || read(ends[0], bytes, (size_t)moved) != moved ||
+			    write(pair->b, bytes, (size_t)moved) != moved)
+				_exit(0);
+		}
+	}
+	close(pair->b);
+	pair->b = -1;
+	for (int i = 0; i < 100; i++) {
+		pause_ms(1); /* the other is asleep by then, or about to be */
+		if (send(pair->a, bytes, sizeof(bytes), 0) == sizeof(bytes) &&
+		    recv(pair->a, bytes, sizeof(bytes), MSG_WAITALL) == sizeof(bytes))
+			good++;
+		else
+			break;
+	}
+	note("good", "%d", good);
+	shutdown(pair->a, SHUT_RDWR);
+	wait(NULL);
+}
+
+/* What is written to a pipe of packets becomes packets, what is spliced does not. */
+static void splice_of_packets(struct pair *pair, int by_sendfile)
+{
+	char sent[1000], text[100];
+	int ends[2];
+	ssize_t got = 0, bytes;
+
+	memset(sent, 'x', sizeof(sent));
+	TRY("pipe", pipe2(ends, O_DIRECT | O_NONBLOCK));
+	TRY("send", send(pair->a, sent, sizeof(sent), 0));
+	settle();
+	TRY("out",
+	    by_sendfile ? sendfile(ends[1], pair->b, NULL, 4096) : splice(pair->b, NULL, ends[1], NULL, 4096, 0));
+	while ((bytes = read(ends[0], text, sizeof(text))) > 0)
+		got += bytes;
+	note("got", "%zd", got);
+	round_trip("after", pair);
+}
+
 static void splice_without_pipe(struct pair *pair, int unused)
 {
 	int file = open("/dev/null", O_RDWR | O_CLOEXEC), ends[2];
@@ -230,6 +285,10 @@ static const struct semantics_case cases[] = {
 	{ "splice-out-rcvtimeo", ends_of_splice, 3, 0 },
 	{ "splice-out-reset-while-blocked", ends_of_splice, 4, 0 },
 	{ "splice-no-pipe", splice_without_pipe, 0, 0 },
+	{ "splice-from-first", spliced_from_first, 0, CASE_BARE },
+	{ "splice-from-first-sendfile", spliced_from_first, 1, CASE_BARE },
+	{ "splice-packets", splice_of_packets, 0, 0 },
+	{ "splice-packets-sendfile", splice_of_packets, 1, 0 },
 	{ "splice-in-vmsplice-tee", given_pages, 0, 0 },
 };
 FAMILY(pipes);

@@ -2,6 +2,8 @@
 /* MSG_TRUNC, which makes TCP throw bytes away, and receives and sends of no bytes at all. */
 #include "semantics.h"
 
+#include <sys/mman.h>
+
 static void discard(struct pair *pair, int with_buffer)
 {
 	char buffer[16] = "untouched";
@@ -272,6 +274,37 @@ static void empty_send_after_shutdown(struct pair *pair, int unused)
 	get("peer-end", pair->b, 64, 0);
 }
 
+/* The results have no place to go to. */
+static void discard_readonly_header(struct pair *pair, int flags)
+{
+	char text[64];
+	struct iovec vector = { text, sizeof(text) };
+	struct msghdr *message = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	*message = (struct msghdr){ .msg_iov = &vector, .msg_iovlen = 1 };
+	TRY("protect", mprotect(message, 4096, PROT_READ));
+	put(pair->a, "hello");
+	settle();
+	TRY("recvmsg", recvmsg(pair->b, message, MSG_TRUNC | MSG_DONTWAIT | flags));
+	put(pair->a, "later");
+	settle();
+	get("later", pair->b, 5, MSG_DONTWAIT);
+}
+
+/* More than a call takes: it is cut. */
+static void huge_length(struct pair *pair, int flags)
+{
+	char *memory = big_buffer(4096);
+
+	put(pair->a, "abc");
+	later_put(SOON_MS, pair->a, "def");
+	later_shutdown(3 * SOON_MS, pair->a, SHUT_WR);
+	GET("first", memory, recv(pair->b, memory, (size_t)-1, flags));
+	later_join();
+	GET("second", memory, recvfrom(pair->b, memory, (size_t)-1, flags, NULL, NULL));
+	GET("third", memory, recv(pair->b, memory, (size_t)-1, flags));
+}
+
 static const struct semantics_case cases[] = {
 	{ "trunc-waitall-10m", discard_all, MSG_WAITALL, 0 },
 	{ "empty-recv-fortified", empty_receive_fortified, 0, 0 },
@@ -285,6 +318,9 @@ static const struct semantics_case cases[] = {
 	{ "trunc-waitall", discard_waitall, 0, 0 },
 	{ "trunc-large", discard_large, 0, 0 },
 	{ "trunc-recvmsg", discard_message, 4, 0 },
+	{ "trunc-readonly-header", discard_readonly_header, 0, 0 },
+	{ "trunc-readonly-header-peek", discard_readonly_header, MSG_PEEK, 0 },
+	{ "recv-huge-length-waitall", huge_length, MSG_WAITALL, 0 },
 	{ "empty-recvmsg-results", discard_message, 0, 0 },
 	{ "peek-trunc-length", peek_length, 6, 0 },
 	{ "peek-trunc-length-large", peek_length, 40000, 0 },
