@@ -39,6 +39,7 @@ struct helper {
 	struct replies *replies;
 	struct shares *shares;
 	struct ledgers *ledgers;
+	uint32_t files_max; /* how many may be open */
 	struct groups *groups;
 	struct sessions *sessions;
 	struct slots *slots;

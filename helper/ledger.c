@@ -2,7 +2,7 @@
 /* Ledgers: allocation of memfds by pairs of sessions, and of cells in them.
  *
  * A ledger belongs to two sessions and is never given to a third: what is in it is known to these two processes anyhow. It
- * lives as long as both sessions do, or as one of its cells is in use. When all its cells are taken, the pair of
+ * lives as long as both sessions do, or as one of its cells is in use; without one, only while there is room for it. When all its cells are taken, the pair of
  * sessions gets another one.
  */
 #include "ledger.h"
@@ -22,15 +22,17 @@
 struct ledgers {
 	struct ledger *list; /* those used last come first */
 	uint32_t last_id;
-	uint32_t count;
+	uint32_t count, max;
 };
 
-struct ledgers *ledgers_new(uint32_t last_id)
+struct ledgers *ledgers_new(uint32_t last_id, uint32_t max)
 {
 	struct ledgers *ledgers = calloc(1, sizeof(*ledgers));
 
-	if (ledgers)
-		ledgers->last_id = last_id;
+	if (!ledgers)
+		return NULL;
+	ledgers->last_id = last_id;
+	ledgers->max = max;
 	return ledgers;
 }
 
@@ -50,6 +52,19 @@ void ledgers_free(struct ledgers *ledgers)
 	while (ledgers->list)
 		ledger_destroy(ledgers, ledgers->list);
 	free(ledgers);
+}
+
+/* Its processes keep what they have mapped, until they need the place. */
+static int make_room(struct ledgers *ledgers)
+{
+	struct ledger *last = ledgers->list ? ledgers->list->prev : NULL; /* utlist: the head's is the tail */
+
+	for (uint32_t i = 0; i < ledgers->count && last->used; i++)
+		last = last->prev;
+	if (!last || last->used)
+		return -ENFILE;
+	ledger_destroy(ledgers, last);
+	return 0;
 }
 
 static int ledger_memory(void)
@@ -73,6 +88,9 @@ static int ledger_make(struct ledgers *ledgers, uint64_t low, uint64_t high, str
 
 	if (!ledger)
 		return -ENOMEM;
+	if (ledgers->count >= ledgers->max && (error = make_room(ledgers)) != 0)
+		goto out_free;
+	error = -ENOMEM;
 	ledger->free_cells = calloc(LEDGER_CELLS, sizeof(*ledger->free_cells));
 	if (!ledger->free_cells)
 		goto out_free;

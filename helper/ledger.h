@@ -23,12 +23,13 @@ struct ledger {
 	struct ledger *next, *prev;
 };
 
-/* Ids begin after last_id, which is to be random: a process keeps the ledgers of an earlier helper, under that one's ids. NULL: out of
- * memory. */
-struct ledgers *ledgers_new(uint32_t last_id);
+/* Ids begin after last_id, which is to be random: a process keeps the ledgers of an earlier helper, under that one's ids. Each takes an fd, and
+ * outlives its pairs: at `max` a new one takes the place of the one without pairs that has been used least lately. NULL: out of memory. */
+struct ledgers *ledgers_new(uint32_t last_id, uint32_t max);
 void ledgers_free(struct ledgers *ledgers);
 
-/* A zeroed cell for a connection between two sessions. *out and *cell; 0 or -errno (then the pair does without). */
+/* A zeroed cell for a connection between two sessions. *out and *cell; 0 or -errno (then the pair does without): -ENFILE if there are `max`
+ * ledgers, all with pairs. */
 int ledger_take(struct ledgers *ledgers, uint64_t session_a, uint64_t session_b, struct ledger **out, uint32_t *cell);
 void ledger_give(struct ledgers *ledgers, struct ledger *ledger, uint32_t cell);
 void ledger_session_closed(struct ledgers *ledgers, uint64_t session_id);

@@ -44,6 +44,7 @@
 #include "watchdog.h"
 
 #define EXIT_USAGE 2
+#define LEDGERS_SHARE 8 /* of the files that may be open: beside a quarter for doors and half for sessions */
 
 struct signals {
 	struct loop_source source;
@@ -178,7 +179,7 @@ static int open_state(struct helper *helper)
 	shared = datapath_slots(helper->datapath, &count);
 	helper->policy = policy_new(&helper->options.settings, count);
 	helper->registry = registry_new(seed);
-	helper->ledgers = ledgers_new(last_ledger_id);
+	helper->ledgers = ledgers_new(last_ledger_id, helper->files_max / LEDGERS_SHARE);
 	helper->groups = groups_new(helper);
 	helper->trials = trials_new(helper);
 	helper->sessions = sessions_new(helper);
@@ -293,11 +294,11 @@ int main(int argc, const char **argv)
 	helper.started_ns = loop_now_ns();
 	error = privileges_check();
 	if (!error) {
-		uint32_t files = privileges_raise_limits();
-		if (!policy_settings_fit(&helper.options.settings, files))
+		helper.files_max = privileges_raise_limits();
+		if (!policy_settings_fit(&helper.options.settings, helper.files_max))
 			fprintf(stderr,
 				"smacceld: only %u files may be open (RLIMIT_NOFILE): at most %u processes a user\n",
-				files, helper.options.settings.limit[POLICY_SESSIONS]);
+				helper.files_max, helper.options.settings.limit[POLICY_SESSIONS]);
 		error = start(&helper, &signals);
 		if (!error) {
 			fputs("smacceld: ready\n", stderr);
