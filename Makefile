@@ -95,7 +95,8 @@ SHIM_WIRE_FLAGS := -include preload/wire_calls.h
 # use for them itself.
 SHIM_PRELOAD_FLAGS := -mgeneral-regs-only
 SHIM_LDFLAGS = $(LDFLAGS) $(SHIM_SANITIZE_FLAGS) -shared -fno-lto -Wl,-soname,libsmaccel.so -Wl,-Bsymbolic -Wl,-z,now -Wl,-z,relro \
-	-Wl,--no-undefined -Wl,--version-script=preload/libsmaccel.map
+	-Wl,--no-undefined -Wl,--version-script=preload/libsmaccel.map preload/aliases.ld
+SHIM_SCRIPTS := preload/libsmaccel.map preload/aliases.ld
 
 # clang's BPF target has no multiarch folder of its own, where <asm/types.h> lives.
 BPF_ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(shell uname -m)))
@@ -160,9 +161,9 @@ $(B)/obj/shim/helper/wire/%.o: helper/wire/%.c $(B)/.flags | $(B)/.packages
 	$(Q)$(CC) $(SHIM_CFLAGS) $(SHIM_WIRE_FLAGS) $(DEPEND) -c -o $@ $<
 
 # ---- programs ----------------------------------------------------------------------------------------------------------
-$(B)/libsmaccel.so: $(SHIM_OBJECTS) preload/libsmaccel.map preload/aliases.ld $(B)/.sources
+$(B)/libsmaccel.so: $(SHIM_OBJECTS) $(SHIM_SCRIPTS) $(B)/.sources
 	$(say) LINK $@
-	$(Q)$(CC) $(SHIM_CFLAGS) $(SHIM_LDFLAGS) -o $@ $(SHIM_OBJECTS) preload/aliases.ld
+	$(Q)$(CC) $(SHIM_CFLAGS) $(SHIM_LDFLAGS) -o $@ $(SHIM_OBJECTS)
 
 $(B)/smacceld: $(DAEMON_OBJECTS) $(B)/.sources
 	$(say) LINK $@
@@ -199,9 +200,9 @@ $(B)/musl/obj/helper/wire/%.o: helper/wire/%.c $(B)/.flags $(B)/musl/include/.ma
 	$(say) MUSL-CC $@
 	$(Q)$(MUSL_CC) $(MUSL_CFLAGS) $(SHIM_WIRE_FLAGS) $(DEPEND) -c -o $@ $<
 
-$(B)/musl/libsmaccel.so: $(MUSL_OBJECTS) preload/libsmaccel.map preload/aliases.ld $(B)/.sources
+$(B)/musl/libsmaccel.so: $(MUSL_OBJECTS) $(SHIM_SCRIPTS) $(B)/.sources
 	$(say) LINK $@
-	$(Q)$(MUSL_CC) $(MUSL_CFLAGS) $(filter-out %--no-undefined,$(SHIM_LDFLAGS)) -nodefaultlibs -o $@ $(MUSL_OBJECTS) preload/aliases.ld
+	$(Q)$(MUSL_CC) $(MUSL_CFLAGS) $(filter-out %--no-undefined,$(SHIM_LDFLAGS)) -nodefaultlibs -o $@ $(MUSL_OBJECTS)
 
 -include $(MUSL_OBJECTS:.o=.d)
 

@@ -18,6 +18,7 @@
 #include "acknowledge.h"
 #include "direct.h"
 #include "inq.h"
+#include "landing.h"
 #include "lifecycle.h"
 #include "mode.h"
 #include "option.h"
@@ -57,6 +58,7 @@ enum condition {
 /* What becomes of the call when the end could not leave and is only pinned. */
 enum fallback {
 	REFUSE, /* ENOPROTOOPT, the answer of a kernel without the feature: it would act on redirected bytes wrongly */
+	EMPTY, /* the same, but if it is only the peer that has such bytes unread: nothing comes here past TCP any more */
 	PASS,   /* what TCP carries from now on is served right */
 	FILTER, /* the same, but not while the helper does not answer and nothing is pinned */
 	STAY,   /* TCP_INQ: it need not leave, the wrappers do what TCP would (inq.h) */
@@ -73,8 +75,8 @@ struct option_rule {
 };
 
 static const struct option_rule rules[] = {
-	{ SOL_SOCKET, SO_RCVLOWAT, ABOVE_ONE, REASON_LOWAT, REFUSE, true, false },
-	{ SOL_SOCKET, SO_PEEK_OFF, NOT_NEGATIVE, REASON_OPTION, REFUSE, true, false },
+	{ SOL_SOCKET, SO_RCVLOWAT, ABOVE_ONE, REASON_LOWAT, EMPTY, true, false },
+	{ SOL_SOCKET, SO_PEEK_OFF, NOT_NEGATIVE, REASON_OPTION, EMPTY, true, false },
 	{ SOL_SOCKET, SO_TIMESTAMP, NOT_ZERO, REASON_OPTION, FILTER, true, false },
 	{ SOL_SOCKET, SO_TIMESTAMPNS, NOT_ZERO, REASON_OPTION, FILTER, true, false },
 	{ SOL_SOCKET, SO_TIMESTAMPING, NOT_ZERO, REASON_OPTION, REFUSE, true, true },
@@ -135,8 +137,11 @@ static bool make_way(struct conn *conn, int fd, const struct option_rule *rule)
 {
 	if (rule->fallback == STAY)
 		return true;
+	struct landing landing = landing_find(conn);
 	if (lifecycle_make_plain(conn, fd, rule->reason))
 		return !(rule->tells_pieces && lifecycle_is_lent(conn));
+	if (rule->fallback == EMPTY)
+		return !atomic_load(&conn->not_pinned) && !landing_waits(conn, fd, &landing);
 	return !(rule->fallback == REFUSE || (rule->fallback == FILTER && atomic_load(&conn->not_pinned)));
 }
 

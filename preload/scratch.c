@@ -5,7 +5,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#define PLACES 4
+#define PLACES 8
 
 char scratch_nowhere[NOWHERE_BYTES];
 

@@ -43,7 +43,7 @@ $(B)/trapping/obj/helper/wire/%.o: helper/wire/%.c $(B)/.flags
 	$(say) CC $@
 	$(Q)$(CC) $(SHIM_CFLAGS) $(TRAPPING_FLAGS) -O1 -w $(SHIM_WIRE_FLAGS) $(DEPEND) -c -o $@ $<
 
-$(B)/tests/trapping/libsmaccel.so: $(TRAPPING_OBJECTS) preload/libsmaccel.map $(B)/.sources
+$(B)/tests/trapping/libsmaccel.so: $(TRAPPING_OBJECTS) $(SHIM_SCRIPTS) $(B)/.sources
 	@mkdir -p $(@D)
 	$(say) LINK $@
 	$(Q)$(CC) $(SHIM_LDFLAGS) $(TRAPPING_FLAGS) -o $@ $(TRAPPING_OBJECTS)

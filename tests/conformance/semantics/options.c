@@ -83,6 +83,29 @@ static void set_with_unread(struct pair *pair, int index)
 	round_trip("one", pair);
 }
 
+/* With data unread at the peer, for which it cannot leave either: but none comes past TCP to who sets it. */
+static void set_with_peer_unread(struct pair *pair, int index)
+{
+	const struct option_case *option = &option_cases[index];
+
+	put(pair->b, "unread");
+	settle();
+	TRY("set", set_int(pair->b, option->level, option->name, option->value));
+	put(pair->a, "ab");
+	settle();
+	note_poll("two", pair->b, POLLIN, 0);
+	put(pair->a, "cd");
+	settle();
+	note_poll("four", pair->b, POLLIN, 0);
+	get("peek", pair->b, 2, MSG_PEEK);
+	get("peek-again", pair->b, 2, MSG_PEEK);
+	get("data", pair->b, 64, 0);
+	get("unread", pair->a, 64, 0);
+	put(pair->a, "later");
+	settle();
+	get("later", pair->b, 64, 0);
+}
+
 enum { UNREAD = 16 }; /* bytes wait at the end that sets it */
 
 static void upper_protocol(struct pair *pair, int argument)
@@ -311,6 +334,8 @@ static const struct semantics_case cases[] = {
 	{ "option-timestamping-unread", set_with_unread, 4, 0 },
 	{ "option-busy-poll-unread", set_with_unread, 5, 0 },
 	{ "option-peek-off-unread", set_with_unread, 42, 0 },
+	{ "option-rcvlowat-peer-unread", set_with_peer_unread, 14, 0 },
+	{ "option-peek-off-peer-unread", set_with_peer_unread, 42, 0 },
 	{ "option-inq-unread", set_with_unread, 34, 0 },
 	{ "option-oobinline-unread", set_with_unread, 12, 0 },
 	{ "ulp-tls", upper_protocol, 0, 0 },
