@@ -35,11 +35,18 @@ static void forget(int fd)
 	errno = saved;
 }
 
-static int close_marked(int fd)
+/* It is forgotten, so that it is closed whatever comes: close() is a cancellation point, and a thread that ended there, or whose clean-up goes on
+ * with the connection, would have one that is prepared for its end. */
+static int close_forgotten(int fd)
 {
-	int result = real_close(fd);
+	int state;
 
-	conn_mark_closed(fd);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	forget(fd);
+	int result = real_close(fd);
+	if (__builtin_expect(conn_mark(fd) == CONN_MARK_CLOSING, 0))
+		conn_mark_closed(fd);
+	pthread_setcancelstate(state, NULL);
 	return result;
 }
 
@@ -67,11 +74,10 @@ int wrap_close(int fd)
 			errno = EBADF;
 			return -1;
 		}
+		pthread_testcancel();
 		fork_notice();
-		forget(fd);
+		return close_forgotten(fd);
 	}
-	if (__builtin_expect(conn_mark(fd) == CONN_MARK_CLOSING, 0))
-		return close_marked(fd);
 	return real_close(fd);
 }
 

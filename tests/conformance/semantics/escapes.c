@@ -149,6 +149,43 @@ static void pending_cancel(struct pair *pair, int unused)
 	get("data", pair->b, 64, MSG_DONTWAIT);
 }
 
+/* It is pending when a close begins: nothing is closed, and the clean-up goes on with the connection. */
+static void reply_and_close(void *unused)
+{
+	static char reply[1000000];
+
+	(void)unused;
+	get("clean-up", shared.b, 64, 0);
+	TRY("reply", send(shared.b, reply, sizeof(reply), 0));
+	TRY("close", close(shared.b));
+}
+
+static void *close_cancelled(void *unused)
+{
+	pthread_cleanup_push(reply_and_close, unused);
+	pthread_cancel(pthread_self());
+	close(shared.b);
+	note("unreached", "yes");
+	pthread_cleanup_pop(0);
+	return NULL;
+}
+
+static void pending_cancel_of_close(struct pair *pair, int unused)
+{
+	pthread_t thread;
+
+	(void)unused;
+	shared = *pair;
+	put(pair->a, "unread");
+	settle();
+	pthread_create(&thread, NULL, close_cancelled, NULL);
+	pause_ms(2 * SOON_MS);
+	drain("reply", pair->a, 1000000);
+	get("end", pair->a, 64, 0);
+	pthread_join(thread, NULL);
+	pair->b = -1;
+}
+
 /* Calls that are no reason to be cancelled, in a thread that has it disabled. */
 static void *immune(void *argument)
 {
@@ -286,6 +323,7 @@ static const struct semantics_case cases[] = {
 	{ "cancel-sendfile", cancelled, SENDFILE, 0 },
 	{ "cancel-waitall-race", cancelled_as_a_part_comes, 0, 0 },
 	{ "cancel-pending", pending_cancel, 0, 0 },
+	{ "cancel-pending-close", pending_cancel_of_close, 0, 0 },
 	{ "cancel-disabled", disabled_cancel, 0, 0 },
 	{ "jump-recv", jumped, RECEIVE, 0 },
 	{ "jump-waitall", jumped, RECEIVE_ALL, 0 },
