@@ -45,6 +45,7 @@ uint32_t channel_inherited_epochs;
 static struct session_memory *_Atomic memory;
 static _Atomic int64_t tried_ms, looked_ms;
 static _Atomic uint32_t ping_nonce; /* what `pong` must show to close the breaker; 0: not sent yet */
+static int64_t refused_ms;          /* when there was no number for a session; 0: never */
 static int64_t doubted_ms;          /* since when the session has to prove that its helper lives; 0: it need not */
 
 bool channel_lock(void)
@@ -146,6 +147,8 @@ static void request_session(void)
 	struct wire_hello hello = { 0 };
 	int pair[2];
 
+	if (refused_ms && clock_coarse_ms() - refused_ms < RETRY_MS)
+		return;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0)
 		return;
 	int door_fd = channel_fd_get(&door);
@@ -160,10 +163,13 @@ static void request_session(void)
 		real_close(pair[1]);
 		return;
 	}
-	if (channel_fd_set_consume(&session, pair[0]) == 0 && channel_fd_set_consume(&mailbox, pair[1]) == 0)
-		atomic_store(&phase, PHASE_REQUESTED);
-	else
+	int errors = channel_fd_set_consume(&session, pair[0]) | channel_fd_set_consume(&mailbox, pair[1]);
+	if (errors) {
+		refused_ms = clock_coarse_ms();
 		forget_session();
+	} else {
+		atomic_store(&phase, PHASE_REQUESTED);
+	}
 }
 
 static int map_memory_consume(const struct wire_welcome *welcome, int fd)
@@ -291,7 +297,7 @@ static void advance(int wait_ms)
 }
 
 /* Another thread is at it: in eager mode its result is worth a bounded wait. */
-void channel_wait_for_other(void)
+static void wait_for_other(void)
 {
 	struct timespec pause = { .tv_nsec = 200000 };
 
@@ -315,7 +321,7 @@ enum channel_state channel_session(struct session_memory **memory_out, int wait_
 	bool locked = channel_lock();
 
 	if (!locked && wait_ms && !atomic_load(&breaker_open)) {
-		channel_wait_for_other();
+		wait_for_other();
 		locked = channel_lock();
 		if (!locked && atomic_load(&busy) != thread_tid()) /* perhaps a handler has left it by siglongjmp */
 			channel_breaker_trip();
@@ -347,7 +353,7 @@ void channel_count_spin(uint64_t ns, bool hit)
 void channel_shut(void)
 {
 	if (!channel_lock())
-		channel_wait_for_other(); /* what it was at is over, or finds nothing open any more */
+		wait_for_other(); /* what it was at is over, or finds nothing open any more */
 	atomic_store(&shut, true);
 	forget_session();
 	channel_fd_close(&door);

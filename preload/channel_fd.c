@@ -81,17 +81,8 @@ int channel_fd_get(struct channel_fd *own)
 	if (own->cookie != 0 && socket_cookie(fd) == own->cookie)
 		return fd;
 	/* Closed where no wrapper saw it; the number may be the application's by now: it is not ours to close. */
-	atomic_store(&own->fd, -1);
+	atomic_compare_exchange_strong(&own->fd, &fd, -1);
 	return -1;
-}
-
-void channel_fd_close(struct channel_fd *own)
-{
-	int fd = channel_fd_get(own);
-
-	atomic_store(&own->fd, -1);
-	if (fd >= 0)
-		real_close(fd);
 }
 
 int channel_fd_use(struct channel_fd *own)
@@ -116,6 +107,15 @@ static bool has_no_user(const struct channel_fd *own)
 		nanosleep(&pause, NULL);
 	}
 	return false;
+}
+
+void channel_fd_close(struct channel_fd *own)
+{
+	int fd = channel_fd_get(own);
+
+	atomic_store(&own->fd, -1);
+	if (fd >= 0 && has_no_user(own))
+		real_close(fd);
 }
 
 bool channel_fd_move(struct channel_fd *own)

@@ -20,7 +20,6 @@ extern struct channel_fd channel_fds[CHANNEL_FDS];
 /* channel.c's lock, which nobody waits for but for a bounded time: false if another has it, or a handler's thread itself. */
 bool channel_lock(void);
 void channel_unlock(void);
-void channel_wait_for_other(void); /* until who has it lets go, or CHANNEL_WAIT_MS */
 
 /* A duplicate of fd at such a number, with CLOEXEC; -1 with errno. */
 int channel_fd_duplicate(int fd);
@@ -30,6 +29,7 @@ int channel_fd_set_consume(struct channel_fd *own, int fd);
 int channel_fd_connect(struct channel_fd *own);
 /* The fd, if it still names the socket that was put there; -1 if the application closed it (it is then forgotten). */
 int channel_fd_get(struct channel_fd *own);
+/* Left open if a user of it does not come back: who has the number would send what is the helper's to the file that comes there next. */
 void channel_fd_close(struct channel_fd *own);
 /* The fd for a call without the channel's lock: until _used(), which is due for -1 as well, it keeps its number. */
 int channel_fd_use(struct channel_fd *own);

@@ -2,6 +2,7 @@
 /* The numbers that the channel's fds have in the process's table, and how they make room for the application's. */
 #include <errno.h>
 #include <fcntl.h>
+#include <time.h>
 
 #include "channel.h"
 #include "channel_fd.h"
@@ -34,12 +35,17 @@ int channel_give_number(int fd)
 	return number;
 }
 
+/* Others may take it again and again. */
 static bool lock_in_time(void)
 {
-	if (channel_lock())
-		return true;
-	channel_wait_for_other();
-	return channel_lock();
+	struct timespec pause = { .tv_nsec = 200000 };
+	bool locked = channel_lock();
+
+	for (int i = 0; !locked && i < CHANNEL_WAIT_MS * 5; i++) {
+		nanosleep(&pause, NULL);
+		locked = channel_lock();
+	}
+	return locked;
 }
 
 bool channel_leave_number(int number)

@@ -71,3 +71,38 @@ def test_number_0_is_read_by_stdio(helper, arm):
         assert program.wait(20) == 0, program.describe()
     assert program.out.strip() == "True b'a line\\n'", program.describe()
     assert grown["redirected_bytes"] == 0, f"{grown}\n{helper.explain()}"
+
+
+# The high numbers are all in use, where the library would have its own; twenty low ones are free.
+FEW_NUMBERS = """
+import errno, os, resource, socket
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+listener = socket.create_server(("127.0.0.1", 0))
+def open_files(count):
+    files = []
+    try:
+        while len(files) < count:
+            files.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError as error:
+        assert error.errno == errno.EMFILE
+    return files
+for file in open_files(2000)[100:120]:
+    os.close(file)
+for _ in range(40):
+    client = socket.create_connection(listener.getsockname())
+    server = listener.accept()[0]
+    for one, other in [(client, server), (server, client)] * 20:
+        one.sendall(b"x")
+        assert other.recv(1) == b"x"
+    client.close()
+    server.close()
+print(len(open_files(20)))
+"""
+
+
+@pytest.mark.parametrize("arm", [PLAIN, EAGER], ids=str)
+def test_no_number_is_kept_where_they_are_short(helper, arm):
+    """A session that found no number kept one end of its pair, each time."""
+    with Program([sys.executable, "-c", FEW_NUMBERS], arm, helper.socket) as program:
+        assert program.wait(30) == 0, program.describe()
+        assert program.out.split() == ["20"], program.describe()
