@@ -95,7 +95,7 @@ SHIM_WIRE_FLAGS := -include preload/wire_calls.h
 # use for them itself.
 SHIM_PRELOAD_FLAGS := -mgeneral-regs-only
 SHIM_LDFLAGS = $(LDFLAGS) $(SHIM_SANITIZE_FLAGS) -shared -fno-lto -Wl,-soname,libsmaccel.so -Wl,-Bsymbolic -Wl,-z,now -Wl,-z,relro \
-	-Wl,--no-undefined -Wl,--version-script=preload/libsmaccel.map preload/aliases.ld
+	-Wl,-z,nodelete -Wl,--no-undefined -Wl,--version-script=preload/libsmaccel.map preload/aliases.ld
 SHIM_SCRIPTS := preload/libsmaccel.map preload/aliases.ld
 
 # clang's BPF target has no multiarch folder of its own, where <asm/types.h> lives.

@@ -10,7 +10,8 @@
  *	its giver, and others, may have it still, and use it without any wrapper. So it joins only if the helper finds that this process's fd
  *	is the only one (WIRE_JOIN_ALONE). Until then its close is left to the kernel, as that of one given away
  */
-#include <fcntl.h>
+#include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,9 +22,9 @@
 #include "real.h"
 #include "threads.h"
 
-#define INHERITED_MAX 1024
-#define INHERITED_GAP_MAX 8 /* numbers in a row that are not open */
-#define TURNS_UNCOUNTED 8u  /* until the accounts are asked for again */
+#define INHERITED_MAX 65536
+#define INHERITED_STEP 256 /* numbers that one system call looks at; where none of them is open there are no more */
+#define TURNS_UNCOUNTED 8u /* until the accounts are asked for again */
 
 static void track_as_pinned(struct conn *conn, int fd)
 {
@@ -72,19 +73,35 @@ static bool is_duplicate(int fd)
  * standard input or output is for this program, and mostly for stdio: it leaves. More is often there by mistake (no FD_CLOEXEC) while
  * the other process goes on with it, so that it stays as it is, and does not leave either when this program executes the next; should it be
  * used all the same, its receives are repaired. */
+static void adopt_inherited(int fd)
+{
+	if (!endpoint_is_tcp(fd) || !queue_may_be_joined(fd) || is_duplicate(fd))
+		return;
+	lifecycle_adopt(fd);
+	if (fd > STDIN_FILENO && fd <= STDERR_FILENO && conn_get(fd))
+		(void)lifecycle_make_plain(conn_get(fd), fd, REASON_EXEC);
+}
+
 void lifecycle_adopt_inherited(void)
 {
-	for (int fd = 0, closed = 0; fd < INHERITED_MAX && closed < INHERITED_GAP_MAX; fd++) {
-		if (fd > STDERR_FILENO && real_fcntl(fd, F_GETFD) < 0) {
-			closed++;
-			continue;
+	struct pollfd numbers[INHERITED_STEP];
+	struct rlimit limit;
+	int count = INHERITED_STEP, open = 1;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < INHERITED_STEP)
+		count = (int)limit.rlim_cur; /* of entries, not of numbers: poll(2) takes no more */
+	for (int first = 0; open > 0 && first < INHERITED_MAX; first += count) {
+		for (int i = 0; i < count; i++)
+			numbers[i] = (struct pollfd){ .fd = first + i };
+		if (real_poll(numbers, (nfds_t)count, 0) < 0)
+			return;
+		open = 0;
+		for (int i = 0; i < count; i++) {
+			if (numbers[i].revents & POLLNVAL)
+				continue;
+			open++;
+			adopt_inherited(first + i);
 		}
-		closed = 0;
-		if (!endpoint_is_tcp(fd) || !queue_may_be_joined(fd) || is_duplicate(fd))
-			continue;
-		lifecycle_adopt(fd);
-		if (fd > STDIN_FILENO && fd <= STDERR_FILENO && conn_get(fd))
-			(void)lifecycle_make_plain(conn_get(fd), fd, REASON_EXEC);
 	}
 }
 

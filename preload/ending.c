@@ -122,10 +122,30 @@ static void reset_at_exec(struct conn *conn, int fd)
 		atomic_fetch_or(&conn->options, CONN_EXEC_RESETS);
 }
 
+/* A child that closes one of them later is not to leave that to this process, which keeps its number but not its fds (holders.c). */
+static void show_none_that_goes(void)
+{
+	uint32_t high = atomic_load(&conn_fd_high);
+	int saved = errno;
+
+	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {
+		struct conn *conn = conn_get((int)fd);
+		struct memory_cell *cell =
+			conn && channel_is_own(conn->session_epoch) ? atomic_load(&conn->cell) : NULL;
+
+		if (cell && (real_fcntl((int)fd, F_GETFD) & FD_CLOEXEC) &&
+		    (atomic_load(&conn->fds) == 1 || all_go_with_exec(conn)))
+			atomic_store(&cell->shown, 0);
+	}
+	errno = saved;
+}
+
 void lifecycle_exec_begins(void)
 {
-	if (has_work())
-		each_losing(ends_at_exec, reset_at_exec);
+	if (!has_work())
+		return;
+	each_losing(ends_at_exec, reset_at_exec);
+	show_none_that_goes();
 }
 
 void lifecycle_exec_failed(void)
