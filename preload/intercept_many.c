@@ -10,6 +10,7 @@
 #include "held.h"
 #include "intercept_message.h"
 #include "libc.h"
+#include "mode.h"
 #include "queue.h"
 #include "raw_syscall.h"
 #include "readable.h"
@@ -61,6 +62,24 @@ static ssize_t receive_by_duplicate(const struct held *held, int duplicate, stru
 	if (!readable_message(message, &call.bytes) || call.bytes == 0 || (flags & MSG_OOB))
 		return perform_recvmsg(&call);
 	return transfer_receive_repaired(held->conn, &call, NULL);
+}
+
+/* For one call of several: nothing that a wrapper has to look at message by message. */
+static bool are_ordinary(const struct mmsghdr *messages, unsigned int count)
+{
+	size_t bytes;
+
+	for (unsigned int i = 0; i < count && i < IOV_MAX; i++)
+		if (!readable_bytes(&messages[i], sizeof(messages[i])) || messages[i].msg_hdr.msg_controllen > 0 ||
+		    !readable_message(&messages[i].msg_hdr, &bytes) || bytes == 0)
+			return false;
+	return count > 1;
+}
+
+/* One that does not wait between messages: what has come is to be counted while others use the connection. */
+static bool receives_at_once(struct conn *conn, int fd, int flags)
+{
+	return !(flags & ~(MSG_DONTWAIT | MSG_WAITFORONE)) && (flags || mode_is_nonblocking(conn, fd));
 }
 
 /* `file`: by what the call's file can be reached before this message (held.h). */
@@ -156,6 +175,7 @@ int wrap_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flag
 {
 	struct conn *conn = conn_get(fd);
 	struct timespec left;
+	int result;
 
 	libc_clear_paddings(messages, count);
 	if (!conn)
@@ -163,6 +183,9 @@ int wrap_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flag
 	if ((timeout && !time_is_usable(timeout)) || !readable_bytes(messages, sizeof(*messages)) || count == 0 ||
 	    (flags & MSG_ERRQUEUE))
 		return REAL(recvmmsg)(fd, messages, count, intercept_flags_past(fd, flags), timeout);
+	if (!timeout && receives_at_once(conn, fd, flags) && !conn_is_joined(conn) && are_ordinary(messages, count) &&
+	    transfer_receive_batch(conn, fd, messages, count, flags, &result))
+		return result;
 	if (take_error(conn, fd))
 		return -1;
 	if (!timeout)
@@ -256,8 +279,12 @@ static int send_messages(struct conn *conn, int fd, struct mmsghdr *messages, un
 int wrap_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)
 {
 	struct conn *conn = conn_get(fd);
+	int result;
 
 	libc_clear_paddings(messages, count);
+	if (conn && !(flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) && !conn_is_joined(conn) &&
+	    are_ordinary(messages, count) && transfer_send_batch(conn, fd, messages, count, flags, &result))
+		return result;
 	if (conn && count > 0)
 		return send_messages(conn, fd, messages, count, flags);
 	for (unsigned int i = 0; conn_table() && i < count && i < IOV_MAX; i++) {

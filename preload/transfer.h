@@ -23,8 +23,8 @@ struct receive_call {
 	ssize_t (*perform)(const struct receive_call *call);
 	/* What is left after `done` bytes, without a wait. NULL: recvmsg() of `message`. */
 	ssize_t (*now)(const struct receive_call *call, size_t done);
-	const void *arguments;   /* for perform and now */
-	bool *has_joined;        /* NULL, or out, of a raw splice: the end is in the sockhash, and nothing was done */
+	const void *arguments; /* for perform and now */
+	bool *has_joined; /* NULL, or out, of a raw splice: the end is in the sockhash (fact 8), nothing was done */
 	const struct held *held; /* NULL, or fd is the call's own by now (held.h): the connection is closed */
 };
 ssize_t transfer_receive(struct conn *conn, const struct receive_call *call);
@@ -33,6 +33,12 @@ static inline size_t transfer_cut(size_t bytes)
 {
 	return bytes < 0x7ffff000 ? bytes : 0x7ffff000;
 }
+
+/* Of recvmmsg and sendmmsg: all messages by one system call, where the connection is TCP's alone (transfer_batch.c). False: it is not, and nothing was
+ * done; else the call's result, and errno. The headers can be read, none has control data, and each has room for, or has, a byte. */
+bool transfer_receive_batch(struct conn *conn, int fd, struct mmsghdr *messages, unsigned count, int flags,
+			    int *result);
+bool transfer_send_batch(struct conn *conn, int fd, struct mmsghdr *messages, unsigned count, int flags, int *result);
 
 /* A send. perform as above. `bytes` is what the call may send at the most. */
 struct send_call {

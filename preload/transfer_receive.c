@@ -84,10 +84,9 @@ ssize_t transfer_receive(struct conn *conn, const struct receive_call *call)
 	int saved = errno;
 
 	if (!transfer_fd_is(call->fd, conn, generation))
-		errno = EBADF; /* closed by another thread in the meantime */
-	else if (conn_is_joined(conn) && call->has_joined)
-		*call->has_joined =
-			true; /* the step before has joined it, or another thread: a raw splice would sleep for ever (fact 8) */
+		errno = EBADF;                             /* closed by another thread in the meantime */
+	else if (conn_is_joined(conn) && call->has_joined) /* by the step before, or another thread */
+		*call->has_joined = true;
 	else if (conn_is_joined(conn))
 		result = transfer_receive_repaired(conn, call, ledger);
 	else

@@ -42,6 +42,19 @@ def ends(blocking):
     client.setblocking(blocking)
     server.setblocking(blocking)
 
+class Message(ctypes.Structure):  # struct mmsghdr
+    _fields_ = [("name", ctypes.c_void_p), ("name_length", ctypes.c_uint32), ("vector", ctypes.c_void_p), ("vectors", ctypes.c_size_t),
+                ("control", ctypes.c_void_p), ("control_length", ctypes.c_size_t), ("flags", ctypes.c_size_t), ("length", ctypes.c_size_t)]
+
+memory = ctypes.create_string_buffer(100)
+vector = (ctypes.c_size_t * 2)(ctypes.addressof(memory), 100)
+messages = (Message * 8)(*[Message(vector=ctypes.addressof(vector), vectors=1) for _ in range(8)])
+libc = ctypes.CDLL(None)
+
+def eight_messages():
+    assert libc.sendmmsg(client.fileno(), messages, 8, 0) == 8
+    assert libc.recvmmsg(server.fileno(), messages, 8, 0x10000, None) == 8  # MSG_WAITFORONE
+
 def finds_nothing(receive):
     try:
         receive()
@@ -55,6 +68,7 @@ BOTH = dict(
     write_read=lambda: (os.write(client.fileno(), data), os.read(server.fileno(), 100)),
     vectors=lambda: (os.writev(client.fileno(), [data]), os.readv(server.fileno(), [room])),
     peek=lambda: (client.send(data), server.recv(100, socket.MSG_PEEK), server.recv(100)),
+    eight_messages=eight_messages,
     short_reads=lambda: (client.send(data), server.recv(50), server.recv(1000)),
     select=lambda: select.select([server], [], [], 0),
     poll=lambda: (client.send(data), poller.poll(), server.recv(100)),
@@ -146,7 +160,9 @@ def test_each_call_is_one_system_call(helper, tmp_path, state, threads):
     ours = measured(tmp_path / state, helper, arm, threads, prepared)
     if state == "armed":
         proved(helper.totals()["redirected_msgs"] - before >= 2 * ROUNDS * 8, helper.explain)
-    more = {name: f"{ours[name]} for {calls}" for name, calls in plain.items() if ours[name] > calls + STRAY_CALLS_MAX}
+    if state != "watched":  # what was ever joined is repaired message by message
+        ours = {name: calls for name, calls in ours.items() if "eight_messages" not in name}
+    more = {name: f"{ours[name]} for {calls}" for name, calls in plain.items() if ours.get(name, 0) > calls + STRAY_CALLS_MAX}
     assert not more, json.dumps(more, indent=1)
 
 
