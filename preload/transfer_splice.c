@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "held_change.h"
 #include "queue.h"
 #include "raw_syscall.h"
 #include "reader.h"
@@ -76,20 +77,23 @@ struct piece {
 static const uint64_t all_signals = UINT64_MAX;
 #define PIPE_FAILED (-2)
 
-/* By way of a pipe of its own, whose pages splice(2) hands on without a wait and without packets. -1: EAGAIN, or an error. */
+/* By way of a pipe of its own, which no child inherits: its pages splice(2) hands on without a wait and without packets. With signals
+ * blocked. -1: EAGAIN, or an error. */
 static ssize_t hand_to_pipe(int pipe_fd, const void *buffer, size_t bytes)
 {
 	int own[2], error;
-	ssize_t result = raw_syscall(SYS_pipe2, own, O_CLOEXEC | O_NONBLOCK);
 
-	if (result != 0)
-		return -1;
-	result = raw_syscall(SYS_write, own[1], buffer, bytes);
-	if (result > 0)
+	held_change_begin();
+	ssize_t result = raw_syscall(SYS_pipe2, own, O_CLOEXEC | O_NONBLOCK);
+	bool is_made = result == 0;
+	if (is_made)
+		result = raw_syscall(SYS_write, own[1], buffer, bytes);
+	if (is_made && result > 0)
 		result = raw_syscall(SYS_splice, own[0], NULL, pipe_fd, NULL, result, SPLICE_F_NONBLOCK);
 	error = errno;
-	raw_syscall(SYS_close, own[0]);
-	raw_syscall(SYS_close, own[1]);
+	for (int i = 0; is_made && i < 2; i++)
+		raw_syscall(SYS_close, own[i]);
+	held_change_end();
 	errno = error;
 	return result;
 }

@@ -205,6 +205,14 @@ def test_no_difference_from_plain_tcp(plain, name, record_property):
     assert not unproved(run.notes), f"the rows of these cases say that they are accelerated, but none was: {unproved(run.notes)}"
 
 
+def test_an_end_that_is_only_spliced_from_is_accelerated():
+    """Its case makes its own connection, which the others do not prove anything of: two ways of 100 words of 64 bytes."""
+    cases = ["splice-from-first", "splice-from-first-sendfile"]
+    run = run_arm("auto", cases)
+    assert all(run.notes[case]["good"] == ["100"] for case in cases), run.notes
+    proved(run.grown["redirected_bytes"] > 0.8 * 2 * 2 * 100 * 64, run.grown)
+
+
 def test_no_difference_of_ends_that_are_only_watched(plain, record_property):
     """For none of them it has paid so far."""
     run = run_arm("watched", whole_or_third("watched"))

@@ -101,9 +101,12 @@ static void set_with_peer_unread(struct pair *pair, int index)
 	get("peek-again", pair->b, 2, MSG_PEEK);
 	get("data", pair->b, 64, 0);
 	get("unread", pair->a, 64, 0);
-	put(pair->a, "later");
+	later_put(SOON_MS, pair->a, "ef");
+	later_put(3 * SOON_MS, pair->a, "gh");
+	get("asleep", pair->b, 64, 0);
+	later_join();
 	settle();
-	get("later", pair->b, 64, 0);
+	get("rest", pair->b, 64, MSG_DONTWAIT);
 }
 
 enum { UNREAD = 16 }; /* bytes wait at the end that sets it */
