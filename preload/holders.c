@@ -29,7 +29,8 @@
 
 /* For a holder that closes at the same time, or is on its way to its end. */
 #define CLOSING_TRIES 7
-#define CLOSING_TRIES_EXEC 10  /* where a child is about to execute its program: it may have to wait for a CPU */
+#define CLOSING_TRIES_LONG                                                                                             \
+	10 /* for a child that is about to execute its program, or a thread in a call: it may have to wait for a CPU */
 #define CLOSING_STEP_NS 500000 /* the first; each is twice the one before: 32 ms together, or 256 */
 #define CHILD_CLOSES_MS 50     /* so long a child is believed to be on its way */
 
@@ -137,8 +138,8 @@ bool holders_are_none_but(struct conn *conn, int fd, uint32_t own)
 	for (int i = 0; i < tries; i++, step.tv_nsec *= 2) {
 		if (i > 0)
 			nanosleep(&step, NULL);
-		if (i == CLOSING_TRIES - 1 && goes_with_exec(fd))
-			tries = CLOSING_TRIES_EXEC;
+		if (i == CLOSING_TRIES - 1 && (may_be_own || goes_with_exec(fd)))
+			tries = CLOSING_TRIES_LONG;
 		/* A call that the helper has counted may be over by now, and another have begun. */
 		uint32_t calls_before = own_calls(conn);
 		others = ask_for_others(conn, fd, own, i == tries - 1);

@@ -8,7 +8,7 @@ from support.proof import proved
 
 @pytest.mark.parametrize("how, answers, end", [(["executed"], 0, "reset"), (["spawned", "5"], 10, "end"), (["spawned", "30"], 10, "end"),
                                                (["spawned", "300"], 10, "end")], ids=lambda value: "-".join(value) if isinstance(value, list) else "")
-@pytest.mark.parametrize("arm", [PLAIN, EAGER, auto(1), auto(4)], ids=str)
+@pytest.mark.parametrize("arm", [PLAIN, EAGER, auto(1)], ids=str)
 def test_the_peer_notices_nothing(helper, arm, how, answers, end):
     with helper.counting() as grown:
         result = run([built("conformance/heirs"), *how], arm, helper.socket, timeout=40)

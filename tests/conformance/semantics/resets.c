@@ -324,7 +324,9 @@ static void feed(void *pipe_end)
 	TRY("fed", write(*(int *)pipe_end, "spliced", 7));
 }
 
-/* A call of another thread holds the socket, and is over soon after. forked: a child had the socket, and is gone. */
+/* A call of another thread holds the socket, and is over soon after. forked: a child had the socket, and is gone. LATE: so, and the thread
+ * has no CPU for a while, for all that a close can tell. */
+#define LATE 2
 static void close_unread_splicing(struct pair *pair, int forked)
 {
 	pthread_t thread;
@@ -343,7 +345,7 @@ static void close_unread_splicing(struct pair *pair, int forked)
 	while (!splicing.tid)
 		pause_ms(1);
 	wait_asleep(splicing.tid);
-	later_call(5, feed, &ends[1]);
+	later_call(forked == LATE ? 80 : 5, feed, &ends[1]);
 	TRY("close", close(pair->b));
 	pthread_join(thread, NULL);
 	later_join();
@@ -371,6 +373,7 @@ static const struct semantics_case cases[] = {
 	{ "close-unread-spawning-dup", close_unread_spawning, 1, 0 },
 	{ "close-unread-splicing", close_unread_splicing, 0, 0 },
 	{ "close-unread-splicing-forked", close_unread_splicing, 1, 0 },
+	{ "close-unread-splicing-late", close_unread_splicing, LATE, 0 },
 	{ "send-to-closed", data_after_close, 0, 0 },
 	{ "empty-send-to-closed", data_after_close, 1, 0 },
 	{ "reset-so-error", error_option_first, 0, 0 },
