@@ -13,12 +13,14 @@
 #include "log.h"
 #include "pairing_internal.h"
 #include "proof.h"
+#include "sockfacts.h"
 #include "trial.h"
 #include "wire/wire.h"
 
 #define RETRY_NS (2 * LOOP_NS_PER_MS)
 #define TRIES 50
 #define SETTLE_TRIES 8
+#define LEDGERS_UNREAD_BYTES 32768 /* some forty: their memory is the helper's */
 
 enum arm_result {
 	ARM_DONE,
@@ -71,6 +73,8 @@ static bool ledger_send(struct ledger *ledger, struct session *session)
 
 	if (ledger->sent[which])
 		return true;
+	if (sockfacts_unread_bytes(session->channel.source.fd) > LEDGERS_UNREAD_BYTES)
+		return false;
 	wire_header_init(&message.header, WIRE_LEDGER, sizeof(message), 0, 0);
 	if (wire_send(session->channel.source.fd, &message, sizeof(message), ledger->fd))
 		return false; /* its queue is full: this pair does without */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The cells of a session's memory: words and status bits, and a walk over those that show a connection. */
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -18,14 +19,29 @@ void session_wake(_Atomic uint32_t *word)
 	syscall(SYS_futex, word, FUTEX_WAKE, WAKE_MAX, NULL, NULL, 0); /* not PRIVATE: the waiter is another process */
 }
 
-/* Whether the client has ever written to that page. Asked by SEEK_DATA, as a look at the page itself would make it. */
-static bool page_touched(struct session *session, uint64_t page)
+static bool has_data(const struct session *session, uint64_t page)
 {
 	off_t offset = (off_t)(page * SESSION_PAGE_BYTES);
 
+	return lseek(session->memory_fd, offset, SEEK_DATA) == offset;
+}
+
+/* From then on its pages stay: nobody can punch a hole (shmem_fallocate()), which the helper would fill, and be charged for. What is mapped
+ * already can still be written to, and a client that has written to it has mapped it. False: it has made that impossible. */
+static bool keep_pages(struct session *session)
+{
+	if (!session->keeps_pages)
+		session->keeps_pages = fcntl(session->memory_fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) == 0 ||
+				       (fcntl(session->memory_fd, F_GET_SEALS) & F_SEAL_FUTURE_WRITE);
+	return session->keeps_pages;
+}
+
+/* Whether the client has ever written to that page. Asked by SEEK_DATA, as a look at the page itself would make it. */
+static bool page_touched(struct session *session, uint64_t page)
+{
 	if (session->touched[page / 8] & 1u << page % 8)
 		return true;
-	if (lseek(session->memory_fd, offset, SEEK_DATA) != offset)
+	if (!has_data(session, page) || !keep_pages(session) || !has_data(session, page))
 		return false;
 	session->touched[page / 8] |= 1u << page % 8;
 	return true;

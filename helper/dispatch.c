@@ -95,7 +95,7 @@ static int find_row(const struct request *request, size_t bytes, size_t fds, con
 		if (!(table[i].states & request->channel->state) || table[i].fds != fds || table[i].size != bytes)
 			return -EPROTO;
 		/* Each unread reply is an fd in flight on the helper's account: one a door. */
-		if (table[i].states & CHANNEL_DOOR && !fds && sockfacts_has_unread(request->channel->source.fd))
+		if (table[i].states & CHANNEL_DOOR && !fds && sockfacts_unread_bytes(request->channel->source.fd))
 			return -EPROTO;
 		*out = &table[i];
 		return 0;

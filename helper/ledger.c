@@ -168,6 +168,7 @@ int ledger_take(struct ledgers *ledgers, uint64_t session_a, uint64_t session_b,
 	struct ledger *ledger;
 	uint16_t index;
 	int error;
+	off_t at;
 
 	DL_FOREACH(ledgers->list, ledger)
 	if (ledger->session_id[0] == low && ledger->session_id[1] == high && ledger->free_count)
@@ -186,9 +187,11 @@ int ledger_take(struct ledgers *ledgers, uint64_t session_a, uint64_t session_b,
 	if (error)
 		return error;
 	index = ledger->free_cells[ledger->free_head];
-	/* By pwrite: the memory is the clients', nothing they do to it can make this fault. */
-	if (index < ledger->touched &&
-	    pwrite(ledger->fd, &zero, sizeof(zero), (off_t)index * sizeof(zero)) != sizeof(zero))
+	at = (off_t)index * (off_t)sizeof(zero);
+	/* By pwrite: the memory is the clients', nothing they do to it can make this fault. Not into a hole, which reads as zeros: who
+	 * makes the page is charged for it. */
+	if (index < ledger->touched && lseek(ledger->fd, at, SEEK_DATA) == at &&
+	    pwrite(ledger->fd, &zero, sizeof(zero), at) != sizeof(zero))
 		return -EIO;
 	if (index >= ledger->touched)
 		ledger->touched = index + 1;

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Privileges.
  *
+ * The real user: files that were sent and not received yet count for the sender's real uid, and a process of that uid without capabilities
+ * can send none while these are more than it may have open (too_many_unix_fds() in net/unix/garbage.c and scm.c). What clients leave
+ * unread would be on root's account, and so keep its other daemons and containers from passing fds. The helper's is therefore nobody's else;
+ * the effective one, by which files belong to it, stays.
+ *
  * Capabilities: the kernel asks for them when programs and maps are made; what the running needs of them differs between
  * kernels, so it is tried: none first, then one more each time, until a whole join of a socket of our own works (on 6.18:
  * none). What is not needed is dropped for good, from the bounding set too where that is allowed.
@@ -18,10 +23,12 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "log.h"
 
 #define FDS_WANTED 1048576u
+#define REAL_UID 1936548195u /* "smac": above what is given to users and containers, below 2^31 */
 
 static const unsigned needed[] = { CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON };
 #define NEEDED_COUNT (sizeof(needed) / sizeof(needed[0]))
@@ -58,6 +65,13 @@ uint32_t privileges_raise_limits(void)
 	limit.rlim_cur = limit.rlim_max < FDS_WANTED ? limit.rlim_max : FDS_WANTED;
 	setrlimit(RLIMIT_NOFILE, &limit);
 	return (uint32_t)limit.rlim_cur;
+}
+
+/* Not in a user namespace that has no such user, and not without CAP_SETUID. */
+static void leave_real_user(void)
+{
+	if (getuid() == 0 && setresuid(REAL_UID, (uid_t)-1, (uid_t)-1) < 0)
+		log_debug("files that clients do not read are on root's account: %s", strerror(errno));
 }
 
 /* ---- capabilities ---- */
@@ -219,8 +233,10 @@ static int filter_system_calls(void)
 
 int privileges_drop(int (*works)(void *context), void *context)
 {
-	int error = drop_capabilities(works, context);
+	int error;
 
+	leave_real_user();
+	error = drop_capabilities(works, context);
 	if (error) {
 		log_error("cannot drop capabilities: %s", strerror(-error));
 		return error;

@@ -6,7 +6,7 @@
  * breaks the protocol. Its offers are forgotten then; ends that had joined live on without an owner, for as long as their
  * sockets do.
  *
- * The memory is the helper's memfd, sealed so that nobody can shrink it under us, and written by the client at will. The
+ * The memory is the helper's memfd, sealed so that nobody can shrink it under us (nor punch holes, once it is used: cells.c), and written by the client at will. The
  * helper reads words and stores answers; no index, length or pointer is ever taken from it.
  */
 #include "session.h"
@@ -202,7 +202,7 @@ static int memory_make(struct session *session, struct helper *helper)
 
 	if (fd < 0)
 		return -errno;
-	if (ftruncate(fd, SESSION_BYTES) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+	if (ftruncate(fd, SESSION_BYTES) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK) < 0)
 		goto out_errno;
 	session->memory = mmap(NULL, SESSION_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (session->memory == MAP_FAILED)

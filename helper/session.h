@@ -30,6 +30,7 @@ struct session {
 	struct session_memory *memory; /* hostile: checked when read, never waited on */
 	struct group *group;           /* NULL: none */
 	struct registry_end *ends;     /* head of the list that registry.c keeps */
+	bool keeps_pages;              /* its file is sealed against holes */
 	uint8_t touched[(SESSION_PAGES + 7) / 8];
 	int lost;
 	struct session *next, *prev; /* while it dissolves */

@@ -36,12 +36,12 @@ bool sockfacts_closes_quickly(int fd)
 	return sockfacts_is_tcp(fd) || sockfacts_is_channel(fd);
 }
 
-bool sockfacts_has_unread(int channel)
+uint32_t sockfacts_unread_bytes(int channel)
 {
 	uint32_t values[SK_MEMINFO_VARS] = { 0 };
 	socklen_t bytes = sizeof(values);
 
-	return getsockopt(channel, SOL_SOCKET, SO_MEMINFO, values, &bytes) == 0 && values[SK_MEMINFO_WMEM_ALLOC];
+	return getsockopt(channel, SOL_SOCKET, SO_MEMINFO, values, &bytes) == 0 ? values[SK_MEMINFO_WMEM_ALLOC] : 0;
 }
 
 uint64_t sockfacts_cookie(int fd)

@@ -14,8 +14,8 @@
 bool sockfacts_is_tcp(int fd);
 /* The same for a unix SEQPACKET socket, which is what a session is made of. */
 bool sockfacts_is_channel(int fd);
-/* Whether its peer has not yet read all that was sent to it. */
-bool sockfacts_has_unread(int channel);
+/* What was sent to its peer and is not read yet, as memory of the kernel's. 0: nothing. */
+uint32_t sockfacts_unread_bytes(int channel);
 /* SO_COOKIE, or 0. */
 uint64_t sockfacts_cookie(int fd);
 /* Whether close() of it can be trusted to the loop (reaper_close_socket()). */

@@ -5,6 +5,7 @@
  *   "flooding" on stdout, once each has asked.
  * hoarder SOCKET fill N: has N sessions, every cell of which says that it is a connection in a trial. "filled" on stdout, then
  *   it waits for the end of stdin.
+ * hoarder SOCKET unread N: has N sessions, and reads nothing of what the helper says. "unread" on stdout, then as fill.
  * hoarder SOCKET leave: arms a pair and has it taken out; then one with a byte unread, which is refused for that reason and
  *   no other. Exit 0: so it was. */
 #include "hostile.h"
@@ -131,6 +132,26 @@ static int fill(uint32_t sessions)
 	return (int)read(STDIN_FILENO, &byte, 1);
 }
 
+static int unread(uint32_t sessions)
+{
+	char byte;
+
+	for (uint32_t i = 0; i < sessions; i++) {
+		struct hostile client = { .door = hostile_door() };
+		int pair[2];
+
+		if (client.door < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+			die("no door");
+		client.near = pair[0];
+		if (hostile_hello(client.door, pair[1]) || !hostile_wait_session(&client))
+			die("no session");
+		close(pair[1]);
+	}
+	printf("unread\n");
+	fflush(stdout);
+	return (int)read(STDIN_FILENO, &byte, 1);
+}
+
 static uint32_t take_out(struct hostile *client, int fd, uint32_t cell)
 {
 	hostile_pin(client, WIRE_LEAVE, fd, cell, hostile_cookie(fd));
@@ -166,6 +187,8 @@ int main(int argc, char **argv)
 		return flood((uint32_t)strtoul(argv[3], NULL, 10));
 	if (argc > 3 && !strcmp(argv[2], "fill"))
 		return fill((uint32_t)strtoul(argv[3], NULL, 10));
+	if (argc > 3 && !strcmp(argv[2], "unread"))
+		return unread((uint32_t)strtoul(argv[3], NULL, 10));
 	if (!hostile_open(&client))
 		die("no session");
 	return argc > 3 ? hoard(&client, (uint32_t)strtoul(argv[3], NULL, 10)) : leave(&client);

@@ -12,6 +12,7 @@
 #include "../support/watchdog.h"
 #include "hostile.h"
 
+#define PAGE_BYTES 4096
 #define DEADLINE_S 35
 #define SLOWEST_US 5000000 /* on a busy machine; one that lingers does so for 30 s */
 
@@ -95,6 +96,34 @@ static void attack_untouched_cells(void)
 	expect(lseek(client.memory_fd, (off_t)client.memory_bytes / 2, SEEK_DATA) < 0);
 	expect(ftruncate(client.memory_fd, 0) < 0);
 	hostile_close(&client);
+	close(ends[0]);
+	close(ends[1]);
+}
+
+/* A page that the helper writes to is taken away, so that it would have to be made again. */
+static void attack_holes(void)
+{
+	struct hostile client;
+	int ends[2];
+
+	hostile_pair(ends);
+	for (int is_sealed = 0; is_sealed < 2; is_sealed++) {
+		expect(hostile_open(&client));
+		if (is_sealed)
+			fcntl(client.memory_fd, F_ADD_SEALS, F_SEAL_SEAL);
+		hostile_join(&client, ends[0], 1, 1, cell_word(1, CELL_PENDING));
+		if (is_sealed) {
+			pause_us(50000); /* it is not worked with */
+			expect(atomic_load(&client.memory->cells[1].word) == cell_word(1, CELL_PENDING));
+		} else {
+			expect(hostile_answer(&client, 1, 1) == CELL_DONE);
+			expect(madvise(client.memory, PAGE_BYTES, MADV_REMOVE) < 0 && errno == EPERM);
+			expect(fallocate(client.memory_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE_BYTES) <
+			       0);
+			atomic_store(&client.memory->cells[MEMORY_CELLS - 1].word, 0); /* nor is it kept from growing */
+		}
+		hostile_close(&client);
+	}
 	close(ends[0]);
 	close(ends[1]);
 }
@@ -309,10 +338,11 @@ static const struct {
 } attacks[] = {
 	{ "door-noise", attack_door_noise }, { "session-noise", attack_session_noise },
 	{ "wrong-join", attack_wrong_join }, { "untouched-cells", attack_untouched_cells },
-	{ "foreign", attack_foreign },       { "offers", attack_offers },
-	{ "ancillary", attack_ancillary },   { "memory", attack_memory },
-	{ "lingering", attack_lingering },   { "killed", attack_killed },
-	{ "sessions", attack_sessions },     { "switch", attack_switch },
+	{ "holes", attack_holes },           { "foreign", attack_foreign },
+	{ "offers", attack_offers },         { "ancillary", attack_ancillary },
+	{ "memory", attack_memory },         { "lingering", attack_lingering },
+	{ "killed", attack_killed },         { "sessions", attack_sessions },
+	{ "switch", attack_switch },
 };
 
 int main(int argc, char **argv)

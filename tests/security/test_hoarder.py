@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 
@@ -12,6 +13,7 @@ from support.program import BUILD, Program, built
 
 PAIRS = 4200        # undrained and to leave: more than the helper looks after for all users together
 DOORS = 3000        # with a request in each
+UNREAD = 300        # processes with two messages each, of an fd each, that they do not read
 SESSIONS = 100      # with 65,535 connections in each, as it says
 HELD_UP_S = 0.25    # beside what the machine's other work holds it up
 FDS = 2 * PAIRS + 100
@@ -44,6 +46,27 @@ def test_others_can_leave(helper):
         hoard.wait_output("hoarding", 60)
         with Program([program, helper.socket, "leave"]) as honest:
             assert honest.wait(20) == 0, honest.describe() + str(helper.explain())
+        os.close(write_end)
+        assert hoard.wait(20) == 0, hoard.describe()
+
+
+PASS_AN_FD = """
+import os, socket
+near, far = socket.socketpair()
+socket.send_fds(near, [b"x"], [0])
+os.close(socket.recv_fds(far, 1, 1)[1][0])
+"""
+
+
+def test_root_can_pass_fds(helper):
+    """What is sent and not received counts for the sender's user, and keeps its processes without capabilities from sending more."""
+    program = copy_for_everybody(helper)
+    read_end, write_end = os.pipe()
+    with Program(["prlimit", f"--nofile={FDS}", *NOBODY, program, helper.socket, "unread", UNREAD], stdin=read_end) as hoard:
+        os.close(read_end)
+        hoard.wait_output("unread", 60)
+        subprocess.run(["prlimit", f"--nofile={UNREAD}", "setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-c", PASS_AN_FD],
+                       check=True, timeout=20)
         os.close(write_end)
         assert hoard.wait(20) == 0, hoard.describe()
 
