@@ -7,8 +7,9 @@
  * socket; it is put away before the count is read, so that all that counts is the asker's fds, which it says, threads of its
  * own that sleep in a call on it, or in a poll, which the wait queue tells, and others.
  *
- * Two processes that close at the same time would each be told of the other, and nobody would reset. So who was told of
- * others is remembered for a moment: he closes. The next one is told so, and asks again until that has happened.
+ * Processes that close at the same time would each be told of the others, and nobody would reset. So who was told of
+ * others is remembered for a moment: he closes. Whoever asks when all others are such is told so, and asks again until that has happened.
+ * How many of them have closed by then is seen from how many references are left of those that there were.
  *
  * A message that has passed the verdict may take its time to the receiver's queue: its sender is preempted, or its CPU stolen. As long as
  * it is inside it holds references to the psocks of both ends, awake (fact 19a).
@@ -21,6 +22,35 @@
 
 #define CLOSING_NS (50 * LOOP_NS_PER_MS)
 
+/* References that will go with those who were told, but for this asker, who asks anew. */
+static uint32_t still_to_close(struct slot_closing *closing, uint64_t session_id, uint32_t holders)
+{
+	uint32_t told = 0, gone = closing->holders > holders ? closing->holders - holders : 0;
+
+	for (uint32_t i = 0; i < closing->count; i++)
+		told += closing->told[i].session_id == session_id ? 0 : closing->told[i].own;
+	return told > gone ? told - gone : 0;
+}
+
+/* Who asks once more, though he has been told, waits for a child of his: he is none that others may wait for. */
+static void note_closer(struct slot_closing *closing, const struct request *request, uint32_t holders)
+{
+	const struct wire_holders *message = &request->message.holders;
+	uint64_t session_id = request->session->id;
+	uint32_t i = 0;
+
+	while (i < closing->count && closing->told[i].session_id != session_id)
+		i++;
+	if (i == SLOT_CLOSERS_MAX)
+		return;
+	if (closing->count == 0)
+		closing->holders = holders;
+	if (i == closing->count)
+		closing->told[closing->count++] = (struct slot_closer){ .session_id = session_id };
+	closing->told[i].asks = message->is_final ? 0 : closing->told[i].asks + 1;
+	closing->told[i].own = closing->told[i].asks > 1 ? 0 : message->own;
+}
+
 static uint32_t judge(struct request *request, const struct registry_end *end)
 {
 	const struct wire_holders *message = &request->message.holders;
@@ -30,8 +60,7 @@ static uint32_t judge(struct request *request, const struct registry_end *end)
 	uint32_t pid = request->session->pid;
 	uint64_t now_ns = loop_now_ns();
 	struct sm_facts facts;
-	uint32_t own_calls;
-	bool another_closes;
+	uint32_t own_calls, others;
 
 	if (datapath_inspect_for(request->helper->datapath, slot->shared->end[end->side].sk, end->cookie, pid,
 				 &facts) ||
@@ -40,12 +69,14 @@ static uint32_t judge(struct request *request, const struct registry_end *end)
 	own_calls = facts.blocked_own + facts.polling_own;
 	if (facts.holders - message->own <= own_calls)
 		return 0;
-	another_closes = closing->generation == generation && closing->session_id != request->session->id &&
-			 closing->at_ns + CLOSING_NS > now_ns;
-	if (another_closes && !message->is_final)
-		return CELL_HOLDERS_CLOSING;
-	*closing = (struct slot_closing){ request->session->id, now_ns, generation };
-	return facts.holders - message->own - own_calls;
+	others = facts.holders - message->own - own_calls;
+	if (closing->generation != generation || closing->at_ns + CLOSING_NS <= now_ns)
+		*closing = (struct slot_closing){ .generation = generation };
+	if (others <= still_to_close(closing, request->session->id, facts.holders))
+		return message->is_final ? 0 : CELL_HOLDERS_CLOSING; /* they do nothing else any more */
+	note_closer(closing, request, facts.holders);
+	closing->at_ns = now_ns;
+	return others;
 }
 
 static uint32_t judge_landing(struct request *request, const struct registry_end *end)

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -41,6 +42,7 @@ struct sessions {
 	struct session *dissolving; /* closed; some of their ends are still registered */
 	struct loop_timer dissolve;
 	uint64_t last_id;
+	bool is_ending;
 	struct session_spin past_spin;
 };
 
@@ -53,6 +55,12 @@ static void session_release(struct loop_corpse *corpse)
 	munmap(session->memory, SESSION_BYTES); /* not sooner: callers up the stack may hold one of its cells */
 	close(session->memory_fd);
 	free(session);
+}
+
+/* The process has the far end, too, so that it sees nothing of a close. */
+static void hang_up(int fd)
+{
+	shutdown(fd, SHUT_RDWR);
 }
 
 /* A share of the ends is let go, at most `count`. True if none is left and the session is no more. */
@@ -78,6 +86,8 @@ static void session_close(struct channel *channel)
 	struct sessions *sessions = channel->helper->sessions;
 
 	log_debug("session %llu (pid %u) ends", (unsigned long long)session->id, session->pid);
+	if (!sessions->is_ending) /* else the door tells, and it may go on with the next helper */
+		hang_up(channel->source.fd);
 	shares_forget(channel->helper->shares, channel);
 	loop_remove(channel->helper->loop, &channel->source);
 	reaper_close_socket(channel->helper->reaper, channel->source.fd);
@@ -125,6 +135,7 @@ void sessions_free(struct sessions *sessions)
 
 	if (!sessions)
 		return;
+	sessions->is_ending = true;
 	HASH_ITER (hh, sessions->table, session, next) {
 		if (channel_is_open(&session->channel))
 			session_close(&session->channel);
@@ -303,11 +314,13 @@ int session_handle_hello(struct request *request)
 	error = policy_take(helper->policy, request->creds.uid, POLICY_SESSIONS);
 	if (error) {
 		helper->refusals[REASON_TABLE_FULL]++;
-		return 0; /* the fd is closed, which the process sees as the answer */
+		hang_up(request->fd); /* it asks again later */
+		return 0;
 	}
 	error = session_open(helper, request);
 	if (error) {
 		log_debug("no session for pid %d: %s", request->creds.pid, strerror(-error));
+		hang_up(request->fd);
 		policy_give(helper->policy, request->creds.uid, POLICY_SESSIONS);
 		if (error != -EPIPE && error != -ECONNRESET) /* else it is gone already */
 			helper->refusals[REASON_INTERNAL]++;

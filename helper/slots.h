@@ -29,6 +29,8 @@ struct slot_link {
 	uint32_t tries;
 };
 
+#define SLOT_CLOSERS_MAX 8u
+
 struct slot {
 	uint32_t index;
 	struct sm_slot *shared;
@@ -44,10 +46,17 @@ struct slot {
 	struct sm_direction trial_base[SM_SIDES];
 	uint32_t charged_uid;
 	bool charged;
-	/* Who was last told that others hold the socket of that side, and closes it (holders.c). */
+	/* Who were told that others hold the socket of that side, and close it (holders.c). */
 	struct slot_closing {
-		uint64_t session_id, at_ns;
+		uint64_t at_ns;      /* the last of them */
 		uint32_t generation; /* of the slot */
+		uint32_t holders;    /* references when the first of them was told */
+		uint32_t count;
+		struct slot_closer {
+			uint64_t session_id;
+			uint32_t own; /* references that go with it */
+			uint32_t asks;
+		} told[SLOT_CLOSERS_MAX];
 	} closing[SM_SIDES];
 	struct paying_counts seen[SM_SIDES]; /* as the sweep last saw them */
 	struct slot_link queued[SLOT_QUEUE_COUNT];

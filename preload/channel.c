@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "../helper/wire/wire.h"
+#include "channel_breaker.h"
 #include "channel_fd.h"
 #include "clock.h"
 #include "config.h"
@@ -27,6 +28,7 @@
 #include "threads.h"
 
 #define RETRY_MS 100     /* between attempts to reach a helper that is not there */
+#define REFUSED_MS 1000  /* before another session is asked for than the one that the helper did not give, or ended */
 #define LOOK_AGAIN_MS 20 /* how long a session is taken to stand without a look */
 #define DOUBT_MS 200
 
@@ -38,15 +40,14 @@ enum phase { PHASE_NONE, PHASE_REQUESTED, PHASE_READY };
 
 static _Atomic uint32_t phase;
 static _Atomic int32_t busy; /* tid */
-static _Atomic bool shut, breaker_open;
+static _Atomic bool shut, hung_up;
 static _Atomic uint32_t epoch;
 static uint32_t epochs, features;
 uint32_t channel_inherited_epochs;
 static struct session_memory *_Atomic memory;
 static _Atomic int64_t tried_ms, looked_ms;
-static _Atomic uint32_t ping_nonce; /* what `pong` must show to close the breaker; 0: not sent yet */
-static int64_t refused_ms;          /* when there was no number for a session; 0: never */
-static int64_t doubted_ms;          /* since when the session has to prove that its helper lives; 0: it need not */
+static int64_t wanted_ms;  /* no session is asked for before that */
+static int64_t doubted_ms; /* since when the session has to prove that its helper lives; 0: it need not */
 
 bool channel_lock(void)
 {
@@ -79,11 +80,20 @@ static void forget_session(void)
 {
 	atomic_store(&phase, PHASE_NONE);
 	atomic_store(&epoch, 0);
+	atomic_store(&hung_up, false);
 	doubted_ms = 0;
 	latency_session(NULL);
 	/* The mapping stays: connections of that session may still look at their cells. */
 	channel_fd_close(&session);
 	channel_fd_close(&mailbox);
+}
+
+/* With the lock. It is over, though this process goes on. */
+static void end_session(void)
+{
+	lifecycle_session_over(atomic_load(&epoch));
+	forget_session();
+	breaker_close();
 }
 
 /* With the lock. Whether a door is open to a living helper. */
@@ -98,17 +108,8 @@ static bool door_stands(void)
 	log_info("the helper is gone");
 	lifecycle_helper_gone(doubted_ms ? 0 : atomic_load(&epoch));
 	channel_fd_close(&door);
-	forget_session();
+	end_session();
 	return false;
-}
-
-/* With the lock. */
-static void send_ping(void)
-{
-	struct wire_ping ping = { .nonce = (uint32_t)clock_coarse_ms() | 1 };
-
-	wire_header_init(&ping.header, WIRE_PING, sizeof(ping), 0, 0);
-	atomic_store(&ping_nonce, channel_send(&ping, sizeof(ping), -1) == 0 ? ping.nonce : 0);
 }
 
 static void connect_door(void)
@@ -125,8 +126,7 @@ static void connect_door(void)
 	atomic_store(&tried_ms, 0);
 	/* The last door was closed, or given away: nobody saw whether the session's helper has gone since. */
 	doubted_ms = now;
-	atomic_store(&breaker_open, true);
-	send_ping();
+	breaker_open();
 }
 
 void channel_open_door(void)
@@ -147,7 +147,7 @@ static void request_session(void)
 	struct wire_hello hello = { 0 };
 	int pair[2];
 
-	if (refused_ms && clock_coarse_ms() - refused_ms < RETRY_MS)
+	if (clock_coarse_ms() < wanted_ms)
 		return;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0)
 		return;
@@ -165,7 +165,7 @@ static void request_session(void)
 	}
 	int errors = channel_fd_set_consume(&session, pair[0]) | channel_fd_set_consume(&mailbox, pair[1]);
 	if (errors) {
-		refused_ms = clock_coarse_ms();
+		wanted_ms = clock_coarse_ms() + RETRY_MS;
 		forget_session();
 	} else {
 		atomic_store(&phase, PHASE_REQUESTED);
@@ -194,7 +194,7 @@ static void handle_message(const void *message, ssize_t bytes, int fd)
 		if (map_memory_consume(message, fd) == 0) {
 			atomic_store(&epoch, ++epochs);
 			atomic_store(&tried_ms, 0);
-			atomic_store(&breaker_open, false);
+			breaker_close();
 			doubted_ms = 0;
 			atomic_store(&phase, PHASE_READY);
 			log_info("session %u stands", epochs);
@@ -217,7 +217,9 @@ static void receive_messages(void)
 		ssize_t bytes = wire_receive(session_fd, message, sizeof(message), &fd, NULL);
 		if (bytes > 0)
 			handle_message(message, bytes, fd);
-		else if (bytes != -EMSGSIZE)
+		else if (bytes == 0)
+			atomic_store(&hung_up, true);
+		if (bytes <= 0 && bytes != -EMSGSIZE)
 			break;
 	}
 }
@@ -235,27 +237,19 @@ void channel_drain(void)
 
 void channel_breaker_trip(void)
 {
-	atomic_store(&ping_nonce, 0);
-	atomic_store(&breaker_open, true);
+	breaker_open();
 	log_info("the helper does not answer: plain TCP until it does");
 }
 
-/* With the lock. Asks for, or looks for, a sign of life; never waits. A session that is not READY has its WELCOME for that. */
+/* With the lock. Looks for a sign of life; never waits. A session that is not READY has its WELCOME for that. */
 static void breaker_probe(void)
 {
-	struct session_memory *shared = atomic_load(&memory);
-	uint32_t nonce = atomic_load(&ping_nonce);
-	bool is_ready = atomic_load(&phase) == PHASE_READY;
-
-	if (is_ready && nonce != 0 && atomic_load(&shared->pong) == nonce) {
-		atomic_store(&breaker_open, false);
+	if (breaker_has_answer()) {
+		breaker_close();
 		doubted_ms = 0;
 		log_info("the helper answers again");
 	} else if (doubted_ms && clock_coarse_ms() - doubted_ms > DOUBT_MS) {
-		forget_session(); /* the next look asks for one of whoever is behind the door */
-		atomic_store(&breaker_open, false);
-	} else if (is_ready && nonce == 0) {
-		send_ping();
+		end_session(); /* the next look asks for one of whoever is behind the door */
 	}
 }
 
@@ -283,14 +277,19 @@ static void advance(int wait_ms)
 		if (atomic_load(&door.fd) < 0)
 			return;
 	}
-	if (channel_fd_get(&session) < 0 || channel_fd_get(&mailbox) < 0)
-		forget_session();
+	if (atomic_load(&hung_up)) {
+		log_info("the helper has no session for this process");
+		wanted_ms = clock_coarse_ms() + REFUSED_MS;
+		end_session();
+	} else if (channel_fd_get(&session) < 0 || channel_fd_get(&mailbox) < 0) {
+		end_session();
+	}
 	atomic_store(&looked_ms, clock_coarse_ms());
 	if (atomic_load(&phase) == PHASE_NONE && session_memory_has_place())
 		request_session();
 	if (atomic_load(&phase) == PHASE_REQUESTED)
 		receive_messages();
-	if (atomic_load(&breaker_open))
+	if (breaker_is_open())
 		breaker_probe();
 	else if (wait_ms && atomic_load(&phase) == PHASE_REQUESTED)
 		wait_for_welcome(wait_ms);
@@ -313,14 +312,14 @@ enum channel_state channel_session(struct session_memory **memory_out, int wait_
 	int saved = errno;
 
 	/* Offers come often, and a helper that has just gone costs them nothing. */
-	if (!wait_ms && atomic_load(&phase) == PHASE_READY && !atomic_load(&breaker_open) &&
+	if (!wait_ms && atomic_load(&phase) == PHASE_READY && !breaker_is_open() && !atomic_load(&hung_up) &&
 	    clock_coarse_ms() - atomic_load(&looked_ms) < LOOK_AGAIN_MS) {
 		*memory_out = atomic_load(&memory);
 		return CHANNEL_READY;
 	}
 	bool locked = channel_lock();
 
-	if (!locked && wait_ms && !atomic_load(&breaker_open)) {
+	if (!locked && wait_ms && !breaker_is_open()) {
 		wait_for_other();
 		locked = channel_lock();
 		if (!locked && atomic_load(&busy) != thread_tid()) /* perhaps a handler has left it by siglongjmp */
@@ -331,7 +330,7 @@ enum channel_state channel_session(struct session_memory **memory_out, int wait_
 		channel_unlock();
 	}
 	errno = saved;
-	if (atomic_load(&breaker_open))
+	if (breaker_is_open())
 		return CHANNEL_NONE;
 	if (atomic_load(&phase) != PHASE_READY)
 		return atomic_load(&phase) == PHASE_REQUESTED ? CHANNEL_STARTING : CHANNEL_NONE;
@@ -339,15 +338,11 @@ enum channel_state channel_session(struct session_memory **memory_out, int wait_
 	return CHANNEL_READY;
 }
 
-void channel_count_spin(uint64_t ns, bool hit)
+struct session_memory *channel_memory(void)
 {
-	struct session_memory *shared = atomic_load_explicit(&memory, memory_order_relaxed);
+	bool stands = atomic_load_explicit(&phase, memory_order_relaxed) == PHASE_READY;
 
-	if (!shared || atomic_load_explicit(&phase, memory_order_relaxed) != PHASE_READY)
-		return;
-	atomic_fetch_add_explicit(&shared->spin_ns, ns, memory_order_relaxed);
-	atomic_fetch_add_explicit(&shared->spins, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&shared->spin_hits, hit, memory_order_relaxed);
+	return stands ? atomic_load_explicit(&memory, memory_order_relaxed) : NULL;
 }
 
 void channel_shut(void)
@@ -372,8 +367,7 @@ void channel_mailbox_used(void)
 void channel_forked(void)
 {
 	atomic_store(&busy, 0); /* the door is shared with the parent and stays; the session was the parent's */
-	atomic_store(&breaker_open, false);
-	atomic_store(&ping_nonce, 0);
+	breaker_close();
 	atomic_store(&session.users, 0);
 	atomic_store(&mailbox.users, 0);
 	channel_inherited_epochs = epochs;
@@ -381,12 +375,14 @@ void channel_forked(void)
 	latency_forked();
 }
 
-/* The session itself never breaks: this process holds its far end too. The door tells whether somebody reads. */
+/* This process holds its far end, too: that there is no helper any more is told by the door, and by the session only that the helper has ended it. */
 int channel_send(const void *message, size_t bytes, int fd)
 {
 	int own = channel_fd_use(&session);
 	int error = own < 0 ? -ENOTCONN : wire_send(own, message, bytes, fd);
 
 	channel_fd_used(&session);
+	if (error == -EPIPE)
+		atomic_store(&hung_up, true);
 	return error;
 }

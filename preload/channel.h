@@ -61,8 +61,7 @@ bool channel_abandon(struct memory_cell *cell, uint32_t index, uint32_t generati
 /* False while this thread has waited for so long that it should begin nothing that may wait, if it can do without (patience.h). */
 bool channel_is_prompt(void);
 
-/* Adds to what this process has spent waiting awake; shown by `smaccel status`. */
-void channel_count_spin(uint64_t ns, bool hit);
+struct session_memory *channel_memory(void); /* of the session that stands; NULL: none. A glance. */
 
 /* Reads announcements (ledgers) without waiting. */
 void channel_drain(void);

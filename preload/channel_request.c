@@ -97,9 +97,12 @@ enum cell_state channel_wait(struct memory_cell *cell, uint32_t index, uint32_t 
 	int saved = errno;
 	int64_t begun_us = clock_us(), deadline_us = begun_us + wait_ms * 1000;
 	uint32_t pending = cell_word(generation, CELL_PENDING);
-	uint32_t word = atomic_load(&cell->word);
+	uint32_t word = atomic_load(&cell->word), epoch = channel_epoch();
 
 	while (word == pending) {
+		if (!channel_is_own(epoch)) /* a handler has forked: the request is the parent's, which waits for it */
+			return CELL_ABANDONED;
+
 		int64_t left_us = deadline_us - clock_us();
 		struct timespec left = { .tv_sec = left_us / 1000000, .tv_nsec = left_us % 1000000 * 1000 };
 

@@ -233,9 +233,23 @@ static int duplicated(int oldfd, int newfd)
 	return newfd;
 }
 
+/* Another thread's close() of oldfd is under way: it has prepared the connection for its end already, and came first. */
+static int duplicated_beside_close(const struct conn *before, int oldfd, int newfd)
+{
+	bool is_late = (before && conn_get(oldfd) != before) || conn_mark(oldfd) == CONN_MARK_CLOSING;
+
+	if (newfd < 0 || !is_late || quiet_is_on() || fork_in_vfork_child())
+		return duplicated(oldfd, newfd);
+	real_close(newfd);
+	errno = EBADF;
+	return -1;
+}
+
 int wrap_dup(int oldfd)
 {
-	return duplicated(oldfd, REAL(dup)(oldfd));
+	const struct conn *before = conn_get(oldfd);
+
+	return duplicated_beside_close(before, oldfd, REAL(dup)(oldfd));
 }
 
 /* Before dup2 and dup3: may newfd be overwritten? What is there is forgotten first, because the call closes it; so every
@@ -294,13 +308,14 @@ int wrap_dup3(int oldfd, int newfd, int flags)
 		va_start(list, command);                                                                               \
 		void *argument = va_arg(list, void *);                                                                 \
 		va_end(list);                                                                                          \
+		const struct conn *before = conn_get(fd);                                                              \
 		int result = REAL(name)(fd, command, argument);                                                        \
 		if (command == F_SETFL)                                                                                \
 			mode_may_change(fd);                                                                           \
 		if (command == F_SETFL && result == 0 && quiet_is_on())                                                \
 			quiet_stuck_mode(fd, !((uintptr_t)argument & O_NONBLOCK));                                     \
 		if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)                                                  \
-			return duplicated(fd, result);                                                                 \
+			return duplicated_beside_close(before, fd, result);                                            \
 		return result;                                                                                         \
 	}
 FCNTL(fcntl)

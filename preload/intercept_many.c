@@ -76,10 +76,10 @@ static bool are_ordinary(const struct mmsghdr *messages, unsigned int count)
 	return count > 1;
 }
 
-/* One that does not wait between messages: what has come is to be counted while others use the connection. */
-static bool receives_at_once(struct conn *conn, int fd, int flags)
+/* One that does not wait between messages, whatever the file's mode is. */
+static bool receives_at_once(int flags)
 {
-	return !(flags & ~(MSG_DONTWAIT | MSG_WAITFORONE)) && (flags || mode_is_nonblocking(conn, fd));
+	return flags && !(flags & ~(MSG_DONTWAIT | MSG_WAITFORONE));
 }
 
 /* `file`: by what the call's file can be reached before this message (held.h). */
@@ -99,6 +99,29 @@ static ssize_t receive_one(const struct held *held, int file, struct msghdr *mes
 	return receive_by_duplicate(held, file, message, flags);
 }
 
+static bool may_be_there(const struct conn *conn, const struct mmsghdr *messages, unsigned int count, int flags)
+{
+	return !flags && !conn_is_joined(conn) && are_ordinary(messages, count);
+}
+
+/* What is there of *count messages, in one system call; or one, for which it waits. *count: how many it was. More than one is not waited for
+ * at a time: what has come is to be counted while others use the connection. Returns the length of the first. */
+static ssize_t receive_next(const struct held *held, int file, struct mmsghdr *messages, unsigned int *count, int flags)
+{
+	const unsigned int room = *count;
+	int saved = errno, done;
+
+	*count = 1;
+	if (file == held->fd && may_be_there(held->conn, messages, room, flags) &&
+	    transfer_receive_batch(held->conn, file, messages, room, MSG_DONTWAIT, &done) &&
+	    (done > 0 || errno != EAGAIN)) {
+		*count = done > 0 ? (unsigned int)done : 1;
+		return done > 0 ? (ssize_t)messages[0].msg_len : -1;
+	}
+	errno = saved;
+	return receive_one(held, file, &messages[0].msg_hdr, flags);
+}
+
 /* As the kernel's do_recvmmsg: MSG_WAITFORONE turns into MSG_DONTWAIT after the first message, the time is looked at
  * only between messages, an error after the first message ends the call with what there is. An error that waits is the next
  * call's, and so is one that arrives while a later message of this call is waited for: the kernel puts it back, a wrapper keeps it.
@@ -111,6 +134,8 @@ static int receive_messages(struct conn *conn, int fd, struct mmsghdr *messages,
 	int saved = errno, file = fd;
 	unsigned int done = 0;
 
+	if ((left || !may_be_there(conn, messages, count, flags)) && take_error(conn, fd))
+		return -1;
 	if (count > 1 && !(flags & MSG_DONTWAIT))
 		held = held_begin(conn, fd, held.generation);
 	clock_read(CLOCK_MONOTONIC, &start);
@@ -124,7 +149,8 @@ static int receive_messages(struct conn *conn, int fd, struct mmsghdr *messages,
 		}
 		if (done > 0 && (file < 0 || !readable_bytes(&messages[done], sizeof(messages[done]))))
 			break;
-		ssize_t result = receive_one(&held, file, message, flags & ~MSG_WAITFORONE);
+		unsigned int at_once = left ? 1 : count - done;
+		ssize_t result = receive_next(&held, file, &messages[done], &at_once, flags & ~MSG_WAITFORONE);
 		held_calling(&held, HELD_CALL_OVER);
 		if (result < 0 && done == 0) {
 			saved = errno;
@@ -135,6 +161,8 @@ static int receive_messages(struct conn *conn, int fd, struct mmsghdr *messages,
 			break;
 		}
 		messages[done].msg_len = (unsigned int)result;
+		done += at_once - 1;
+		message = &messages[done].msg_hdr;
 		if (flags & MSG_WAITFORONE)
 			flags |= MSG_DONTWAIT;
 		if ((left && time_is_up(left, &whole, &start)) || (message->msg_flags & MSG_OOB)) {
@@ -145,6 +173,29 @@ static int receive_messages(struct conn *conn, int fd, struct mmsghdr *messages,
 	held_end(&held);
 	errno = saved;
 	return done ? (int)done : -1;
+}
+
+/* What is there first: mostly that is all, and nothing has to be asked for. */
+static int receive_without_limit(struct conn *conn, int fd, struct mmsghdr *messages, unsigned int count, int flags)
+{
+	uint32_t generation = atomic_load(&conn->generation);
+	int saved = errno, there;
+
+	count = count > IOV_MAX ? IOV_MAX : count;
+	if (!may_be_there(conn, messages, count, flags) ||
+	    !transfer_receive_batch(conn, fd, messages, count, MSG_DONTWAIT, &there))
+		return receive_messages(conn, fd, messages, count, flags, NULL);
+	if (there == (int)count || (there < 0 && errno != EAGAIN) || mode_is_nonblocking(conn, fd) ||
+	    (there > 0 && (messages[there - 1].msg_hdr.msg_flags & MSG_OOB)))
+		return there;
+	errno = saved;
+	there = there > 0 ? there : 0;
+	int more = receive_messages(conn, fd, messages + there, count - (unsigned int)there, flags, NULL);
+	if (more >= 0 || there == 0)
+		return more < 0 ? -1 : there + more;
+	transfer_owe_if_same(conn, generation, errno);
+	errno = saved;
+	return there;
 }
 
 static bool time_is_usable(const struct timespec *timeout)
@@ -183,13 +234,11 @@ int wrap_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flag
 	if ((timeout && !time_is_usable(timeout)) || !readable_bytes(messages, sizeof(*messages)) || count == 0 ||
 	    (flags & MSG_ERRQUEUE))
 		return REAL(recvmmsg)(fd, messages, count, intercept_flags_past(fd, flags), timeout);
-	if (!timeout && receives_at_once(conn, fd, flags) && !conn_is_joined(conn) && are_ordinary(messages, count) &&
+	if (!timeout && receives_at_once(flags) && !conn_is_joined(conn) && are_ordinary(messages, count) &&
 	    transfer_receive_batch(conn, fd, messages, count, flags, &result))
 		return result;
-	if (take_error(conn, fd))
-		return -1;
 	if (!timeout)
-		return receive_messages(conn, fd, messages, count, flags, NULL);
+		return receive_without_limit(conn, fd, messages, count, flags);
 	left = *timeout;
 	int done = receive_messages(conn, fd, messages, count, flags, &left);
 	return done > 0 && tell_time_left(timeout, &left) != 0 ? -1 : done;

@@ -73,6 +73,9 @@ bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
 
 	if (fork_in_vfork_child())
 		goto out;
+	conn->retry_at_turn = conn->turns;
+	if (lifecycle_in_sockhash(state) && lifecycle_was_taken_out(conn, fd))
+		state = conn_state(conn);
 	if (state == CONN_JOINING && cell) {
 		channel_abandon(cell, conn->index, conn->generation & CELL_GENERATION_MASK, &lent);
 		for (int i = 0; i < 4 && conn_state(conn) == CONN_JOINING; i++)
@@ -151,10 +154,15 @@ void lifecycle_forked(void)
 
 		if (conn)
 			ledger_forked(conn);
-		if (state != CONN_OFFERED && state != CONN_JOINING)
+		/* A join under way is the parent's, and goes on: the socket may be in the sockhash at any moment, or be there. */
+		if (state == CONN_JOINING) {
+			conn->retry_at_turn = conn->turns + TURNS_LOOK;
+			atomic_store(&conn->state, CONN_JOINED);
+		}
+		if (state != CONN_OFFERED)
 			continue;
-		/* The offer, or the join under way, is the parent's. An armed end goes on as it is: its ledger is
-		 * shared, and its cell in the parent's session still says what the helper did with it. */
+		/* So is an offer. An armed end goes on as it is: its ledger is shared, and its cell in the parent's session still says
+		 * what the helper did with it. */
 		atomic_store(&conn->cell, NULL);
 		conn->retry_at_turn = conn->turns + config.admit_turns;
 		atomic_store(&conn->state, CONN_WATCHING);

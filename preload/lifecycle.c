@@ -264,10 +264,10 @@ static void joined_step(struct conn *conn, int fd)
 	struct memory_cell *cell = conn_cell(conn);
 	uint32_t status = cell ? atomic_load(&cell->status) : 0;
 
-	if (status & CELL_TAKEN_OUT) {
+	if (status & CELL_TAKEN_OUT)
 		lifecycle_taken_out(conn, fd, cell);
+	if ((status & CELL_TAKEN_OUT) || lifecycle_was_taken_out(conn, fd))
 		return;
-	}
 	if (conn_state(conn) == CONN_JOINED && (status & CELL_ARMED) && state_swap(conn, CONN_JOINED, CONN_ARMED)) {
 		conn->attach_countdown = 0;
 		acknowledge_now(conn, fd);

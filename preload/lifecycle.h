@@ -41,16 +41,16 @@ static inline bool lifecycle_due(const struct conn *conn)
 	if (cell && conn_cell_is_lost(conn, status))
 		return conn->turns >= conn->retry_at_turn;
 	if (__builtin_expect(state == CONN_ARMED, 1))
-		return (status & CELL_TAKEN_OUT) || conn->admission.wants_out ||
+		return (status & CELL_TAKEN_OUT) || conn->admission.wants_out || conn->turns >= conn->retry_at_turn ||
 		       (!atomic_load_explicit(&((struct conn *)conn)->ledger, memory_order_relaxed) && cell &&
 			cell->ledger_id);
 	if (state == CONN_OFFERED)
 		return ((status & CELL_MATCHED) && conn->turns >= conn->join_at_turn) ||
 		       conn->turns >= conn->retry_at_turn || conn->admission.wants_out;
 	if (state == CONN_JOINED)
-		return (status & (CELL_ARMED | CELL_TAKEN_OUT)) != 0;
+		return (status & (CELL_ARMED | CELL_TAKEN_OUT)) || conn->turns >= conn->retry_at_turn;
 	if (state == CONN_LEAVING)
-		return (status & CELL_TAKEN_OUT) || conn->admission.wants_out;
+		return (status & CELL_TAKEN_OUT) || conn->admission.wants_out || conn->turns >= conn->retry_at_turn;
 	return state == CONN_PINNED && (status & CELL_TAKEN_OUT);
 }
 /* Does it: offers, joins, attaches the ledger, takes notice of having been taken out. Waits for the helper only in a
@@ -70,6 +70,8 @@ bool lifecycle_closing(struct conn *conn, int fd);
 /* A request about the connection was given up while the helper had its fd, and has it still: the socket may be in the sockhash, for a
  * moment, whatever the state says. */
 bool lifecycle_is_lent(const struct conn *conn);
+/* Nobody tells any more what becomes of the connections of the session of that epoch. */
+void lifecycle_session_over(uint32_t epoch);
 /* The helper of the session of that epoch, and of the parent's if this process was forked, is gone; 0: that is not known. */
 void lifecycle_helper_gone(uint32_t epoch);
 

@@ -10,6 +10,7 @@
 #include "fork.h"
 #include "lifecycle.h"
 
+#define TURNS_LOOK 256u        /* of one in the sockhash: between looks whether the helper is there */
 #define TURNS_HELPER_CHECK 64u /* between looks whether the helper that knows our offer still lives */
 
 /* Makes conn->cell this connection's cell in the present session's memory. */
@@ -109,6 +110,9 @@ void lifecycle_forget(struct conn *conn);
 /* withdraw.c: acts on admission.wants_out; and takes notice of CELL_TAKEN_OUT. */
 void lifecycle_withdraw(struct conn *conn, int fd);
 void lifecycle_taken_out(struct conn *conn, int fd, struct memory_cell *cell);
+/* Looks now and then whether the helper is still there, and, of one that is orphaned, whether it is in a sockhash. False: it is, or may be.
+ * Otherwise it is watched. */
+bool lifecycle_was_taken_out(struct conn *conn, int fd);
 /* Within CONN_JOINING, nobody inside: the accounts after a stay, as the kernel counts. */
 void lifecycle_accounts_settle(struct conn *conn, const struct memory_cell *cell);
 

@@ -70,6 +70,18 @@ static void learn(struct spin_history *history, int64_t spent_ns, int result, bo
 	}
 }
 
+/* Shown by `smaccel status`: what waiting awake has cost this process. */
+static void count(uint64_t ns, bool hit)
+{
+	struct session_memory *memory = channel_memory();
+
+	if (!memory)
+		return;
+	atomic_fetch_add_explicit(&memory->spin_ns, ns, memory_order_relaxed);
+	atomic_fetch_add_explicit(&memory->spins, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&memory->spin_hits, hit, memory_order_relaxed);
+}
+
 int spin_until(struct spin_history *history, int64_t limit_ns, spin_look look, void *context)
 {
 	int64_t start, now, before;
@@ -92,7 +104,7 @@ int spin_until(struct spin_history *history, int64_t limit_ns, spin_look look, v
 		pause_briefly();
 	}
 	learn(history, now - start, result, gap);
-	channel_count_spin((uint64_t)(now - start), result > 0);
+	count((uint64_t)(now - start), result > 0);
 	return result;
 }
 

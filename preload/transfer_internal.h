@@ -192,10 +192,10 @@ ssize_t transfer_receive_now(const struct receive_call *call, size_t done);
 /* An end whose fd came in a message, and that turns out to be in no sockhash: plain TCP from now on. Not one that has tried to join since:
  * it may try again, and a late helper may have it. */
 void transfer_let_go(struct conn *conn, int fd);
-/* What there is behind `done` bytes, taken into the same call. cell: of which the thread is the reader still; afterwards it is not.
- * Returns how many bytes the call has then. Keeps errno. */
+/* What there is behind `done` bytes, taken into the same call. was_joined: when it began; another thread may have made the end leave
+ * meanwhile, or join. cell: of which the thread is the reader still; afterwards it is not. Returns how many bytes the call has then. Keeps errno. */
 ssize_t transfer_top_up(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,
-			struct memory_cell *cell, size_t done);
+			struct memory_cell *cell, bool was_joined, size_t done);
 /* The rest of it, after the application's own call has been made. The thread may still be the reader of the cell (NULL: of none); it is not
  * afterwards. */
 ssize_t transfer_repair(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,

@@ -15,6 +15,7 @@
 #include "config.h"
 #include "endpoint.h"
 #include "landing.h"
+#include "lifecycle_internal.h"
 #include "mode.h"
 #include "queue.h"
 #include "reader.h"
@@ -341,6 +342,7 @@ static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *ca
 ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger)
 {
 	struct memory_cell *cell = call->held ? NULL : conn_cell(conn);
+	bool was_joined = lifecycle_may_be_redirected_to(conn);
 	struct receive_wait wait;
 	ssize_t result;
 
@@ -359,7 +361,7 @@ ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *
 	}
 	result = before_end(conn, call, 0, result);
 	if (result > 0 && (size_t)result < call->bytes && !(call->flags & MSG_PEEK))
-		result = transfer_top_up(conn, call, ledger, cell, (size_t)result);
+		result = transfer_top_up(conn, call, ledger, cell, was_joined, (size_t)result);
 	return result;
 }
 
@@ -371,5 +373,5 @@ ssize_t transfer_repair(struct conn *conn, const struct receive_call *call, stru
 		return result;
 	if (!cell && !call->held && (cell = conn_cell(conn)) && !reader_claim(cell))
 		return result; /* it has joined since, and what lies behind is another reader's */
-	return transfer_top_up(conn, call, ledger, cell, (size_t)result);
+	return transfer_top_up(conn, call, ledger, cell, ledger != NULL, (size_t)result);
 }

@@ -81,8 +81,8 @@ int transfer_shut_down(struct conn *conn, int fd, int how)
 	struct ledger_cell *ledger = transfer_ledger(conn);
 	struct turn turn = { .word = NULL };
 
-	if (ledger && !turn_begin(conn, ledger, &turn))
-		turn = turn_wait(ledger_own(conn, ledger), fd);
+	if ((ledger || turn_is_due_without(conn)) && !turn_begin(conn, ledger, &turn))
+		turn = turn_wait(turn_word(conn, ledger), fd);
 	bool is_there = transfer_fd_is(fd, conn, generation);
 	int result = is_there ? real_shutdown(fd, how) : -1, error = is_there ? errno : EBADF;
 	turn_end(&turn);
@@ -235,7 +235,7 @@ static ssize_t send_in_turn(struct conn *conn, const struct send_call *call, str
 
 	if (!call->is_duplicate)
 		held = held_begin(conn, call->fd, generation);
-	struct turn turn = turn_wait(ledger_own(conn, ledger), call->fd);
+	struct turn turn = turn_wait(turn_word(conn, ledger), call->fd);
 	here.has_waited = true;
 	if (atomic_load(&conn->generation) != generation) /* its place in the ledger may be another's by now */
 		ledger = NULL;
@@ -252,7 +252,8 @@ ssize_t transfer_send_once(struct conn *conn, const struct send_call *call, stru
 	struct turn turn = { .word = NULL };
 
 	/* Not sendfile and splice, which may wait for what they are to send. */
-	if (ledger && call->message && !call->has_waited && !turn_begin(conn, ledger, &turn))
+	if ((ledger || turn_is_due_without(conn)) && call->message && !call->has_waited &&
+	    !turn_begin(conn, ledger, &turn))
 		return send_in_turn(conn, call, ledger, generation);
 	if (ledger)
 		ledger_announce(conn, ledger, call->bytes);

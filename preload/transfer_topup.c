@@ -2,6 +2,7 @@
 /* What may wait behind a short read of an end in the sockhash (fact 2): a receive that does not wait, and topping up. */
 #include <errno.h>
 
+#include "lifecycle_internal.h"
 #include "queue.h"
 #include "reader.h"
 #include "transfer_internal.h"
@@ -54,13 +55,11 @@ static bool take_more(const struct receive_call *call, const struct held *held, 
 static ssize_t take_rest(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,
 			 struct memory_cell *to_claim, size_t done)
 {
-	uint32_t state = conn_state(conn), generation = atomic_load(&conn->generation);
+	uint32_t generation = atomic_load(&conn->generation);
 	int saved = errno;
 
-	if (!call->held && state != CONN_JOINED && state != CONN_ARMED && state != CONN_PINNED && state != CONN_LEAVING)
-		return (ssize_t)done;
 	for (int i = 0; i < TOP_UPS_MAX && done < call->bytes && !quiet_is_on(); i++) {
-		if (ledger && ledger_unread_in(conn, ledger) == (int64_t)done)
+		if (ledger && atomic_load(&conn->ledger) == ledger && ledger_unread_in(conn, ledger) == (int64_t)done)
 			break;
 		struct held own = call->held ? (struct held){ .conn = NULL } : held_begin(conn, call->fd, generation);
 		ssize_t more = -1;
@@ -82,8 +81,9 @@ static ssize_t take_rest(struct conn *conn, const struct receive_call *call, str
 }
 
 ssize_t transfer_top_up(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,
-			struct memory_cell *cell, size_t done)
+			struct memory_cell *cell, bool was_joined, size_t done)
 {
+	bool is_wanted = was_joined || call->held || lifecycle_may_be_redirected_to(conn);
 	bool is_reader = reader_is_self(cell);
 
 	/* A session has ended while it slept: it may have become the reader in the cell of the next. */
@@ -93,7 +93,8 @@ ssize_t transfer_top_up(struct conn *conn, const struct receive_call *call, stru
 	}
 	if (cell && !is_reader && !(call->flags & MSG_WAITALL))
 		return (ssize_t)done; /* seized: another has received meanwhile */
-	ssize_t result = take_rest(conn, call, ledger, is_reader || call->held ? NULL : cell, done);
+	ssize_t result =
+		is_wanted ? take_rest(conn, call, ledger, is_reader || call->held ? NULL : cell, done) : (ssize_t)done;
 
 	if (is_reader)
 		reader_release(cell);

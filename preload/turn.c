@@ -17,6 +17,10 @@
 #define YIELDS 20u
 #define NAP_NS 100000
 
+/* Of connections without a ledger: two of this distance share a word, for which they wait in vain now and then. */
+#define WORDS 4096u
+
+static _Atomic uint32_t words[WORDS];
 static _Atomic uint32_t process_token; /* 0: not made yet */
 
 static uint32_t token_of_process(void)
@@ -37,9 +41,15 @@ static uint32_t own_token(void)
 	return token ? token : 1;
 }
 
+_Atomic uint32_t *turn_word(const struct conn *conn, struct ledger_cell *ledger)
+{
+	return ledger ? &ledger_own(conn, ledger)->sender : &words[conn->index % WORDS];
+}
+
 void turn_forked(void)
 {
 	atomic_store(&process_token, 0);
+	/* Those of the parent's threads end after TURN_TAKEN_MS. */
 }
 
 /* There is room, and no error that the call would return: it is not for want of it that the other one is still at work. */
@@ -50,18 +60,18 @@ static bool has_room(int fd)
 	return real_poll(&poller, 1, 0) == 1 && poller.revents == POLLOUT;
 }
 
-bool turn_take(struct ledger_half *own, struct turn *turn)
+bool turn_take(_Atomic uint32_t *word, struct turn *turn)
 {
 	uint32_t token = own_token(), holder = 0;
 
-	if (atomic_compare_exchange_strong(&own->sender, &holder, token))
-		*turn = (struct turn){ .word = &own->sender, .token = token };
+	if (atomic_compare_exchange_strong(word, &holder, token))
+		*turn = (struct turn){ .word = word, .token = token };
 	return holder == 0 || holder == token; /* a handler in the middle of the thread's own send */
 }
 
-struct turn turn_wait(struct ledger_half *own, int fd)
+struct turn turn_wait(_Atomic uint32_t *word, int fd)
 {
-	struct turn turn = { .word = &own->sender, .token = own_token() };
+	struct turn turn = { .word = word, .token = own_token() };
 	const struct timespec nap = { .tv_nsec = NAP_NS };
 	int saved = errno;
 	int64_t deadline_ms = 0;

@@ -5,7 +5,8 @@
  * (tcp_bpf_send_verdict()). A message that another sender passes to TCP in that moment, which the reader may begin to read, would be torn:
  * what is redirected is read first (fact 5), and comes in the middle of it. TCP writes a message whole, but where it has to wait for room.
  *
- * So a send holds the turn, a word of the ledger, for the time of its system call. It is free of charge in a process of one thread that has
+ * So a send holds the turn, a word of the ledger, for the time of its system call. While there is none (it is attached when no thread is inside, by
+ * one that is not either), the turn is a word of this process's own. It is free of charge in a process of one thread that has
  * not forked since the join. Whoever finds it taken waits, but not for a sender that sleeps for room: as long as TCP's send buffer is full,
  * passed bytes are unread, and nothing is between a verdict and its place. Nor for ever: who left a call by siglongjmp, was cancelled or
  * killed has it still, and after TURN_TAKEN_MS it is taken from him. The peer, which could write there, slows only its own connection.
@@ -28,10 +29,12 @@ struct turn {
 	uint32_t token;
 };
 
+/* The word of that connection. ledger NULL: it has none yet. */
+_Atomic uint32_t *turn_word(const struct conn *conn, struct ledger_cell *ledger);
 /* False: another sender has it. Asks once. */
-bool turn_take(struct ledger_half *own, struct turn *turn);
+bool turn_take(_Atomic uint32_t *word, struct turn *turn);
 /* Waits, or goes on without if the other one sleeps for room. May call poll(2), sched_yield(2), nanosleep(2). Keeps errno. */
-struct turn turn_wait(struct ledger_half *own, int fd);
+struct turn turn_wait(_Atomic uint32_t *word, int fd);
 /* In the child: its turns are its own. */
 void turn_forked(void);
 
@@ -40,7 +43,13 @@ static inline bool turn_begin(const struct conn *conn, struct ledger_cell *ledge
 {
 	turn->word = NULL;
 	return __builtin_expect(libc_single_threaded() && lifecycle_alone_by_forks(conn), 1) ||
-	       turn_take(ledger_own(conn, ledger), turn);
+	       turn_take(turn_word(conn, ledger), turn);
+}
+/* Of an end without a ledger, whose sends may be redirected all the same. The caller is inside: if they are not, they will not be. */
+static inline bool turn_is_due_without(const struct conn *conn)
+{
+	return __builtin_expect(conn_is_joined(conn), 0) && !libc_single_threaded() &&
+	       lifecycle_may_be_redirected_to(conn);
 }
 
 static inline void turn_end(const struct turn *turn)

@@ -10,6 +10,8 @@
  *	ARMED   -> OFFERED   the peer wanted it: the offer stands, and is matched when the peer comes again
  *	PINNED  -> REFUSED   this end had to leave and could not at the time: never again
  *
+ * Of an end whose session is over, because the helper was restarted, nobody tells: CELL_ORPHANED. It looks for itself, every TURNS_LOOK.
+ *
  * The accounts (invariant 8) are in the ledger until nobody of the process is inside a call that began with it: a thread
  * asleep in recv adds to them when it wakes. If there is one now, the ledger stays attached, and is given up at the next join, at
  * which nobody is inside anyhow. What was redirected is taken off then: the kernel's count does not have it.
@@ -28,6 +30,7 @@
 #include "ledger.h"
 #include "libc.h"
 #include "lifecycle_internal.h"
+#include "queue.h"
 #include "raw_syscall.h"
 #include "real.h"
 #include "threads.h"
@@ -137,6 +140,7 @@ void lifecycle_withdraw(struct conn *conn, int fd)
 	enum sm_reason reason = conn->admission.wants_out;
 	uint32_t state = conn_state(conn), offered = CONN_OFFERED, armed = CONN_ARMED;
 	struct wire_pin message = { .cookie = conn->cookie, .reason = reason };
+	struct session_memory *memory;
 
 	conn->admission.wants_out = 0;
 	/* Another session: the end was joined by a parent, or under a helper that is gone. It stays. */
@@ -152,6 +156,8 @@ void lifecycle_withdraw(struct conn *conn, int fd)
 	}
 	if (state == CONN_LEAVING)
 		pause_sending(conn, cell, fd);
+	if (channel_session(&memory, 0) != CHANNEL_READY || conn->session_epoch != channel_epoch())
+		return;
 	if (state != CONN_ARMED || !(channel_features() & WIRE_FEATURE_WITHDRAW))
 		return;
 	wire_header_init(&message.header, WIRE_WITHDRAW, sizeof(message), conn->index,
@@ -222,4 +228,70 @@ void lifecycle_taken_out(struct conn *conn, int fd, struct memory_cell *cell)
 	if (next == CONN_LEFT && is_as_new(conn))
 		atomic_store(&conn->touched, 0);
 	lifecycle_joining_end(conn, generation, next, why);
+}
+
+static bool is_orphaned(const struct conn *conn)
+{
+	const struct memory_cell *cell = atomic_load(&((struct conn *)conn)->cell);
+
+	return cell && (atomic_load(&cell->status) & CELL_ORPHANED);
+}
+
+/* It was in the middle of that when it forked this process; whether it came to be joined is not told here. */
+static bool is_joined_by_parent(const struct conn *conn)
+{
+	return conn_state(conn) == CONN_JOINED && !channel_is_own(conn->session_epoch);
+}
+
+/* Within CONN_JOINING. What the stay has redirected nobody tells: as one that came from another process, it counts anew, by what the kernel
+ * says (adopt.c). */
+static void count_anew(struct conn *conn, int fd)
+{
+	window_restore(conn, fd);
+	ledger_detach(conn);
+	conn->admission.is_unsettled = false;
+	atomic_store(&conn->adopted, CONN_ADOPTED);
+	conn->retry_at_turn = conn->turns + turns_wanted(conn);
+}
+
+bool lifecycle_was_taken_out(struct conn *conn, int fd)
+{
+	uint32_t before = conn_state(conn), generation = atomic_load(&conn->generation);
+	struct session_memory *memory;
+
+	if (before == CONN_PINNED || conn->turns < conn->retry_at_turn)
+		return false;
+	conn->retry_at_turn = conn->turns + TURNS_LOOK;
+	(void)channel_session(&memory, 0);
+	if (!(is_orphaned(conn) || is_joined_by_parent(conn)) || queue_may_be_joined(fd) ||
+	    !lifecycle_joining_begin(conn, before))
+		return false;
+	bool alone = !threads_others_inside(conn->index);
+	if (alone)
+		count_anew(conn, fd);
+	lifecycle_joining_end(conn, generation, alone ? CONN_WATCHING : (enum conn_state)before,
+			      alone ? REASON_WATCHING : conn->reason);
+	return alone;
+}
+
+static void orphan(const struct conn *conn, struct memory_cell *cell)
+{
+	uint32_t status = atomic_load(&cell->status);
+
+	while (cell_word_generation(status) == (conn->generation & CELL_GENERATION_MASK) &&
+	       !atomic_compare_exchange_weak(&cell->status, &status, status | CELL_ORPHANED))
+		;
+}
+
+void lifecycle_session_over(uint32_t epoch)
+{
+	uint32_t high = atomic_load(&conn_fd_high);
+
+	for (uint32_t fd = 0; epoch && fd <= high && fd < CONN_FD_MAX; fd++) {
+		struct conn *conn = conn_get((int)fd);
+		struct memory_cell *cell = conn && conn->session_epoch == epoch ? atomic_load(&conn->cell) : NULL;
+
+		if (cell)
+			orphan(conn, cell);
+	}
 }

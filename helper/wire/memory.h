@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Memory shared between processes: the session memory (helper <-> one process) and ledgers (two processes).
  *
- * Both are memfds that the helper makes and seals (F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL), mapped read-write by
+ * Both are memfds that the helper makes and seals (F_SEAL_GROW | F_SEAL_SHRINK; for the others see helper/cells.c), mapped read-write by
  * all concerned and read as hostile by the helper: it checks every value it takes from here, and never waits on it.
  */
 #ifndef SMACCEL_WIRE_MEMORY_H
@@ -42,6 +42,7 @@ enum cell_status {
 	/* The arm of the running trial that the connection is in; neither: none. */
 	CELL_TRIAL_ACCELERATED = 1 << 5,
 	CELL_TRIAL_PLAIN = 1 << 6,
+	CELL_ORPHANED = 1 << 7, /* shim only: the session is over, and nobody sets the other bits any more */
 };
 
 #define CELL_GENERATION_MASK 0xffffffu

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The breaker (channel.h): open from one time-out on until the helper has answered a ping. */
+#ifndef SMACCEL_CHANNEL_BREAKER_H
+#define SMACCEL_CHANNEL_BREAKER_H
+
+#include <stdbool.h>
+
+/* Opens it, and sends the ping, so that the answer is there when the helper is. From any thread; keeps nothing waiting. */
+void breaker_open(void);
+void breaker_close(void); /* there is another helper, or none */
+bool breaker_is_open(void);
+/* Whether the answer has come; if the ping could not be sent it is sent now. */
+bool breaker_has_answer(void);
+
+#endif

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Processes that have one connection close it with bytes unread: the peer gets a reset, as soon as the last one has.
+ *
+ *   closers together ROUNDS   a chain of four, each forked by the one before, closes within 300 us
+ *   closers joining ROUNDS    a thread forks while another one is in accept(), where the connection joins; the child goes on with it
+ *   closers doubled ROUNDS    a thread doubles the number that another one closes; who gets a duplicate reads all, and closes that
+ *
+ * Prints one JSON line: how many of the rounds that count ended for the peer in which way.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "../support/random.h"
+#include "../support/watchdog.h"
+
+#define DEADLINE_S 60
+#define TURNS 6
+#define WORD_BYTES 10
+#define UNREAD_BYTES 100
+#define CLOSERS 4
+#define SPREAD_US 300
+#define FORK_DELAY_STEPS 400000
+#define CLOSE_DELAY_STEPS 2000
+#define DOUBLE_DELAY_STEPS 250000
+#define DESCENDANTS_FDS 64
+
+struct shared {
+	_Atomic uint64_t at_us; /* when they begin to close; 0: not yet */
+	_Atomic int sent, ended;
+	_Atomic char end; /* 'R', 'F' or something else */
+	_Atomic int asked;
+};
+static struct shared *shared;
+static int listener;
+
+static void await(const _Atomic int *word, int value)
+{
+	while (*word != value)
+		pause_us(100);
+}
+
+/* Of each round: turns, bytes that nobody reads, and how it ends. */
+static void be_peer(void)
+{
+	char word[UNREAD_BYTES] = { 0 };
+
+	for (int round = 1;; round++) {
+		int on = 1;
+
+		await(&shared->asked, round);
+		int fd = loopback_connect("127.0.0.1", loopback_port(listener));
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		for (int i = 0; i < TURNS; i++) {
+			if (send(fd, word, WORD_BYTES, MSG_NOSIGNAL) != WORD_BYTES ||
+			    recv(fd, word, WORD_BYTES, 0) <= 0)
+				break;
+			pause_us(i == 2 ? 3000 : 0); /* a join may take its time */
+		}
+		(void)!send(fd, word, UNREAD_BYTES, MSG_NOSIGNAL);
+		shared->sent = round;
+		ssize_t got = recv(fd, word, WORD_BYTES, 0);
+		shared->end = got == 0 ? 'F' : got < 0 && errno == ECONNRESET ? 'R' : '?';
+		close(fd);
+		shared->ended = round;
+	}
+}
+
+static bool take_turns(int fd)
+{
+	char word[WORD_BYTES];
+
+	for (int i = 0; i < TURNS; i++)
+		if (recv(fd, word, sizeof(word), MSG_WAITALL) != sizeof(word) ||
+		    send(fd, word, sizeof(word), MSG_NOSIGNAL) != sizeof(word))
+			return false;
+	return true;
+}
+
+static int accept_one(void)
+{
+	int fd = accept(listener, NULL, NULL);
+
+	if (fd < 0)
+		die("accept");
+	return fd;
+}
+
+/* ---- together ---- */
+
+static bool play_together(int round, struct rng *rng)
+{
+	uint64_t after_us[CLOSERS];
+	int fd, place = 0;
+	pid_t child = -1;
+
+	shared->at_us = 0;
+	shared->asked = round;
+	fd = accept_one();
+	if (!take_turns(fd))
+		die("a turn");
+	await(&shared->sent, round);
+	for (int i = 0; i < CLOSERS; i++)
+		after_us[i] = rng_below(rng, SPREAD_US);
+	while (place < CLOSERS - 1 && (child = fork()) == 0)
+		place++;
+	if (place == 0) {
+		pause_us(3000);
+		shared->at_us = now_us() + 1000;
+	}
+	while (!shared->at_us)
+		pause_us(100);
+	while (now_us() < shared->at_us + after_us[place])
+		;
+	close(fd);
+	if (place > 0)
+		_exit(0);
+	waitpid(child, NULL, 0);
+	return true;
+}
+
+/* ---- joining ---- */
+
+static pthread_barrier_t meeting;
+static uint64_t delay_steps;
+static bool child_had_it;
+
+/* The child knows the connection by what it was accepted as, or does not have it. */
+static int find_connection(void)
+{
+	struct sockaddr_in name;
+	socklen_t bytes = sizeof(name);
+
+	for (int fd = STDERR_FILENO + 1; fd < DESCENDANTS_FDS; fd++, bytes = sizeof(name))
+		if (fd != listener && getpeername(fd, (struct sockaddr *)&name, &bytes) == 0 &&
+		    name.sin_family == AF_INET)
+			return fd;
+	return -1;
+}
+
+static void be_heir(void)
+{
+	int fd = find_connection(), unread = 0;
+
+	if (fd < 0)
+		_exit(1);
+	pause_us(2000); /* until the parent has closed its own */
+	if (!take_turns(fd))
+		_exit(1);
+	for (int i = 0; unread < UNREAD_BYTES && i < 2000; i++, pause_us(500))
+		ioctl(fd, FIONREAD, &unread);
+	close(fd);
+	_exit(0);
+}
+
+static void *fork_in_the_join(void *unused)
+{
+	for (;;) {
+		int status;
+
+		pthread_barrier_wait(&meeting);
+		for (volatile uint64_t i = 0; i < delay_steps; i++)
+			;
+		pid_t child = fork();
+		if (child == 0)
+			be_heir();
+		pthread_barrier_wait(&meeting); /* the parent closes */
+		waitpid(child, &status, 0);
+		child_had_it = status == 0;
+		pthread_barrier_wait(&meeting);
+	}
+	return unused;
+}
+
+static bool play_joining(int round, struct rng *rng)
+{
+	delay_steps = rng_below(rng, FORK_DELAY_STEPS);
+	shared->asked = round;
+	pause_us(200);
+	pthread_barrier_wait(&meeting);
+	int fd = accept_one();
+	pthread_barrier_wait(&meeting);
+	close(fd);
+	pthread_barrier_wait(&meeting);
+	return child_had_it;
+}
+
+/* ---- doubled ---- */
+
+static int to_double, doubled;
+
+static void *double_beside_the_close(void *unused)
+{
+	for (;;) {
+		pthread_barrier_wait(&meeting);
+		for (volatile uint64_t i = 0; i < delay_steps; i++)
+			;
+		doubled = dup(to_double);
+		pthread_barrier_wait(&meeting);
+	}
+	return unused;
+}
+
+/* Counts if there was a duplicate: then the end, for all has been read. */
+static bool play_doubled(int round, struct rng *rng)
+{
+	char bytes[UNREAD_BYTES];
+
+	shared->asked = round;
+	to_double = accept_one();
+	if (!take_turns(to_double))
+		die("a turn");
+	await(&shared->sent, round);
+	delay_steps = rng_below(rng, DOUBLE_DELAY_STEPS);
+	pthread_barrier_wait(&meeting);
+	for (volatile uint64_t i = 0; i < CLOSE_DELAY_STEPS; i++)
+		;
+	close(to_double);
+	pthread_barrier_wait(&meeting);
+	if (doubled < 0)
+		return false;
+	if (recv(doubled, bytes, sizeof(bytes), MSG_WAITALL) != sizeof(bytes))
+		die("a short receive");
+	close(doubled);
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	struct rng rng = rng_make(1, 0);
+	int rounds = argc > 2 ? atoi(argv[2]) : 0, counted = 0, resets = 0, ends = 0;
+	bool together = argc > 1 && !strcmp(argv[1], "together"), doubles = argc > 1 && !strcmp(argv[1], "doubled");
+	pthread_t thread;
+
+	if (argc < 3) {
+		fprintf(stderr, "usage: closers together|joining|doubled ROUNDS\n");
+		return EXIT_USAGE;
+	}
+	watchdog_start(DEADLINE_S, NULL);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	listener = loopback_listen("127.0.0.1", 0, 8, 0);
+	pid_t peer = fork();
+	if (peer == 0)
+		be_peer();
+	pthread_barrier_init(&meeting, NULL, 2);
+	if (!together && pthread_create(&thread, NULL, doubles ? double_beside_the_close : fork_in_the_join, NULL))
+		die("pthread_create");
+	for (int round = 1; round <= rounds; round++) {
+		bool counts = together  ? play_together(round, &rng)
+			      : doubles ? play_doubled(round, &rng)
+					: play_joining(round, &rng);
+
+		await(&shared->ended, round);
+		counted += counts;
+		resets += counts && shared->end == 'R';
+		ends += counts && shared->end == 'F';
+	}
+	kill(peer, SIGKILL);
+	waitpid(peer, NULL, 0);
+	printf("{\"counted\": %d, \"resets\": %d, \"ends\": %d}\n", counted, resets, ends);
+	fflush(stdout);
+	_exit(0);
+}
