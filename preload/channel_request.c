@@ -100,7 +100,8 @@ enum cell_state channel_wait(struct memory_cell *cell, uint32_t index, uint32_t 
 	uint32_t word = atomic_load(&cell->word), epoch = channel_epoch();
 
 	while (word == pending) {
-		if (!channel_is_own(epoch)) /* a handler has forked: the request is the parent's, which waits for it */
+		if (epoch &&
+		    !channel_is_own(epoch)) /* a handler has forked: the request is the parent's, which waits for it */
 			return CELL_ABANDONED;
 
 		int64_t left_us = deadline_us - clock_us();

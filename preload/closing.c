@@ -16,6 +16,7 @@
 
 #include "endpoint.h"
 #include "fork.h"
+#include "held.h"
 #include "holders.h"
 #include "ledger.h"
 #include "lifecycle_internal.h"
@@ -74,6 +75,23 @@ bool closing_set_reset(int fd, bool on)
 	return real_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0;
 }
 
+/* A call of another thread goes on by a duplicate, and may read all of it yet, after the look at what is unread or even before the kernel's
+ * close. An application that wants a reset anyhow gets it. */
+static bool set_reset_of_close(const struct conn *conn, int fd)
+{
+	struct linger linger = { 0 };
+	socklen_t length = sizeof(linger);
+	bool may_be_read = real_getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 && !linger.l_onoff &&
+			   held_note_reset(conn);
+
+	if (!closing_set_reset(fd, true))
+		return false;
+	if (!may_be_read || queue_has_redirected(fd))
+		return true;
+	closing_set_reset(fd, false);
+	return false;
+}
+
 /* An armed end that is closed is in no hurry: the helper finds it here when it is awake anyhow. Not while latencies are recorded
  * in the cell, which is the next connection's when it looks. */
 static bool note_retired(struct conn *conn, struct memory_cell *cell)
@@ -104,7 +122,7 @@ bool lifecycle_closing(struct conn *conn, int fd)
 	fork_notice();
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
 	lifecycle_take_back(conn);
-	bool resets = must_reset(conn, fd) && closing_set_reset(fd, true);
+	bool resets = must_reset(conn, fd) && set_reset_of_close(conn, fd);
 	ledger_close(conn);
 	cell = atomic_load(&conn->cell);
 	if (!cell || !note_retired(conn, cell))

@@ -56,6 +56,7 @@ enum conn_option {
 	CONN_MODE_UNSEEN = 16,
 	/* Nor this: ending.c has set SO_LINGER for an exec. */
 	CONN_EXEC_RESETS = 32,
+	CONN_CORKED = 64, /* TCP_CORK is set, by this process */
 };
 
 /* What every call looks at comes first, in one line: a connection that is only watched touches no other. */

@@ -23,27 +23,20 @@
 
 #include "channel.h"
 #include "channel_fd.h"
+#include "closing.h"
 #include "clock.h"
 #include "config.h"
 #include "endpoint.h"
 #include "held_change.h"
+#include "held_internal.h"
 #include "held_share.h"
 #include "libc.h"
 #include "proc.h"
+#include "queue.h"
 #include "quiet.h"
 #include "raw_syscall.h"
 #include "real.h"
 #include "transfer_internal.h"
-
-/* A note: the number + 1, the connection's index, whether a system call is under way, and may sleep, the duplicate + 1. */
-#define FD_SHIFT 43
-#define INDEX_SHIFT 27
-#define CALLING (UINT64_C(1) << 26)
-#define MAY_SLEEP (UINT64_C(1) << 25)
-#define DUPLICATE_MASK (MAY_SLEEP - 1)
-#define INDEX_MASK ((UINT64_C(1) << FD_SHIFT) - (UINT64_C(1) << INDEX_SHIFT))
-_Static_assert(CONN_FD_MAX < 1u << (64 - FD_SHIFT), "21 bits are a number and 1");
-_Static_assert(MEMORY_CELLS <= 1u << (FD_SHIFT - INDEX_SHIFT), "16 bits are an index");
 
 #define WAIT_STEPS 100
 #define SLEEPING_CALL_US 10000
@@ -51,38 +44,26 @@ _Static_assert(MEMORY_CELLS <= 1u << (FD_SHIFT - INDEX_SHIFT), "16 bits are an i
 
 #define SLEEPERS 256 /* those of a remainder replace each other */
 
-static _Atomic uint32_t notes;            /* slots with one */
+_Atomic uint32_t held_notes;
 static _Atomic uint64_t asleep[SLEEPERS]; /* lives of connections with a reader, of which a blocking fd was closed */
-
-static uint64_t key_of(const struct conn *conn, int fd)
-{
-	return (uint64_t)(fd + 1) << FD_SHIFT | (uint64_t)conn->index << INDEX_SHIFT;
-}
 
 static bool has_key(uint64_t note, uint64_t key)
 {
 	return note >> INDEX_SHIFT == key >> INDEX_SHIFT;
 }
 
-static int duplicate_in(uint64_t note)
-{
-	return (int)(note & DUPLICATE_MASK) - 1;
-}
-
-/* What a call on the connection goes on by, whatever number it began with. */
-static int duplicate_at(const struct thread_slot *slot, const struct conn *conn)
-{
-	uint64_t note = atomic_load(&slot->held);
-
-	return (note & INDEX_MASK) == key_of(conn, -1) ? duplicate_in(note) : -1;
-}
-
 static void close_duplicate(const struct thread_slot *slot, int fd)
 {
 	/* The number may be the application's by now, of a close that no wrapper saw. With a filter of system calls around only what
 	 * the application needs anyway. */
-	if (held_share_end(fd) && (quiet_is_on() || endpoint_cookie(fd) == slot->held_cookie))
-		raw_syscall(SYS_close, fd);
+	bool resets = false;
+
+	if (!held_share_end(fd, &resets) || !(quiet_is_on() || endpoint_cookie(fd) == slot->held_cookie))
+		return;
+	/* The call has read all that was to be lost when the last fd was closed. */
+	if (resets && !quiet_is_on() && !queue_has_redirected(fd))
+		closing_set_reset(fd, false);
+	raw_syscall(SYS_close, fd);
 }
 
 /* No fork comes in between, and no handler, which might jump away. */
@@ -115,18 +96,18 @@ static void drop_now(struct thread_slot *slot)
 	uint64_t note = atomic_exchange(&slot->held, 0);
 
 	if (note)
-		atomic_fetch_sub(&notes, 1);
-	if (duplicate_in(note) >= 0)
-		close_duplicate(slot, duplicate_in(note));
+		atomic_fetch_sub(&held_notes, 1);
+	if (held_duplicate_in(note) >= 0)
+		close_duplicate(slot, held_duplicate_in(note));
 }
 
 void held_drop(struct thread_slot *slot)
 {
 	uint64_t note = atomic_load(&slot->held);
 
-	while (note && duplicate_in(note) < 0)
+	while (note && held_duplicate_in(note) < 0)
 		if (atomic_compare_exchange_weak(&slot->held, &note, 0)) {
-			atomic_fetch_sub(&notes, 1);
+			atomic_fetch_sub(&held_notes, 1);
 			return;
 		}
 	if (!note)
@@ -142,7 +123,7 @@ struct held held_begin(struct conn *conn, int fd, uint32_t generation)
 {
 	struct held held = { .conn = conn, .generation = generation, .fd = fd };
 	struct thread_slot *slot = thread_self ? thread_self : thread_register();
-	uint64_t key = key_of(conn, fd), note;
+	uint64_t key = held_key_of(conn, fd), note;
 
 	/* A slot that several threads share has no tid. */
 	if (libc_single_threaded() || !atomic_load_explicit(&slot->tid, memory_order_relaxed) || config.trusts_filter ||
@@ -153,7 +134,7 @@ struct held held_begin(struct conn *conn, int fd, uint32_t generation)
 	if (note)
 		return held;
 	slot->held_cookie = conn->cookie ? conn->cookie : endpoint_cookie(fd);
-	atomic_fetch_add(&notes, 1);
+	atomic_fetch_add(&held_notes, 1);
 	atomic_store(&slot->held, key);
 	atomic_thread_fence(memory_order_seq_cst);
 	held.noted = held.own = true;
@@ -165,7 +146,7 @@ static uint64_t note_of(const struct held *held)
 {
 	uint64_t note = held->noted ? atomic_load(&thread_self->held) : 0;
 
-	return has_key(note, key_of(held->conn, held->fd)) ? note : 0;
+	return has_key(note, held_key_of(held->conn, held->fd)) ? note : 0;
 }
 
 /* Before the look at the number, as in held_begin(). */
@@ -178,9 +159,9 @@ static void note_again(const struct held *held)
 	    atomic_load(&held->conn->generation) != held->generation)
 		return;
 	slot->held_cookie = held->conn->cookie ? held->conn->cookie : endpoint_cookie(held->fd);
-	atomic_fetch_add(&notes, 1);
-	if (!atomic_compare_exchange_strong(&slot->held, &nothing, key_of(held->conn, held->fd)))
-		atomic_fetch_sub(&notes, 1);
+	atomic_fetch_add(&held_notes, 1);
+	if (!atomic_compare_exchange_strong(&slot->held, &nothing, held_key_of(held->conn, held->fd)))
+		atomic_fetch_sub(&held_notes, 1);
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
@@ -190,12 +171,13 @@ int held_file(const struct held *held)
 	bool there = transfer_fd_is(held->fd, held->conn, held->generation);
 	uint64_t note = note_of(held);
 
-	for (int i = 0; note && !there && duplicate_in(note) < 0 && i < WAIT_STEPS && !quiet_is_on(); i++) {
+	for (int i = 0; note && !there && held_duplicate_in(note) < 0 && i < WAIT_STEPS && !quiet_is_on(); i++) {
 		held_pause_briefly();
 		note = note_of(held);
 	}
-	if (duplicate_in(note) >= 0)
-		return endpoint_cookie(duplicate_in(note)) == thread_self->held_cookie ? duplicate_in(note) : -1;
+	if (held_duplicate_in(note) >= 0)
+		return endpoint_cookie(held_duplicate_in(note)) == thread_self->held_cookie ? held_duplicate_in(note)
+											    : -1;
 	return there ? held->fd : -1;
 }
 
@@ -206,12 +188,12 @@ int held_settle(struct held *held)
 
 	if (fd != held->fd || !held->own)
 		return fd;
-	while (note && duplicate_in(note) < 0)
+	while (note && held_duplicate_in(note) < 0)
 		if (atomic_compare_exchange_weak(&thread_self->held, &note, 0)) {
-			atomic_fetch_sub(&notes, 1);
+			atomic_fetch_sub(&held_notes, 1);
 			return fd;
 		}
-	return note ? duplicate_in(note) : fd; /* none: a handler has taken it off */
+	return note ? held_duplicate_in(note) : fd; /* none: a handler has taken it off */
 }
 
 void held_calling(const struct held *held, enum held_call call)
@@ -234,7 +216,7 @@ static bool give_duplicate(struct thread_slot *slot, uint64_t key, int fd)
 {
 	uint64_t note = atomic_load(&slot->held);
 
-	while (has_key(note, key) && duplicate_in(note) < 0)
+	while (has_key(note, key) && held_duplicate_in(note) < 0)
 		if (atomic_compare_exchange_weak(&slot->held, &note, note | (uint64_t)(fd + 1)))
 			return true;
 	return false;
@@ -246,13 +228,13 @@ static int add_to_another(const struct conn *conn, uint64_t cookie)
 	struct thread_slot *slot;
 
 	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++) {
-		int fd = duplicate_at(slot, conn);
+		int fd = held_duplicate_at(slot, conn);
 
 		if (fd < 0 || !held_share_add(fd))
 			continue;
 		if (endpoint_cookie(fd) == cookie)
 			return fd;
-		if (held_share_end(fd)) /* another connection's, which was the last to drop it just now */
+		if (held_share_end(fd, NULL)) /* another connection's, which was the last to drop it just now */
 			raw_syscall(SYS_close, fd);
 	}
 	return -1;
@@ -309,7 +291,7 @@ bool held_was_asleep(const struct conn *conn, uint32_t generation)
 
 void held_hand_over(struct conn *conn, int fd)
 {
-	uint64_t key = key_of(conn, fd), cookie = 0;
+	uint64_t key = held_key_of(conn, fd), cookie = 0;
 	struct thread_slot *slot;
 
 	if (quiet_is_on())
@@ -317,7 +299,7 @@ void held_hand_over(struct conn *conn, int fd)
 	int saved = errno;
 	tell_sleeper(conn, fd);
 	errno = saved;
-	if (__builtin_expect(atomic_load(&notes) == 0, 1))
+	if (__builtin_expect(atomic_load(&held_notes) == 0, 1))
 		return;
 	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++) {
 		if (slot == thread_self || !has_key(atomic_load(&slot->held), key) ||
@@ -326,7 +308,7 @@ void held_hand_over(struct conn *conn, int fd)
 		cookie = slot->held_cookie;
 		struct change change = change_begin();
 		int duplicate = make_duplicate(conn, fd, cookie);
-		if (duplicate >= 0 && !give_duplicate(slot, key, duplicate) && held_share_end(duplicate))
+		if (duplicate >= 0 && !give_duplicate(slot, key, duplicate) && held_share_end(duplicate, NULL))
 			raw_syscall(SYS_close, duplicate);
 		change_end(change);
 	}
@@ -339,61 +321,16 @@ void held_hand_over(struct conn *conn, int fd)
 	errno = saved;
 }
 
-uint32_t held_references(const struct conn *conn)
-{
-	struct thread_slot *slot;
-	uint32_t count = 0;
-
-	if (__builtin_expect(atomic_load(&notes) == 0, 1))
-		return 0;
-	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++)
-		count += duplicate_at(slot, conn) >= 0 ? 2 : 0;
-	return count;
-}
-
-uint32_t held_duplicates(const struct conn *conn)
-{
-	struct thread_slot *slot;
-	uint32_t count = 0;
-
-	if (__builtin_expect(atomic_load(&notes) == 0, 1))
-		return 0;
-	for (uint32_t i = 0, j; (slot = thread_slot_at(i)); i++) {
-		int fd = duplicate_at(slot, conn);
-
-		for (j = 0; fd >= 0 && j < i && duplicate_at(thread_slot_at(j), conn) != fd; j++)
-			;
-		count += fd >= 0 && j == i;
-	}
-	return count;
-}
-
-int held_next_fd(int from)
-{
-	struct thread_slot *slot;
-	int next = -1;
-
-	if (__builtin_expect(atomic_load_explicit(&notes, memory_order_relaxed) == 0, 1))
-		return -1;
-	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++) {
-		int fd = duplicate_in(atomic_load(&slot->held));
-
-		if (fd >= 0 && fd >= from && (next < 0 || fd < next))
-			next = fd;
-	}
-	return next;
-}
-
 void held_forked(void)
 {
 	struct thread_slot *slot;
 
 	held_changes_forked();
 	held_shares_clear(); /* after a raw fork they may be wrong; the first note closes what it shares, the others find it closed */
-	if (atomic_load(&notes) == 0)
+	if (atomic_load(&held_notes) == 0)
 		return;
 	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++)
 		if (atomic_load(&slot->held))
 			drop_now(slot);
-	atomic_store(&notes, 0);
+	atomic_store(&held_notes, 0);
 }

@@ -56,6 +56,9 @@ bool held_was_asleep(const struct conn *conn, uint32_t generation);
 uint32_t held_references(const struct conn *conn);
 /* The duplicates themselves, each once. */
 uint32_t held_duplicates(const struct conn *conn);
+/* The close that has handed them over is about to make the kernel's reset the connection. Who closes the last of them takes that back if the
+ * bytes that were to be lost have been read. False: there is none. */
+bool held_note_reset(const struct conn *conn);
 /* The lowest duplicate from that number on; -1: none. The application is not to close it. */
 int held_next_fd(int from);
 /* Around a fork: the child gets the numbers first, and then the memory that says which of them are duplicates. What changes both waits. */

@@ -8,7 +8,10 @@
 
 void held_share_begin(int fd); /* for one call. Without a free place it is not shared */
 bool held_share_add(int fd);   /* for one more. False: it is not shared, or closed by now */
-bool held_share_end(int fd);   /* for one less. False: there are others */
+/* For one less. False: there are others. *resets_out (or NULL): held_share_note_reset() was told of it. */
+bool held_share_end(int fd, bool *resets_out);
+/* Whoever ends it last may take back the reset that its file's close is. False: it is not shared, or closed by now. */
+bool held_share_note_reset(int fd);
 void held_shares_clear(void);
 
 #endif

@@ -233,10 +233,11 @@ static int duplicated(int oldfd, int newfd)
 	return newfd;
 }
 
-/* Another thread's close() of oldfd is under way: it has prepared the connection for its end already, and came first. */
-static int duplicated_beside_close(const struct conn *before, int oldfd, int newfd)
+/* Another thread's close() of oldfd, which named the connection `before` the call, is under way: it has prepared that for its end already, and
+ * came first. `was_closing`: it was, before the call. */
+static int duplicated_beside_close(const struct conn *before, bool was_closing, int oldfd, int newfd)
 {
-	bool is_late = (before && conn_get(oldfd) != before) || conn_mark(oldfd) == CONN_MARK_CLOSING;
+	bool is_late = was_closing || (before && conn_get(oldfd) != before);
 
 	if (newfd < 0 || !is_late || quiet_is_on() || fork_in_vfork_child())
 		return duplicated(oldfd, newfd);
@@ -248,8 +249,9 @@ static int duplicated_beside_close(const struct conn *before, int oldfd, int new
 int wrap_dup(int oldfd)
 {
 	const struct conn *before = conn_get(oldfd);
+	bool was_closing = !before && conn_mark(oldfd) == CONN_MARK_CLOSING;
 
-	return duplicated_beside_close(before, oldfd, REAL(dup)(oldfd));
+	return duplicated_beside_close(before, was_closing, oldfd, REAL(dup)(oldfd));
 }
 
 /* Before dup2 and dup3: may newfd be overwritten? What is there is forgotten first, because the call closes it; so every
@@ -309,13 +311,14 @@ int wrap_dup3(int oldfd, int newfd, int flags)
 		void *argument = va_arg(list, void *);                                                                 \
 		va_end(list);                                                                                          \
 		const struct conn *before = conn_get(fd);                                                              \
+		bool was_closing = !before && conn_mark(fd) == CONN_MARK_CLOSING;                                      \
 		int result = REAL(name)(fd, command, argument);                                                        \
 		if (command == F_SETFL)                                                                                \
 			mode_may_change(fd);                                                                           \
 		if (command == F_SETFL && result == 0 && quiet_is_on())                                                \
 			quiet_stuck_mode(fd, !((uintptr_t)argument & O_NONBLOCK));                                     \
 		if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)                                                  \
-			return duplicated_beside_close(before, fd, result);                                            \
+			return duplicated_beside_close(before, was_closing, fd, result);                               \
 		return result;                                                                                         \
 	}
 FCNTL(fcntl)

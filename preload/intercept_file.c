@@ -55,7 +55,7 @@ static inline __attribute__((always_inline)) ssize_t send_file(struct conn *conn
 	if (__builtin_expect(result != (long)count || !transfer_short_is_of(conn, generation), 0))
 		return rest_of_sendfile(conn, fd_out, fd_in, offset, count, generation, result);
 	transfer_add(&conn->sent, count);
-	transfer_count_sent(conn, count);
+	transfer_count_sent(conn, transfer_counted_of_file(conn, count));
 	return result;
 }
 

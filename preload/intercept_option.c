@@ -189,7 +189,7 @@ void option_ask(struct conn *conn, int fd)
 
 /* TCP would send an answer in one piece: a header, and a file behind it. Redirected, the header alone wakes the reader at once (fact 15), which
  * costs more than the redirect saves (answers of 200 and 1000 or 3000 bytes, two CPUs: 1.8 to 2.0 x plain TCP's time). So that is no turn; a
- * large file counts by itself. MSG_MORE takes as long as on plain TCP. */
+ * large file counts by itself (transfer_counted_of_file()). MSG_MORE takes as long as on plain TCP. */
 static inline __attribute__((always_inline)) int set_cork(struct conn *conn, int fd, const void *value,
 							  socklen_t length)
 {
@@ -197,8 +197,12 @@ static inline __attribute__((always_inline)) int set_cork(struct conn *conn, int
 
 	if (result == 0 && readable_bytes(value, sizeof(number)))
 		memcpy(&number, value, sizeof(number));
-	if (number)
+	if (number) {
 		conn->last_was_receive = 0;
+		atomic_fetch_or(&conn->options, CONN_CORKED);
+	} else if (conn_has_option(conn, CONN_CORKED)) {
+		atomic_fetch_and(&conn->options, (uint8_t)~CONN_CORKED);
+	}
 	return result;
 }
 

@@ -144,6 +144,14 @@ void ledger_attach(struct conn *conn, struct ledger_cell *cell, uint32_t side, e
 	atomic_store_explicit(&conn->ledger, cell, memory_order_release);
 }
 
+void ledger_add_late(struct conn *conn)
+{
+	struct ledger_cell *cell = atomic_load(&conn->ledger);
+
+	if (cell)
+		atomic_fetch_add(&ledger_own(conn, cell)->sent, atomic_exchange(&conn->sent, 0));
+}
+
 void ledger_detach(struct conn *conn)
 {
 	struct ledger_cell *cell = atomic_exchange(&conn->ledger, NULL);

@@ -26,6 +26,8 @@ bool ledger_may_attach(const struct conn *conn, const struct memory_cell *cell, 
 /* Stores this side's sums (without the SYN: CELL_SIDE_SYN) and makes the ledger the connection's accounts. The caller has made sure that no other
  * thread is inside a call on the connection, and says whether the sums are all of it. */
 void ledger_attach(struct conn *conn, struct ledger_cell *cell, uint32_t side, enum ledger_attached how);
+/* What was sent past it while it was being attached. */
+void ledger_add_late(struct conn *conn);
 /* Takes the sums back into the connection (it leaves, or is closed). */
 void ledger_detach(struct conn *conn);
 

@@ -89,6 +89,11 @@ static inline bool transfer_counted_sent(struct conn *conn, size_t bytes)
 	conn->last_was_receive = 0;
 	return admission_send(&conn->admission, is_turn, bytes);
 }
+/* As what a file of so many bytes counts. */
+static inline size_t transfer_counted_of_file(const struct conn *conn, size_t bytes)
+{
+	return conn_has_option(conn, CONN_CORKED) && bytes < ADMISSION_CORKED_FILE_BYTES ? 0 : bytes;
+}
 static inline void transfer_count_sent(struct conn *conn, size_t bytes)
 {
 	if (transfer_counted_sent(conn, bytes))

@@ -33,20 +33,23 @@ static void note_spill(struct conn *conn, ssize_t result, const struct send_call
 }
 
 /* Not of a connection that another thread has closed meanwhile: its place in the ledger may be another's by now. */
-static void account(struct conn *conn, struct ledger_cell *ledger, uint32_t generation, size_t announced,
+static void account(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger, uint32_t generation,
 		    ssize_t result)
 {
-	size_t sent = result > 0 ? (size_t)result : 0;
+	size_t sent = result > 0 ? (size_t)result : 0, announced = call->bytes;
 
 	if (atomic_load_explicit(&conn->generation, memory_order_relaxed) != generation)
 		return;
-	if (!ledger)
+	if (!ledger) {
 		transfer_add(&conn->sent, sent);
-	else if (sent != announced && atomic_load(&conn->ledger) == ledger)
+		if (__builtin_expect(atomic_load_explicit(&conn->ledger, memory_order_relaxed) != NULL, 0))
+			ledger_add_late(conn); /* it was attached meanwhile */
+	} else if (sent != announced && atomic_load(&conn->ledger) == ledger) {
 		atomic_fetch_sub(&ledger_own(conn, ledger)->sent, announced - sent);
-	else if (sent != announced) /* it has been taken out, with all that was announced */
+	} else if (sent != announced) { /* it has been taken out, with all that was announced */
 		atomic_fetch_sub(&conn->sent, announced - sent);
-	transfer_count_sent(conn, sent);
+	}
+	transfer_count_sent(conn, call->message ? sent : transfer_counted_of_file(conn, sent));
 }
 
 /* As the kernel sends it: to this thread, from this process. */
@@ -261,7 +264,7 @@ ssize_t transfer_send_once(struct conn *conn, const struct send_call *call, stru
 	turn_end(&turn);
 	if (atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)
 		note_spill(conn, result, call);
-	account(conn, ledger, generation, call->bytes, result);
+	account(conn, call, ledger, generation, result);
 	return result;
 }
 
@@ -363,7 +366,7 @@ ssize_t transfer_short_send_rest(struct conn *conn, const struct send_call *call
 		result = after_broken_pipe(conn, call, way->generation, true);
 	if (transfer_short_is_same(conn, way))
 		note_spill(conn, result, call);
-	account(conn, way->ledger, way->generation, call->bytes, result);
+	account(conn, call, way->ledger, way->generation, result);
 	if (result < 0 && conn_is_joined(conn) && transfer_fd_is(call->fd, conn, way->generation))
 		transfer_take_reported_error(call->fd);
 	transfer_short_end(way);

@@ -48,8 +48,11 @@ _Atomic uint32_t *turn_word(const struct conn *conn, struct ledger_cell *ledger)
 
 void turn_forked(void)
 {
-	atomic_store(&process_token, 0);
-	/* Those of the parent's threads end after TURN_TAKEN_MS. */
+	if (!atomic_exchange(&process_token, 0))
+		return;
+	for (uint32_t i = 0; i < WORDS; i++) /* a page that holds none is not to be copied */
+		if (atomic_load_explicit(&words[i], memory_order_relaxed))
+			atomic_store(&words[i], 0);
 }
 
 /* There is room, and no error that the call would return: it is not for want of it that the other one is still at work. */

@@ -262,7 +262,8 @@ bool lifecycle_was_taken_out(struct conn *conn, int fd)
 	if (before == CONN_PINNED || conn->turns < conn->retry_at_turn)
 		return false;
 	conn->retry_at_turn = conn->turns + TURNS_LOOK;
-	(void)channel_session(&memory, 0);
+	if (channel_epoch()) /* a child that has no session need not have one for this */
+		(void)channel_session(&memory, 0);
 	if (!(is_orphaned(conn) || is_joined_by_parent(conn)) || queue_may_be_joined(fd) ||
 	    !lifecycle_joining_begin(conn, before))
 		return false;

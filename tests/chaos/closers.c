@@ -4,6 +4,7 @@
  *   closers together ROUNDS   a chain of four, each forked by the one before, closes within 300 us
  *   closers joining ROUNDS    a thread forks while another one is in accept(), where the connection joins; the child goes on with it
  *   closers doubled ROUNDS    a thread doubles the number that another one closes; who gets a duplicate reads all, and closes that
+ *   closers awaited ROUNDS    a thread receives with MSG_WAITALL while another one closes: it reads all, so the peer gets the end
  *
  * Prints one JSON line: how many of the rounds that count ended for the peer in which way.
  */
@@ -35,6 +36,7 @@ struct shared {
 	_Atomic int sent, ended;
 	_Atomic char end; /* 'R', 'F' or something else */
 	_Atomic int asked;
+	_Atomic bool in_parts; /* what nobody reads comes in two */
 };
 static struct shared *shared;
 static int listener;
@@ -62,8 +64,13 @@ static void be_peer(void)
 				break;
 			pause_us(i == 2 ? 3000 : 0); /* a join may take its time */
 		}
-		(void)!send(fd, word, UNREAD_BYTES, MSG_NOSIGNAL);
+		int bytes = shared->in_parts ? UNREAD_BYTES / 2 : UNREAD_BYTES;
+		(void)!send(fd, word, (size_t)bytes, MSG_NOSIGNAL);
 		shared->sent = round;
+		if (shared->in_parts) {
+			pause_us(200);
+			(void)!send(fd, word, UNREAD_BYTES / 2, MSG_NOSIGNAL);
+		}
 		ssize_t got = recv(fd, word, WORD_BYTES, 0);
 		shared->end = got == 0 ? 'F' : got < 0 && errno == ECONNRESET ? 'R' : '?';
 		close(fd);
@@ -230,15 +237,62 @@ static bool play_doubled(int round, struct rng *rng)
 	return true;
 }
 
+/* ---- awaited ---- */
+
+static ssize_t got_by_the_call;
+
+static void *receive_all(void *unused)
+{
+	char bytes[UNREAD_BYTES];
+
+	for (;;) {
+		pthread_barrier_wait(&meeting);
+		got_by_the_call = recv(to_double, bytes, sizeof(bytes), MSG_WAITALL);
+		pthread_barrier_wait(&meeting);
+	}
+	return unused;
+}
+
+/* Counts if the call got all of it. */
+static bool play_awaited(int round, struct rng *rng)
+{
+	shared->in_parts = true;
+	shared->asked = round;
+	to_double = accept_one();
+	if (!take_turns(to_double))
+		die("a turn");
+	pthread_barrier_wait(&meeting);
+	await(&shared->sent, round);
+	delay_steps = rng_below(rng, DOUBLE_DELAY_STEPS);
+	for (volatile uint64_t i = 0; i < delay_steps; i++)
+		;
+	close(to_double);
+	pthread_barrier_wait(&meeting);
+	return got_by_the_call == UNREAD_BYTES;
+}
+
+static const struct {
+	const char *name;
+	bool (*play)(int round, struct rng *rng);
+	void *(*thread)(void *unused);
+} modes[] = {
+	{ "together", play_together, NULL },
+	{ "joining", play_joining, fork_in_the_join },
+	{ "doubled", play_doubled, double_beside_the_close },
+	{ "awaited", play_awaited, receive_all },
+};
+
 int main(int argc, char **argv)
 {
 	struct rng rng = rng_make(1, 0);
 	int rounds = argc > 2 ? atoi(argv[2]) : 0, counted = 0, resets = 0, ends = 0;
-	bool together = argc > 1 && !strcmp(argv[1], "together"), doubles = argc > 1 && !strcmp(argv[1], "doubled");
+	size_t mode = 0, count = sizeof(modes) / sizeof(modes[0]);
 	pthread_t thread;
 
-	if (argc < 3) {
-		fprintf(stderr, "usage: closers together|joining|doubled ROUNDS\n");
+	while (argc > 2 && mode < count && strcmp(argv[1], modes[mode].name) != 0)
+		mode++;
+	if (argc < 3 || mode == count) {
+		fprintf(stderr, "usage: closers together|joining|doubled|awaited ROUNDS\n");
 		return EXIT_USAGE;
 	}
 	watchdog_start(DEADLINE_S, NULL);
@@ -248,12 +302,10 @@ int main(int argc, char **argv)
 	if (peer == 0)
 		be_peer();
 	pthread_barrier_init(&meeting, NULL, 2);
-	if (!together && pthread_create(&thread, NULL, doubles ? double_beside_the_close : fork_in_the_join, NULL))
+	if (modes[mode].thread && pthread_create(&thread, NULL, modes[mode].thread, NULL))
 		die("pthread_create");
 	for (int round = 1; round <= rounds; round++) {
-		bool counts = together  ? play_together(round, &rng)
-			      : doubles ? play_doubled(round, &rng)
-					: play_joining(round, &rng);
+		bool counts = modes[mode].play(round, &rng);
 
 		await(&shared->ended, round);
 		counted += counts;

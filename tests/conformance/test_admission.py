@@ -40,15 +40,22 @@ def test_phases_leave_and_return(arm):
 
 # Requests of one byte, and answers of a header and a body, from a server that corks them or not.
 ANSWERS = """
-import socket, sys, threading
-corks, body, turns = (int(word) for word in sys.argv[1:])
+import os, socket, sys, threading
+corks, body, turns, is_file = (int(word) for word in sys.argv[1:])
+file = os.memfd_create("body")
+os.write(file, b"b" * body)
 listener = socket.create_server(("127.0.0.1", 0))
 def serve():
     end = listener.accept()[0]
     while end.recv(1):
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, corks)
         end.sendall(b"h" * 200)
-        end.sendall(b"b" * body)
+        if is_file:
+            sent = 0
+            while sent < body:
+                sent += os.sendfile(end.fileno(), file, sent, body - sent)
+        else:
+            end.sendall(b"b" * body)
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
 threading.Thread(target=serve, daemon=True).start()
 client = socket.create_connection(listener.getsockname())
@@ -62,10 +69,11 @@ print("{}")
 TURNS = 2000
 
 
-@pytest.mark.parametrize("corks, body, joins", [(0, 3000, True), (1, 3000, False), (1, 100_000, True)])
-def test_small_answers_of_pieces_that_tcp_would_send_as_one_do_not_join(helper, corks, body, joins):
+@pytest.mark.parametrize("corks, body, is_file, joins", [(0, 3000, 0, True), (1, 3000, 0, False), (1, 100_000, 0, True), (1, 70_000, 1, False),
+                                                         (0, 70_000, 1, True), (1, 200_000, 1, True)])
+def test_small_answers_of_pieces_that_tcp_would_send_as_one_do_not_join(helper, corks, body, is_file, joins):
     with helper.counting() as grown:
-        run([sys.executable, "-c", ANSWERS, str(corks), str(body), str(TURNS)], AUTO, helper.socket)
+        run([sys.executable, "-c", ANSWERS, str(corks), str(body), str(TURNS), str(is_file)], AUTO, helper.socket)
     if joins:
         proved(grown["redirected_bytes"] > TURNS * 100, helper.explain)
     else:
