@@ -9,7 +9,6 @@
  *
  * Processes that close at the same time would each be told of the others, and nobody would reset. So who was told of
  * others is remembered for a moment: he closes. Whoever asks when all others are such is told so, and asks again until that has happened.
- * How many of them have closed by then is seen from how many references are left of those that there were.
  *
  * A message that has passed the verdict may take its time to the receiver's queue: its sender is preempted, or its CPU stolen. As long as
  * it is inside it holds references to the psocks of both ends, awake (fact 19a).
@@ -21,21 +20,20 @@
 #include "sockfacts.h"
 
 #define CLOSING_NS (50 * LOOP_NS_PER_MS)
+#define LAST_CLOSING_NS (5 * LOOP_NS_PER_MS)
 
-/* References that will go with those who were told, but for this asker, who asks anew. */
-static uint32_t still_to_close(struct slot_closing *closing, uint64_t session_id, uint32_t holders)
+/* References that go with those who were told, but for this asker, who asks anew. */
+static uint32_t told_others(const struct slot_closing *closing, uint64_t session_id)
 {
-	uint32_t told = 0, gone = closing->holders > holders ? closing->holders - holders : 0;
+	uint32_t told = 0;
 
 	for (uint32_t i = 0; i < closing->count; i++)
 		told += closing->told[i].session_id == session_id ? 0 : closing->told[i].own;
-	return told > gone ? told - gone : 0;
+	return told;
 }
 
-/* Who asks once more, though he has been told, waits for a child of his: he is none that others may wait for. */
-static void note_closer(struct slot_closing *closing, const struct request *request, uint32_t holders)
+static void note_closer(struct slot_closing *closing, const struct request *request, uint64_t now_ns)
 {
-	const struct wire_holders *message = &request->message.holders;
 	uint64_t session_id = request->session->id;
 	uint32_t i = 0;
 
@@ -43,12 +41,9 @@ static void note_closer(struct slot_closing *closing, const struct request *requ
 		i++;
 	if (i == SLOT_CLOSERS_MAX)
 		return;
-	if (closing->count == 0)
-		closing->holders = holders;
-	if (i == closing->count)
-		closing->told[closing->count++] = (struct slot_closer){ .session_id = session_id };
-	closing->told[i].asks = message->is_final ? 0 : closing->told[i].asks + 1;
-	closing->told[i].own = closing->told[i].asks > 1 ? 0 : message->own;
+	closing->told[i] = (struct slot_closer){ session_id, request->message.holders.own };
+	closing->count += i == closing->count;
+	closing->at_ns = now_ns;
 }
 
 static uint32_t judge(struct request *request, const struct registry_end *end)
@@ -72,10 +67,12 @@ static uint32_t judge(struct request *request, const struct registry_end *end)
 	others = facts.holders - message->own - own_calls;
 	if (closing->generation != generation || closing->at_ns + CLOSING_NS <= now_ns)
 		*closing = (struct slot_closing){ .generation = generation };
-	if (others <= still_to_close(closing, request->session->id, facts.holders))
-		return message->is_final ? 0 : CELL_HOLDERS_CLOSING; /* they do nothing else any more */
-	note_closer(closing, request, facts.holders);
-	closing->at_ns = now_ns;
+	/* The one that asks for the last time is told as well, or all would wait for each other; but not in the moment after another was: as soon as
+	 * that one has closed this is the last. */
+	if (others <= told_others(closing, request->session->id) &&
+	    (!message->is_final || closing->at_ns + LAST_CLOSING_NS > now_ns))
+		return CELL_HOLDERS_CLOSING;
+	note_closer(closing, request, now_ns);
 	return others;
 }
 

@@ -10,8 +10,8 @@
 int privileges_check(void);
 /* Room for many fds. Never fails: what is allowed is taken. Returns how many that is. */
 uint32_t privileges_raise_limits(void);
-/* Gives up root as the real user (files in flight are not on its account), all capabilities that `works` can do without, and filters system calls. works() tries everything the running
- * needs and returns 0 or -errno. 0 or -errno with a line on stderr. */
+/* Gives up root as the real user (files in flight are not on its account) and all capabilities that `works` can do without, and filters
+ * system calls. works() tries everything the running needs and returns 0 or -errno. 0 or -errno with a line on stderr. */
 int privileges_drop(int (*works)(void *context), void *context);
 
 #endif

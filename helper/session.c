@@ -6,8 +6,8 @@
  * breaks the protocol. Its offers are forgotten then; ends that had joined live on without an owner, for as long as their
  * sockets do.
  *
- * The memory is the helper's memfd, sealed so that nobody can shrink it under us (nor punch holes, once it is used: cells.c), and written by the client at will. The
- * helper reads words and stores answers; no index, length or pointer is ever taken from it.
+ * The memory is the helper's memfd, sealed so that nobody can shrink it under us (nor punch holes, once it is used: cells.c), and written
+ * by the client at will. The helper reads words and stores answers; no index, length or pointer is ever taken from it.
  */
 #include "session.h"
 

@@ -50,12 +50,10 @@ struct slot {
 	struct slot_closing {
 		uint64_t at_ns;      /* the last of them */
 		uint32_t generation; /* of the slot */
-		uint32_t holders;    /* references when the first of them was told */
 		uint32_t count;
 		struct slot_closer {
 			uint64_t session_id;
 			uint32_t own; /* references that go with it */
-			uint32_t asks;
 		} told[SLOT_CLOSERS_MAX];
 	} closing[SM_SIDES];
 	struct paying_counts seen[SM_SIDES]; /* as the sweep last saw them */

@@ -375,7 +375,8 @@ void channel_forked(void)
 	latency_forked();
 }
 
-/* This process holds its far end, too: that there is no helper any more is told by the door, and by the session only that the helper has ended it. */
+/* This process holds its far end, too: that there is no helper any more is told by the door, and by the session only that the helper has
+ * ended it. */
 int channel_send(const void *message, size_t bytes, int fd)
 {
 	int own = channel_fd_use(&session);

@@ -32,6 +32,7 @@
 #define CLOSING_TRIES_LONG                                                                                             \
 	10 /* for a child that is about to execute its program, or a thread in a call: it may have to wait for a CPU */
 #define CLOSING_STEP_NS 500000 /* the first; each is twice the one before: 32 ms together, or 256 */
+#define LAST_TRIES 10          /* while another one has just been told that it is not the last */
 #define CHILD_CLOSES_MS 50     /* so long a child is believed to be on its way */
 
 uint32_t lifecycle_parent_epoch;
@@ -131,7 +132,7 @@ bool holders_are_none_but(struct conn *conn, int fd, uint32_t own)
 	struct timespec step = { .tv_nsec = CLOSING_STEP_NS };
 	uint32_t others = CELL_HOLDERS_CLOSING;
 	bool may_be_own = false;
-	int tries = CLOSING_TRIES;
+	int tries = CLOSING_TRIES, last_tries = LAST_TRIES;
 	/* Before it asks: a child that looks from now on does not rely on this process. */
 	bool worth_waiting = cell && child_closes(conn, cell, atomic_exchange(&cell->shown, 0));
 
@@ -143,6 +144,10 @@ bool holders_are_none_but(struct conn *conn, int fd, uint32_t own)
 		/* A call that the helper has counted may be over by now, and another have begun. */
 		uint32_t calls_before = own_calls(conn);
 		others = ask_for_others(conn, fd, own, i == tries - 1);
+		if (others == CELL_HOLDERS_CLOSING && i == tries - 1 && last_tries-- > 0) {
+			tries++;
+			step.tv_nsec = CLOSING_STEP_NS / 2;
+		}
 		may_be_own = others <= calls_before || others <= own_calls(conn);
 		uint32_t shown = cell ? atomic_load(&cell->shown) : 0;
 		worth_waiting = shown != child_asks(conn) && (worth_waiting || child_closes(conn, cell, shown));

@@ -53,7 +53,6 @@ void lifecycle_helper_gone(uint32_t epoch)
 
 	if (epoch)
 		lifecycle_session_over(lifecycle_parent_epoch);
-
 	for (uint32_t fd = 0; epoch && fd <= high && fd < CONN_FD_MAX; fd++) {
 		struct conn *conn = conn_get((int)fd);
 		uint8_t lent = CONN_LENT;

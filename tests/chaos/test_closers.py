@@ -9,7 +9,7 @@ from support.program import EAGER, PLAIN, auto, built, run
 from support.proof import proved
 
 ROUNDS = 100
-FORGOTTEN_MOST = 4  # the list of differences: all have asked for the last time at one and the same moment
+FORGOTTEN_MOST = 2  # the list of differences: one that was told so, and got no CPU to close for 5 ms
 
 
 @pytest.mark.parametrize("arm", [PLAIN, EAGER], ids=str)

@@ -97,6 +97,14 @@ static void end_interrupts(void)
 	close(takers[1].pipe[1]);
 }
 
+/* tcp_splice_read() says 0, too, when it has found nothing and something has come by then. */
+static bool has_ended(int fd)
+{
+	char byte;
+
+	return recv(fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 static void *taker_main(void *argument)
 {
 	const struct taker *taker = argument;
@@ -105,7 +113,7 @@ static void *taker_main(void *argument)
 
 	if (is_interrupted)
 		begin_interrupts();
-	while ((bytes = take(taker)) > 0 || (bytes < 0 && errno == EINTR))
+	while ((bytes = take(taker)) > 0 || (bytes < 0 && errno == EINTR) || (bytes == 0 && !has_ended(taker->fd)))
 		;
 	if (bytes < 0)
 		die("take by %c", taker->how);
