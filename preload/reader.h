@@ -59,10 +59,22 @@ static inline bool reader_is_self(const struct memory_cell *cell)
 			~READER_MARKS) == reader_self();
 }
 
-/* Whoever the reader was, it is no more, and takes nothing behind what it has: another receives meanwhile. */
-static inline void reader_seize(struct memory_cell *cell)
+static inline bool reader_is_kept(const struct memory_cell *cell)
 {
-	atomic_store(&cell->reader, reader_self());
+	return atomic_load(&((struct memory_cell *)cell)->reader) & READER_KEEPS;
+}
+
+/* Whoever the reader was, it is no more, and takes nothing behind what it has: another receives meanwhile. False: it keeps, and did not
+ * (`was_kept`) when somebody began to wait for it in vain. */
+static inline bool reader_seize(struct memory_cell *cell, bool was_kept)
+{
+	uint32_t holder = atomic_load(&cell->reader);
+
+	do {
+		if ((holder & READER_KEEPS) && !was_kept)
+			return false;
+	} while (!atomic_compare_exchange_weak(&cell->reader, &holder, reader_self()));
+	return true;
 }
 
 /* Of the reader itself, around a step that takes what it has looked at. False: it is the reader no more. */

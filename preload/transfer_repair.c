@@ -88,10 +88,10 @@ static ssize_t receive_alone(struct conn *conn, const struct receive_call *call,
 		}
 		if (!is_readable(call->fd))
 			break;
+		bool was_kept = reader_is_kept(cell);
 		if (!reader_await(cell)) {
 			(void)lifecycle_make_plain(conn, call->fd, REASON_BLOCKED_READER);
-			if (transfer_fd_is(call->fd, conn, generation)) {
-				reader_seize(cell);
+			if (transfer_fd_is(call->fd, conn, generation) && reader_seize(cell, was_kept)) {
 				ssize_t result = transfer_receive_now(call, done);
 				reader_release(
 					cell); /* nor is this one topped up: the other may receive at any moment */

@@ -152,9 +152,9 @@ def test_helper_killed_again_and_again(arm, traffic_of):
         fds_idle = fd_count(helper.pid)
         traffic = traffic_of(arm, helper.socket)
         start_traffic(helper, traffic)
-        probing = threading.Thread(target=lambda: [traffic.ask("open 2") and traffic.ask("probe 40") for _ in range(3)])
+        probing = threading.Thread(target=lambda: [traffic.ask("open 2") and traffic.ask("probe 40") for _ in range(2)])
         probing.start()
-        for i in range(4):
+        for i in range(3):
             time.sleep(0.02 + 0.03 * i)
             helper.kill()
             time.sleep(0.01 * (i % 3))
