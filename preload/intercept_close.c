@@ -14,15 +14,20 @@
 #include <stdarg.h>
 #include <stdio_ext.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include "channel.h"
 #include "fork.h"
+#include "held_change.h"
 #include "intercept_close.h"
 #include "lifecycle.h"
 #include "mode.h"
 #include "quiet.h"
+#include "raw_syscall.h"
 #include "threads.h"
 #include "transfer.h"
+
+#define CLOSE_STEPS 500 /* of a tenth of a ms: a close waits for its helper, and others */
 
 /* Not in a vfork child. The caller closes fd, or puts another file in its place, right after. */
 static void forget(int fd)
@@ -233,25 +238,37 @@ static int duplicated(int oldfd, int newfd)
 	return newfd;
 }
 
-/* Another thread's close() of oldfd, which named the connection `before` the call, is under way: it has prepared that for its end already, and
- * came first. `was_closing`: it was, before the call. */
-static int duplicated_beside_close(const struct conn *before, bool was_closing, int oldfd, int newfd)
+/* dup(2), and fcntl(2) with F_DUPFD. While another thread's close() of oldfd is under way, or its dup2() to it, the connection is prepared for its end
+ * already: that came first, and what is at the number afterwards is doubled, if anything is. */
+static int duplicate(int oldfd, int (*perform)(int fd, int command, void *argument), int command, void *argument)
 {
-	bool is_late = was_closing || (before && conn_get(oldfd) != before);
+	for (int i = 0;; i++) {
+		const struct conn *before = conn_get(oldfd);
+		bool was_closing = !before && conn_mark(oldfd) == CONN_MARK_CLOSING;
+		int newfd = perform(oldfd, command, argument);
 
-	if (newfd < 0 || !is_late || quiet_is_on() || fork_in_vfork_child())
-		return duplicated(oldfd, newfd);
-	real_close(newfd);
-	errno = EBADF;
-	return -1;
+		if (newfd < 0 || !(was_closing || (before && conn_get(oldfd) != before)) || quiet_is_on() ||
+		    fork_in_vfork_child())
+			return duplicated(oldfd, newfd);
+		raw_syscall(SYS_close, newfd);
+		if (i == CLOSE_STEPS) { /* a handler, perhaps, in the middle of it */
+			errno = EBADF;
+			return -1;
+		}
+		held_pause_briefly();
+	}
+}
+
+static int perform_dup(int fd, int command, void *argument)
+{
+	(void)command;
+	(void)argument;
+	return REAL(dup)(fd);
 }
 
 int wrap_dup(int oldfd)
 {
-	const struct conn *before = conn_get(oldfd);
-	bool was_closing = !before && conn_mark(oldfd) == CONN_MARK_CLOSING;
-
-	return duplicated_beside_close(before, was_closing, oldfd, REAL(dup)(oldfd));
+	return duplicate(oldfd, perform_dup, 0, NULL);
 }
 
 /* Before dup2 and dup3: may newfd be overwritten? What is there is forgotten first, because the call closes it; so every
@@ -303,6 +320,10 @@ int wrap_dup3(int oldfd, int newfd, int flags)
 }
 
 #define FCNTL(name)                                                                                                    \
+	static int perform_##name(int fd, int command, void *argument)                                                 \
+	{                                                                                                              \
+		return REAL(name)(fd, command, argument);                                                              \
+	}                                                                                                              \
 	int wrap_##name(int fd, int command, ...)                                                                      \
 	{                                                                                                              \
 		va_list list;                                                                                          \
@@ -310,15 +331,13 @@ int wrap_dup3(int oldfd, int newfd, int flags)
 		va_start(list, command);                                                                               \
 		void *argument = va_arg(list, void *);                                                                 \
 		va_end(list);                                                                                          \
-		const struct conn *before = conn_get(fd);                                                              \
-		bool was_closing = !before && conn_mark(fd) == CONN_MARK_CLOSING;                                      \
+		if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)                                                  \
+			return duplicate(fd, perform_##name, command, argument);                                       \
 		int result = REAL(name)(fd, command, argument);                                                        \
 		if (command == F_SETFL)                                                                                \
 			mode_may_change(fd);                                                                           \
 		if (command == F_SETFL && result == 0 && quiet_is_on())                                                \
 			quiet_stuck_mode(fd, !((uintptr_t)argument & O_NONBLOCK));                                     \
-		if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)                                                  \
-			return duplicated_beside_close(before, was_closing, fd, result);                               \
 		return result;                                                                                         \
 	}
 FCNTL(fcntl)

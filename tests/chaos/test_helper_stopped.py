@@ -226,3 +226,23 @@ def test_ending_with_unread_bytes_after_a_fork(how, who):
             seen = ends.ask(f"end {how}", 10)
             late.join()
             assert seen["errors"] == 12, seen
+
+
+# With a child that went on with its parent's request: no FIN in 3 of 5, as it took that for its own and gave it up, with its fd.
+@pytest.mark.parametrize("arm", [PLAIN, EAGER], ids=str)
+def test_a_handler_forks_in_the_join(arm):
+    for _ in range(scaled(4)):
+        with Helper() as helper, socket.create_server(("127.0.0.1", 0)) as listener:
+            with Commanded([built("chaos/fork_in_connect"), listener.getsockname()[1]], arm, helper.socket) as program:
+                program.wait_output("ready")
+                with listener.accept()[0]:
+                    helper.signal(signal.SIGSTOP)
+                    program.commands.write("go\n")
+                    peer = listener.accept()[0]
+                    program.wait_output("closed")
+                    peer.settimeout(1)
+                    assert peer.recv(1) == b"", program.describe()
+                    peer.close()
+                    helper.signal(signal.SIGCONT)
+                    program.commands.write("end\n")
+                    assert program.wait(10) == 0, program.describe()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A user who has a great many of something does not keep others from what is theirs."""
+import contextlib
 import os
 import shutil
 import subprocess
@@ -26,6 +27,18 @@ def copy_for_everybody(helper):
     return program
 
 
+@contextlib.contextmanager
+def hoarding(helper, program, said, *what):
+    """A user who does that, from when it has said so until the end of the block."""
+    read_end, write_end = os.pipe()
+    with Program(["prlimit", f"--nofile={FDS}", *NOBODY, program, helper.socket, *what], stdin=read_end) as hoard:
+        os.close(read_end)
+        hoard.wait_output(said, 60)
+        yield
+        os.close(write_end)
+        assert hoard.wait(20) == 0, hoard.describe()
+
+
 def test_others_are_served():
     """By a helper of its own: what is left of the flood is in the way of that user's other programs for a while."""
     with Helper() as helper:
@@ -40,14 +53,8 @@ def test_others_are_served():
 
 def test_others_can_leave(helper):
     program = copy_for_everybody(helper)
-    read_end, write_end = os.pipe()
-    with Program(["prlimit", f"--nofile={FDS}", *NOBODY, program, helper.socket, "hoard", PAIRS], stdin=read_end) as hoard:
-        os.close(read_end)
-        hoard.wait_output("hoarding", 60)
-        with Program([program, helper.socket, "leave"]) as honest:
-            assert honest.wait(20) == 0, honest.describe() + str(helper.explain())
-        os.close(write_end)
-        assert hoard.wait(20) == 0, hoard.describe()
+    with hoarding(helper, program, "hoarding", "hoard", PAIRS), Program([program, helper.socket, "leave"]) as honest:
+        assert honest.wait(20) == 0, honest.describe() + str(helper.explain())
 
 
 PASS_AN_FD = """
@@ -60,15 +67,9 @@ os.close(socket.recv_fds(far, 1, 1)[1][0])
 
 def test_root_can_pass_fds(helper):
     """What is sent and not received counts for the sender's user, and keeps its processes without capabilities from sending more."""
-    program = copy_for_everybody(helper)
-    read_end, write_end = os.pipe()
-    with Program(["prlimit", f"--nofile={FDS}", *NOBODY, program, helper.socket, "unread", UNREAD], stdin=read_end) as hoard:
-        os.close(read_end)
-        hoard.wait_output("unread", 60)
+    with hoarding(helper, copy_for_everybody(helper), "unread", "unread", UNREAD):
         subprocess.run(["prlimit", f"--nofile={UNREAD}", "setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-c", PASS_AN_FD],
                        check=True, timeout=20)
-        os.close(write_end)
-        assert hoard.wait(20) == 0, hoard.describe()
 
 
 class Clocked(threading.Thread):

@@ -58,6 +58,24 @@ static void test_ledger_after_many_peers(void **state)
 	assert_int_equal(atomic_load(&ledger_find(kept_at, 1)->half[0].sent), kept_at);
 }
 
+/* By a thread that went in while another one attached. */
+static void test_what_is_sent_past_a_ledger_comes_to_be_in_it(void **state)
+{
+	struct conn *conn = conn_open(4, false);
+	uint32_t id = FIRST + PEERS + 1;
+
+	(void)state;
+	announce(id);
+	struct ledger_cell *cell = ledger_find(id, 1);
+	atomic_store(&conn->sent, 100);
+	ledger_attach(conn, cell, 0, LEDGER_EXACT);
+	atomic_fetch_add(&conn->sent, 30);
+	ledger_add_late(conn);
+	assert_int_equal(atomic_load(&cell->half[0].sent), 130);
+	ledger_detach(conn);
+	assert_int_equal(atomic_load(&conn->sent), 130);
+}
+
 /* A connection with a ledger, as a child finds it; *half is what both processes write. */
 static struct conn *inherit(struct memory_cell *cell, struct ledger_half **half)
 {
@@ -167,6 +185,7 @@ static void test_who_reads_ends_a_pause(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_ledger_after_many_peers),
+					    cmocka_unit_test(test_what_is_sent_past_a_ledger_comes_to_be_in_it),
 					    cmocka_unit_test(test_ledger_of_a_child),
 					    cmocka_unit_test(test_who_reads_ends_a_pause) };
 
