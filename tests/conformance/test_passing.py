@@ -45,8 +45,7 @@ def test_passed_connections(helper, arm, role, how):
     elif arm == EAGER or how == "begun":  # what has joined before, and has redirected bytes unread when it is passed, stays pinned a while
         proved(armed >= 1 and redirected > 0, explain)
     else:
-        assert armed == CONNECTIONS, explain
-        proved(redirected > 0.3, explain)  # how soon it joins depends on who else wants a CPU
+        proved(armed == CONNECTIONS and redirected > 0.3, explain)  # how soon it joins depends on who else wants a CPU
 
 
 @pytest.mark.parametrize("role", ["accepts", "connects"])

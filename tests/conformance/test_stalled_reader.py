@@ -16,7 +16,7 @@ from support.namespaces import Netns, tcp_memory_pages
 from support.program import EAGER, PLAIN, Program, auto, built
 
 STALL_MS = 7_000
-STAGGER_MS = 200  # not all wake at once: two cores
+STAGGER_MS = 120  # not all wake at once: two cores
 STALLED_S = (4, 6.5)  # all of them, since the first began
 TIMER_US = 500_000
 MEBI = 1 << 20

@@ -105,24 +105,42 @@ run_counted() {
 
 # ---- the parts ---------------------------------------------------------------------------------------------------------
 
-# [NAME]: what the design stands on, and the data path by itself.
+# PROGRAM: of tests/kernel.
+kernel_program() {
+	local name status begun out=$work/out-${1##*/}
+	begun=$(date +%s)
+	name=kernel/$(basename "$1" | sed 's/^test_//')
+	timeout -s KILL 60 "$1" >"$out" 2>"$out.errors"
+	status=$?
+	sed -E "s,^(ok|not ok) ,\1 $name ," "$out"
+	if [ $status = 0 ]; then
+		grep -qE '^ok ' "$out" || not_ok "$name" "no result"
+	else
+		tail -n 200 "$out.errors"
+		grep -q '^not ok ' "$out" || not_ok "$name" "exit status $status"
+	fi
+	echo "$name: $(($(date +%s) - begun)) s"
+}
+
+# [NAME]: what the design stands on, and the data path by itself. Those that mostly wait do so beside the others.
 part_kernel() {
-	local program name status begun
+	local program waiting='memory stopping stops' pids=
 	for program in "$build"/tests/kernel/test_${1:-*}; do
-		begun=$(date +%s)
-		name=kernel/$(basename "$program" | sed 's/^test_//')
-		timeout -s KILL 60 "$program" >"$work/out" 2>"$work/errors"
-		status=$?
-		sed -E "s,^(ok|not ok) ,\1 $name ," "$work/out"
-		failures=$((failures + $(grep -c '^not ok ' "$work/out")))
-		if [ $status = 0 ]; then
-			grep -qE '^ok ' "$work/out" || not_ok "$name" "no result"
-		else
-			tail -n 200 "$work/errors"
-			grep -q '^not ok ' "$work/out" || not_ok "$name" "exit status $status"
-		fi
-		echo "$name: $(($(date +%s) - begun)) s"
+		case " $waiting " in *" ${program##*/test_} "*) ;; *) continue ;; esac
+		kernel_program "$program" >"$work/kernel-${program##*/}" &
+		pids="$pids $!"
 	done
+	for program in "$build"/tests/kernel/test_${1:-*}; do
+		case " $waiting " in *" ${program##*/test_} "*) continue ;; esac
+		kernel_program "$program" >"$work/kernel-${program##*/}"
+		cat "$work/kernel-${program##*/}"
+	done
+	# shellcheck disable=SC2086  # numbers
+	[ -z "$pids" ] || wait $pids # and not for the helper
+	for program in $waiting; do
+		[ ! -e "$work/kernel-test_$program" ] || cat "$work/kernel-test_$program"
+	done
+	failures=$((failures + $(cat "$work"/kernel-* | grep -c '^not ok ')))
 }
 
 part_probe() {
