@@ -24,6 +24,11 @@
  * without passing: 16 KiB 1.0 and 0.4 to 0.7, 32 KiB 1.5 and 1.0, 48 KiB 1.5 and 1.1, 64 KiB 1.5 and 1.7, 256 KiB 0.9 and 2.0. */
 #define GATE_WORTH_A_WAIT_BYTES (64 * 1024)
 
+/* A redirected message is a struct sk_msg until it is read: 1 KiB of the kernel's memory, which it charges to nobody, be the message of one byte.
+ * TCP puts small ones together. So many of them may be unread; what is larger the bound on bytes bounds, too. */
+#define GATE_SMALL_BYTES 1024
+#define GATE_SMALL_UNREAD_MAX 1024
+
 enum gate_decision {
 	GATE_REDIRECT = 0,
 	GATE_PASS = 1,       /* not armed, off, pinned, shut down, not the socket the slot means */
@@ -124,6 +129,19 @@ static inline int gate_has_room(const struct gate_receiver *to, __u32 size, __u3
 	if (to->rmem_counts_redirected && !gate_leaves_backlog(to, size))
 		return 0;
 	return to->rcvbuf_locked ? with_window <= to->rcvbuf : with_window + gate_reserve(to->rmem_max) <= to->rmem_max;
+}
+
+/* Whether a small message may join those that are unread. Of these only the bytes are known, no fewer than there are messages; but what had been
+ * sent when a certain byte was has been read when that one has. So what was unread at that time counts until then, and all that came since.
+ * rmem_alloc: redirected bytes alone, as all that was passed has been read (where it does not count them, one message at a time is on its way). */
+static inline int gate_may_queue(struct sm_small *small, __u32 rmem_alloc, __u32 redirected_bytes)
+{
+	if (!rmem_alloc || (__s32)(redirected_bytes - rmem_alloc - small->mark_byte) >= 0) {
+		small->read = rmem_alloc ? small->mark : small->sent;
+		small->mark = small->sent;
+		small->mark_byte = redirected_bytes;
+	}
+	return rmem_alloc < GATE_SMALL_UNREAD_MAX || small->sent - small->read < GATE_SMALL_UNREAD_MAX;
 }
 
 #endif

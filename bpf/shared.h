@@ -12,7 +12,7 @@
 #include <linux/types.h>
 #endif
 
-#define SM_ABI 1
+#define SM_ABI 2
 #define SM_SLOTS_DEFAULT 32768
 
 /* Below this a receive buffer leaves no room that does not make the kernel drop passed segments (12b). */
@@ -32,12 +32,21 @@ enum sm_slot_state {
 	SM_SLOT_ARMED = 3,     /* both ends joined and proved to be peers: the verdict may redirect */
 };
 
+/* Small messages that an end has sent, by their numbers, which wrap: gate_may_queue(). The verdict's own. */
+struct sm_small {
+	__u32 sent;
+	__u32 read;      /* so many of them have been read, at least */
+	__u32 mark;      /* so many will have been once ... */
+	__u32 mark_byte; /* ... the peer has read this redirected byte */
+};
+
 /* sk_storage of an end: which slot and side it is. generation must equal the slot's. */
 struct sm_endref {
 	__u32 slot;
 	__u32 side;
 	__u32 generation;
 	__u32 reserved;
+	struct sm_small small;
 };
 
 /* Counters of one direction. One writer: the verdict of the sending end, under that socket's lock. One cache line. */

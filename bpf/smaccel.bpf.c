@@ -3,7 +3,7 @@
  * the kernel knows about a socket.
  *
  * The verdict runs under the sender's socket lock, once for each sk_msg (at most some 544 KiB of a send). It keeps no
- * state of its own: all it looks at is the slot, which the helper writes, and the two sockets as they are now. So a
+ * state of its own but counts: all it looks at is the slot, which the helper writes, and the two sockets as they are now. So a
  * helper may die at any moment (fact 21), and a wrong moment can only make a message pass.
  *
  * The receiving socket is named twice: by cookie, which is what the redirect looks up, and by address, through which
@@ -145,10 +145,17 @@ static __always_inline bool receive_buffers_grow(const struct tcp_sock *own)
 	return (long)kernel_word(protocol->memory_allocated, ~0UL >> 1) < (long)(low - low / 4);
 }
 
+static __always_inline __u32 redirected_bytes(const struct sm_slot *slot, __u64 side)
+{
+	return (__u32)(side ? slot->direction[1].redirected_bytes : slot->direction[0].redirected_bytes);
+}
+
 /* The gate of the design. The cheap tests come first: a connection that is not armed pays for nothing else. */
 static __always_inline enum gate_decision verdict_decide(const struct tcp_sock *own, const struct sm_slot *slot,
-							 __u64 side, __u32 size, const struct sm_switches *switches)
+							 struct sm_endref *ref, __u32 size,
+							 const struct sm_switches *switches)
 {
+	__u64 side = ref->side & 1;
 	const struct sm_end *self = side ? &slot->end[1] : &slot->end[0];
 	const struct sm_end *other = side ? &slot->end[0] : &slot->end[1];
 	struct peer_view peer = {};
@@ -175,6 +182,9 @@ static __always_inline enum gate_decision verdict_decide(const struct tcp_sock *
 	if (!gate_has_room(&peer.receiver, size, switches->test_bound_bytes) || tcp_under_pressure(own))
 		return GATE_SPILL;
 	if (gate_needs_growth(&peer.receiver, size) && !receive_buffers_grow(own))
+		return GATE_SPILL;
+	if (size < GATE_SMALL_BYTES &&
+	    !gate_may_queue(&ref->small, peer.receiver.rmem_alloc, redirected_bytes(slot, side)))
 		return GATE_SPILL;
 	if (gate_would_wait(&peer.receiver, size))
 		return GATE_PASS_BUSY;
@@ -226,13 +236,14 @@ int smaccel_verdict(struct sk_msg_md *msg)
 
 	side = ref->side & 1;
 	direction = side ? &slot->direction[1] : &slot->direction[0];
-	decision = verdict_decide(own, slot, side, size, switches);
+	decision = verdict_decide(own, slot, ref, size, switches);
 	if (decision == GATE_REDIRECT) {
 		key = side ? slot->end[0].cookie : slot->end[1].cookie;
 		/* A failed look-up says SK_DROP, which the sender would see as EACCES (fact 13): it means "pass". */
 		if (bpf_msg_redirect_hash(msg, &smaccel_sockhash, &key, BPF_F_INGRESS) == SK_PASS) {
 			direction->redirected_msgs++;
 			direction->redirected_bytes += size;
+			ref->small.sent += size < GATE_SMALL_BYTES;
 			direction->last_held = 0;
 			return SK_PASS;
 		}

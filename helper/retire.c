@@ -22,6 +22,7 @@
 #define LOOK_IN_NEED_NS (10 * LOOP_NS_PER_MS) /* there may be many processes */
 #define SWEEP_NS LOOP_NS_PER_S
 #define SWEEP_SLOTS 256
+#define SWEEPS_MAX 10 /* a second */
 
 /* ---- ends ---- */
 
@@ -218,10 +219,19 @@ bool retire_check_closing(struct helper *helper)
 	return slots_used(helper->slots) < used;
 }
 
+/* Nobody tells of the ends of an earlier helper when they are closed: the sweep alone finds them. */
+static uint64_t sweep_period_ns(const struct slots *slots)
+{
+	uint32_t sweeps = slots_adopted(slots) / SWEEP_SLOTS;
+
+	return SWEEP_NS / (sweeps < 1 ? 1 : sweeps > SWEEPS_MAX ? SWEEPS_MAX : sweeps);
+}
+
 void retire_sweep_start(struct helper *helper)
 {
 	if (!helper->pairing->sweep.due_ns)
-		loop_timer_set(helper->loop, &helper->pairing->sweep, loop_now_ns() + SWEEP_NS);
+		loop_timer_set(helper->loop, &helper->pairing->sweep,
+			       loop_now_ns() + sweep_period_ns(helper->slots));
 }
 
 void retire_sweep_expired(struct loop_timer *timer)

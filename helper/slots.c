@@ -31,7 +31,7 @@ struct slots {
 	struct helper *helper;
 	struct sm_slot *shared;
 	struct slot *table; /* of untouched memory: a slot that was never in use costs nothing (slot_at()) */
-	uint32_t count, used;
+	uint32_t count, used, adopted;
 	uint32_t *free_ring;
 	uint32_t free_head, free_count;
 	uint32_t *untouched;
@@ -142,6 +142,8 @@ struct slot *slot_adopt(struct slots *slots, uint32_t index, uint32_t uid)
 
 	slot->charged_uid = uid;
 	slot->charged = policy_take(slots->helper->policy, uid, POLICY_SLOTS) == 0; /* over the limit: it runs anyhow */
+	slot->adopted = true;
+	slots->adopted++;
 	slot_use(slots, slot);
 	return slot;
 }
@@ -184,6 +186,8 @@ void slot_release(struct slots *slots, struct slot *slot)
 	if (slot->charged)
 		policy_give(helper->policy, slot->charged_uid, POLICY_SLOTS);
 	slot->charged = false;
+	slots->adopted -= slot->adopted;
+	slot->adopted = false;
 	DL_DELETE2(slots->used_list, slot, used_prev, used_next);
 	slots->used--;
 	slots->free_ring[(slots->free_head + slots->free_count) % slots->count] = slot->index;
@@ -204,6 +208,11 @@ struct slot *slot_at(struct slots *slots, uint32_t index)
 const struct sm_slot *slot_shared_at(const struct slots *slots, uint32_t index)
 {
 	return &slots->shared[index];
+}
+
+uint32_t slots_adopted(const struct slots *slots)
+{
+	return slots->adopted;
 }
 
 uint32_t slots_used(const struct slots *slots)

@@ -46,6 +46,7 @@ struct slot {
 	struct sm_direction trial_base[SM_SIDES];
 	uint32_t charged_uid;
 	bool charged;
+	bool adopted;
 	/* Who were told that others hold the socket of that side, and close it (holders.c). */
 	struct slot_closing {
 		uint64_t at_ns;      /* the last of them */
@@ -78,6 +79,7 @@ const char *slot_state_name(unsigned state);
 const struct sm_slot *slot_shared_at(const struct slots *slots, uint32_t index); /* leaves an unused slot untouched */
 struct slot *slot_at(struct slots *slots, uint32_t index);
 uint32_t slots_used(const struct slots *slots);
+uint32_t slots_adopted(const struct slots *slots); /* of those used */
 uint32_t slots_count(const struct slots *slots);
 
 /* The used slots, those used for the longest time first. */

@@ -11,7 +11,8 @@ from support.helper import Helper
 from support.program import EAGER, auto
 from support.proof import proved
 
-# Ends of one process. Commands: connect, accept, turns N, spill, lowat N (of the Nth that it connected). All but the last with the last pair.
+# Ends of one process. Commands: connect, accept, turns N, spill, lowat N (of the Nth that it connected),
+# many N, close (all that it connected). All but the last with the last pair.
 ENDS = """
 import json, socket, sys
 listener = socket.create_server(("127.0.0.1", 0))
@@ -50,6 +51,13 @@ for line in sys.stdin:
         turns(int(count[0]))
     elif command == "spill":
         spill()
+    elif command == "many":
+        for _ in range(int(count[0])):
+            connected.append(socket.create_connection(listener.getsockname()))
+            connected.append(listener.accept()[0])
+    elif command == "close":
+        while connected:
+            connected.pop().close()
     elif command == "lowat":
         try:
             connected[int(count[0])].setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 2)
@@ -137,3 +145,16 @@ def test_a_helper_that_was_late_once_is_asked_again():
         time.sleep(0.5)
         assert ends.ask("lowat 1") == {}, (late_s, helper.explain())
         proved(late_s > 0.04, late_s)
+
+
+def test_many_pairs_of_the_helper_before_are_free_soon_after_their_ends():
+    """Nobody tells of them."""
+    pairs = 2560
+    with Helper() as helper, Ends(EAGER, helper) as ends:
+        ends.ask(f"many {pairs}")
+        wait_until(lambda: helper.totals()["pairs_armed"] == pairs, 10, helper.explain)
+        helper.kill()
+        helper.start()
+        assert helper.totals()["pairs_armed"] == pairs, helper.explain()
+        ends.ask("close")
+        wait_until(lambda: helper.totals()["pairs_armed"] == 0, 6, helper.explain)  # the sweep of all would take 10

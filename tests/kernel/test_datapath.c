@@ -7,7 +7,12 @@
 
 #include <netinet/in.h>
 
+#include "../../bpf/gate.h"
+#include "datapath_internal.h"
+
 #define SLOTS 4
+#define SMALL_MESSAGES 20000
+#define SMALL_BEHIND 400 /* unread, less than half of what may be */
 #define WHOLE_TURNS 60
 #define WHOLE_SLACK 2 /* cut by a window that was half as large as the message; pieces are 5 more at the least */
 
@@ -227,6 +232,49 @@ static void test_passed_whole(struct datapath *datapath)
 	}
 }
 
+static bool count_up(int fd, uint32_t from, uint32_t to)
+{
+	for (uint32_t i = from; i < to; i++)
+		if (send(fd, &i, sizeof(i), MSG_DONTWAIT) != sizeof(i))
+			return false;
+	return true;
+}
+
+static bool is_counted_up(int fd, uint32_t from, uint32_t to)
+{
+	uint32_t number;
+
+	for (uint32_t i = from; i < to; i++)
+		if (recv(fd, &number, sizeof(number), MSG_WAITALL | MSG_DONTWAIT) != sizeof(number) || number != i)
+			return false;
+	return true;
+}
+
+/* Each that is unread costs the kernel 1 KiB. */
+static void test_gate_small_messages(struct datapath *datapath)
+{
+	const struct sm_direction *direction;
+	bool in_order = true;
+	struct pair pair;
+
+	pair_arm(datapath, &pair, 0);
+	direction = &pair.slot->direction[0];
+	require(count_up(pair.ends[0], 0, SMALL_MESSAGES));
+	check(direction->redirected_msgs == GATE_SMALL_UNREAD_MAX && direction->spills == 1 &&
+		      direction->redirected_msgs + direction->passed_msgs == SMALL_MESSAGES,
+	      "gate", "so-many-small-messages-are-unread", "%llu of %d redirected, %llu spills",
+	      (unsigned long long)direction->redirected_msgs, SMALL_MESSAGES, (unsigned long long)direction->spills);
+	check(is_counted_up(pair.ends[1], 0, SMALL_MESSAGES) && one_message(&pair) == 1, "gate",
+	      "the-rest-passes-in-order", "-");
+	require(count_up(pair.ends[0], 0, SMALL_BEHIND));
+	for (uint32_t i = SMALL_BEHIND; i < SMALL_MESSAGES; i++)
+		in_order = in_order && count_up(pair.ends[0], i, i + 1) &&
+			   is_counted_up(pair.ends[1], i - SMALL_BEHIND, i - SMALL_BEHIND + 1);
+	check(in_order && direction->spills == 1, "gate", "a-reader-that-is-some-behind-makes-none-spill",
+	      "%llu spills", (unsigned long long)direction->spills);
+	pair_close(&pair);
+}
+
 static void test_facts(struct datapath *datapath)
 {
 	struct sm_facts facts, gone;
@@ -297,6 +345,8 @@ static void test_all(bool force_probe_read)
 	test_gate_owed_ack(datapath);
 	test_gate_shutdown(datapath);
 	test_gate_bound(datapath);
+	if (datapath_probe_rmem() == 1)
+		test_gate_small_messages(datapath);
 	test_passed_whole(datapath);
 	test_facts(datapath);
 	datapath_close(datapath);

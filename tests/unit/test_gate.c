@@ -235,6 +235,41 @@ static void test_gate_room_survives_nonsense(void **state)
 	assert_false(gate_has_room(&to, 1, 0));
 }
 
+/* Sends that many of one byte; how many may? */
+static uint32_t queue_small(struct sm_small *small, uint32_t *sent_bytes, uint32_t *unread, uint32_t count)
+{
+	uint32_t queued = 0;
+
+	for (; queued < count && gate_may_queue(small, *unread, *sent_bytes); queued++) {
+		small->sent++;
+		++*sent_bytes;
+		++*unread;
+	}
+	return queued;
+}
+
+static void test_gate_bounds_small_messages(void **state)
+{
+	uint32_t start[] = { 0, UINT32_MAX - 500, (1u << 31) - 100 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(start) / sizeof(start[0]); i++) {
+		struct sm_small small = { start[i], start[i], start[i], start[i] };
+		uint32_t sent = start[i], unread = 0;
+
+		assert_int_equal(queue_small(&small, &sent, &unread, 5000), GATE_SMALL_UNREAD_MAX);
+		unread = 1;
+		assert_int_equal(queue_small(&small, &sent, &unread, 5000), GATE_SMALL_UNREAD_MAX - 1);
+		unread = 0;
+		assert_int_equal(queue_small(&small, &sent, &unread, 5000), GATE_SMALL_UNREAD_MAX);
+		unread = 300;
+		for (int round = 0; round < 10000; round++) {
+			assert_int_equal(queue_small(&small, &sent, &unread, 1), 1);
+			unread--;
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -252,6 +287,7 @@ int main(void)
 		cmocka_unit_test(test_gate_room_test_bound_only_lowers),
 		cmocka_unit_test(test_gate_room_one_message_where_the_kernel_does_not_count),
 		cmocka_unit_test(test_gate_room_survives_nonsense),
+		cmocka_unit_test(test_gate_bounds_small_messages),
 		cmocka_unit_test(test_gate_waits_for_a_busy_reader_only_with_large_messages),
 	};
 
