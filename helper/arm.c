@@ -13,12 +13,14 @@
 #include "log.h"
 #include "pairing_internal.h"
 #include "proof.h"
+#include "shares.h"
 #include "sockfacts.h"
 #include "trial.h"
 #include "wire/wire.h"
 
 #define RETRY_NS (2 * LOOP_NS_PER_MS)
 #define TRIES 50
+#define TURN_NS LOOP_NS_PER_MS /* of tries at once: a socket may have many waiters, and there may be many sockets */
 #define SETTLE_TRIES 8
 #define LEDGERS_UNREAD_BYTES 32768 /* some forty: their memory is the helper's */
 
@@ -169,6 +171,23 @@ static bool try_once(struct helper *helper, struct slot *slot)
 	return false;
 }
 
+/* The same, on the account of who joined. Who has had his share is tried no more but for the last time. */
+static bool try_again(struct helper *helper, struct slot *slot)
+{
+	const uint32_t uid = slot->charged_uid;
+	uint64_t begin_ns = loop_now_ns();
+	bool again;
+
+	if (slot->queued[SLOT_QUEUE_ARM].tries + 1 < TRIES && shares_are_used_up(helper->shares, uid)) {
+		slot->queued[SLOT_QUEUE_ARM].tries++;
+		return true;
+	}
+	again = try_once(helper, slot);
+	if (uid)
+		shares_charge(helper->shares, uid, begin_ns);
+	return again;
+}
+
 void arm_begin(struct helper *helper, struct slot *slot)
 {
 	uint64_t due_ns;
@@ -185,16 +204,19 @@ void arm_begin(struct helper *helper, struct slot *slot)
 void arm_expired(struct loop_timer *timer)
 {
 	struct helper *helper = loop_container(timer, struct pairing, arm)->helper;
-	uint64_t now_ns = loop_now_ns();
+	uint64_t begin_ns = loop_now_ns(), now_ns = begin_ns;
 	struct slot *slot;
 
 	while ((slot = slot_queue_first(helper->slots, SLOT_QUEUE_ARM))) {
-		if (slot->queued[SLOT_QUEUE_ARM].due_ns > now_ns) {
-			loop_timer_set(helper->loop, timer, slot->queued[SLOT_QUEUE_ARM].due_ns);
+		uint64_t due_ns = slot->queued[SLOT_QUEUE_ARM].due_ns;
+
+		if (due_ns > begin_ns || now_ns > begin_ns + TURN_NS) {
+			loop_timer_set(helper->loop, timer, due_ns > begin_ns ? due_ns : now_ns + TURN_NS);
 			return;
 		}
 		slot_queue_remove(helper->slots, slot, SLOT_QUEUE_ARM);
-		if (slot->end[0] && slot->end[1] && try_once(helper, slot))
-			slot_queue_add(helper->slots, slot, SLOT_QUEUE_ARM, now_ns + RETRY_NS);
+		if (slot->end[0] && slot->end[1] && try_again(helper, slot))
+			slot_queue_add(helper->slots, slot, SLOT_QUEUE_ARM, loop_now_ns() + RETRY_NS);
+		now_ns = loop_now_ns();
 	}
 }

@@ -202,6 +202,13 @@ void shares_charge(struct shares *shares, uint32_t uid, uint64_t begin_ns)
 	share->full_ns += (now_ns - begin_ns) * PART_OF_TIME_DOWN / PART_OF_TIME_UP;
 }
 
+bool shares_are_used_up(const struct shares *shares, uint32_t uid)
+{
+	const struct share *share = uid ? share_find(shares, uid) : NULL;
+
+	return share && is_empty(share, loop_now_ns());
+}
+
 void shares_forget(struct shares *shares, struct channel *channel)
 {
 	struct share *share = channel->is_aside ? share_find(shares, channel->uid) : NULL;

@@ -15,8 +15,10 @@ void shares_free(struct shares *shares);      /* after the channels are closed *
 
 /* Whether the channel may be served now. If not, it is not watched until its user's time has come, or nobody else wants it. */
 bool shares_may_serve(struct shares *shares, struct channel *channel, bool *is_charged);
-/* It was served since begin_ns, and may be closed by now. */
+/* It was served since begin_ns, and may be closed by now. Or that user's ends were looked at for so long. */
 void shares_charge(struct shares *shares, uint32_t uid, uint64_t begin_ns);
+/* Has that user had his share? What can wait for it is not done now. */
+bool shares_are_used_up(const struct shares *shares, uint32_t uid);
 /* It is being closed. */
 void shares_forget(struct shares *shares, struct channel *channel);
 
