@@ -47,22 +47,56 @@ static __always_inline bool psock_queue_empty(const void *user_data)
 	return BPF_CORE_READ(psock, ingress_msg.next) == &psock->ingress_msg;
 }
 
+/* A process by its number in the helper's PID namespace, in which the helper knows it. */
+struct process {
+	__u32 number; /* 0: none, as no process has it */
+	__u32 level;
+	__u64 namespace;
+};
+
 /* A walk along a socket's wait queue. */
 struct walk {
 	__u64 head, next;
-	__u32 tgid; /* 0: of none, as no process has that number */
+	struct process own_process;
 	__u32 count, own, own_polls;
 	bool torn;
 };
 
-static __always_inline bool is_of_process(const struct task_struct *task, __u32 tgid)
+static __always_inline const struct upid *number_at(const struct pid *pid, __u32 level)
 {
-	return tgid && (__u32)BPF_CORE_READ(task, tgid) == tgid;
+	return (const void *)((const char *)pid + bpf_core_field_offset(pid->numbers) +
+			      (__u64)level * bpf_core_type_size(struct upid));
 }
 
-static __always_inline bool is_polled_by(const struct poll_wqueues *poll, __u32 tgid)
+/* Called by the helper, whose namespace it is. */
+static __always_inline struct process process_of(__u32 number)
 {
-	return is_of_process(BPF_CORE_READ(poll, polling_task), tgid);
+	const struct task_struct *helper = (const void *)bpf_get_current_task();
+	const struct pid *pid = BPF_CORE_READ(helper, group_leader, thread_pid);
+	__u32 level = BPF_CORE_READ(pid, level);
+	const struct upid *own = number_at(pid, level);
+
+	return (struct process){ .number = number, .level = level, .namespace = (__u64)BPF_CORE_READ(own, ns) };
+}
+
+static __always_inline bool is_of_process(const struct task_struct *task, const struct process *process)
+{
+	const struct pid *pid;
+	const struct upid *number;
+
+	if (!process->number)
+		return false;
+	pid = BPF_CORE_READ(task, group_leader, thread_pid);
+	if (BPF_CORE_READ(pid, level) < process->level)
+		return false;
+	number = number_at(pid, process->level);
+	return (__u32)BPF_CORE_READ(number, nr) == process->number &&
+	       (__u64)BPF_CORE_READ(number, ns) == process->namespace;
+}
+
+static __always_inline bool is_polled_by(const struct poll_wqueues *poll, const struct process *process)
+{
+	return is_of_process(BPF_CORE_READ(poll, polling_task), process);
 }
 
 static long walk_step(__u32 index, struct walk *walk)
@@ -76,9 +110,9 @@ static long walk_step(__u32 index, struct walk *walk)
 	entry = (const void *)next - bpf_core_field_offset(struct wait_queue_entry, entry);
 	func = (__u64)BPF_CORE_READ(entry, func);
 	if (func == woken_wake_function_address)
-		walk->count++, walk->own += is_of_process(BPF_CORE_READ(entry, private), walk->tgid);
+		walk->count++, walk->own += is_of_process(BPF_CORE_READ(entry, private), &walk->own_process);
 	else if (func && func == pollwake_address)
-		walk->own_polls += is_polled_by(BPF_CORE_READ(entry, private), walk->tgid);
+		walk->own_polls += is_polled_by(BPF_CORE_READ(entry, private), &walk->own_process);
 	walk->next = (__u64)BPF_CORE_READ(next, next);
 	walk->torn = !walk->next;
 	return 0;
@@ -89,13 +123,15 @@ static long walk_step(__u32 index, struct walk *walk)
 static __always_inline __u32 count_blocked(const struct sock *sk, __u32 tgid, struct sm_facts *facts)
 {
 	const struct socket_wq *wq = BPF_CORE_READ(sk, sk_wq);
-	struct walk walk = { .tgid = tgid };
+	struct walk walk = {};
 	const struct list_head *head;
 
 	if (!woken_wake_function_address)
 		return BLOCKED_UNKNOWN;
 	if (!wq) /* closed by its last owner */
 		return 0;
+	if (tgid)
+		walk.own_process = process_of(tgid);
 	head = &wq->wait.head;
 	walk.head = (__u64)head;
 	walk.next = (__u64)BPF_CORE_READ(head, next);

@@ -368,7 +368,8 @@ int pairing_handle_join(struct request *request)
 	if (reason)
 		take_back(&join);
 	request->fd = -1;
-	if (dispatch_put_away(join.helper, join.fd, join.look.is_tcp || sockfacts_closes_quickly(join.fd),
+	if (dispatch_put_away(join.helper, join.fd,
+			      (join.look.is_tcp && join.look.remote_port_n) || sockfacts_closes_quickly(join.fd),
 			      request->channel->uid, &tag))
 		session_fd_closed(join.helper->sessions, &tag);
 	if (!reason) {

@@ -30,6 +30,7 @@
 /* For those who go ahead anyhow, pinned; with bytes unread they do so at once. */
 #define LEAVE_GOES_AHEAD_NS (5 * LOOP_NS_PER_MS)
 #define LEAVES_PER_TURN 64
+#define TURN_NS LOOP_NS_PER_MS /* of steps at once: a socket may have many waiters */
 /* Nobody waits: a reader that is slow to drain is asked after at longer and longer intervals. */
 #define UNWAITED_MAX_NS (2 * LOOP_NS_PER_S)
 #define UNWAITED_POLL_NS (200 * LOOP_NS_PER_US)
@@ -245,7 +246,7 @@ void leave_expired(struct loop_timer *timer)
 	uint32_t looked_at = pairing->leave_count, steps = 0;
 	uint64_t now_ns = loop_now_ns();
 
-	for (; looked_at && steps < LEAVES_PER_TURN; looked_at--) {
+	for (; looked_at && steps < LEAVES_PER_TURN && loop_now_ns() - now_ns < TURN_NS; looked_at--) {
 		struct leave *leave = pairing->leaves;
 
 		DL_DELETE(pairing->leaves, leave);

@@ -31,6 +31,7 @@
 #include "policy.h"
 #include "replies.h"
 #include "shares.h"
+#include "sockfacts.h"
 
 #define BACKLOG 4096
 #define ACCEPTS_PER_TURN 32
@@ -72,7 +73,11 @@ static void door_close(struct channel *channel)
 	replies_door_closed(helper->replies, channel);
 	shares_forget(helper->shares, channel);
 	loop_remove(helper->loop, &channel->source);
-	reaper_close_socket(helper->reaper, channel->source.fd);
+	shutdown(channel->source.fd, SHUT_RDWR); /* nothing more comes into its queue */
+	if (sockfacts_has_unread(channel->source.fd))
+		(void)reaper_put(helper->reaper, channel->source.fd, channel->uid, NULL);
+	else
+		reaper_close_socket(helper->reaper, channel->source.fd);
 	loop_bury(helper->loop, &channel->corpse);
 }
 

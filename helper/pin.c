@@ -30,7 +30,7 @@ int pin_identify_as(struct request *request, uint64_t claimed, struct request_en
 	is_tcp = sockfacts_is_tcp(fd);
 	cookie = is_tcp ? sockfacts_cookie(fd) : 0;
 	request->fd = -1;
-	if (dispatch_put_away(helper, fd, is_tcp || sockfacts_closes_quickly(fd), request->channel->uid, &tag))
+	if (dispatch_put_away(helper, fd, sockfacts_closes_quickly(fd), request->channel->uid, &tag))
 		session_fd_closed(helper->sessions, &tag);
 	if (!channel_is_open(request->channel)) /* thrown out */
 		return 0;

@@ -22,7 +22,8 @@
 #define LOOK_IN_NEED_NS (10 * LOOP_NS_PER_MS) /* there may be many processes */
 #define SWEEP_NS LOOP_NS_PER_S
 #define SWEEP_SLOTS 256
-#define SWEEPS_MAX 10 /* a second */
+#define SWEEPS_MAX 10                      /* a second */
+#define SWEEP_TURN_NS (2 * LOOP_NS_PER_MS) /* then others are served; the next sweep goes on */
 
 /* ---- ends ---- */
 
@@ -230,21 +231,21 @@ static uint64_t sweep_period_ns(const struct slots *slots)
 void retire_sweep_start(struct helper *helper)
 {
 	if (!helper->pairing->sweep.due_ns)
-		loop_timer_set(helper->loop, &helper->pairing->sweep,
-			       loop_now_ns() + sweep_period_ns(helper->slots));
+		loop_timer_set(helper->loop, &helper->pairing->sweep, loop_now_ns() + sweep_period_ns(helper->slots));
 }
 
 void retire_sweep_expired(struct loop_timer *timer)
 {
 	struct helper *helper = loop_container(timer, struct pairing, sweep)->helper;
 	struct roll roll = { .helper = helper, .then = withdraw_consider };
+	uint64_t begin_ns = loop_now_ns();
 	uint32_t count;
 
 	pairing_look_for_all_closed(helper);
 	count = slots_used(helper->slots);
 	if (count > SWEEP_SLOTS)
 		count = SWEEP_SLOTS;
-	for (; count && slots_first(helper->slots); count--) {
+	for (; count && slots_first(helper->slots) && loop_now_ns() - begin_ns < SWEEP_TURN_NS; count--) {
 		struct slot *slot = slots_first(helper->slots);
 
 		slots_rotate(helper->slots);

@@ -90,7 +90,10 @@ static void session_close(struct channel *channel)
 		hang_up(channel->source.fd);
 	shares_forget(channel->helper->shares, channel);
 	loop_remove(channel->helper->loop, &channel->source);
-	reaper_close_socket(channel->helper->reaper, channel->source.fd);
+	if (!sessions->is_ending && sockfacts_has_unread(channel->source.fd))
+		(void)reaper_put(channel->helper->reaper, channel->source.fd, channel->uid, NULL);
+	else
+		reaper_close_socket(channel->helper->reaper, channel->source.fd);
 	if (session_dissolve(session, DISSOLVE_ENDS))
 		return;
 	DL_APPEND(sessions->dissolving, session);

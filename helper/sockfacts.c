@@ -31,9 +31,19 @@ bool sockfacts_is_channel(int fd)
 	       option_int(fd, SO_ACCEPTCONN) == 0;
 }
 
+/* A listening socket resets what nobody has accepted; a unix socket frees what is in its queue, which may be any file. */
 bool sockfacts_closes_quickly(int fd)
 {
-	return sockfacts_is_tcp(fd) || sockfacts_is_channel(fd);
+	return sockfacts_is_tcp(fd) && option_int(fd, SO_ACCEPTCONN) == 0;
+}
+
+bool sockfacts_has_unread(int channel)
+{
+	struct msghdr message = { 0 };
+
+	/* Of a message of no bytes its credentials (SO_PASSCRED), which do not fit, tell it from the end. */
+	return recvmsg(channel, &message, MSG_PEEK | MSG_DONTWAIT) >= 0 &&
+	       (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
 }
 
 uint32_t sockfacts_unread_bytes(int channel)

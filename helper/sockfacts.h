@@ -20,6 +20,8 @@ uint32_t sockfacts_unread_bytes(int channel);
 uint64_t sockfacts_cookie(int fd);
 /* Whether close() of it can be trusted to the loop (reaper_close_socket()). */
 bool sockfacts_closes_quickly(int fd);
+/* Whether something is in the queue of a socket to which nobody can send any more: a file, maybe, that takes long to close. */
+bool sockfacts_has_unread(int channel);
 /* The name of a connected TCP socket that was looked at (datapath_look()). netns_cookie 0: this kernel does not tell. */
 struct registry_key sockfacts_name(const struct sm_look *look);
 /* Of enum sm_options: why the socket must not join, or REASON_NONE. The application may have set them before the shim tracked

@@ -62,7 +62,7 @@ static bool is_duplicate(int fd)
 		struct conn *conn = conn_get(other);
 
 		if (conn && conn->cookie == cookie) {
-			conn_fd_copy(other, fd);
+			conn_fd_copy(conn, other, fd);
 			return true;
 		}
 	}

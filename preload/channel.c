@@ -149,7 +149,7 @@ static void request_session(void)
 
 	if (clock_coarse_ms() < wanted_ms)
 		return;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0)
+	if (real_socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0)
 		return;
 	int door_fd = channel_fd_get(&door);
 	wire_header_init(&hello.header, WIRE_HELLO, sizeof(hello), 0, 0);

@@ -211,26 +211,48 @@ bool conn_fd_drop(int fd)
 	return must_shut_down;
 }
 
-void conn_fd_copy(int oldfd, int newfd)
+/* One fd more of a connection that has some. False: it has none any more, and may be another one by now. */
+static bool add_fd(struct conn *conn, int fd)
 {
-	struct conn *conn = conn_get(oldfd);
+	uint32_t generation = atomic_load(&conn->generation), fds = atomic_load(&conn->fds);
+
+	if (conn_get(fd) != conn)
+		return false;
+	do {
+		if (fds == 0)
+			return false;
+	} while (!atomic_compare_exchange_weak(&conn->fds, &fds, fds + 1));
+	if (atomic_load(&conn->generation) == generation)
+		return true;
+	atomic_fetch_sub(&conn->fds, 1);
+	return false;
+}
+
+bool conn_fd_copy(struct conn *conn, int oldfd, int newfd)
+{
 	_Atomic uint32_t *table = conn_table();
 
 	if ((unsigned)newfd >= CONN_FD_MAX || !table || oldfd == newfd)
-		return;
+		return true;
 	if (table[newfd] != 0)
 		conn_fd_drop(newfd);
 	if (!conn) {
-		if (conn_mark(oldfd) == CONN_MARK_TCP)
+		uint32_t mark = conn_mark(oldfd);
+
+		if (mark == CONN_MARK_TCP)
 			conn_mark_set(oldfd, CONN_MARK_DUPLICATED);
-		conn_mark_set(newfd, conn_mark(oldfd));
-		return;
+		conn_mark_set(newfd, mark == CONN_MARK_CLOSING ? 0 : conn_mark(oldfd));
+		return true;
 	}
-	atomic_fetch_add(&conn->fds, 1);
+	if (!add_fd(conn, oldfd)) {
+		conn_mark_set(newfd, 0);
+		return false;
+	}
 	uint32_t high = atomic_load_explicit(&conn_fd_high, memory_order_relaxed);
 	while (high < (uint32_t)newfd && !atomic_compare_exchange_weak(&conn_fd_high, &high, (uint32_t)newfd))
 		;
 	atomic_store_explicit(&table[newfd], place_of(table, conn), memory_order_release);
+	return true;
 }
 
 void conn_publish(struct conn *conn)

@@ -189,8 +189,9 @@ struct conn *conn_open(int fd, bool accepted);
  * this process, lifecycle_closing() has been called; its answer is returned: true if the caller must
  * shutdown(fd, SHUT_RDWR) before the real close, because a stopped helper may hold a duplicate (invariant 6). */
 bool conn_fd_drop(int fd);
-/* newfd is a duplicate of oldfd (called after the real dup), which is a connection or not. */
-void conn_fd_copy(int oldfd, int newfd);
+/* newfd is a duplicate of oldfd (called after the real dup), which was that connection before the dup, or (NULL) none. False: it is being
+ * closed, or was, and newfd is not tracked. */
+bool conn_fd_copy(struct conn *conn, int oldfd, int newfd);
 
 /* Shows state and reason in the session memory, if the connection has a cell there. */
 void conn_publish(struct conn *conn);

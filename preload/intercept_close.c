@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Where fds end and are doubled: close (by libc's syscall(), too), fclose, close_range, closefrom, shutdown, dup, dup2, dup3, fcntl.
+/* Where fds end and are doubled: close (by libc's syscall(), too), fclose, close_range, closefrom, shutdown, dup, dup2 and dup3
+ * (likewise), fcntl.
  *
  * The table forgets a number before the kernel does: afterwards another thread may have it already. The numbers of the shim's
  * own fds do not exist as far as the application can tell. A vfork child's numbers are its own but the table is
@@ -219,23 +220,25 @@ int wrap_shutdown(int fd, int how)
 	return transfer_shut_down(conn, fd, how);
 }
 
-/* newfd has just become a duplicate of oldfd. */
-static int duplicated(int oldfd, int newfd)
+/* newfd has just become a duplicate of oldfd, which was that connection before, or (NULL) none. False: another thread closes it, and what newfd is
+ * now is prepared for its end. */
+static bool duplicated(struct conn *before, int oldfd, int newfd)
 {
-	bool concerns = conn_get(oldfd) || conn_get(newfd) || conn_mark(oldfd) || conn_mark(newfd);
+	bool concerns = before || conn_get(oldfd) || conn_get(newfd) || conn_mark(oldfd) || conn_mark(newfd);
 
 	if (newfd >= 0 && quiet_is_on())
 		quiet_stuck_copy(oldfd, newfd);
 	if (newfd < 0 || oldfd == newfd || !concerns || fork_in_vfork_child())
-		return newfd;
+		return true;
 	int saved = errno;
 	fork_notice();
-	conn_fd_copy(oldfd, newfd); /* and forgets a stale entry of newfd */
+	bool lives =
+		conn_fd_copy(before ? before : conn_get(oldfd), oldfd, newfd); /* and forgets a stale entry of newfd */
 	/* As fdopen: there is a stream that reads it inside libc, where EAGAIN after a signal (fact 4) is an error of the stream. */
 	if (newfd == STDIN_FILENO && conn_get(newfd))
 		(void)lifecycle_make_plain(conn_get(newfd), newfd, REASON_STDIO);
 	errno = saved;
-	return newfd;
+	return lives || quiet_is_on();
 }
 
 /* dup(2), and fcntl(2) with F_DUPFD. While another thread's close() of oldfd is under way, or its dup2() to it, the connection is prepared for its end
@@ -243,13 +246,13 @@ static int duplicated(int oldfd, int newfd)
 static int duplicate(int oldfd, int (*perform)(int fd, int command, void *argument), int command, void *argument)
 {
 	for (int i = 0;; i++) {
-		const struct conn *before = conn_get(oldfd);
-		bool was_closing = !before && conn_mark(oldfd) == CONN_MARK_CLOSING;
+		struct conn *before = conn_get(oldfd);
+		bool was_closing =
+			!before && conn_mark(oldfd) == CONN_MARK_CLOSING && !quiet_is_on() && !fork_in_vfork_child();
 		int newfd = perform(oldfd, command, argument);
 
-		if (newfd < 0 || !(was_closing || (before && conn_get(oldfd) != before)) || quiet_is_on() ||
-		    fork_in_vfork_child())
-			return duplicated(oldfd, newfd);
+		if (newfd < 0 || (!was_closing && duplicated(before, oldfd, newfd)))
+			return newfd;
 		raw_syscall(SYS_close, newfd);
 		if (i == CLOSE_STEPS) { /* a handler, perhaps, in the middle of it */
 			errno = EBADF;
@@ -298,25 +301,33 @@ static bool make_room(int oldfd, int newfd, int flags)
 	return true;
 }
 
-static int replaced(int oldfd, int newfd, int result)
+static int replaced(struct conn *before, int oldfd, int newfd, int result)
 {
 	if (result < 0)
 		conn_mark_closed(newfd);
-	return duplicated(oldfd, result);
+	(void)duplicated(before, oldfd, result); /* what was at newfd is gone, whatever came first */
+	return result;
 }
 
 int wrap_dup2(int oldfd, int newfd)
 {
 	if (!make_room(oldfd, newfd, 0))
 		return -1;
-	return replaced(oldfd, newfd, REAL(dup2)(oldfd, newfd));
+	struct conn *before = conn_get(oldfd);
+	return replaced(before, oldfd, newfd, REAL(dup2)(oldfd, newfd));
 }
 
 int wrap_dup3(int oldfd, int newfd, int flags)
 {
 	if (!make_room(oldfd, newfd, flags))
 		return -1;
-	return replaced(oldfd, newfd, REAL(dup3)(oldfd, newfd, flags));
+	struct conn *before = conn_get(oldfd);
+	return replaced(before, oldfd, newfd, REAL(dup3)(oldfd, newfd, flags));
+}
+
+long intercept_dup_by_call(long number, long oldfd, long newfd, long flags)
+{
+	return number == __NR_dup3 ? wrap_dup3((int)oldfd, (int)newfd, (int)flags) : wrap_dup2((int)oldfd, (int)newfd);
 }
 
 #define FCNTL(name)                                                                                                    \

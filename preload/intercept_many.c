@@ -69,11 +69,11 @@ static bool are_ordinary(const struct mmsghdr *messages, unsigned int count)
 {
 	size_t bytes;
 
-	for (unsigned int i = 0; i < count && i < IOV_MAX; i++)
+	for (unsigned int i = 0; i < count && count <= IOV_MAX; i++)
 		if (!readable_bytes(&messages[i], sizeof(messages[i])) || messages[i].msg_hdr.msg_controllen > 0 ||
 		    !readable_message(&messages[i].msg_hdr, &bytes) || bytes == 0)
 			return false;
-	return count > 1;
+	return count > 1 && count <= IOV_MAX;
 }
 
 /* One that does not wait between messages, whatever the file's mode is. */
@@ -139,7 +139,7 @@ static int receive_messages(struct conn *conn, int fd, struct mmsghdr *messages,
 	if (count > 1 && !(flags & MSG_DONTWAIT))
 		held = held_begin(conn, fd, held.generation);
 	clock_read(CLOCK_MONOTONIC, &start);
-	for (count = count > IOV_MAX ? IOV_MAX : count; done < count; done++) {
+	for (; done < count; done++) { /* of a receive the kernel takes more than IOV_MAX */
 		struct msghdr *message = &messages[done].msg_hdr;
 
 		/* As in send_messages(). With MSG_WAITALL no receive sleeps in recv, and before it sleeps elsewhere it says so. */
@@ -181,7 +181,6 @@ static int receive_without_limit(struct conn *conn, int fd, struct mmsghdr *mess
 	uint32_t generation = atomic_load(&conn->generation);
 	int saved = errno, there;
 
-	count = count > IOV_MAX ? IOV_MAX : count;
 	if (!may_be_there(conn, messages, count, flags) ||
 	    !transfer_receive_batch(conn, fd, messages, count, MSG_DONTWAIT, &there))
 		return receive_messages(conn, fd, messages, count, flags, NULL);

@@ -68,6 +68,20 @@ static void forget_everywhere(struct conn *conn, int fd)
 		conn_mark_set(fd, CONN_MARK_DUPLICATED);
 }
 
+/* Of no interest but for what their numbers were, if that was closed where no wrapper saw it: of such a connection bytes are topped up, and these
+ * have messages, which are not. */
+int wrap_socketpair(int domain, int type, int protocol, int fds[2])
+{
+	int result = REAL(socketpair)(domain, type, protocol, fds);
+
+	if (result == 0 && conn_table())
+		for (int i = 0; i < 2; i++) {
+			intercept_new_fd(fds[i]);
+			conn_mark_set(fds[i], 0);
+		}
+	return result;
+}
+
 /* connect() on a socket that is tracked. The second call of a non-blocking connect (0, EALREADY, EISCONN), and a call after
  * a failed one, concern the same socket: its entry and its accounts, 0 until now, stay right. */
 static int connect_again(struct conn *conn, int fd, const struct sockaddr *address, socklen_t length)

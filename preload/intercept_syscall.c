@@ -96,6 +96,8 @@ __attribute__((naked)) long wrap_syscall(long number, long a, long b, long c, lo
 		IF_NUMBER(__NR_fork, "4f")
 		IF_NUMBER(__NR_close, "5f")
 		IF_NUMBER(__NR_close_range, "6f")
+		IF_NUMBER(__NR_dup2, "8f")
+		IF_NUMBER(__NR_dup3, "8f")
 		IF_NUMBER(__NR_execve, "7f")
 		IF_NUMBER(__NR_execveat, "7f")
 		"0:	mov	real_syscall(%rip), %rax\n" /* REAL(syscall) */
@@ -130,7 +132,8 @@ __attribute__((naked)) long wrap_syscall(long number, long a, long b, long c, lo
 		"4:	jmp	intercept_fork_by_call\n"
 		"5:	jmp	intercept_close_by_call\n"
 		"6:	jmp	intercept_close_range_by_call\n"
-		"7:	jmp	intercept_exec_by_call\n");
+		"7:	jmp	intercept_exec_by_call\n"
+		"8:	jmp	intercept_dup_by_call\n");
 	/* clang-format on */
 }
 #pragma GCC diagnostic pop
@@ -146,6 +149,12 @@ long wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 		return intercept_close_by_call(number, a);
 	if (number == __NR_close_range)
 		return intercept_close_range_by_call(number, a, b, c);
+#ifdef __NR_dup2
+	if (number == __NR_dup2)
+		return intercept_dup_by_call(number, a, b, 0);
+#endif
+	if (number == __NR_dup3)
+		return intercept_dup_by_call(number, a, b, c);
 	if (number == __NR_execve || number == __NR_execveat)
 		return intercept_exec_by_call(number, a, b, c, d, e);
 	if (__builtin_expect(forks || number == __NR_seccomp || number == __NR_exit_group || number == __NR_exit ||

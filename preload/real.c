@@ -58,6 +58,7 @@ static void *look_up(const char *name)
 
 /* One line a stub, in the order of intercept.def: the value of boot_NAME. */
 #define BOOT_socket(domain, type, protocol) RAW(SYS_socket, domain, type, protocol)
+#define BOOT_socketpair(domain, type, protocol, fds) RAW(SYS_socketpair, domain, type, protocol, fds)
 #define BOOT_listen(fd, backlog) RAW(SYS_listen, fd, backlog)
 #define BOOT_connect(fd, address, length) RAW(SYS_connect, fd, address, length)
 #define BOOT_accept(fd, address, length) RAW(SYS_accept4, fd, address, length, 0)

@@ -296,8 +296,12 @@ static ssize_t receive_slept(struct conn *conn, const struct receive_call *call,
 		return receive_lost(conn, generation, call, wait);
 	if (mode_is_nonblocking(conn, call->fd))
 		return result;
-	if (!same_connection(conn, generation, call->fd))
-		return receive_lost(conn, generation, call, wait);
+	if (!same_connection(conn, generation, call->fd)) {
+		/* It was another file's number before the call, where no wrapper saw it, and that one's time was up. */
+		bool is_others = !held_was_asleep(conn, generation) && receive_wait_timeout_ms(wait, call->fd) >= 0;
+		errno = EAGAIN;
+		return is_others ? result : receive_lost(conn, generation, call, wait);
+	}
 	bool by_others = is_timed_by_others(conn, call->fd, wait);
 	int timeout_ms = receive_wait_timeout_ms(wait, call->fd);
 	if (receive_wait_interrupted(wait, timeout_ms >= 0) || (by_others && signals_interrupted(wait->ran, true))) {

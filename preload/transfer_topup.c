@@ -2,6 +2,7 @@
 /* What may wait behind a short read of an end in the sockhash (fact 2): a receive that does not wait, and topping up. */
 #include <errno.h>
 
+#include "endpoint.h"
 #include "lifecycle_internal.h"
 #include "queue.h"
 #include "reader.h"
@@ -35,12 +36,18 @@ void transfer_let_go(struct conn *conn, int fd)
 	errno = saved;
 }
 
+/* Not another file at the number of a connection that was closed where no wrapper saw it: one message would be taken for two. */
+static bool is_of(const struct conn *conn, const struct receive_call *call)
+{
+	return call->held || !conn->cookie || endpoint_cookie(call->fd) == conn->cookie;
+}
+
 /* One receive more. Nobody puts another file there between the look and the call. False: there is none to be made. */
-static bool take_more(const struct receive_call *call, const struct held *held, struct memory_cell *cell, size_t done,
-		      ssize_t *result_out)
+static bool take_more(const struct conn *conn, const struct receive_call *call, const struct held *held,
+		      struct memory_cell *cell, size_t done, ssize_t *result_out)
 {
 	held_calling(held, HELD_CALL_BRIEF);
-	bool goes = held_file(held) == call->fd && !transfer_must_end(call->fd) &&
+	bool goes = held_file(held) == call->fd && is_of(conn, call) && !transfer_must_end(call->fd) &&
 		    (!cell || reader_claim(cell)); /* else what is behind is another reader's */
 	if (goes)
 		*result_out = transfer_receive_now(call, done);
@@ -63,7 +70,7 @@ static ssize_t take_rest(struct conn *conn, const struct receive_call *call, str
 			break;
 		struct held own = call->held ? (struct held){ .conn = NULL } : held_begin(conn, call->fd, generation);
 		ssize_t more = -1;
-		bool goes = take_more(call, call->held ? call->held : &own, to_claim, done, &more);
+		bool goes = take_more(conn, call, call->held ? call->held : &own, to_claim, done, &more);
 		if (own.conn)
 			held_end(&own);
 		if (!goes)

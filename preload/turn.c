@@ -33,12 +33,28 @@ static uint32_t token_of_process(void)
 	return atomic_compare_exchange_strong(&process_token, &none, token) ? token : none;
 }
 
-/* Of this thread, in this process. Threads for which there was no slot have one together: they do not wait for each other. */
-static uint32_t own_token(void)
+/* Of a thread of this process. Those for which there was no slot have one together: they do not wait for each other. */
+static uint32_t token_of(const struct thread_slot *slot)
 {
-	uint32_t token = token_of_process() ^ (uint32_t)((uintptr_t)thread_self >> 5);
+	uint32_t token = token_of_process() ^ (uint32_t)((uintptr_t)slot >> 5);
 
 	return token ? token : 1;
+}
+
+static uint32_t own_token(void)
+{
+	return token_of(thread_self);
+}
+
+/* A thread of this process has it that has ended, was cancelled or has left by siglongjmp, and is in no call any more. */
+static bool is_left(uint32_t holder)
+{
+	struct thread_slot *slot;
+
+	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++)
+		if (token_of(slot) == holder)
+			return atomic_load(&slot->tid) == 0 || atomic_load(&slot->inside) == 0;
+	return false;
 }
 
 _Atomic uint32_t *turn_word(const struct conn *conn, struct ledger_cell *ledger)
@@ -82,7 +98,7 @@ struct turn turn_wait(_Atomic uint32_t *word, int fd)
 	for (unsigned looks = 0;; looks++) {
 		uint32_t holder = atomic_load_explicit(turn.word, memory_order_relaxed);
 
-		if (holder == 0 || (deadline_ms && clock_ms() > deadline_ms)) {
+		if (holder == 0 || (deadline_ms && (clock_ms() > deadline_ms || is_left(holder)))) {
 			if (!atomic_compare_exchange_strong(turn.word, &holder, turn.token))
 				continue;
 			errno = saved;

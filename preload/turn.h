@@ -8,8 +8,8 @@
  * So a send holds the turn, a word of the ledger, for the time of its system call. While there is none (it is attached when no thread is inside, by
  * one that is not either), the turn is a word of this process's own. It is free of charge in a process of one thread that has
  * not forked since the join. Whoever finds it taken waits, but not for a sender that sleeps for room: as long as TCP's send buffer is full,
- * passed bytes are unread, and nothing is between a verdict and its place. Nor for ever: who left a call by siglongjmp, was cancelled or
- * killed has it still, and after TURN_TAKEN_MS it is taken from him. The peer, which could write there, slows only its own connection.
+ * passed bytes are unread, and nothing is between a verdict and its place. Nor for one that has left its call by siglongjmp, or was cancelled,
+ * and is in none now. Nor for ever: who was killed, or is in a handler, has it still, and after TURN_TAKEN_MS it is taken from him. The peer, which could write there, slows only its own connection.
  */
 #ifndef SMACCEL_TURN_H
 #define SMACCEL_TURN_H

@@ -213,24 +213,30 @@ static void *double_beside_the_close(void *unused)
 	return unused;
 }
 
-/* Counts if there was a duplicate: then the end, for all has been read. */
+/* Counts if there was a duplicate: then the end, for all has been read. The delay is led to where as many are too late as are not. */
 static bool play_doubled(int round, struct rng *rng)
 {
 	char bytes[UNREAD_BYTES];
+	int again;
 
 	shared->asked = round;
 	to_double = accept_one();
 	if (!take_turns(to_double))
 		die("a turn");
 	await(&shared->sent, round);
-	delay_steps = rng_below(rng, DOUBLE_DELAY_STEPS);
 	pthread_barrier_wait(&meeting);
 	for (volatile uint64_t i = 0; i < CLOSE_DELAY_STEPS; i++)
 		;
 	close(to_double);
 	pthread_barrier_wait(&meeting);
+	uint64_t step = rng_below(rng, DOUBLE_DELAY_STEPS / 50);
+	delay_steps = doubled >= 0 ? delay_steps + step : delay_steps - (step < delay_steps ? step : delay_steps);
 	if (doubled < 0)
 		return false;
+	again = dup(doubled);
+	if (again < 0)
+		die("no duplicate of the duplicate");
+	close(again);
 	if (recv(doubled, bytes, sizeof(bytes), MSG_WAITALL) != sizeof(bytes))
 		die("a short receive");
 	close(doubled);

@@ -55,6 +55,23 @@ static void test_a_new_file_has_none(void **state)
 	assert_int_equal(conn_mark(FD), 0);
 }
 
+static void test_nor_a_duplicate_of_one_that_is_closed_meanwhile(void **state)
+{
+	struct conn *conn;
+
+	(void)state;
+	open_joined();
+	conn = conn_get(FD);
+	conn_fd_drop(FD);
+	assert_int_equal(conn_mark(FD), CONN_MARK_CLOSING);
+	assert_false(conn_fd_copy(conn, FD, COPY));
+	assert_null(conn_get(COPY));
+	assert_int_equal(conn_mark(COPY), 0);
+	open_joined(); /* the next connection, perhaps in the same place */
+	assert_false(conn_get(FD) != conn && conn_fd_copy(conn, FD, COPY));
+	conn_fd_drop(FD);
+}
+
 /* The last test: no connection is free afterwards. */
 static void test_nor_one_that_cannot_be_tracked(void **state)
 {
@@ -62,7 +79,7 @@ static void test_nor_one_that_cannot_be_tracked(void **state)
 
 	(void)state;
 	open_joined();
-	conn_fd_copy(FD, COPY);
+	assert_true(conn_fd_copy(conn_get(FD), FD, COPY));
 	while (others < OTHERS_MAX && conn_open(OTHERS_FROM + others, false))
 		others++;
 	assert_in_range(others, 1000, OTHERS_MAX - 1);
@@ -75,6 +92,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_until_it_is_closed),
 		cmocka_unit_test(test_a_new_file_has_none),
+		cmocka_unit_test(test_nor_a_duplicate_of_one_that_is_closed_meanwhile),
 		cmocka_unit_test(test_nor_one_that_cannot_be_tracked),
 	};
 
