@@ -51,6 +51,13 @@ struct thread_slot *thread_slot_at(uint32_t number)
 	return number < atomic_load(&slots_used) ? &slots[number] : NULL;
 }
 
+uint32_t thread_slot_number(const struct thread_slot *slot)
+{
+	uintptr_t distance = (uintptr_t)slot - (uintptr_t)slots;
+
+	return distance < sizeof(slots) ? (uint32_t)(distance / sizeof(slots[0])) : THREAD_NUMBER_NONE;
+}
+
 static void thread_exited(void *value)
 {
 	struct thread_slot *slot = value;
@@ -80,6 +87,7 @@ struct thread_slot *thread_register(void)
 		uint32_t used = atomic_load(&slots_used);
 		while (used < i + 1 && !atomic_compare_exchange_weak(&slots_used, &used, i + 1))
 			;
+		atomic_fetch_add(&slots[i].users, 1);
 		thread_self = &slots[i];
 		pthread_setspecific(exit_key, thread_self);
 		return thread_self;

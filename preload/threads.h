@@ -18,7 +18,8 @@ struct thread_slot {
 	_Atomic uint32_t inside; /* index of a conn, or 0 */
 	_Atomic uint64_t held;   /* held.h */
 	uint64_t held_cookie;
-	uint32_t padding[10];
+	_Atomic uint32_t users; /* threads that have had it, which wraps */
+	uint32_t padding[9];
 };
 
 extern __thread struct thread_slot *thread_self __attribute__((tls_model("initial-exec")));
@@ -32,6 +33,8 @@ void threads_forked(void);                 /* child: only this thread is left */
 int32_t thread_tid(void);
 /* Each slot that a thread ever had; NULL: there are no more. */
 struct thread_slot *thread_slot_at(uint32_t number);
+#define THREAD_NUMBER_NONE UINT32_MAX
+uint32_t thread_slot_number(const struct thread_slot *slot); /* THREAD_NUMBER_NONE: it is not one thread's own */
 
 /* The mark itself, on a slot of this thread's own. */
 static inline void thread_mark(struct thread_slot *slot, uint32_t conn_index)

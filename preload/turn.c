@@ -20,6 +20,10 @@
 /* Of connections without a ledger: two of this distance share a word, for which they wait in vain now and then. */
 #define WORDS 4096u
 
+#define NUMBER_BITS 13 /* of a token: a slot */
+#define LATER_MAX                                                                                                      \
+	1000u /* a token of another process looks like any thread's of this one, but hardly like a recent one's */
+
 static _Atomic uint32_t words[WORDS];
 static _Atomic uint32_t process_token; /* 0: not made yet */
 
@@ -33,28 +37,31 @@ static uint32_t token_of_process(void)
 	return atomic_compare_exchange_strong(&process_token, &none, token) ? token : none;
 }
 
-/* Of a thread of this process. Those for which there was no slot have one together: they do not wait for each other. */
-static uint32_t token_of(const struct thread_slot *slot)
-{
-	uint32_t token = token_of_process() ^ (uint32_t)((uintptr_t)slot >> 5);
-
-	return token ? token : 1;
-}
-
+/* Of this thread: whose slot it is, and how many threads have had that before. Those for which there was no slot have one together:
+ * they do not wait for each other. */
 static uint32_t own_token(void)
 {
-	return token_of(thread_self);
+	uint32_t number = thread_slot_number(thread_self);
+	uint32_t thread =
+		number == THREAD_NUMBER_NONE
+			? 0
+			: atomic_load_explicit(&thread_self->users, memory_order_relaxed) << NUMBER_BITS | (number + 1);
+	uint32_t token = token_of_process() ^ thread;
+
+	return token ? token : 1;
 }
 
 /* A thread of this process has it that has ended, was cancelled or has left by siglongjmp, and is in no call any more. */
 static bool is_left(uint32_t holder)
 {
-	struct thread_slot *slot;
+	uint32_t thread = holder ^ token_of_process(), number = thread & ((1u << NUMBER_BITS) - 1);
+	struct thread_slot *slot = number ? thread_slot_at(number - 1) : NULL;
 
-	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++)
-		if (token_of(slot) == holder)
-			return atomic_load(&slot->tid) == 0 || atomic_load(&slot->inside) == 0;
-	return false;
+	if (!slot)
+		return false;
+	uint32_t later = atomic_load(&slot->users) - (thread >> NUMBER_BITS);
+	later &= UINT32_MAX >> NUMBER_BITS;
+	return later ? later < LATER_MAX : atomic_load(&slot->tid) == 0 || atomic_load(&slot->inside) == 0;
 }
 
 _Atomic uint32_t *turn_word(const struct conn *conn, struct ledger_cell *ledger)

@@ -6,11 +6,16 @@
  * hoarder SOCKET fill N: has N sessions, every cell of which says that it is a connection in a trial. "filled" on stdout, then
  *   it waits for the end of stdin.
  * hoarder SOCKET unread N: has N sessions, and reads nothing of what the helper says. "unread" on stdout, then as fill.
+ * hoarder SOCKET unproved N: joins N pairs of its own, of which one end claims a byte too many, and each of which has many waiters; again and again,
+ *   until its stdin ends. "unproved" on stdout, once it is under way.
  * hoarder SOCKET leave: arms a pair and has it taken out; then one with a byte unread, which is refused for that reason and
  *   no other. Exit 0: so it was. */
 #include "hostile.h"
 
+#include <sys/epoll.h>
+
 #define ROUND_MS 300
+#define WAITERS 200
 #define ARM_US 2000000
 
 static void arm_pair(struct hostile *client, uint32_t first_cell, int ends[2])
@@ -152,6 +157,61 @@ static int unread(uint32_t sessions)
 	return (int)read(STDIN_FILENO, &byte, 1);
 }
 
+/* It is refused, or out again. */
+static bool may_join(const struct memory_cell *cell)
+{
+	uint32_t state = cell_word_state(atomic_load(&cell->word));
+
+	return state == CELL_REFUSED || (state == CELL_DONE && (atomic_load(&cell->status) & CELL_TAKEN_OUT));
+}
+
+static void join_unproved(struct hostile *client, const int ends[2], uint32_t first_cell, uint32_t generation)
+{
+	for (uint32_t side = 0; side < 2; side++) {
+		struct memory_cell *cell = &client->memory->cells[first_cell + side];
+		struct wire_join join = { .cookie = hostile_cookie(ends[side]),
+					  .fd_number = (uint32_t)ends[side],
+					  .sent_bytes = side == 0 };
+
+		atomic_store(&cell->status, cell_word(generation, 0));
+		atomic_store(&cell->word, cell_word(generation, CELL_PENDING));
+		wire_header_init(&join.header, WIRE_JOIN, sizeof(join), first_cell + side, generation);
+		while (wire_send(client->near, &join, sizeof(join), ends[side]) == -EAGAIN)
+			pause_us(100);
+	}
+}
+
+static int unproved(struct hostile *client, uint32_t pairs)
+{
+	int(*ends)[2] = calloc(pairs, sizeof(*ends));
+	struct pollfd end = { .fd = STDIN_FILENO, .events = POLLIN };
+
+	for (uint32_t i = 0; i < pairs; i++)
+		hostile_pair(ends[i]);
+	for (int waiter = 0; waiter < WAITERS; waiter++) {
+		int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+		for (uint32_t i = 0; i < 2 * pairs; i++)
+			if (epoll_ctl(epoll, EPOLL_CTL_ADD, ends[i / 2][i % 2],
+				      &(struct epoll_event){ .events = EPOLLPRI }))
+				die("epoll_ctl");
+	}
+	for (uint32_t generation = 1; poll(&end, 1, 0) == 0; generation++) {
+		for (uint32_t i = 0; i < pairs && poll(&end, 1, 0) == 0; i++) {
+			const struct memory_cell *cells = &client->memory->cells[2 * i + 1];
+
+			if (generation == 1 || (may_join(&cells[0]) && may_join(&cells[1])))
+				join_unproved(client, ends[i], 2 * i + 1, generation);
+		}
+		if (generation == 1) {
+			printf("unproved\n");
+			fflush(stdout);
+		}
+	}
+	free(ends);
+	return 0;
+}
+
 static uint32_t take_out(struct hostile *client, int fd, uint32_t cell)
 {
 	hostile_pin(client, WIRE_LEAVE, fd, cell, hostile_cookie(fd));
@@ -191,5 +251,7 @@ int main(int argc, char **argv)
 		return unread((uint32_t)strtoul(argv[3], NULL, 10));
 	if (!hostile_open(&client))
 		die("no session");
+	if (argc > 3 && !strcmp(argv[2], "unproved"))
+		return unproved(&client, (uint32_t)strtoul(argv[3], NULL, 10));
 	return argc > 3 ? hoard(&client, (uint32_t)strtoul(argv[3], NULL, 10)) : leave(&client);
 }

@@ -10,11 +10,13 @@ import time
 
 from support.apps import NOBODY
 from support.helper import Helper
-from support.program import BUILD, Program, built
+from support.program import BUILD, EAGER, Program, built
+from support.proof import proved
 
 PAIRS = 4200        # undrained and to leave: more than the helper looks after for all users together
 DOORS = 3000        # with a request in each
 UNREAD = 300        # processes with two messages each, of an fd each, that they do not read
+UNPROVED = 1000     # pairs
 SESSIONS = 100      # with 65,535 connections in each, as it says
 HELD_UP_S = 0.25    # beside what the machine's other work holds it up
 FDS = 2 * PAIRS + 100
@@ -70,6 +72,26 @@ def test_root_can_pass_fds(helper):
     with hoarding(helper, copy_for_everybody(helper), "unread", "unread", UNREAD):
         subprocess.run(["prlimit", f"--nofile={UNREAD}", "setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-c", PASS_AN_FD],
                        check=True, timeout=20)
+
+
+CONNECTS = """
+import socket
+listener = socket.create_server(("127.0.0.1", 0))
+for _ in range(100):
+    with socket.create_connection(listener.getsockname()) as near, listener.accept()[0] as far:
+        for one, other in [(near, far), (far, near)] * 20:
+            one.sendall(b"x")
+            other.recv(1)
+"""
+
+
+def test_others_are_accelerated():
+    """Each try to arm one of that user's pairs takes long, and is in vain, fifty times."""
+    with Helper() as helper:
+        with hoarding(helper, copy_for_everybody(helper), "unproved", "unproved", UNPROVED):
+            with helper.counting() as grown, Program([sys.executable, "-c", CONNECTS], EAGER, helper.socket) as honest:
+                assert honest.wait(60) == 0, honest.describe()
+        proved(grown["pairs_armed_total"] >= 80, grown)
 
 
 class Clocked(threading.Thread):

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "../../preload/clock.h"
 #include "../../preload/conn.h"
 #include "../../preload/fork.h"
 #include "../../preload/intercept.h"
@@ -22,6 +23,7 @@
 #define WAITS_US 20000     /* time to come to the wait */
 #define ANOTHER 0x12345671 /* token of a sender of another process */
 #define BYTES 1000
+#define TRIES 5 /* the machine may be busy */
 
 static int ends[2];
 static struct ledger_cell ledger;
@@ -121,6 +123,52 @@ static void test_turn_is_taken_from_the_dead(void **state)
 	close(ends[0]);
 }
 
+static void *take_and_end(void *half)
+{
+	struct ledger_half *own = half;
+	struct turn turn;
+	uint32_t before = thread_enter(1);
+
+	(void)before; /* it is cancelled, as it were */
+	assert_true(turn_take(&own->sender, &turn));
+	return NULL;
+}
+
+static void *be_another(void *unused)
+{
+	for (;;)
+		pause();
+	return unused;
+}
+
+/* Nobody waits for a thread of this process that is no more, be its slot free or another's. */
+static void test_turn_is_not_waited_for_if_its_thread_has_ended(void **state)
+{
+	int64_t fastest_ms = TURN_TAKEN_MS;
+	struct outcome outcome;
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, be_another, NULL), 0); /* a thread alone takes no turns */
+	for (int i = 0; i < TRIES; i++) {
+		struct ledger_half *own = open_armed();
+
+		assert_int_equal(pthread_create(&thread, NULL, take_and_end, own), 0);
+		pthread_join(thread, NULL);
+		assert_int_not_equal(atomic_load(&own->sender), 0);
+		int64_t begin_ms = clock_ms();
+		sender(&outcome);
+		int64_t spent_ms = clock_ms() - begin_ms;
+		fastest_ms = spent_ms < fastest_ms ? spent_ms : fastest_ms;
+		assert_int_equal(outcome.result, BYTES);
+		assert_int_equal(atomic_load(&own->sender), 0);
+		expect_bytes();
+		conn_fd_drop(ends[0]);
+		close(ends[0]);
+	}
+	assert_in_range(fastest_ms, 0, TURN_TAKEN_MS / 4);
+}
+
 static int start(void **state)
 {
 	(void)state;
@@ -136,6 +184,7 @@ int main(void)
 		cmocka_unit_test(test_turn_is_waited_for),
 		cmocka_unit_test(test_turn_comes_after_the_close),
 		cmocka_unit_test(test_turn_is_taken_from_the_dead),
+		cmocka_unit_test(test_turn_is_not_waited_for_if_its_thread_has_ended),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, start, NULL);

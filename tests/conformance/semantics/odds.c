@@ -37,6 +37,8 @@ static void fd_taken(struct pair *pair, int unused)
 	get("end", pair->a, 64, 0);
 }
 
+#define MANY 1500
+
 static ssize_t await_aio(struct aiocb *request)
 {
 	const struct aiocb *const list[] = { request };
@@ -308,7 +310,29 @@ static void fast_open_connected(struct pair *pair, int unread)
 	round_trip("trip", pair);
 }
 
+/* More messages than sendmmsg(2) takes at once: recvmmsg(2) has no limit. */
+static void many_messages(struct pair *pair, int flags)
+{
+	static struct mmsghdr messages[MANY];
+	static char bytes[MANY][2];
+	static struct iovec vectors[MANY];
+	struct timeval some = { .tv_sec = 2 };
+
+	for (int i = 0; i < MANY; i++) {
+		vectors[i] = (struct iovec){ bytes[i], sizeof(bytes[i]) };
+		messages[i].msg_hdr = (struct msghdr){ .msg_iov = &vectors[i], .msg_iovlen = 1 };
+	}
+	put_bytes(pair->a, sizeof(bytes), 1);
+	settle();
+	TRY("timeout", setsockopt(pair->b, SOL_SOCKET, SO_RCVTIMEO, &some, sizeof(some)));
+	TRY("received", recvmmsg(pair->b, messages, MANY, flags, NULL));
+	note_data("data", &bytes[0][0], sizeof(bytes), 0);
+	round_trip("trip", pair);
+}
+
 static const struct semantics_case cases[] = {
+	{ "recvmmsg-many", many_messages, 0, 0 },
+	{ "recvmmsg-many-at-once", many_messages, MSG_DONTWAIT, 0 },
 	{ "fast-open-connected", fast_open_connected, 0, 0 },
 	{ "fast-open-connected-unread", fast_open_connected, 1, 0 },
 	{ "fast-open-connected-own-unread", fast_open_connected, 2, 0 },

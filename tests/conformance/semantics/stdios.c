@@ -187,6 +187,43 @@ static void raw_file(struct pair *pair, int unused)
 	TRY("length", lseek(file, 0, SEEK_END));
 }
 
+static int close_unseen(int fd)
+{
+#if defined(__x86_64__)
+	long result;
+
+	__asm__ volatile("syscall" : "=a"(result) : "a"(SYS_close), "D"(fd) : "rcx", "r11", "memory");
+	return (int)result;
+#else
+	return (int)syscall(SYS_close, fd);
+#endif
+}
+
+/* The number becomes that of a socket that has messages, and no wrapper sees it, or one that libc's syscall() has. Before there were some more for it:
+ * two are not taken for one. */
+static void raw_messages(struct pair *pair, int by_call)
+{
+	const struct timeval soon = { .tv_usec = SOON_MS * 1000 };
+	int messages[2], process = (int)syscall(SYS_pidfd_open, getpid(), 0);
+
+	put(pair->a, "unread");
+	settle();
+	TRY("messages", socketpair(AF_UNIX, SOCK_SEQPACKET, 0, messages));
+	if (by_call) {
+		TRY("dup3", syscall(SYS_dup3, messages[0], pair->b, 0) == pair->b);
+	} else { /* a number from outside, where it was free for a moment */
+		TRY("close", close_unseen(pair->b));
+		TRY("dup", (int)syscall(SYS_pidfd_getfd, process, messages[0], 0) == pair->b);
+	}
+	TRY("first", send(messages[1], "first", 5, 0));
+	TRY("second", send(messages[1], "second", 6, 0));
+	get("one", pair->b, 64, 0);
+	get("other", pair->b, 64, MSG_DONTWAIT);
+	get("none", pair->b, 64, MSG_DONTWAIT);
+	TRY("timeout", setsockopt(pair->b, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon)));
+	get("timed", pair->b, 64, 0);
+}
+
 static void raw_signal(struct pair *pair, int flags)
 {
 	char text[64];
@@ -267,6 +304,8 @@ static const struct semantics_case cases[] = {
 	{ "raw-then-counts", raw_then_counts, 0, 0 },
 	{ "raw-close", raw_close, 0, 0 },
 	{ "raw-file", raw_file, 0, 0 },
+	{ "raw-messages", raw_messages, 0, 0 },
+	{ "raw-messages-by-call", raw_messages, 1, 0 },
 	{ "raw-signal-interrupts", raw_signal, 0, 0 },
 	{ "raw-signal-restart", raw_signal, SA_RESTART, 0 },
 	{ "second-names-interrupts", second_names, 0, 0 },
