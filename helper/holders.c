@@ -28,20 +28,20 @@ static uint32_t told_others(const struct slot_closing *closing, uint64_t session
 	uint32_t told = 0;
 
 	for (uint32_t i = 0; i < closing->count; i++)
-		told += closing->told[i].session_id == session_id ? 0 : closing->told[i].own;
+		told += closing->told[i].session == (uint32_t)session_id ? 0 : closing->told[i].own;
 	return told;
 }
 
 static void note_closer(struct slot_closing *closing, const struct request *request, uint64_t now_ns)
 {
-	uint64_t session_id = request->session->id;
+	uint32_t session = (uint32_t)request->session->id;
 	uint32_t i = 0;
 
-	while (i < closing->count && closing->told[i].session_id != session_id)
+	while (i < closing->count && closing->told[i].session != session)
 		i++;
 	if (i == SLOT_CLOSERS_MAX)
 		return;
-	closing->told[i] = (struct slot_closer){ session_id, request->message.holders.own };
+	closing->told[i] = (struct slot_closer){ session, request->message.holders.own };
 	closing->count += i == closing->count;
 	closing->at_ns = now_ns;
 }

@@ -29,7 +29,7 @@ struct slot_link {
 	uint32_t tries;
 };
 
-#define SLOT_CLOSERS_MAX 8u
+#define SLOT_CLOSERS_MAX 32u /* of more the last may be told of others that have gone */
 
 struct slot {
 	uint32_t index;
@@ -53,8 +53,8 @@ struct slot {
 		uint32_t generation; /* of the slot */
 		uint32_t count;
 		struct slot_closer {
-			uint64_t session_id;
-			uint32_t own; /* references that go with it */
+			uint32_t session; /* its id, the low half */
+			uint32_t own;     /* references that go with it */
 		} told[SLOT_CLOSERS_MAX];
 	} closing[SM_SIDES];
 	struct paying_counts seen[SM_SIDES]; /* as the sweep last saw them */

@@ -17,15 +17,17 @@
 #define YIELDS 20u
 #define NAP_NS 100000
 
-/* Of connections without a ledger: two of this distance share a word, for which they wait in vain now and then. */
-#define WORDS 4096u
+/* Of connections without a ledger. */
+#define WORDS MEMORY_CELLS
+#define WORDS_TOGETHER 1024u
 
 #define NUMBER_BITS 13 /* of a token: a slot */
 #define LATER_MAX                                                                                                      \
 	1000u /* a token of another process looks like any thread's of this one, but hardly like a recent one's */
 
 static _Atomic uint32_t words[WORDS];
-static _Atomic uint32_t process_token; /* 0: not made yet */
+static _Atomic bool is_used[WORDS / WORDS_TOGETHER]; /* some of those that are together were taken */
+static _Atomic uint32_t process_token;               /* 0: not made yet */
 
 static uint32_t token_of_process(void)
 {
@@ -66,16 +68,26 @@ static bool is_left(uint32_t holder)
 
 _Atomic uint32_t *turn_word(const struct conn *conn, struct ledger_cell *ledger)
 {
-	return ledger ? &ledger_own(conn, ledger)->sender : &words[conn->index % WORDS];
+	uint32_t number = conn->index % WORDS;
+
+	if (ledger)
+		return &ledger_own(conn, ledger)->sender;
+	if (!atomic_load_explicit(&is_used[number / WORDS_TOGETHER], memory_order_relaxed))
+		atomic_store(&is_used[number / WORDS_TOGETHER], true);
+	return &words[number];
 }
 
 void turn_forked(void)
 {
 	if (!atomic_exchange(&process_token, 0))
 		return;
-	for (uint32_t i = 0; i < WORDS; i++) /* a page that holds none is not to be copied */
-		if (atomic_load_explicit(&words[i], memory_order_relaxed))
+	for (uint32_t i = 0; i < WORDS; i++) {
+		if (!atomic_load_explicit(&is_used[i / WORDS_TOGETHER], memory_order_relaxed))
+			i += WORDS_TOGETHER - 1;
+		else if (atomic_load_explicit(&words[i],
+					      memory_order_relaxed)) /* a page that holds none is not to be copied */
 			atomic_store(&words[i], 0);
+	}
 }
 
 /* There is room, and no error that the call would return: it is not for want of it that the other one is still at work. */
