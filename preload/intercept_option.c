@@ -90,7 +90,9 @@ static const struct option_rule rules[] = {
 	/* How fast, and how late, TCP sends what it is given. */
 	{ SOL_SOCKET, SO_MAX_PACING_RATE, NOT_ALL_ONES, REASON_OPTION, PASS, true, false },
 	{ IPPROTO_TCP, TCP_TX_DELAY, NOT_ZERO, REASON_OPTION, PASS, true, false },
-	/* Which segments TCP takes. */
+	/* Which segments TCP takes, and where they go. */
+	{ SOL_SOCKET, SO_BINDTODEVICE, ANY_VALUE, REASON_OPTION, PASS, false, false },
+	{ SOL_SOCKET, SO_BINDTOIFINDEX, ANY_VALUE, REASON_OPTION, PASS, false, false },
 	{ IPPROTO_IP, IP_MINTTL, NOT_ZERO, REASON_OPTION, PASS, true, false },
 	{ IPPROTO_IPV6, IPV6_MINHOPCOUNT, NOT_ZERO, REASON_OPTION, PASS, true, false },
 	{ IPPROTO_TCP, TCP_ULP, ANY_VALUE, REASON_ULP, REFUSE, false, false },

@@ -55,6 +55,7 @@ static const struct option_case option_cases[] = {
 	{ IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1 },
 	{ IPPROTO_IP, IP_RECVERR, 1 },
 	{ SOL_SOCKET, SO_PEEK_OFF, 0 },
+	{ SOL_SOCKET, SO_BINDTOIFINDEX, 1 }, /* the loopback interface, which has that number in every network namespace */
 };
 
 static void set_and_use(struct pair *pair, int index)
@@ -331,6 +332,7 @@ static const struct semantics_case cases[] = {
 	OPTION("bind-no-port", 40),
 	OPTION("recverr", 41),
 	OPTION("peek-off", 42),
+	OPTION("bind-to-ifindex", 43),
 	{ "option-zerocopy-unread", set_with_unread, 1, 0 },
 	{ "option-timestamp-unread", set_with_unread, 2, 0 },
 	{ "option-rcvlowat-unread", set_with_unread, 14, 0 },
