@@ -382,8 +382,8 @@ int channel_send(const void *message, size_t bytes, int fd)
 	int own = channel_fd_use(&session);
 	int error = own < 0 ? -ENOTCONN : wire_send(own, message, bytes, fd);
 
-	channel_fd_used(&session);
-	if (error == -EPIPE)
+	if (error == -EPIPE) /* while it is used, or it might be the next one that is ended */
 		atomic_store(&hung_up, true);
+	channel_fd_used(&session);
 	return error;
 }

@@ -55,10 +55,11 @@ static bool has_room_to_receive(int fd)
 bool lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)
 {
 	struct memory_cell *cell = session_memory_cell(memory, conn->index), *earlier = atomic_load(&conn->cell);
+	uint32_t epoch = channel_epoch();
 
-	if (!cell)
+	if (!cell || channel_memory() != memory) /* another thread has noticed that the helper is another one */
 		return false;
-	if (earlier == cell && conn->session_epoch == channel_epoch() &&
+	if (earlier == cell && conn->session_epoch == epoch &&
 	    cell_word_generation(cell->status) == (conn->generation & CELL_GENERATION_MASK))
 		return true;
 	cell->reason = REASON_NONE;
@@ -71,7 +72,7 @@ bool lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)
 	/* Of a session whose helper is gone: a child that was forked in its time looks there whether its parent has the connection. */
 	if (earlier && earlier != cell && channel_is_own(conn->session_epoch))
 		atomic_store(&earlier->shown, 0);
-	conn->session_epoch = channel_epoch();
+	conn->session_epoch = epoch;
 	atomic_store(&conn->cell, cell);
 	return true;
 }
