@@ -136,7 +136,8 @@ static inline int gate_has_room(const struct gate_receiver *to, __u32 size, __u3
  * rmem_alloc: redirected bytes alone, as all that was passed has been read (where it does not count them, one message at a time is on its way). */
 static inline int gate_may_queue(struct sm_small *small, __u32 rmem_alloc, __u32 redirected_bytes)
 {
-	if (!rmem_alloc || (__s32)(redirected_bytes - rmem_alloc - small->mark_byte) >= 0) {
+	/* Less than 1 GiB behind it: else it is long past. */
+	if (!rmem_alloc || redirected_bytes - rmem_alloc - small->mark_byte < 0xc0000000u) {
 		small->read = rmem_alloc ? small->mark : small->sent;
 		small->mark = small->sent;
 		small->mark_byte = redirected_bytes;

@@ -240,8 +240,8 @@ bool conn_fd_copy(struct conn *conn, int oldfd, int newfd)
 		uint32_t mark = conn_mark(oldfd);
 
 		if (mark == CONN_MARK_TCP)
-			conn_mark_set(oldfd, CONN_MARK_DUPLICATED);
-		conn_mark_set(newfd, mark == CONN_MARK_CLOSING ? 0 : conn_mark(oldfd));
+			conn_mark_set(oldfd, mark = CONN_MARK_DUPLICATED);
+		conn_mark_set(newfd, mark == CONN_MARK_CLOSING ? 0 : mark);
 		return true;
 	}
 	if (!add_fd(conn, oldfd)) {

@@ -19,7 +19,8 @@ struct thread_slot {
 	_Atomic uint64_t held;   /* held.h */
 	uint64_t held_cookie;
 	_Atomic uint32_t users; /* threads that have had it, which wraps */
-	uint32_t padding[9];
+	_Atomic uint32_t turns; /* that they have taken (turn.h), likewise */
+	uint32_t padding[8];
 };
 
 extern __thread struct thread_slot *thread_self __attribute__((tls_model("initial-exec")));

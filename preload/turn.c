@@ -21,9 +21,12 @@
 #define WORDS MEMORY_CELLS
 #define WORDS_TOGETHER 1024u
 
-#define NUMBER_BITS 13 /* of a token: a slot */
+/* A token, from the lowest bit on: the number of the thread's slot, how many threads have had that, and which of its turns it is. */
+#define NUMBER_BITS 13
+#define USERS_BITS 8
+#define THREAD_BITS (NUMBER_BITS + USERS_BITS)
 #define LATER_MAX                                                                                                      \
-	1000u /* a token of another process looks like any thread's of this one, but hardly like a recent one's */
+	8u /* a token of another process looks like any thread's of this one, but hardly like one of the last few of a slot */
 
 static _Atomic uint32_t words[WORDS];
 static _Atomic bool is_used[WORDS / WORDS_TOGETHER]; /* some of those that are together were taken */
@@ -39,30 +42,45 @@ static uint32_t token_of_process(void)
 	return atomic_compare_exchange_strong(&process_token, &none, token) ? token : none;
 }
 
-/* Of this thread: whose slot it is, and how many threads have had that before. Those for which there was no slot have one together:
- * they do not wait for each other. */
-static uint32_t own_token(void)
+static uint32_t low_bits(uint32_t value, unsigned int bits)
 {
-	uint32_t number = thread_slot_number(thread_self);
-	uint32_t thread =
-		number == THREAD_NUMBER_NONE
-			? 0
-			: atomic_load_explicit(&thread_self->users, memory_order_relaxed) << NUMBER_BITS | (number + 1);
+	return value & ((1u << bits) - 1);
+}
+
+/* Of this thread's next turn, so that nobody takes away one turn of a thread who has looked at an earlier one. Those for which there was no slot
+ * have one token together: they do not wait for each other. */
+static uint32_t next_token(void)
+{
+	uint32_t number = thread_slot_number(thread_self), thread = 0;
+
+	if (number != THREAD_NUMBER_NONE)
+		thread = (number + 1) |
+			 low_bits(atomic_load_explicit(&thread_self->users, memory_order_relaxed), USERS_BITS)
+				 << NUMBER_BITS |
+			 (atomic_load_explicit(&thread_self->turns, memory_order_relaxed) + 1) << THREAD_BITS;
 	uint32_t token = token_of_process() ^ thread;
 
 	return token ? token : 1;
 }
 
+static bool try_to_take(_Atomic uint32_t *word, uint32_t *holder, uint32_t token)
+{
+	if (!atomic_compare_exchange_strong(word, holder, token))
+		return false;
+	if (thread_self)
+		atomic_fetch_add_explicit(&thread_self->turns, 1, memory_order_relaxed);
+	return true;
+}
+
 /* A thread of this process has it that has ended, was cancelled or has left by siglongjmp, and is in no call any more. */
 static bool is_left(uint32_t holder)
 {
-	uint32_t thread = holder ^ token_of_process(), number = thread & ((1u << NUMBER_BITS) - 1);
+	uint32_t thread = holder ^ token_of_process(), number = low_bits(thread, NUMBER_BITS);
 	struct thread_slot *slot = number ? thread_slot_at(number - 1) : NULL;
 
 	if (!slot)
 		return false;
-	uint32_t later = atomic_load(&slot->users) - (thread >> NUMBER_BITS);
-	later &= UINT32_MAX >> NUMBER_BITS;
+	uint32_t later = low_bits(atomic_load(&slot->users) - (thread >> NUMBER_BITS), USERS_BITS);
 	return later ? later < LATER_MAX : atomic_load(&slot->tid) == 0 || atomic_load(&slot->inside) == 0;
 }
 
@@ -81,11 +99,11 @@ void turn_forked(void)
 {
 	if (!atomic_exchange(&process_token, 0))
 		return;
+	/* A page that holds none is not to be copied. */
 	for (uint32_t i = 0; i < WORDS; i++) {
 		if (!atomic_load_explicit(&is_used[i / WORDS_TOGETHER], memory_order_relaxed))
 			i += WORDS_TOGETHER - 1;
-		else if (atomic_load_explicit(&words[i],
-					      memory_order_relaxed)) /* a page that holds none is not to be copied */
+		else if (atomic_load_explicit(&words[i], memory_order_relaxed))
 			atomic_store(&words[i], 0);
 	}
 }
@@ -100,16 +118,17 @@ static bool has_room(int fd)
 
 bool turn_take(_Atomic uint32_t *word, struct turn *turn)
 {
-	uint32_t token = own_token(), holder = 0;
+	uint32_t token = next_token(), holder = 0;
 
-	if (atomic_compare_exchange_strong(word, &holder, token))
+	if (try_to_take(word, &holder, token))
 		*turn = (struct turn){ .word = word, .token = token };
-	return holder == 0 || holder == token; /* a handler in the middle of the thread's own send */
+	/* A handler in the middle of the thread's own send. */
+	return holder == 0 || low_bits(holder ^ token, THREAD_BITS) == 0;
 }
 
 struct turn turn_wait(_Atomic uint32_t *word, int fd)
 {
-	struct turn turn = { .word = word, .token = own_token() };
+	struct turn turn = { .word = word, .token = next_token() };
 	const struct timespec nap = { .tv_nsec = NAP_NS };
 	int saved = errno;
 	int64_t deadline_ms = 0;
@@ -118,7 +137,7 @@ struct turn turn_wait(_Atomic uint32_t *word, int fd)
 		uint32_t holder = atomic_load_explicit(turn.word, memory_order_relaxed);
 
 		if (holder == 0 || (deadline_ms && (clock_ms() > deadline_ms || is_left(holder)))) {
-			if (!atomic_compare_exchange_strong(turn.word, &holder, turn.token))
+			if (!try_to_take(turn.word, &holder, turn.token))
 				continue;
 			errno = saved;
 			return turn;
