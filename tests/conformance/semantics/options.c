@@ -55,7 +55,8 @@ static const struct option_case option_cases[] = {
 	{ IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1 },
 	{ IPPROTO_IP, IP_RECVERR, 1 },
 	{ SOL_SOCKET, SO_PEEK_OFF, 0 },
-	{ SOL_SOCKET, SO_BINDTOIFINDEX, 1 }, /* the loopback interface, which has that number in every network namespace */
+	{ SOL_SOCKET, SO_BINDTOIFINDEX,
+	  1 }, /* the loopback interface, which has that number in every network namespace */
 };
 
 static void set_and_use(struct pair *pair, int index)
