@@ -83,9 +83,9 @@ def start_struck(helper, injection):
 
 
 NAMES = "/^(unlink|rename)"     # (at): the calls that change what is pinned
-STRUCK = {"killed": (f"{NAMES}:signal=KILL:when=%d", range(1, 12, 2 if SCALE == 1 else 1)),
-          "no-access": (f"{NAMES}:error=EACCES:when=%d+", range(1, 12, 2)),
-          "no-bpf": ("bpf:error=EPERM:when=%d+", (1, 5, 9, 15, 25, 40))}
+STRUCK = {"killed": (f"{NAMES}:signal=KILL:when=%d", range(1, 12, 3 if SCALE == 1 else 1)),
+          "no-access": (f"{NAMES}:error=EACCES:when=%d+", range(1, 12, 4 if SCALE == 1 else 2)),
+          "no-bpf": ("bpf:error=EPERM:when=%d+", (1, 5, 15, 40) if SCALE == 1 else (1, 5, 9, 15, 25, 40))}
 
 
 @pytest.mark.parametrize("off, kind", [(True, "killed"), (False, "killed"), (True, "no-access"), (False, "no-access"), (True, "no-bpf")])

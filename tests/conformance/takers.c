@@ -4,11 +4,10 @@
  *   takers HOW [words=N] [processes=1] [spliced=1] [deadline=S]
  *
  * HOW is a letter for each of the two: s (splice into a pipe), f (sendfile into one), r (recv, and write into one), h (the second alone: a
- * handler that a timer interrupts the first with, which receives without waiting). The stream is the numbers
- * from 0 to N - 1 in 4 bytes each, sent in messages that end between two of them; what a taker gets may begin and end within a number, so
- * that each of them takes a multiple of four bytes at a time, of pipes that have room for all of it. With processes=1 the second is a child. With
+ * handler that a timer interrupts the first with, which receives without waiting). The stream is of 4 N bytes, in messages each of which is of one
+ * value, the next one's the next; what a taker gets may begin and end anywhere, as TCP's segments do. With processes=1 the second is a child. With
  * spliced=1 the kernel's own splice has filled the pipes once, after which it takes no RWF_NOWAIT there.
- * Prints one JSON line: "lost" and "again" are numbers that came to neither, or more than once.
+ * Prints one JSON line: "lost" and "again" are bytes of a value that are fewer, or more, than were sent.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -23,8 +22,9 @@
 
 #define TAKERS 2
 #define TAKE_BYTES 4096u
-#define MESSAGE_WORDS 250u
-#define PAUSE_EVERY_WORDS 4000u
+#define MESSAGE_BYTES 1000u
+#define PAUSE_EVERY 16u /* messages */
+#define VALUES 256u
 #define WARM_UP_TURNS 24
 #define INTERVAL_US 200
 
@@ -37,7 +37,8 @@ struct taker {
 static struct taker takers[TAKERS];
 static uint32_t words = 400000;
 static bool spliced;
-static _Atomic unsigned char *seen;
+static uint64_t sent[VALUES];
+static _Atomic uint64_t seen[VALUES];
 
 static bool splice_zeros(const int ends[2])
 {
@@ -126,28 +127,29 @@ static void *taker_main(void *argument)
 static void *counter_main(void *argument)
 {
 	const struct taker *taker = argument;
-	uint32_t numbers[TAKE_BYTES];
-	ssize_t bytes;
+	unsigned char bytes[TAKE_BYTES];
+	ssize_t count;
 
-	while ((bytes = read(taker->pipe[0], numbers, sizeof(numbers))) > 0)
-		for (size_t i = 0; i < (size_t)bytes / sizeof(numbers[0]); i++)
-			if (numbers[i] < words)
-				atomic_fetch_add(&seen[numbers[i]], 1);
+	while ((count = read(taker->pipe[0], bytes, sizeof(bytes))) > 0)
+		for (ssize_t i = 0; i < count; i++)
+			atomic_fetch_add_explicit(&seen[bytes[i]], 1, memory_order_relaxed);
 	return NULL;
 }
 
 static void send_all(int fd)
 {
-	uint32_t numbers[MESSAGE_WORDS];
+	unsigned char message[MESSAGE_BYTES];
+	uint64_t left = 4ull * words;
 
-	for (uint32_t next = 0; next < words;) {
-		uint32_t count = 0;
+	for (uint32_t number = 1; left > 0; number++) {
+		size_t bytes = left < sizeof(message) ? left : sizeof(message);
 
-		while (count < MESSAGE_WORDS && next < words)
-			numbers[count++] = next++;
-		if (write_whole(fd, numbers, count * sizeof(numbers[0])))
+		memset(message, (int)(number % VALUES), bytes);
+		if (write_whole(fd, message, bytes))
 			die("send");
-		if (next % PAUSE_EVERY_WORDS == 0)
+		sent[number % VALUES] += bytes;
+		left -= bytes;
+		if (number % PAUSE_EVERY == 0)
 			pause_us(100); /* for the readers: what is sent behind unread bytes of TCP's passes */
 	}
 	shutdown(fd, SHUT_WR);
@@ -218,7 +220,8 @@ static void play(bool processes)
 
 int main(int argc, char **argv)
 {
-	unsigned deadline_s = 60, lost = 0, again = 0;
+	uint64_t lost = 0, again = 0;
+	unsigned deadline_s = 60;
 	bool processes = false;
 
 	for (int i = 2; i < argc; i++) {
@@ -235,15 +238,13 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	for (int i = 0; i < TAKERS; i++)
 		takers[i].how = argv[1][i];
-	seen = calloc(words, 1);
-	if (!seen)
-		die("calloc");
 	watchdog_start(deadline_s, NULL);
 	play(processes);
-	for (uint32_t i = 0; i < words; i++) {
-		lost += !seen[i];
-		again += seen[i] > 1;
+	for (uint32_t i = 0; i < VALUES; i++) {
+		lost += sent[i] > seen[i] ? sent[i] - seen[i] : 0;
+		again += sent[i] < seen[i] ? seen[i] - sent[i] : 0;
 	}
-	printf("{\"words\": %u, \"lost\": %u, \"again\": %u}\n", words, lost, again);
+	printf("{\"words\": %u, \"lost\": %llu, \"again\": %llu}\n", words, (unsigned long long)lost,
+	       (unsigned long long)again);
 	return 0;
 }

@@ -38,7 +38,8 @@ ARMS = {"auto": (auto(1), []), "eager": (EAGER, []),
         "mixed": (Arm("mixed", "eager", shim="tests/trapping/libsmaccel.so"), ["--test-bound", MIXED_BOUND])}
 # In eager arms both ends have joined before a case can fork.
 WATCHED_ARMS = {"watched": (auto(1_000_000), [])}
-THIRD_OF = {"spin": 0, "mixed": 1, "watched": 1, "stream": 2, "leave": 0, "ends-first": 1}  # the cases with that number modulo 3, at a scale of less than 3
+PART_OF = {"spin": 0, "mixed": 1, "watched": 1, "stream": 2, "leave": 3, "ends-first": 1}  # the cases with that number modulo PARTS, at a scale of less than 3
+PARTS = 4
 LATE_ARMS = {"split": (auto(1), ["--test-bound", MIXED_BOUND])}
 LATE_CASES = ["forked-early-3", "forked-early-7", "forked-before-3", "forked-before-7"]
 OPTIONS = {"spin": ["--threads"], "mixed": ["--ipv6"]}  # of the program: nothing that cases note depends on them
@@ -94,12 +95,12 @@ def run_arm(name, cases=("--all",), **program):
         return Arm_run(notes, grown, helper.log)
 
 
-def whole_or_third(name, families=("--all",)):
-    """The arguments for the cases of that name in THIRD_OF."""
-    if SCALE >= 3 or name not in THIRD_OF:
+def whole_or_part(name, families=("--all",)):
+    """The arguments for the cases of that name in PART_OF."""
+    if SCALE >= 3 or name not in PART_OF:
         return families
     listed = subprocess.run([built("conformance/semantics"), "--list"], check=True, timeout=10, capture_output=True, text=True).stdout
-    return [case for case, family in map(str.split, listed.splitlines()) if family in families or "--all" in families][THIRD_OF[name]::3]
+    return [case for case, family in map(str.split, listed.splitlines()) if family in families or "--all" in families][PART_OF[name]::PARTS]
 
 
 def read_differences():
@@ -182,8 +183,8 @@ def test_io_uring_was_there(plain):
 
 @pytest.mark.parametrize("name", ARMS)
 def test_no_difference_from_plain_tcp(plain, name, record_property):
-    run = run_arm(name, whole_or_third(name))
-    assert len(run.notes) >= len(plain) // 3
+    run = run_arm(name, whole_or_part(name))
+    assert len(run.notes) >= len(plain) // PARTS
     never = never_joining(run.notes)
     armed = [fields["armed"] == ["yes"] for case, fields in run.notes.items() if "armed" in fields and case not in never]
     joined = [case for case in never if run.notes[case].get("armed", ["no"]) != ["no"]]
@@ -215,14 +216,14 @@ def test_an_end_that_is_only_spliced_from_is_accelerated():
 
 def test_no_difference_of_ends_that_are_only_watched(plain, record_property):
     """For none of them it has paid so far."""
-    run = run_arm("watched", whole_or_third("watched"))
+    run = run_arm("watched", whole_or_part("watched"))
     assert_alike(record_property, "watched", {case: plain[case] for case in run.notes}, run)
     assert run.grown["sockets_joined"] == run.grown["redirected_bytes"] == 0, run.grown
 
 
 def test_no_difference_of_ends_that_stream(record_property):
     """They have gone back to plain TCP for as long as it does not pay, and may come again in the middle of a case."""
-    cases = [*whole_or_third("stream"), "--stream"]
+    cases = [*whole_or_part("stream"), "--stream"]
     run = run_arm("auto", cases)
     assert_alike(record_property, "auto", run_cases(PLAIN, None, cases), run, read_differences(), ["--stream"])
     armed = [fields["armed"] == ["yes"] for fields in run.notes.values() if "armed" in fields]
@@ -231,7 +232,7 @@ def test_no_difference_of_ends_that_stream(record_property):
 
 def test_no_difference_of_ends_that_have_left(record_property):
     """The cases get pairs that were joined and have gone back to plain TCP: the wrappers must not be wiser than the kernel then."""
-    cases = [*whole_or_third("leave"), "--leave"]
+    cases = [*whole_or_part("leave"), "--leave"]
     run = run_arm("eager", cases)
     assert_alike(record_property, "eager", run_cases(PLAIN, None, cases), run, read_differences(), ["--leave"])
     armed = [fields["armed"] == ["yes"] for fields in run.notes.values() if "armed" in fields]
@@ -248,7 +249,7 @@ def test_no_difference_of_who_forks_before_joining(record_property):
 
 def test_no_difference_of_peers_that_end_before_they_reset(record_property):
     """A FIN, and then a reset: TCP says EPIPE, and the end of the stream, where it says ECONNRESET of a reset alone."""
-    cases = [*whole_or_third("ends-first", RESET_FAMILIES), "--ends-first"]
+    cases = [*whole_or_part("ends-first", RESET_FAMILIES), "--ends-first"]
     run = run_arm("eager", cases)
     assert_alike(record_property, "eager", run_cases(PLAIN, None, cases), run, [*read_differences(), *ENDED_OWN], ["--ends-first"])
     proved(run.grown["redirected_bytes"] > 0 and run.grown["pairs_armed_total"] > len(run.notes) // 2, run.grown)
@@ -273,7 +274,7 @@ def test_no_difference_of_musl_programs(plain_musl, library, record_property):
     path, families = MUSL_LIBRARIES[library]
     listed = subprocess.run([*MUSL, "--list"], check=True, timeout=10, capture_output=True, text=True).stdout
     cases = [case for case, family in map(str.split, listed.splitlines()) if case in plain_musl and (family in families or "--all" in families)]
-    cases = cases[::3] if SCALE < 3 and library == "the-library" else cases
+    cases = cases[::PARTS] if SCALE < 3 and library == "the-library" else cases
     shimmed = ["env", f"LD_PRELOAD={path}", *MUSL]
     run = run_arm("eager", cases, program=shimmed)
     plain = {case: fields for case, fields in plain_musl.items() if case in run.notes}
@@ -284,7 +285,7 @@ def test_no_difference_of_musl_programs(plain_musl, library, record_property):
     assert not rows, f"{len(rows)} differences in {len({r[0] for r in rows})} cases\n{table(rows)}"
     never = never_joining(run.notes)
     armed = [fields["armed"] == ["yes"] for case, fields in run.notes.items() if "armed" in fields and case not in never]
-    assert len(plain) >= 200 // (1 if library == "made-with-musl-gcc" else 3) and sum(armed) >= FEWEST_ARMED * len(armed), f"only {sum(armed)} of {len(armed)} cases were accelerated"
+    assert len(plain) >= 200 // (1 if library == "made-with-musl-gcc" else PARTS) and sum(armed) >= FEWEST_ARMED * len(armed), f"only {sum(armed)} of {len(armed)} cases were accelerated"
 
 
 def main(arguments):
