@@ -238,18 +238,21 @@ void retire_sweep_expired(struct loop_timer *timer)
 {
 	struct helper *helper = loop_container(timer, struct pairing, sweep)->helper;
 	struct roll roll = { .helper = helper, .then = withdraw_consider };
-	uint64_t begin_ns = loop_now_ns();
+	uint64_t begin_ns;
 	uint32_t count;
 
 	pairing_look_for_all_closed(helper);
+	begin_ns = loop_now_ns();
 	count = slots_used(helper->slots);
 	if (count > SWEEP_SLOTS)
 		count = SWEEP_SLOTS;
-	for (; count && slots_first(helper->slots) && loop_now_ns() - begin_ns < SWEEP_TURN_NS; count--) {
+	for (; count && slots_first(helper->slots); count--) {
 		struct slot *slot = slots_first(helper->slots);
 
 		slots_rotate(helper->slots);
 		roll_add(&roll, slot);
+		if (roll.count == 0 && loop_now_ns() - begin_ns > SWEEP_TURN_NS) /* they have just been called */
+			break;
 	}
 	roll_call(&roll);
 	if (slots_used(helper->slots)) /* else the loop sleeps until something happens */

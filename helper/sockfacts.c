@@ -40,8 +40,13 @@ bool sockfacts_closes_quickly(int fd)
 bool sockfacts_has_unread(int channel)
 {
 	struct msghdr message = { 0 };
+	const int on = 1, none = -1;
 
-	/* Of a message of no bytes its credentials (SO_PASSCRED), which do not fit, tell it from the end. */
+	/* Whoever made the socket may have set these. With the first a message of no bytes has its credentials, for which there is no room, and which
+	 * tell it from the end. */
+	if (setsockopt(channel, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0 ||
+	    setsockopt(channel, SOL_SOCKET, SO_PEEK_OFF, &none, sizeof(none)) < 0)
+		return true;
 	return recvmsg(channel, &message, MSG_PEEK | MSG_DONTWAIT) >= 0 &&
 	       (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
 }

@@ -84,7 +84,7 @@ def start_struck(helper, injection):
 
 NAMES = "/^(unlink|rename)"     # (at): the calls that change what is pinned
 STRUCK = {"killed": (f"{NAMES}:signal=KILL:when=%d", range(1, 12, 3 if SCALE == 1 else 1)),
-          "no-access": (f"{NAMES}:error=EACCES:when=%d+", range(1, 12, 4 if SCALE == 1 else 2)),
+          "no-access": (f"{NAMES}:error=EACCES:when=%d+", range(1, 12, 3 if SCALE == 1 else 2)),
           "no-bpf": ("bpf:error=EPERM:when=%d+", (1, 5, 15, 40) if SCALE == 1 else (1, 5, 9, 15, 25, 40))}
 
 

@@ -178,6 +178,8 @@ static void test_validity(void **state)
 		"{\"arms\":{\"plain\":{\"pairs\":9,\"redirected_bytes\":1},\"accelerated\":{\"pairs\":9,\"redirected_"
 		"bytes\":9}}}",
 		"{\"arms\":{\"plain\":{\"pairs\":9},\"accelerated\":{\"pairs\":9,\"redirected_bytes\":0}}}",
+		"{\"arms\":{\"plain\":{\"pairs\":9},\"accelerated\":{\"pairs\":9,\"redirected_bytes\":9}},"
+		"\"latencies_lost\":1}",
 	};
 	const char *good = "{\"arms\":{\"plain\":{\"pairs\":9},\"accelerated\":{\"pairs\":9,\"redirected_bytes\":9}}}";
 	json_t *report;
