@@ -8,7 +8,7 @@ import pytest
 from support.program import EAGER, PLAIN, auto, built, run
 from support.proof import proved
 
-ROUNDS = 100
+ROUNDS = 60
 FORGOTTEN_MOST = 2  # the list of differences: one that was told so, and got no CPU to close for 5 ms
 
 
