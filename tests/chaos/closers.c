@@ -29,6 +29,7 @@
 #define FORK_DELAY_STEPS 400000
 #define CLOSE_DELAY_STEPS 2000
 #define DOUBLE_DELAY_STEPS 250000
+#define DOUBLE_STEP 50
 #define DESCENDANTS_FDS 64
 
 struct shared {
@@ -36,7 +37,7 @@ struct shared {
 	_Atomic int sent, ended;
 	_Atomic char end; /* 'R', 'F' or something else */
 	_Atomic int asked;
-	_Atomic bool in_parts; /* what nobody reads comes in two */
+	_Atomic int part_us; /* what nobody reads comes in two, so long apart; 0: at once */
 };
 static struct shared *shared;
 static int listener;
@@ -64,11 +65,11 @@ static void be_peer(void)
 				break;
 			pause_us(i == 2 ? 3000 : 0); /* a join may take its time */
 		}
-		int bytes = shared->in_parts ? UNREAD_BYTES / 2 : UNREAD_BYTES;
+		int bytes = shared->part_us ? UNREAD_BYTES / 2 : UNREAD_BYTES;
 		(void)!send(fd, word, (size_t)bytes, MSG_NOSIGNAL);
 		shared->sent = round;
-		if (shared->in_parts) {
-			pause_us(200);
+		if (shared->part_us) {
+			pause_us((unsigned)shared->part_us);
 			(void)!send(fd, word, UNREAD_BYTES / 2, MSG_NOSIGNAL);
 		}
 		ssize_t got = recv(fd, word, WORD_BYTES, 0);
@@ -201,14 +202,23 @@ static bool play_joining(int round, struct rng *rng)
 
 static int to_double, doubled;
 
+/* Odd: the other thread is to double; even: it has. Barriers would wake one of the two much later. */
+static _Atomic int phase;
+
+static void spin(uint64_t steps)
+{
+	for (volatile uint64_t i = 0; i < steps; i++)
+		;
+}
+
 static void *double_beside_the_close(void *unused)
 {
-	for (;;) {
-		pthread_barrier_wait(&meeting);
-		for (volatile uint64_t i = 0; i < delay_steps; i++)
+	for (int round = 1;; round++) {
+		while (phase < 2 * round - 1)
 			;
+		spin(delay_steps);
 		doubled = dup(to_double);
-		pthread_barrier_wait(&meeting);
+		phase = 2 * round;
 	}
 	return unused;
 }
@@ -219,17 +229,20 @@ static bool play_doubled(int round, struct rng *rng)
 	char bytes[UNREAD_BYTES];
 	int again;
 
+	if (round == 1)
+		delay_steps = CLOSE_DELAY_STEPS;
+	shared->part_us = 2000;
 	shared->asked = round;
 	to_double = accept_one();
 	if (!take_turns(to_double))
 		die("a turn");
 	await(&shared->sent, round);
-	pthread_barrier_wait(&meeting);
-	for (volatile uint64_t i = 0; i < CLOSE_DELAY_STEPS; i++)
-		;
+	phase++;
+	spin(CLOSE_DELAY_STEPS);
 	close(to_double);
-	pthread_barrier_wait(&meeting);
-	uint64_t step = rng_below(rng, DOUBLE_DELAY_STEPS / 50);
+	while (phase % 2)
+		;
+	uint64_t step = rng_below(rng, DOUBLE_STEP);
 	delay_steps = doubled >= 0 ? delay_steps + step : delay_steps - (step < delay_steps ? step : delay_steps);
 	if (doubled < 0)
 		return false;
@@ -262,7 +275,7 @@ static void *receive_all(void *unused)
 /* Counts if the call got all of it. */
 static bool play_awaited(int round, struct rng *rng)
 {
-	shared->in_parts = true;
+	shared->part_us = 200;
 	shared->asked = round;
 	to_double = accept_one();
 	if (!take_turns(to_double))
