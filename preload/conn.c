@@ -224,7 +224,7 @@ static bool add_fd(struct conn *conn, int fd)
 	} while (!atomic_compare_exchange_weak(&conn->fds, &fds, fds + 1));
 	if (atomic_load(&conn->generation) == generation)
 		return true;
-	atomic_fetch_sub(&conn->fds, 1);
+	atomic_fetch_sub(&conn->fds, 1); /* another connection's, within some instructions */
 	return false;
 }
 

@@ -25,8 +25,8 @@
 #define NUMBER_BITS 13
 #define USERS_BITS 8
 #define THREAD_BITS (NUMBER_BITS + USERS_BITS)
-#define LATER_MAX                                                                                                      \
-	8u /* a token of another process looks like any thread's of this one, but hardly like one of the last few of a slot */
+/* A token of another process looks like any thread's of this one, but hardly like one of the last few of a slot. */
+#define LATER_MAX 8u
 
 static _Atomic uint32_t words[WORDS];
 static _Atomic bool is_used[WORDS / WORDS_TOGETHER]; /* some of those that are together were taken */
