@@ -30,6 +30,7 @@
 #define CLOSE_DELAY_STEPS 2000
 #define DOUBLE_DELAY_STEPS 250000
 #define DOUBLE_STEP 50
+#define DOUBLE_LEAD_MOST_STEPS 30000000
 #define DESCENDANTS_FDS 64
 
 struct shared {
@@ -201,13 +202,14 @@ static bool play_joining(int round, struct rng *rng)
 /* ---- doubled ---- */
 
 static int to_double, doubled;
+static int64_t double_late_steps; /* the duplicate is made so much after the close; negative: before */
 
 /* Odd: the other thread is to double; even: it has. Barriers would wake one of the two much later. */
 static _Atomic int phase;
 
-static void spin(uint64_t steps)
+static void spin(int64_t steps)
 {
-	for (volatile uint64_t i = 0; i < steps; i++)
+	for (volatile int64_t i = 0; i < steps; i++)
 		;
 }
 
@@ -216,21 +218,37 @@ static void *double_beside_the_close(void *unused)
 	for (int round = 1;; round++) {
 		while (phase < 2 * round - 1)
 			;
-		spin(delay_steps);
+		spin(CLOSE_DELAY_STEPS + (double_late_steps > 0 ? double_late_steps : 0));
 		doubled = dup(to_double);
 		phase = 2 * round;
 	}
 	return unused;
 }
 
-/* Counts if there was a duplicate: then the end, for all has been read. The delay is led to where as many are too late as are not. */
+/* To where as many are too late as are not. In ever greater steps as long as nothing changes: where both threads have one CPU, the other
+ * one runs when this one's time is over. */
+static void lead_the_duplicate(bool was_too_late, struct rng *rng)
+{
+	static bool last_was_too_late;
+	static int64_t step = DOUBLE_STEP;
+
+	step = was_too_late == last_was_too_late ? step * 2 : DOUBLE_STEP;
+	last_was_too_late = was_too_late;
+	double_late_steps += (was_too_late ? -1 : 1) * (int64_t)rng_below(rng, (uint64_t)step);
+	if (double_late_steps < -DOUBLE_LEAD_MOST_STEPS)
+		double_late_steps = -DOUBLE_LEAD_MOST_STEPS;
+	if (double_late_steps > DOUBLE_LEAD_MOST_STEPS)
+		double_late_steps = DOUBLE_LEAD_MOST_STEPS;
+	if (step > DOUBLE_LEAD_MOST_STEPS)
+		step = DOUBLE_LEAD_MOST_STEPS;
+}
+
+/* Counts if there was a duplicate: then the end, for all has been read. */
 static bool play_doubled(int round, struct rng *rng)
 {
 	char bytes[UNREAD_BYTES];
 	int again;
 
-	if (round == 1)
-		delay_steps = CLOSE_DELAY_STEPS;
 	shared->part_us = 2000;
 	shared->asked = round;
 	to_double = accept_one();
@@ -238,12 +256,11 @@ static bool play_doubled(int round, struct rng *rng)
 		die("a turn");
 	await(&shared->sent, round);
 	phase++;
-	spin(CLOSE_DELAY_STEPS);
+	spin(CLOSE_DELAY_STEPS + (double_late_steps < 0 ? -double_late_steps : 0));
 	close(to_double);
 	while (phase % 2)
 		;
-	uint64_t step = rng_below(rng, DOUBLE_STEP);
-	delay_steps = doubled >= 0 ? delay_steps + step : delay_steps - (step < delay_steps ? step : delay_steps);
+	lead_the_duplicate(doubled < 0, rng);
 	if (doubled < 0)
 		return false;
 	again = dup(doubled);
