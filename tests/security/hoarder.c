@@ -8,15 +8,24 @@
  * hoarder SOCKET unread N: has N sessions, and reads nothing of what the helper says. "unread" on stdout, then as fill.
  * hoarder SOCKET unproved N: joins N pairs of its own, of which one end claims a byte too many, and each of which has many waiters; again and again,
  *   until its stdin ends. "unproved" on stdout, once it is under way.
+ * hoarder SOCKET stuff N: N times sends, through a door of its own, what takes the kernel long to close, behind what makes the helper hang up;
+ *   the last to have it is the queue of the helper's socket. Tells how often that was so.
  * hoarder SOCKET leave: arms a pair and has it taken out; then one with a byte unread, which is refused for that reason and
  *   no other. Exit 0: so it was. */
+#include "../support/rights.h"
 #include "hostile.h"
 
+#include <signal.h>
 #include <sys/epoll.h>
 
 #define ROUND_MS 300
 #define WAITERS 200
 #define ARM_US 2000000
+#define STUFFED 40 /* epoll instances */
+#define STUFFED_WATCHES 8000
+#define JUNK_MESSAGES 4
+#define HANG_UP_MS 5000
+#define STUFF_TRIES 4
 
 static void arm_pair(struct hostile *client, uint32_t first_cell, int ends[2])
 {
@@ -157,6 +166,53 @@ static int unread(uint32_t sessions)
 	return (int)read(STDIN_FILENO, &byte, 1);
 }
 
+static int watch_all(const int *numbers)
+{
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+	for (int i = 0; i < STUFFED_WATCHES; i++)
+		if (epoll_ctl(epoll, EPOLL_CTL_ADD, numbers[i], &(struct epoll_event){ .events = EPOLLPRI }))
+			die("epoll_ctl");
+	return epoll;
+}
+
+/* False: it was faster with hanging up, and has not got them. */
+static bool stuff_door(const int *epolls)
+{
+	struct pollfd door = { .fd = hostile_door() };
+	bool is_there = true;
+
+	for (int i = 0; is_there && i < JUNK_MESSAGES; i++)
+		is_there = send(door.fd, "junk", 4, MSG_DONTWAIT | MSG_NOSIGNAL) == 4;
+	is_there = is_there && rights_give_all(door.fd, epolls, STUFFED);
+	for (int i = 0; i < STUFFED; i++)
+		close(epolls[i]);
+	if (poll(&door, 1, HANG_UP_MS) != 1)
+		die("it does not hang up");
+	close(door.fd);
+	return is_there;
+}
+
+static int stuff(uint32_t times)
+{
+	static int numbers[STUFFED_WATCHES];
+	int watched = hostile_door(), epolls[STUFFED];
+	uint32_t done = 0;
+
+	signal(SIGPIPE, SIG_IGN);
+	for (int i = 0; i < STUFFED_WATCHES; i++)
+		if ((numbers[i] = dup(watched)) < 0)
+			die("dup");
+	for (uint32_t round = 0; done < times && round < STUFF_TRIES * times; round++) {
+		for (int i = 0; i < STUFFED; i++)
+			epolls[i] = watch_all(numbers);
+		done += stuff_door(epolls);
+	}
+	printf("stuffed %u times\n", done);
+	fflush(stdout);
+	return done ? 0 : 1;
+}
+
 /* It is refused, or out again. */
 static bool may_join(const struct memory_cell *cell)
 {
@@ -249,6 +305,8 @@ int main(int argc, char **argv)
 		return fill((uint32_t)strtoul(argv[3], NULL, 10));
 	if (argc > 3 && !strcmp(argv[2], "unread"))
 		return unread((uint32_t)strtoul(argv[3], NULL, 10));
+	if (argc > 3 && !strcmp(argv[2], "stuff"))
+		return stuff((uint32_t)strtoul(argv[3], NULL, 10));
 	if (!hostile_open(&client))
 		die("no session");
 	if (argc > 3 && !strcmp(argv[2], "unproved"))

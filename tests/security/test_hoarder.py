@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 from support.apps import NOBODY
 from support.helper import Helper
@@ -18,6 +19,8 @@ DOORS = 3000        # with a request in each
 UNREAD = 300        # processes with two messages each, of an fd each, that they do not read
 UNPROVED = 1000     # pairs
 SESSIONS = 100      # with 65,535 connections in each, as it says
+STUFFED = 2         # times 320,000 watches, which the kernel takes 0.1 s and more to forget
+LOOP_STUFFED_S = 0.05
 HELD_UP_S = 0.25    # beside what the machine's other work holds it up
 FDS = 2 * PAIRS + 100
 PATIENCE_S = 3      # the honest one does a dozen things that take microseconds
@@ -138,3 +141,16 @@ def test_the_end_of_a_trial_holds_nobody_up(helper):
         assert clocked.longest_s < HELD_UP_S + before.longest_s, (clocked.longest_s, before.longest_s)
         os.close(write_end)
         assert filler.wait(20) == 0, filler.describe()
+
+
+def loop_s(helper):
+    """CPU time of the helper's loop."""
+    return int(Path(f"/proc/{helper.pid}/task/{helper.pid}/schedstat").read_text(encoding="ascii").split()[0]) / 1e9
+
+
+def test_what_takes_long_to_close_is_not_closed_on_the_loop(helper):
+    """It is in the queue of a socket of the helper's, which hangs up without having received it."""
+    before_s = loop_s(helper)
+    with Program(["prlimit", f"--nofile={FDS}", *NOBODY, copy_for_everybody(helper), helper.socket, "stuff", STUFFED]) as stuffer:
+        assert stuffer.wait(60) == 0, stuffer.describe()
+    assert loop_s(helper) - before_s < LOOP_STUFFED_S, loop_s(helper) - before_s

@@ -12,21 +12,30 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* True: fd is in the message, and still the caller's, too. */
-static inline bool rights_give(int channel, int fd)
+#define RIGHTS_MAX 64
+
+/* True: the fds, RIGHTS_MAX at the most, are in one message, and still the caller's, too. */
+static inline bool rights_give_all(int channel, const int *fds, size_t count)
 {
 	union {
 		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = { .header = {
-			      .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)) } };
+		char room[CMSG_SPACE(RIGHTS_MAX * sizeof(int))];
+	} control = { .header = { .cmsg_level = SOL_SOCKET,
+				  .cmsg_type = SCM_RIGHTS,
+				  .cmsg_len = CMSG_LEN(count * sizeof(int)) } };
 	struct iovec vector = { "x", 1 };
-	struct msghdr message = {
-		.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
-	};
+	struct msghdr message = { .msg_iov = &vector,
+				  .msg_iovlen = 1,
+				  .msg_control = &control,
+				  .msg_controllen = CMSG_SPACE(count * sizeof(int)) };
 
-	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+	memcpy(CMSG_DATA(&control.header), fds, count * sizeof(int));
 	return sendmsg(channel, &message, 0) == 1;
+}
+
+static inline bool rights_give(int channel, int fd)
+{
+	return rights_give_all(channel, &fd, 1);
 }
 
 /* The fd, close-on-exec where recvmsg() brings it; -1: none has come. */
