@@ -214,10 +214,15 @@ void wrap_closefrom(int first)
 int wrap_shutdown(int fd, int how)
 {
 	struct conn *conn = conn_get(fd);
+	int state;
 
 	if (how == SHUT_RD || !conn || quiet_is_on() || fork_in_vfork_child())
 		return REAL(shutdown)(fd, how);
-	return transfer_shut_down(conn, fd, how);
+	/* It is no cancellation point, but a wait for the turn would be one. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	int result = transfer_shut_down(conn, fd, how);
+	pthread_setcancelstate(state, NULL);
+	return result;
 }
 
 /* newfd has just become a duplicate of oldfd, which was that connection before, or (NULL) none. False: another thread closes it, and what newfd is

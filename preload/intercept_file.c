@@ -23,10 +23,17 @@ static ssize_t perform_sendfile(const struct send_call *call)
 static __attribute__((noinline)) ssize_t long_sendfile(struct conn *conn, int fd_out, int fd_in, off64_t *offset,
 						       size_t count)
 {
-	return transfer_send(conn, &(struct send_call){ .fd = fd_out,
-							.bytes = count,
-							.perform = perform_sendfile,
-							.arguments = &(struct sendfile_arguments){ fd_in, offset } });
+	int state;
+
+	/* It is no cancellation point, but what is asked after a failure would be one. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	ssize_t result =
+		transfer_send(conn, &(struct send_call){ .fd = fd_out,
+							 .bytes = count,
+							 .perform = perform_sendfile,
+							 .arguments = &(struct sendfile_arguments){ fd_in, offset } });
+	pthread_setcancelstate(state, NULL);
+	return result;
 }
 
 /* Goes on with a call of an end that is only watched: the file was shorter, or there was no room. */

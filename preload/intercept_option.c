@@ -20,6 +20,7 @@
 #include "inq.h"
 #include "landing.h"
 #include "lifecycle.h"
+#include "lifecycle_internal.h"
 #include "mode.h"
 #include "option.h"
 #include "queue.h"
@@ -142,8 +143,13 @@ static bool make_way(struct conn *conn, int fd, const struct option_rule *rule)
 	struct landing landing = landing_find(conn);
 	if (lifecycle_make_plain(conn, fd, rule->reason))
 		return !(rule->tells_pieces && lifecycle_is_lent(conn));
-	if (rule->fallback == EMPTY)
-		return !atomic_load(&conn->not_pinned) && !landing_waits(conn, fd, &landing);
+	if (rule->fallback == EMPTY) {
+		struct lifecycle_quiet quiet = lifecycle_quiet_begin(); /* no cancellation point */
+		bool waits = atomic_load(&conn->not_pinned) || landing_waits(conn, fd, &landing);
+
+		lifecycle_quiet_end(quiet);
+		return !waits;
+	}
 	return !(rule->fallback == REFUSE || (rule->fallback == FILTER && atomic_load(&conn->not_pinned)));
 }
 

@@ -4,6 +4,7 @@
 #include "intercept.h"
 
 #include "fork.h"
+#include "intercept_signal.h"
 #include "signals.h"
 
 /* there is no table of connections before the constructor, which takes over all signals, and with SMACCEL=off. A vfork child has handlers
@@ -68,5 +69,18 @@ int wrap_siginterrupt(int number, int interrupts)
 	int result = REAL(siginterrupt)(number, interrupts);
 
 	notice(result == 0, number);
+	return result;
+}
+
+/* The handler is the first word of the kernel's record. */
+long intercept_sigaction_by_call(long number, long signal, long action, long old, long bytes)
+{
+	void *before = signals_installed((int)signal);
+	long result = REAL(syscall)(number, signal, action, old, bytes, 0L, 0L);
+	void **handler = (void **)old; /* NOLINT(performance-no-int-to-ptr) */
+
+	if (result == 0 && handler)
+		*handler = signals_shown(*handler, before);
+	notice(result == 0 && action, (int)signal);
 	return result;
 }

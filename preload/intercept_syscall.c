@@ -19,6 +19,7 @@
 #include "intercept_exit.h"
 #include "intercept_fork.h"
 #include "intercept_process.h"
+#include "intercept_signal.h"
 #include "lifecycle.h"
 #include "mode.h"
 #include "option.h"
@@ -60,7 +61,8 @@ static void __attribute__((used)) before_call(int number, long a, long b, long c
 		option_may_change((int)a, (int)b, (int)c);
 	else if ((number == __NR_fcntl && b == F_SETFL) || (number == __NR_ioctl && (unsigned int)b == FIONBIO))
 		mode_changes_unseen((int)a);
-	else if (number == __NR_seccomp && installs_filter(a, b, c))
+	else if ((number == __NR_seccomp && installs_filter(a, b, c)) ||
+		 (number == __NR_prctl && a == PR_SET_SECCOMP && (b == SECCOMP_MODE_STRICT || c != 0)))
 		before_filter();
 }
 
@@ -92,6 +94,8 @@ __attribute__((naked)) long wrap_syscall(long number, long a, long b, long c, lo
 		IF_NUMBER(__NR_setsockopt, "1f")
 		IF_NUMBER(__NR_fcntl, "1f")
 		IF_NUMBER(__NR_ioctl, "1f")
+		IF_NUMBER(__NR_prctl, "1f")
+		IF_NUMBER(__NR_rt_sigaction, "9f")
 		IF_NUMBER(__NR_clone, "3f")
 		IF_NUMBER(__NR_fork, "4f")
 		IF_NUMBER(__NR_close, "5f")
@@ -133,7 +137,8 @@ __attribute__((naked)) long wrap_syscall(long number, long a, long b, long c, lo
 		"5:	jmp	intercept_close_by_call\n"
 		"6:	jmp	intercept_close_range_by_call\n"
 		"7:	jmp	intercept_exec_by_call\n"
-		"8:	jmp	intercept_dup_by_call\n");
+		"8:	jmp	intercept_dup_by_call\n"
+		"9:	jmp	intercept_sigaction_by_call\n");
 	/* clang-format on */
 }
 #pragma GCC diagnostic pop
@@ -155,11 +160,13 @@ long wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 #endif
 	if (number == __NR_dup3)
 		return intercept_dup_by_call(number, a, b, c);
+	if (number == __NR_rt_sigaction)
+		return intercept_sigaction_by_call(number, a, b, c, d);
 	if (number == __NR_execve || number == __NR_execveat)
 		return intercept_exec_by_call(number, a, b, c, d, e);
 	if (__builtin_expect(forks || number == __NR_seccomp || number == __NR_exit_group || number == __NR_exit ||
 				     number == __NR_unshare || number == __NR_clone3 || number == __NR_setsockopt ||
-				     number == __NR_fcntl || number == __NR_ioctl,
+				     number == __NR_fcntl || number == __NR_ioctl || number == __NR_prctl,
 			     0))
 		before_call(number, a, b, c);
 	return REAL(syscall)(number, a, b, c, d, e, f);

@@ -6,8 +6,8 @@
  * in between meets the application's handler itself and is merely not counted. The kernel passes three arguments
  * whether SA_SIGINFO is set or not, so one function stands for both kinds.
  *
- * Left alone: faults, which crash reporters own and which do not wake a sleeping call, and the two signals that libc
- * keeps for itself.
+ * Left alone: the two signals that libc keeps for itself. A fault, which wakes no sleeping call, and which crash reporters own, is passed on
+ * at once; one that was sent, as SIGABRT always is, is a signal like any other.
  */
 #include "signals.h"
 
@@ -45,6 +45,7 @@ typedef void (*handler_function)(int number, siginfo_t *information, void *conte
 static struct {
 	_Atomic(void *) handler;
 	_Atomic bool restarts;
+	_Atomic bool is_informed; /* SA_SIGINFO */
 	_Atomic bool blocks_pipe; /* while it runs: its own mask says so */
 } installed[SIGNALS + 1];
 
@@ -64,10 +65,23 @@ static void release_pipe(int number)
 	raw_syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, &pipe_only, NULL, MASK_BYTES);
 }
 
+/* The kernel's own si_codes are positive, those of kill(2) and its kin are not. Without SA_SIGINFO it tells none. */
+static bool is_fault(int number, const siginfo_t *information)
+{
+	return (number == SIGSEGV || number == SIGBUS || number == SIGILL || number == SIGFPE || number == SIGTRAP ||
+		number == SIGSYS) &&
+	       atomic_load_explicit(&installed[number].is_informed, memory_order_relaxed) && information->si_code > 0;
+}
+
 static void call_handler(int number, siginfo_t *information, void *context)
 {
 	void *handler = atomic_load(&installed[number].handler);
 
+	if (is_fault(number, information)) {
+		if (handler)
+			((handler_function)handler)(number, information, context);
+		return;
+	}
 	if (atomic_load_explicit(&installed[number].restarts, memory_order_relaxed))
 		signals_ran.restarting++;
 	else
@@ -90,9 +104,7 @@ static void call_handler(int number, siginfo_t *information, void *context)
 
 static bool is_left_alone(int number)
 {
-	return number < 1 || number > SIGNALS || number == SIGSEGV || number == SIGBUS || number == SIGILL ||
-	       number == SIGFPE || number == SIGTRAP || number == SIGSYS || number == SIGABRT ||
-	       (number >= LIBC_SIGNAL_FIRST && number <= LIBC_SIGNAL_LAST);
+	return number < 1 || number > SIGNALS || (number >= LIBC_SIGNAL_FIRST && number <= LIBC_SIGNAL_LAST);
 }
 
 void signals_changed(int number)
@@ -104,6 +116,7 @@ void signals_changed(int number)
 	if (is_left_alone(number) || raw_syscall(SYS_rt_sigaction, number, NULL, &action, MASK_BYTES) != 0)
 		goto out;
 	atomic_store(&installed[number].restarts, (action.flags & SA_RESTART) != 0);
+	atomic_store(&installed[number].is_informed, (action.flags & SA_SIGINFO) != 0);
 	atomic_store(&installed[number].blocks_pipe, (action.rest[MASK_AT] & PIPE_BIT) != 0);
 	if (action.handler == (void *)SIG_DFL || action.handler == (void *)SIG_IGN ||
 	    action.handler == (void *)call_handler)

@@ -6,6 +6,7 @@
  *
  * KIND   strict    prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT)
  *        prctl     a filter of its own making, by prctl
+ *        strict-call, prctl-call  the same by syscall(SYS_prctl, ...)
  *        library   libseccomp's
  *        threads   libseccomp's, for all threads, one of which sleeps in recv on a second connection
  *        child     libseccomp's, in a forked child that goes on with the connection
@@ -140,7 +141,13 @@ static void allow_libseccomp(bool all_threads)
 
 #define ALLOW(number) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
 
-static void allow_prctl(void)
+static long set_seccomp(bool by_call, int mode, const struct sock_fprog *program)
+{
+	return by_call ? syscall(SYS_prctl, PR_SET_SECCOMP, mode, program, 0, 0)
+		       : prctl(PR_SET_SECCOMP, mode, program, 0, 0);
+}
+
+static void allow_prctl(bool by_call)
 {
 	struct sock_filter rules[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -158,7 +165,7 @@ static void allow_prctl(void)
 	};
 	struct sock_fprog program = { .len = sizeof(rules) / sizeof(rules[0]), .filter = rules };
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || set_seccomp(by_call, SECCOMP_MODE_FILTER, &program) < 0)
 		die("prctl");
 }
 
@@ -279,12 +286,13 @@ static void sandbox(const char *kind)
 	}
 	if (signals)
 		start_signals(); /* a timer is not inherited */
-	if (!strcmp(kind, "strict")) {
+	bool by_call = strstr(kind, "-call") != NULL;
+	if (!strncmp(kind, "strict", 6)) {
 		strict = true;
-		if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) < 0)
+		if (set_seccomp(by_call, SECCOMP_MODE_STRICT, NULL) < 0)
 			die("prctl");
-	} else if (!strcmp(kind, "prctl")) {
-		allow_prctl();
+	} else if (!strncmp(kind, "prctl", 5)) {
+		allow_prctl(by_call);
 	} else {
 		allow_libseccomp(second >= 0);
 	}

@@ -19,7 +19,7 @@ from support.scripts import CONNECTED_PAIR
 ALL = [(kind, data) for kind in ["strict", "prctl", "library", "child"]
        for data in ["idle", "unread", "signals", "nonblocking", "edge"]
        if kind != "strict" or data in ("idle", "unread")]  # neither poll nor handlers in strict mode
-ALL += [("threads", "idle"), ("library", "edge-preadv2"), ("child", "edge-recvmmsg")]
+ALL += [("strict-call", "unread"), ("prctl-call", "idle"), ("prctl-call", "nonblocking"), ("threads", "idle"), ("library", "edge-preadv2"), ("child", "edge-recvmmsg")]
 SOME = [("strict", "unread"), ("prctl", "nonblocking"), ("library", "edge"), ("child", "signals"), ("threads", "idle")]
 WATCH_ONLY = auto(1000000)
 # Arm of the subject, arm of the peer, the state that the subject's connection has when the filter comes, the cases.

@@ -3,11 +3,14 @@
 #include "semantics.h"
 
 #include <setjmp.h>
+#include <sys/mman.h>
 #include <sys/sendfile.h>
 
 static struct pair shared, other;
 
-enum act { RECEIVE, RECEIVE_ALL, SEND, RECEIVE_SECOND, SPLICE, SENDFILE, ACTS };
+#define SHUTDOWNS 8
+
+enum act { RECEIVE, RECEIVE_ALL, SEND, RECEIVE_SECOND, SPLICE, SENDFILE, SHUT, OPTION };
 
 static void *act(void *argument)
 {
@@ -186,6 +189,100 @@ static void pending_cancel_of_close(struct pair *pair, int unused)
 	pair->b = -1;
 }
 
+static volatile bool is_through;
+static void *call_that_is_none(void *call)
+{
+	char byte = 'b';
+	int two = 2, file = memfd_create("file", MFD_CLOEXEC);
+
+	(void)!write(file, &byte, 1);
+	lseek(file, 0, SEEK_SET);
+	pthread_cancel(pthread_self());
+	if ((intptr_t)call == SHUT)
+		shutdown(shared.a, SHUT_WR);
+	else if ((intptr_t)call == SENDFILE)
+		sendfile(shared.a, file, NULL, 1); /* what would note it is a cancellation point */
+	else
+		setsockopt(shared.b, SOL_SOCKET, SO_RCVLOWAT, &two, sizeof(two));
+	is_through = true;
+	return NULL;
+}
+
+static void *send_until_it_ends(void *unused)
+{
+	static char bytes[60000];
+
+	while (send(shared.a, bytes, sizeof(bytes), MSG_NOSIGNAL) > 0)
+		;
+	return unused;
+}
+
+static void *drain_until_it_ends(void *unused)
+{
+	static char bytes[100000];
+
+	while (recv(shared.b, bytes, sizeof(bytes), 0) > 0)
+		;
+	return unused;
+}
+
+/* A call that is no cancellation point, in a thread for which a cancellation is pending. True: it came through it. */
+static bool comes_through(int call)
+{
+	pthread_t thread;
+
+	is_through = false;
+	pthread_create(&thread, NULL, call_that_is_none, (void *)(intptr_t)call);
+	pthread_join(thread, NULL);
+	return is_through;
+}
+
+static void pending_cancel_of_none(struct pair *pair, int call)
+{
+	shared = *pair;
+	if (call == SENDFILE) { /* to one that is gone */
+		signal(SIGPIPE, SIG_IGN);
+		close(pair->b);
+		pair->b = -1;
+		pause_ms(SOON_MS);
+		TRY("first", send(pair->a, "x", 1, 0));
+		pause_ms(SOON_MS);
+	} else {
+		put(pair->a, "waits");
+		settle();
+	}
+	note("comes-through", "%s", comes_through(call) ? "yes" : "no");
+}
+
+/* A shutdown, beside two senders; again and again, for it has to wait for one of them. */
+static void pending_cancel_of_shutdown(struct pair *pair, int unused)
+{
+	int cancelled = 0;
+
+	(void)unused;
+	for (int i = 0; i < SHUTDOWNS; i++) {
+		pthread_t threads[3];
+
+		if (i > 0)
+			pair_make(&shared, true);
+		else
+			shared = *pair;
+		pthread_create(&threads[0], NULL, drain_until_it_ends, NULL);
+		pthread_create(&threads[1], NULL, send_until_it_ends, NULL);
+		pthread_create(&threads[2], NULL, send_until_it_ends, NULL);
+		usleep(2000 + 300 * i);
+		cancelled += !comes_through(SHUT);
+		shutdown(shared.a, SHUT_WR);
+		for (int j = 0; j < 3; j++)
+			pthread_join(threads[j], NULL);
+		if (i > 0) {
+			close(shared.a);
+			close(shared.b);
+		}
+	}
+	note("cancelled", "%d", cancelled);
+}
+
 /* Calls that are no reason to be cancelled, in a thread that has it disabled. */
 static void *immune(void *argument)
 {
@@ -324,6 +421,9 @@ static const struct semantics_case cases[] = {
 	{ "cancel-waitall-race", cancelled_as_a_part_comes, 0, 0 },
 	{ "cancel-pending", pending_cancel, 0, 0 },
 	{ "cancel-pending-close", pending_cancel_of_close, 0, 0 },
+	{ "cancel-pending-sendfile", pending_cancel_of_none, SENDFILE, 0 },
+	{ "cancel-pending-option", pending_cancel_of_none, OPTION, 0 },
+	{ "cancel-pending-shutdown", pending_cancel_of_shutdown, 0, 0 },
 	{ "cancel-disabled", disabled_cancel, 0, 0 },
 	{ "jump-recv", jumped, RECEIVE, 0 },
 	{ "jump-waitall", jumped, RECEIVE_ALL, 0 },

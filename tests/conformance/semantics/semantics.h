@@ -57,6 +57,7 @@ struct family {
 	X(timeouts)                                                                                                    \
 	X(stops)                                                                                                       \
 	X(traps)                                                                                                       \
+	X(signals)                                                                                                     \
 	X(flags)                                                                                                       \
 	X(truncate)                                                                                                    \
 	X(oob)                                                                                                         \
