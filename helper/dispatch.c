@@ -169,6 +169,8 @@ void dispatch_ready(struct loop_source *source, uint32_t events)
 	if (!shares_may_serve(shares, channel, &is_charged))
 		return;
 	begin_ns = loop_now_ns();
+	/* recvmmsg() drops the fds that it has no room, or no number, for: those may be the last ones of sockets that linger. */
+	reaper_alarm(channel->helper->reaper);
 	if (channel->state == CHANNEL_SESSION)
 		pairing_look_for_closed(channel->helper, session_of(channel));
 	for (int i = 0; i < TURNS_OF_INBOX && count == INBOX_MAX && !result && channel_is_open(channel); i++) {

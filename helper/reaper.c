@@ -74,18 +74,24 @@ static void count_user(struct reaper *reaper, uint32_t uid, unsigned *waiting, u
 	}
 }
 
-/* The oldest job whose user has a thread left. Under the lock. */
+/* The oldest job whose user has a thread left. Under the lock. Who has none may have thousands waiting. */
 static struct job *job_pick(struct reaper *reaper)
 {
-	unsigned waiting, running;
+	uint32_t uids[THREADS];
+	unsigned running = 0, own;
 	struct job *job;
 
+	DL_FOREACH(reaper->jobs, job)
+	if (job->running && running < THREADS)
+		uids[running++] = job->uid;
 	DL_FOREACH(reaper->jobs, job)
 	{
 		if (job->running)
 			continue;
-		count_user(reaper, job->uid, &waiting, &running);
-		if (running < THREADS_PER_USER)
+		own = 0;
+		for (unsigned i = 0; i < running; i++)
+			own += uids[i] == job->uid;
+		if (own < THREADS_PER_USER)
 			return job;
 	}
 	return NULL;
@@ -185,7 +191,7 @@ static void alarm_stop(struct loop_chore *chore)
 	reaper->alarm_rings = false;
 }
 
-static void alarm_start(struct reaper *reaper)
+void reaper_alarm(struct reaper *reaper)
 {
 	static const struct itimerspec on = {
 		.it_value = { .tv_nsec = ALARM_FIRST_NS },
@@ -246,7 +252,7 @@ void reaper_free(struct reaper *reaper)
 
 void reaper_close_socket(struct reaper *reaper, int fd)
 {
-	alarm_start(reaper);
+	reaper_alarm(reaper);
 	close(fd);
 }
 

@@ -21,6 +21,9 @@ int reaper_open(struct reaper **out, struct loop *loop, void (*done)(void *conte
 		void *context);
 void reaper_free(struct reaper *reaper); /* what is still queued is left to the end of the process */
 
+/* What the loop does before it sleeps again gives up soon where it would linger: also in a receive, which drops the fds that there
+ * is no room for. */
+void reaper_alarm(struct reaper *reaper);
 /* Closes a socket that a client sent, on the spot, for a few milliseconds at the most. */
 void reaper_close_socket(struct reaper *reaper, int fd);
 /* Closes any other fd, in a thread: the file behind it may block for ever. Takes the fd. 0, or -EDQUOT: taken as well,

@@ -314,7 +314,9 @@ int session_handle_hello(struct request *request)
 		helper->refusals[REASON_BAD_REQUEST]++;
 		return -EPROTO;
 	}
-	error = policy_take(helper->policy, request->creds.uid, POLICY_SESSIONS);
+	error = reaper_is_full(helper->reaper, request->creds.uid)
+			? -EDQUOT
+			: policy_take(helper->policy, request->creds.uid, POLICY_SESSIONS);
 	if (error) {
 		helper->refusals[REASON_TABLE_FULL]++;
 		hang_up(request->fd); /* it asks again later */

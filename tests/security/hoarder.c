@@ -10,6 +10,7 @@
  *   until its stdin ends. "unproved" on stdout, once it is under way.
  * hoarder SOCKET stuff N: N times sends, through a door of its own, what takes the kernel long to close, behind what makes the helper hang up;
  *   the last to have it is the queue of the helper's socket. Tells how often that was so.
+ * hoarder SOCKET backlog N: N connections that are not to be accepted yet, each with what lingers in its queue. "sent" on stdout, then as fill.
  * hoarder SOCKET leave: arms a pair and has it taken out; then one with a byte unread, which is refused for that reason and
  *   no other. Exit 0: so it was. */
 #include "../support/rights.h"
@@ -213,6 +214,24 @@ static int stuff(uint32_t times)
 	return done ? 0 : 1;
 }
 
+static int wait_unaccepted(uint32_t doors)
+{
+	char byte;
+
+	for (uint32_t i = 0; i < doors; i++) {
+		int ends[2], door = hostile_door();
+
+		hostile_lingering_pair(ends);
+		if (door < 0 || !rights_give(door, ends[0]))
+			die("a door");
+		close(ends[0]);
+		close(door);
+	}
+	printf("sent\n");
+	fflush(stdout);
+	return (int)read(STDIN_FILENO, &byte, 1);
+}
+
 /* It is refused, or out again. */
 static bool may_join(const struct memory_cell *cell)
 {
@@ -305,6 +324,8 @@ int main(int argc, char **argv)
 		return fill((uint32_t)strtoul(argv[3], NULL, 10));
 	if (argc > 3 && !strcmp(argv[2], "unread"))
 		return unread((uint32_t)strtoul(argv[3], NULL, 10));
+	if (argc > 3 && !strcmp(argv[2], "backlog"))
+		return wait_unaccepted((uint32_t)strtoul(argv[3], NULL, 10));
 	if (argc > 3 && !strcmp(argv[2], "stuff"))
 		return stuff((uint32_t)strtoul(argv[3], NULL, 10));
 	if (!hostile_open(&client))

@@ -178,6 +178,19 @@ static inline void hostile_pair(int ends[2])
 	close(listener);
 }
 
+#define HOSTILE_LINGER_S 30
+
+/* A pair whose first end waits when it is closed, until the other one, which does not read, is. */
+static inline void hostile_lingering_pair(int ends[2])
+{
+	static char data[4 << 20];
+	const struct linger linger = { .l_onoff = 1, .l_linger = HOSTILE_LINGER_S };
+
+	hostile_pair(ends);
+	setsockopt(ends[0], SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	send(ends[0], data, sizeof(data), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 static inline bool hostile_ask(enum wire_type type, int *error)
 {
 	struct wire_request request;

@@ -9,11 +9,13 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 
+#include "../support/rights.h"
 #include "../support/watchdog.h"
 #include "hostile.h"
 
 #define PAGE_BYTES 4096
 #define DEADLINE_S 35
+#define SURPLUS_FDS 21
 #define SLOWEST_US 5000000 /* on a busy machine; one that lingers does so for 30 s */
 
 static int failures;
@@ -251,8 +253,6 @@ static void rang(int number)
 static void attack_lingering(void)
 {
 	const struct itimerval often = { .it_value.tv_usec = 3000, .it_interval.tv_usec = 3000 }, never = { 0 };
-	const struct linger linger = { .l_onoff = 1, .l_linger = 30 };
-	static char data[4 << 20];
 	struct hostile client;
 
 	signal(SIGALRM, rang);
@@ -261,9 +261,7 @@ static void attack_lingering(void)
 		uint64_t took_us = 0;
 		int ends[2], error;
 
-		hostile_pair(ends);
-		setsockopt(ends[0], SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-		send(ends[0], data, sizeof(data), MSG_DONTWAIT | MSG_NOSIGNAL);
+		hostile_lingering_pair(ends);
 		hostile_join(&client, ends[0], 1 + i, 1, cell_word(1, CELL_PENDING));
 		setitimer(ITIMER_REAL, &often, NULL);
 		close(ends[0]);
@@ -273,6 +271,24 @@ static void attack_lingering(void)
 		close(ends[1]);
 	}
 	hostile_close(&client);
+}
+
+/* More fds in a message than there is room for: the last of them, which lingers, is closed by the kernel in the helper's receive. */
+static void attack_surplus(void)
+{
+	int ends[2], fds[SURPLUS_FDS] = { STDIN_FILENO }, pair[2], door = hostile_door(), error;
+	uint64_t took_us = 0;
+
+	hostile_lingering_pair(ends);
+	fds[SURPLUS_FDS - 1] = ends[0];
+	expect(door >= 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
+	expect(rights_give_all(pair[0], fds, SURPLUS_FDS)); /* before there is a session that receives it */
+	close(ends[0]);
+	expect(hostile_hello(door, pair[1]) == 0);
+	pause_us(50000);
+	expect(hostile_helper_lives(WIRE_STATUS, &error, &took_us) && took_us < SLOWEST_US);
+	for (int i = 0; i < 4; i++)
+		close((int[]){ ends[1], pair[0], pair[1], door }[i]);
 }
 
 /* Killed at any moment: nothing of it may stay. */
@@ -341,8 +357,8 @@ static const struct {
 	{ "holes", attack_holes },           { "foreign", attack_foreign },
 	{ "offers", attack_offers },         { "ancillary", attack_ancillary },
 	{ "memory", attack_memory },         { "lingering", attack_lingering },
-	{ "killed", attack_killed },         { "sessions", attack_sessions },
-	{ "switch", attack_switch },
+	{ "surplus", attack_surplus },       { "killed", attack_killed },
+	{ "sessions", attack_sessions },     { "switch", attack_switch },
 };
 
 int main(int argc, char **argv)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +22,8 @@ UNPROVED = 1000     # pairs
 SESSIONS = 100      # with 65,535 connections in each, as it says
 STUFFED = 2         # times 320,000 watches, which the kernel takes 0.1 s and more to forget
 LOOP_STUFFED_S = 0.05
+END_S = 8           # what lingers does so for 30 s
+BACKLOG = 60        # connections
 HELD_UP_S = 0.25    # beside what the machine's other work holds it up
 FDS = 2 * PAIRS + 100
 PATIENCE_S = 3      # the honest one does a dozen things that take microseconds
@@ -148,9 +151,25 @@ def loop_s(helper):
     return int(Path(f"/proc/{helper.pid}/task/{helper.pid}/schedstat").read_text(encoding="ascii").split()[0]) / 1e9
 
 
-def test_what_takes_long_to_close_is_not_closed_on_the_loop(helper):
-    """It is in the queue of a socket of the helper's, which hangs up without having received it."""
-    before_s = loop_s(helper)
-    with Program(["prlimit", f"--nofile={FDS}", *NOBODY, copy_for_everybody(helper), helper.socket, "stuff", STUFFED]) as stuffer:
-        assert stuffer.wait(60) == 0, stuffer.describe()
-    assert loop_s(helper) - before_s < LOOP_STUFFED_S, loop_s(helper) - before_s
+def test_what_takes_long_to_close_is_not_closed_on_the_loop():
+    """It is in the queue of a socket of the helper's, which hangs up without having received it. By a helper that has nothing else to do."""
+    with Helper() as helper:
+        before_s = loop_s(helper)
+        with Program(["prlimit", f"--nofile={FDS}", *NOBODY, copy_for_everybody(helper), helper.socket, "stuff", STUFFED]) as stuffer:
+            assert stuffer.wait(60) == 0, stuffer.describe()
+        assert loop_s(helper) - before_s < LOOP_STUFFED_S, loop_s(helper) - before_s
+
+
+def test_what_lingers_unaccepted_does_not_hold_up_the_end():
+    """The helper had no CPU for so long that connections wait."""
+    with Helper() as helper:
+        read_end, write_end = os.pipe()
+        os.kill(helper.pid, signal.SIGSTOP)
+        with Program([*NOBODY, copy_for_everybody(helper), helper.socket, "backlog", BACKLOG], stdin=read_end) as sender:
+            os.close(read_end)
+            sender.wait_output("sent", 30)
+            helper.process.terminate()
+            os.kill(helper.pid, signal.SIGCONT)
+            helper.process.wait(END_S)
+            os.close(write_end)
+            sender.wait(20)
