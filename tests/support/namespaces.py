@@ -20,7 +20,7 @@ class Netns:
         return ["nsenter", f"--net=/run/netns/{self.name}", "--"]
 
     def __enter__(self):
-        subprocess.run(["ip", "netns", "add", self.name], check=True, timeout=10)
+        subprocess.run(["ip", "netns", "add", self.name], check=True, timeout=60)
         try:
             subprocess.run(["ip", "-n", self.name, "link", "set", "lo", "up"], check=True, timeout=10)
             for address in self.addresses:
