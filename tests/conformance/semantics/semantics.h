@@ -86,6 +86,7 @@ struct family {
 	X(pieces)                                                                                                      \
 	X(threads)                                                                                                     \
 	X(escapes)                                                                                                     \
+	X(pending)                                                                                                     \
 	X(bypasses)                                                                                                    \
 	X(passing)                                                                                                     \
 	X(odds)                                                                                                        \
