@@ -34,11 +34,27 @@ void latency_set_init(struct latency_set *set, struct policy *policy, uint32_t u
 	*set = (struct latency_set){ .policy = policy, .uid = uid };
 }
 
+void latency_set_init_trial(struct latency_set *set)
+{
+	*set = (struct latency_set){ .policy = NULL };
+}
+
+static int charge(const struct latency_set *set)
+{
+	return set->policy ? policy_take(set->policy, set->uid, POLICY_HISTOGRAMS) : 0;
+}
+
+static void give_back(const struct latency_set *set)
+{
+	if (set->policy)
+		policy_give(set->policy, set->uid, POLICY_HISTOGRAMS);
+}
+
 void latency_set_clear(struct latency_set *set)
 {
 	for (uint32_t i = 0; i < set->count; i++) {
 		munmap(set->entries[i].histogram, sizeof(struct histogram));
-		policy_give(set->policy, set->uid, POLICY_HISTOGRAMS);
+		give_back(set);
 	}
 	set->count = 0;
 	set->lost = 0;
@@ -54,15 +70,15 @@ struct histogram *latency_set_get(struct latency_set *set, uint32_t key)
 			return set->entries[i].histogram;
 	if (set->count == LATENCY_SET_MAX)
 		return NULL;
-	error = policy_take(set->policy, set->uid, POLICY_HISTOGRAMS);
+	error = charge(set);
 	if (error == -EDQUOT && set->make_room && set->make_room(set))
-		error = policy_take(set->policy, set->uid, POLICY_HISTOGRAMS);
+		error = charge(set);
 	if (error)
 		return NULL;
 	/* By mmap: only the pages of durations that occur come to exist. */
 	histogram = mmap(NULL, sizeof(*histogram), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (histogram == MAP_FAILED) {
-		policy_give(set->policy, set->uid, POLICY_HISTOGRAMS);
+		give_back(set);
 		return NULL;
 	}
 	set->entries[set->count].key = key;

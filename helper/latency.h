@@ -14,9 +14,9 @@ struct session;
 
 #define LATENCY_SET_MAX 64u
 
-/* Histograms by key (wire/latency.h), in memory charged to one user (POLICY_HISTOGRAMS). */
+/* Histograms by key (wire/latency.h), in memory charged to one user (POLICY_HISTOGRAMS), or a trial's. */
 struct latency_set {
-	struct policy *policy;
+	struct policy *policy; /* NULL: a trial's */
 	uint32_t uid;
 	uint32_t count;
 	uint64_t lost; /* latencies that found no room, here or in the process */
@@ -29,6 +29,8 @@ struct latency_set {
 };
 
 void latency_set_init(struct latency_set *set, struct policy *policy, uint32_t uid);
+/* Of a trial: charged to nobody. There is one trial at a time, and LATENCY_SET_MAX bounds each of its sets: 14 MiB at the very most. */
+void latency_set_init_trial(struct latency_set *set);
 void latency_set_clear(struct latency_set *set);
 /* The histogram of that key, made if it is new. NULL: no room. */
 struct histogram *latency_set_get(struct latency_set *set, uint32_t key);

@@ -36,10 +36,10 @@ struct trials *trials_new(struct helper *helper)
 		return NULL;
 	trials->helper = helper;
 	loop_timer_add(helper->loop, &trials->timer, timer_expired);
-	latency_set_init(&trials->requests, helper->policy, 0);
-	latency_set_init(&trials->parts, helper->policy, 0);
-	latency_set_init(&trials->connections, helper->policy, 0);
-	latency_set_init(&trials->scratch, helper->policy, 0);
+	latency_set_init_trial(&trials->requests);
+	latency_set_init_trial(&trials->parts);
+	latency_set_init_trial(&trials->connections);
+	latency_set_init_trial(&trials->scratch);
 	return trials;
 }
 

@@ -12,6 +12,7 @@ import struct
 from pathlib import Path
 
 import pytest
+import service
 from support import group
 from support.apps import wait_until
 from support.helper import Helper
@@ -141,6 +142,26 @@ def test_histograms_are_bounded_per_user(tmp_path):
                 program.result(20)
         first, second = (group.ask(helper.socket, number) for number in (1, 2))
         assert first["latency"] == [] and len(second["latency"]) == 2, (first, second)
+
+
+def test_groups_of_before_take_no_room_from_a_trial(tmp_path):
+    """As past runs of root's `smaccel ab` do: idle accounts are kept for as long as the quota lets them."""
+    with Helper("--config", _config(tmp_path, "histograms-per-user = 4")) as helper:
+        for number in 1, 2:
+            with pingpong(NEVER, number, helper, 0.05) as program:
+                program.result(20)
+        with service.Load(helper) as load:
+            service.start(helper, "--port", str(load.port))
+            load.ask("open 20")
+            service.settled(helper, load, 20)
+            before = load.answered()
+            wait_until(lambda: load.answered() > before + 200, 20, load.describe)
+            service.trial(helper, "stop")
+            answer = service.report(helper, expect=(0,))
+        assert answer["latencies_lost"] == 0 and len(answer["requests"]) == len(answer["connections"]) == 4, answer
+        assert len(answer["parts"]) > 4
+        for number in 1, 2:  # nor does a trial from them
+            assert len(group.ask(helper.socket, number)["latency"]) == 2
 
 
 def _config(directory, line):
