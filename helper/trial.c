@@ -270,10 +270,18 @@ static bool may_ask(const struct request *request)
 	return dispatch_is_privileged(request->creds.uid);
 }
 
+static bool is_same_selection(const struct wire_trial *a, const struct wire_trial *b)
+{
+	return a->port_h == b->port_h && a->uid == b->uid && !strncmp(a->comm, b->comm, sizeof(a->comm) - 1);
+}
+
 static int start(struct trials *trials, const struct wire_trial *settings)
 {
 	if (trial_is_assigning(trials))
 		return -EBUSY;
+	/* What the guard has turned off stays so, whatever else is begun: settings name only one selection. */
+	if (trials->off && !is_same_selection(&trials->settings, settings))
+		return -ECANCELED;
 	if (trial_is_collecting(trials))
 		return -EAGAIN;
 	if (trials->helper->switches->off)

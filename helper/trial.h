@@ -28,6 +28,7 @@ struct trials;
 struct trials *trials_new(struct helper *helper); /* NULL: out of memory */
 void trials_free(struct trials *trials);
 
+/* Answers as protocol.h says, and -ECANCELED while a guard has turned another selection off. The three return 0. */
 int trial_handle_start(struct request *request);
 int trial_handle_stop(struct request *request);
 int trial_handle_report(struct request *request);

@@ -44,7 +44,8 @@ struct trials {
 	struct wire_trial settings;
 	uint32_t number; /* of the trial, from 1 */
 	uint64_t key[2]; /* of the assignment; fresh for each */
-	bool off;        /* the guard has fired: what settings select is not accelerated until it is lifted */
+	/* The guard has fired: what settings select is not accelerated until `stop` lifts it, or another trial of the same selection. */
+	bool off;
 	bool fired;
 	enum trial_seen seen;
 	struct trial_window window;

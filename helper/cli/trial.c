@@ -25,7 +25,7 @@ static const char usage[] =
 	"Takes part: connections between processes that run under smaccel and whose traffic qualifies. One trial at a\n"
 	"time; it ends with the helper. GUARD, such as 'p99 worse by 20%', ends it and turns acceleration off for "
 	"what\n"
-	"was selected, until `smaccel trial stop`.\n\n"
+	"was selected, until `smaccel trial stop` or the helper's restart.\n\n"
 	"  smaccel trial COMMAND --help    its options\n";
 
 struct start_words {
@@ -112,6 +112,13 @@ static int answered(const char *title, const char *socket_path, int err)
 		break;
 	case -ESHUTDOWN:
 		fprintf(stderr, "%s: the kill switch is set; `smaccel on` takes it back\n", title);
+		break;
+	case -ECANCELED:
+		fprintf(stderr,
+			"%s: a guard has turned acceleration off for another selection (`smaccel trial status` shows "
+			"it); "
+			"`smaccel trial stop` first, which takes that back\n",
+			title);
 		break;
 	case -EALREADY:
 		fprintf(stderr, "%s: no trial is running\n", title);

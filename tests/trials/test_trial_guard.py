@@ -29,6 +29,13 @@ def test_the_guard_ends_it_and_turns_acceleration_off(helper, load):
     wait_until(lambda: load.answered() > before + 20 * count, 20, load.describe)
     assert helper.totals()["pairs_armed_total"] == armed_before and helper.totals()["pairs_armed"] == 0
     assert "trial-stopped" in {row["reason"] for rows in rows_of(helper, load).values() for row in rows}
+    for words in (), ("--port", "9"), ("--port", str(load.port), "--uid", "0"), ("--port", str(load.port), "--comm", "trial_load"):
+        refused = trial(helper, "start", *words, expect=1).stderr  # of anything else: what is off would be forgotten
+        assert "a guard has turned acceleration off" in refused and "`smaccel trial stop` first" in refused, refused
+    assert report(helper)["selection_off"] and report(helper)["settings"]["port"] == load.port
+    before = load.answered()
+    wait_until(lambda: load.answered() > before + 20 * count, 20, load.describe)
+    assert helper.totals()["pairs_armed_total"] == armed_before
     start(helper, "--port", str(load.port))  # another one may begin at once, with what was kept out
     settled(helper, load, count + 5)
     trial(helper, "stop")  # takes it back
