@@ -36,7 +36,7 @@ static void account_add(struct account *account, const struct group *group)
 	account->pairs_armed_total += group->pairs_armed_total;
 	account->opened[0] += group->opened[0];
 	account->opened[1] += group->opened[1];
-	account->lost += group->latencies.lost;
+	account->lost += group->latencies.lost + group->latencies.unrecorded;
 	account->complete = account->complete && group->drained;
 	account->sums.redirected_msgs += group->sums.redirected_msgs + group->live.redirected_msgs;
 	account->sums.redirected_bytes += group->sums.redirected_bytes + group->live.redirected_bytes;

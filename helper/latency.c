@@ -57,17 +57,22 @@ void latency_set_clear(struct latency_set *set)
 		give_back(set);
 	}
 	set->count = 0;
-	set->lost = 0;
+	set->lost = set->unrecorded = 0;
 }
 
-struct histogram *latency_set_get(struct latency_set *set, uint32_t key)
+static struct histogram *histogram_find(const struct latency_set *set, uint32_t key)
+{
+	for (uint32_t i = 0; i < set->count; i++)
+		if (set->entries[i].key == key)
+			return set->entries[i].histogram;
+	return NULL;
+}
+
+static struct histogram *histogram_make(struct latency_set *set, uint32_t key)
 {
 	struct histogram *histogram;
 	int error;
 
-	for (uint32_t i = 0; i < set->count; i++)
-		if (set->entries[i].key == key)
-			return set->entries[i].histogram;
 	if (set->count == LATENCY_SET_MAX)
 		return NULL;
 	error = charge(set);
@@ -84,6 +89,34 @@ struct histogram *latency_set_get(struct latency_set *set, uint32_t key)
 	set->entries[set->count].key = key;
 	set->entries[set->count++].histogram = histogram;
 	return histogram;
+}
+
+static void newest_drop(struct latency_set *set)
+{
+	munmap(set->entries[--set->count].histogram, sizeof(struct histogram));
+	give_back(set);
+}
+
+/* Both arms or neither: one alone has nothing to be compared with, and the arms would be of different ports. */
+static struct histogram *arms_make(struct latency_set *set, uint32_t key)
+{
+	enum latency_arm other = latency_key_arm(key) == LATENCY_PLAIN ? LATENCY_ACCELERATED : LATENCY_PLAIN;
+	struct histogram *histogram = histogram_make(set, key);
+
+	if (!histogram || histogram_make(set, latency_key(latency_key_role(key), other, latency_key_part(key),
+							  latency_key_port(key))))
+		return histogram;
+	newest_drop(set);
+	return NULL;
+}
+
+struct histogram *latency_set_get(struct latency_set *set, uint32_t key)
+{
+	struct histogram *histogram = histogram_find(set, key);
+
+	if (histogram)
+		return histogram;
+	return !set->policy && latency_key_arm(key) != LATENCY_ALL ? arms_make(set, key) : histogram_make(set, key);
 }
 
 void latency_write_buckets(const struct histogram *histogram, FILE *out)
@@ -110,6 +143,8 @@ void latency_set_write(const struct latency_set *set, bool *first, FILE *out)
 		const struct histogram *histogram = set->entries[i].histogram;
 		uint32_t key = set->entries[i].key;
 
+		if (!histogram->count) /* the other arm has some */
+			continue;
 		fprintf(out,
 			"%s{\"role\":\"%s\",\"port\":%u,\"arm\":\"%s\",\"part\":%u,\"count\":%" PRIu64
 			",\"sum_ns\":%" PRIu64 ",\"max_ns\":%" PRIu64 ",\"buckets\":",
@@ -132,28 +167,58 @@ uint64_t latency_take(_Atomic uint64_t *counter)
 	return count < COUNT_MAX ? count : COUNT_MAX;
 }
 
-/* Where the counts of a series go. */
-struct destination {
-	struct latency_set *set; /* NULL: nowhere */
-	struct histogram *histogram;
+enum { TO_GROUP, TO_TRIAL, TO_PARTS, DESTINATIONS };
+
+/* Where a series goes. Not before something is in it: the names of earlier trials' series stay in a process's memory, and would take the
+ * room of those of this one. */
+struct destinations {
+	bool are_known;
+	struct destination {
+		struct latency_set *set; /* NULL: nowhere */
+		uint32_t key;
+		struct histogram *histogram; /* once they are known; NULL: no room */
+	} each[DESTINATIONS];
 };
 
-#define DESTINATIONS 3
-
-static void deliver(struct destination to[DESTINATIONS], uint32_t index, uint64_t count)
+static void find_histograms(struct destinations *to)
 {
+	if (to->are_known)
+		return;
+	to->are_known = true;
 	for (int i = 0; i < DESTINATIONS; i++) {
-		if (!to[i].set)
-			continue;
-		if (to[i].histogram)
-			histogram_add_counts(to[i].histogram, index, count);
-		else
-			to[i].set->lost += count;
+		struct destination *one = &to->each[i];
+
+		if (i == TO_PARTS && !to->each[TO_TRIAL].histogram)
+			one->set = NULL; /* together they are what the trial's set has */
+		one->histogram = one->set ? latency_set_get(one->set, one->key) : NULL;
 	}
 }
 
+static void deliver(struct destinations *to, uint32_t index, uint64_t count)
+{
+	find_histograms(to);
+	for (int i = 0; i < DESTINATIONS; i++) {
+		struct destination *one = &to->each[i];
+
+		if (one->histogram)
+			histogram_add_counts(one->histogram, index, count);
+		else if (one->set)
+			one->set->lost += count;
+	}
+}
+
+static void deliver_sum(struct destinations *to, uint64_t sum_ns, uint64_t max_ns)
+{
+	if (!sum_ns && !max_ns)
+		return;
+	find_histograms(to);
+	for (int i = 0; i < DESTINATIONS; i++)
+		if (to->each[i].histogram)
+			histogram_add_sum(to->each[i].histogram, sum_ns, max_ns);
+}
+
 /* The pages of one series that exist. False: the budget is used up. */
-static bool drain_counts(struct session *session, uint32_t which, struct destination to[DESTINATIONS], uint32_t *budget)
+static bool drain_counts(struct session *session, uint32_t which, struct destinations *to, uint32_t *budget)
 {
 	struct latency_memory *memory = session_latency(session);
 	const off_t begin = LATENCY_OFFSET + (off_t)((char *)memory->counts[which] - (char *)memory);
@@ -177,34 +242,25 @@ static bool drain_counts(struct session *session, uint32_t which, struct destina
 	return true;
 }
 
-static struct destination destination_of(struct latency_set *set, uint32_t key)
-{
-	return (struct destination){ .set = set, .histogram = set ? latency_set_get(set, key) : NULL };
-}
-
 static bool drain_series(struct session *session, uint32_t which, const struct latency_sinks *sinks, uint32_t *budget)
 {
 	struct latency_series *series = &session_latency(session)->series[which];
 	uint32_t key = atomic_load(&series->key), whole = latency_key_of_all_parts(key);
 	bool in_arm = latency_key_arm(key) != LATENCY_ALL;
-	struct destination to[DESTINATIONS];
+	struct destinations to = { .each = { [TO_GROUP] = { .set = sinks->group, .key = whole },
+					     [TO_TRIAL] = { .set = in_arm ? sinks->trial : NULL, .key = whole },
+					     [TO_PARTS] = { .set = in_arm ? sinks->parts : NULL,
+							    .key = latency_key_of_all_ports(key) } } };
 	uint64_t sum_ns, max_ns;
 
 	if (!(key & LATENCY_KEY_USED) || latency_key_arm(key) >= LATENCY_ARM_COUNT || key & LATENCY_KEY_UNUSED_BITS)
 		return true;
-	if (!sinks->group && !(in_arm && sinks->trial))
+	if (!to.each[TO_GROUP].set && !to.each[TO_TRIAL].set)
 		return true;
-	to[0] = destination_of(sinks->group, whole);
-	to[1] = destination_of(in_arm ? sinks->trial : NULL, whole);
-	to[2] = destination_of(in_arm ? sinks->parts : NULL, latency_key_of_all_ports(key));
 	sum_ns = atomic_exchange_explicit(&series->sum_ns, 0, memory_order_relaxed);
 	max_ns = atomic_exchange_explicit(&series->max_ns, 0, memory_order_relaxed);
-	if (max_ns > HISTOGRAM_VALUE_MAX)
-		max_ns = HISTOGRAM_VALUE_MAX;
-	for (int i = 0; i < DESTINATIONS; i++)
-		if (to[i].histogram)
-			histogram_add_sum(to[i].histogram, sum_ns, max_ns);
-	return drain_counts(session, which, to, budget);
+	deliver_sum(&to, sum_ns, max_ns < HISTOGRAM_VALUE_MAX ? max_ns : HISTOGRAM_VALUE_MAX);
+	return drain_counts(session, which, &to, budget);
 }
 
 bool latency_drain(struct session *session, const struct latency_sinks *sinks, uint32_t *budget)
@@ -219,8 +275,8 @@ bool latency_drain(struct session *session, const struct latency_sinks *sinks, u
 		complete = drain_series(session, i, sinks, budget);
 	unrecorded = latency_take(&memory->unrecorded);
 	if (sinks->group)
-		sinks->group->lost += unrecorded;
+		sinks->group->unrecorded += unrecorded;
 	if (sinks->trial)
-		sinks->trial->lost += unrecorded;
+		sinks->trial->unrecorded += unrecorded;
 	return complete;
 }

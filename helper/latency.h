@@ -19,7 +19,8 @@ struct latency_set {
 	struct policy *policy; /* NULL: a trial's */
 	uint32_t uid;
 	uint32_t count;
-	uint64_t lost; /* latencies that found no room, here or in the process */
+	uint64_t lost;       /* latencies that found no room here: of a trial, those of whole ports, both arms alike */
+	uint64_t unrecorded; /* that found none in their process, which may be those of one arm */
 	struct latency_entry {
 		uint32_t key;
 		struct histogram *histogram;
@@ -29,13 +30,14 @@ struct latency_set {
 };
 
 void latency_set_init(struct latency_set *set, struct policy *policy, uint32_t uid);
-/* Of a trial: charged to nobody. There is one trial at a time, and LATENCY_SET_MAX bounds each of its sets: 14 MiB at the very most. */
+/* Of a trial: a key of an arm comes with the same of the other arm, or not at all. Charged to nobody: there is one trial at a time, and
+ * LATENCY_SET_MAX bounds each of its sets (14 MiB at the very most). */
 void latency_set_init_trial(struct latency_set *set);
 void latency_set_clear(struct latency_set *set);
 /* The histogram of that key, made if it is new. NULL: no room. */
 struct histogram *latency_set_get(struct latency_set *set, uint32_t key);
 /* JSON as text, as there may be much: [[index, count], ...], and {"role", "port", "arm", "count", "sum_ns", "max_ns",
- * "buckets"} a series, separated by commas (*first: none before it). */
+ * "buckets"} a series that is not empty, separated by commas (*first: none before it). */
 void latency_write_buckets(const struct histogram *histogram, FILE *out);
 void latency_set_write(const struct latency_set *set, bool *first, FILE *out);
 const char *latency_arm_name(unsigned arm);
@@ -44,7 +46,7 @@ const char *latency_arm_name(unsigned arm);
 struct latency_sinks {
 	struct latency_set *group; /* every series */
 	struct latency_set *trial; /* those of an arm */
-	struct latency_set *parts; /* the same by part, all ports together */
+	struct latency_set *parts; /* the same by part, all ports together: what the trial's set has room for */
 };
 /* Moves what the process has recorded there. *budget: how many pages to look at; what is left is returned. False if it did not
  * suffice: more is there. */

@@ -16,20 +16,23 @@ static enum latency_arm arm_of(uint32_t status)
 						 : LATENCY_ALL;
 }
 
-static void add(struct latency_set *into, const struct memory_cell *cell)
+/* With its port's requests or not at all: both tables have the same ports. */
+static void add(struct trials *trials, const struct memory_cell *cell)
 {
 	enum latency_arm arm = arm_of(cell->status);
 	uint32_t key = cell->latency_key, count = cell->latency_count;
-	struct histogram *histogram;
+	struct histogram *histogram = NULL;
 
 	if (arm == LATENCY_ALL || !count ||
 	    key != latency_key(latency_key_role(key), arm, latency_key_part(key), latency_key_port(key)))
 		return;
-	histogram = latency_set_get(into, latency_key_of_all_parts(key));
+	key = latency_key_of_all_parts(key);
+	if (latency_set_get(&trials->requests, key))
+		histogram = latency_set_get(&trials->connections, key);
 	if (histogram)
 		histogram_add(histogram, cell->latency_sum_ns / count, 1); /* capped: it is a claim */
 	else
-		into->lost++;
+		trials->connections.lost++;
 }
 
 /* Of this cell there is nothing more to take. */
@@ -37,7 +40,7 @@ static void take(struct trials *trials, struct memory_cell *cell)
 {
 	struct memory_cell copy = *cell; /* which its process does not change */
 
-	add(&trials->connections, &copy);
+	add(trials, &copy);
 	atomic_store(&cell->latency_key, 0);
 }
 
@@ -58,9 +61,9 @@ static bool visit_open(struct session *session, uint32_t index, const struct mem
 	return true;
 }
 
-void trial_connections_add_open(struct session *session, struct latency_set *into)
+void trial_connections_add_open(struct session *session)
 {
-	session_each_cell(session, visit_open, into);
+	session_each_cell(session, visit_open, session->channel.helper->trials);
 }
 
 static bool visit_last(struct session *session, uint32_t index, const struct memory_cell *seen, void *context)

@@ -74,7 +74,7 @@ void trial_slot_sums(const struct slot *slot, struct sm_direction *sums);
 
 /* ---- trial_connections.c ---- */
 /* Adds the open connections of that process, which go on. */
-void trial_connections_add_open(struct session *session, struct latency_set *into);
+void trial_connections_add_open(struct session *session);
 /* The trial is over for its connections, or they are over: what was recorded is taken, their cells no longer name an arm. How many
  * there were. */
 uint32_t trial_connections_end(struct session *session);

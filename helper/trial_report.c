@@ -108,7 +108,7 @@ static void add_live(struct trials *trials)
 	struct session *session = sessions_first(trials->helper->sessions);
 
 	for (; session && trial_is_collecting(trials); session = session->hh.next)
-		trial_connections_add_open(session, &trials->connections);
+		trial_connections_add_open(session);
 }
 
 static void write_set(const char *name, const struct latency_set *set, FILE *out)
@@ -139,8 +139,12 @@ static void write_report(struct trials *trials, FILE *out)
 	write_settings(trials, out);
 	write_arms(trials, out);
 	write_unassigned(trials, out);
-	fprintf(out, ",\"stuck_pairs\":%" PRIu64 ",\"processes_ended\":%" PRIu64 ",\"latencies_lost\":%" PRIu64,
-		trials->stuck, trials->sessions_ended, trials->requests.lost + trials->connections.lost);
+	/* Lost by processes, perhaps of one arm; and those of the ports that the helper has no room for. */
+	fprintf(out,
+		",\"stuck_pairs\":%" PRIu64 ",\"processes_ended\":%" PRIu64 ",\"latencies_lost\":%" PRIu64
+		",\"latencies_left_out\":%" PRIu64 ",\"connections_left_out\":%" PRIu64,
+		trials->stuck, trials->sessions_ended, trials->requests.unrecorded, trials->requests.lost,
+		trials->connections.lost);
 	write_set("requests", &trials->requests, out);
 	write_set("parts", &trials->parts, out);
 	write_set("connections", &trials->connections, out);

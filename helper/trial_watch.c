@@ -33,7 +33,8 @@ static void sum(const struct latency_set *set, enum latency_role role, enum late
 static enum latency_role main_role(const struct trials *trials)
 {
 	for (uint32_t i = 0; i < trials->requests.count; i++)
-		if (latency_key_role(trials->requests.entries[i].key) == LATENCY_CLIENT)
+		if (latency_key_role(trials->requests.entries[i].key) == LATENCY_CLIENT &&
+		    trials->requests.entries[i].histogram->count)
 			return LATENCY_CLIENT;
 	return LATENCY_SERVER;
 }

@@ -63,8 +63,12 @@ static void write_arms(FILE *out, const json_t *report)
 	}
 	fputs("; ", out);
 	page_machine(out);
-	fprintf(out, ". Processes that ended meanwhile: %" PRIu64 "; latencies that found no room: %" PRIu64 ".</p>\n",
-		fields_number(report, "processes_ended"), fields_number(report, "latencies_lost"));
+	fprintf(out,
+		". Processes that ended meanwhile: %" PRIu64
+		"; latencies that found no room in their processes: %" PRIu64
+		"; latencies of ports beyond those that there is room for, left out of both arms: %" PRIu64 ".</p>\n",
+		fields_number(report, "processes_ended"), fields_number(report, "latencies_lost"),
+		fields_number(report, "latencies_left_out"));
 }
 
 static struct statistics_interval ratio_of(const struct statistics_interval *log_ratio)

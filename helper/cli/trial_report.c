@@ -84,7 +84,13 @@ static void print_neither(const json_t *report)
 		printf("            %" PRIu64 " pairs are armed and cannot be made plain yet: in neither arm\n",
 		       fields_number(report, "stuck_pairs"));
 	if (fields_number(report, "latencies_lost"))
-		printf("            %" PRIu64 " latencies found no room\n", fields_number(report, "latencies_lost"));
+		printf("            %" PRIu64 " latencies found no room in their processes\n",
+		       fields_number(report, "latencies_lost"));
+	if (fields_number(report, "latencies_left_out"))
+		printf("            %" PRIu64
+		       " latencies are of ports beyond those that there is room for: left out of both "
+		       "arms\n",
+		       fields_number(report, "latencies_left_out"));
 }
 
 void trial_print_summary(const json_t *report)

@@ -161,9 +161,10 @@ const char *trial_invalid_why(const json_t *report)
 		return "the plain arm was redirected";
 	if (!fields_number(accelerated, "redirected_bytes"))
 		return "nothing was redirected in the accelerated arm; `smaccel ss` shows the reasons";
-	/* Of a port that found room for one arm only the other has nothing to be compared with: the arms would be of different ports. */
+	/* Of a port that found room for one arm only the other has nothing to be compared with: the arms would be of different ports. What the
+	 * helper has left out is of both. */
 	if (fields_number(report, "latencies_lost"))
-		return "there were more ports than there is room for, and some count in one arm only; choose one with "
-		       "--port";
+		return "a process had more ports than it has room for, and some may count in one arm only; choose one "
+		       "with --port";
 	return NULL;
 }

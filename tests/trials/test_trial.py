@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """smaccel trial on a running service (trial_load.c): who is assigned to what, what is proved, and what is left when processes or
 the helper die. test_trial_guard.py has its guard."""
+import json
 import math
 import mmap
 import os
 import signal
 import struct
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from service import INVALID, Load, arms_of, load, report, rows_of, settled, star
 from support import group
 from support.apps import NOBODY, wait_until
 from support.helper import Helper
-from support.program import BUILD, EAGER, Arm, auto
+from support.program import BUILD, EAGER, Arm, Program, auto
 
 RECORDING_AT = 28  # of session_memory
 
@@ -297,6 +299,63 @@ def test_layout_of_the_recording_word():
         assert not any(recording_words(helper))
         start(helper)
         wait_until(lambda: all(word & 2 for word in recording_words(helper)), 10)
+
+
+PORTS = 24  # more than the helper has room for, and not more than a process has
+MANY_PORTS = f"""
+import json, socket, sys, threading
+listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range({PORTS})]
+ports = [one.getsockname()[1] for one in listeners]
+pairs = [(socket.create_connection(("127.0.0.1", one)), listener.accept()[0])
+         for listener, one in zip(listeners, ports) for _ in range(16 if one == ports[-1] else 2)]
+over = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), over.set())).start()
+print("ports", json.dumps(ports), flush=True)
+while not over.wait(0.1):
+    for end, peer in pairs:
+        end.sendall(b"x" * 64)
+        peer.sendall(peer.recv(64))
+        end.recv(64)
+"""
+
+
+EACH = {(role, arm) for role in ("client", "server") for arm in ("accelerated", "plain")}
+
+
+def summary(helper):
+    return json.loads(trial(helper, "status", "--json").stdout)
+
+
+def ports_of(rows, role):
+    return {row["port"] for row in rows if row["role"] == role}
+
+
+def test_more_ports_than_there_is_room_for(helper):
+    """Whole ports are left out: the report says so, and is of the others. Names of their series stay behind, and take no room later."""
+    read_end, write_end = os.pipe()
+    with Program([sys.executable, "-c", MANY_PORTS], auto(2), helper.socket, stdin=read_end) as program:
+        os.close(read_end)
+        ports = json.loads(program.wait_output("ports"))
+        start(helper)
+        wait_until(lambda: summary(helper).get("latencies_left_out", 0) > 200, 20, helper.explain)
+        trial(helper, "stop")
+        wait_until(lambda: trial_state(helper) == "ended", 10)
+        answer = report(helper, expect=(0,))
+        check_parts(answer)
+        assert answer["latencies_lost"] == 0 and answer["connections_left_out"] > 0
+        for role in "client", "server":
+            kept = ports_of(answer["requests"], role)
+            assert kept == ports_of(answer["connections"], role) < set(ports), role
+        text = trial(helper, "report").stdout
+        assert f"{answer['latencies_left_out']} latencies are of ports beyond those that there is room for" in text
+        start(helper, "--port", str(ports[-1]))
+        wait_until(lambda: sum(one["pairs"] for one in summary(helper)["arms"].values()) == 16, 20, helper.explain)
+        wait_until(lambda: {(row["role"], row["arm"]) for row in report(helper)["requests"]} == EACH, 20, helper.explain)
+        answer = report(helper, expect=(0,))
+        assert answer["latencies_left_out"] == answer["latencies_lost"] == answer["connections_left_out"] == 0
+        assert {row["port"] for row in answer["requests"]} == {ports[-1]}
+        os.close(write_end)
+        assert program.wait(10) == 0, program.describe()
 
 
 def test_the_kill_switch_ends_a_trial(helper, load):

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Trials' pure parts: the hash that assigns, and the guard. */
+/* Trials' pure parts: the hash that assigns, the guard, and where latencies are kept. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,8 +9,11 @@
 
 #include <cmocka.h>
 
+#include "latency.h"
+#include "policy.h"
 #include "siphash.h"
 #include "trial_guard.h"
+#include "wire/latency.h"
 
 /* The vectors of the reference implementation: key 00 01 .. 0f, input 00 01 .. of 0 to 15 bytes. */
 static void test_siphash_vectors(void **state)
@@ -122,6 +125,98 @@ static void test_guard_bounds_hold_the_quantile(void **state)
 	assert_in_range(outside, 0, 3);
 }
 
+/* ---- where latencies are kept ---- */
+
+static uint32_t key_of(enum latency_role role, enum latency_arm arm, uint16_t port_h)
+{
+	return latency_key(role, arm, 0, port_h);
+}
+
+/* Whichever arm of a port comes first, and in whatever order: with the other arm, or not at all. */
+static void test_a_port_has_both_arms_or_neither(void **state)
+{
+	struct latency_set set;
+	unsigned both = 0;
+
+	(void)state;
+	latency_set_init_trial(&set);
+	random_state = 5;
+	for (int i = 0; i < 2000; i++) {
+		enum latency_arm arm = uniform() < 0.3 ? LATENCY_PLAIN : LATENCY_ACCELERATED;
+		struct histogram *histogram =
+			latency_set_get(&set, key_of(LATENCY_CLIENT, arm, (uint16_t)(1000 + 100 * uniform())));
+
+		if (histogram)
+			histogram_add(histogram, 1000, 1);
+	}
+	for (uint16_t port_h = 1000; port_h < 1100; port_h++) {
+		bool is_plain = latency_set_get(&set, key_of(LATENCY_CLIENT, LATENCY_PLAIN, port_h)) != NULL;
+		bool is_accelerated =
+			latency_set_get(&set, key_of(LATENCY_CLIENT, LATENCY_ACCELERATED, port_h)) != NULL;
+
+		assert_true(is_plain == is_accelerated);
+		both += is_plain;
+	}
+	assert_int_equal(both, LATENCY_SET_MAX / 2);
+	latency_set_clear(&set);
+	assert_int_equal(set.count, 0);
+}
+
+/* Nothing is half done where there is room for one more: what is of no arm is by itself. */
+static void test_the_last_place_is_not_for_one_arm(void **state)
+{
+	struct latency_set set;
+
+	(void)state;
+	latency_set_init_trial(&set);
+	for (uint16_t port_h = 1; port_h < LATENCY_SET_MAX; port_h++)
+		assert_non_null(latency_set_get(&set, key_of(LATENCY_SERVER, LATENCY_ALL, port_h)));
+	assert_null(latency_set_get(&set, key_of(LATENCY_SERVER, LATENCY_PLAIN, 7)));
+	assert_null(latency_set_get(&set, key_of(LATENCY_SERVER, LATENCY_ACCELERATED, 7)));
+	assert_int_equal(set.count, LATENCY_SET_MAX - 1);
+	assert_non_null(latency_set_get(&set, key_of(LATENCY_SERVER, LATENCY_ALL, 7)));
+	latency_set_clear(&set);
+}
+
+/* A user's has what there is, and pays for that alone. */
+static void test_a_users_arms_are_by_themselves(void **state)
+{
+	struct policy_settings settings;
+	struct policy *policy;
+	struct latency_set set;
+
+	(void)state;
+	policy_settings_init(&settings);
+	policy = policy_new(&settings, 16);
+	latency_set_init(&set, policy, 7);
+	assert_non_null(latency_set_get(&set, key_of(LATENCY_SERVER, LATENCY_PLAIN, 80)));
+	assert_int_equal(policy_held(policy, 7, POLICY_HISTOGRAMS), 1);
+	latency_set_clear(&set);
+	assert_int_equal(policy_held(policy, 7, POLICY_HISTOGRAMS), 0);
+	policy_free(policy);
+}
+
+static void test_what_is_empty_is_not_written(void **state)
+{
+	struct latency_set set;
+	char *text = NULL;
+	bool first = true;
+	size_t bytes;
+	FILE *out = open_memstream(&text, &bytes);
+
+	(void)state;
+	assert_non_null(out);
+	latency_set_init_trial(&set);
+	histogram_add(latency_set_get(&set, key_of(LATENCY_CLIENT, LATENCY_PLAIN, 80)), 1000, 1);
+	latency_set_write(&set, &first, out);
+	assert_int_equal(fclose(out), 0);
+	assert_int_equal(set.count, 2);
+	assert_non_null(strstr(text, "\"arm\":\"plain\""));
+	assert_null(strstr(text, "accelerated"));
+	free(text);
+	latency_set_clear(&set);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -130,6 +225,10 @@ int main(void)
 		cmocka_unit_test(test_guard_wants_enough_to_say),
 		cmocka_unit_test(test_guard_is_not_set_off_by_chance),
 		cmocka_unit_test(test_guard_bounds_hold_the_quantile),
+		cmocka_unit_test(test_a_port_has_both_arms_or_neither),
+		cmocka_unit_test(test_the_last_place_is_not_for_one_arm),
+		cmocka_unit_test(test_a_users_arms_are_by_themselves),
+		cmocka_unit_test(test_what_is_empty_is_not_written),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
