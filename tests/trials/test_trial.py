@@ -323,7 +323,8 @@ EACH = {(role, arm) for role in ("client", "server") for arm in ("accelerated", 
 
 
 def summary(helper):
-    return json.loads(trial(helper, "status", "--json").stdout)
+    """{} where a busy machine has not answered within 2 s."""
+    return json.loads(trial(helper, "status", "--json", expect=None).stdout or "{}")
 
 
 def ports_of(rows, role):
@@ -349,7 +350,7 @@ def test_more_ports_than_there_is_room_for(helper):
         text = trial(helper, "report").stdout
         assert f"{answer['latencies_left_out']} latencies are of ports beyond those that there is room for" in text
         start(helper, "--port", str(ports[-1]))
-        wait_until(lambda: sum(one["pairs"] for one in summary(helper)["arms"].values()) == 16, 20, helper.explain)
+        wait_until(lambda: sum(one["pairs"] for one in summary(helper).get("arms", {}).values()) == 16, 20, helper.explain)
         wait_until(lambda: {(row["role"], row["arm"]) for row in report(helper)["requests"]} == EACH, 20, helper.explain)
         answer = report(helper, expect=(0,))
         assert answer["latencies_left_out"] == answer["latencies_lost"] == answer["connections_left_out"] == 0
