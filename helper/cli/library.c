@@ -50,16 +50,21 @@ int library_find(char path[LIBRARY_PATH_BYTES])
 	return take_path(SMACCEL_LIBDIR "/" LIBRARY_NAME, path);
 }
 
-/* Whether a list of LD_PRELOAD has an entry with that file name. */
-static bool list_names(const char *list, const char *name)
+/* Whether an entry of LD_PRELOAD, of so many bytes, has the library's file name. */
+static bool is_library(const char *entry, size_t length)
 {
-	size_t name_length = strlen(name);
+	const size_t name_length = sizeof(LIBRARY_NAME) - 1;
 
-	while (list && *(list += strspn(list, SEPARATORS))) {
+	return length >= name_length && !memcmp(entry + length - name_length, LIBRARY_NAME, name_length) &&
+	       (length == name_length || entry[length - name_length - 1] == '/');
+}
+
+static bool list_names_library(const char *list)
+{
+	while (*(list += strspn(list, SEPARATORS))) {
 		size_t length = strcspn(list, SEPARATORS);
 
-		if (length >= name_length && !memcmp(list + length - name_length, name, name_length) &&
-		    (length == name_length || list[length - name_length - 1] == '/'))
+		if (is_library(list, length))
 			return true;
 		list += length;
 	}
@@ -72,7 +77,27 @@ char *library_preload_value(const char *current, const char *path)
 
 	if (!current || !*current)
 		return strdup(path);
-	if (list_names(current, LIBRARY_NAME))
+	if (list_names_library(current))
 		return strdup(current);
 	return asprintf(&value, "%s:%s", current, path) < 0 ? NULL : value;
+}
+
+char *library_preload_without(const char *current)
+{
+	char *value = malloc(strlen(current) + 1), *end = value;
+
+	if (!value)
+		return NULL;
+	while (*(current += strspn(current, SEPARATORS))) {
+		size_t length = strcspn(current, SEPARATORS);
+
+		if (!is_library(current, length)) {
+			if (end > value)
+				*end++ = ':';
+			end = mempcpy(end, current, length);
+		}
+		current += length;
+	}
+	*end = '\0';
+	return value;
 }

@@ -12,5 +12,7 @@ int library_find(char path[LIBRARY_PATH_BYTES]);
 /* The value for LD_PRELOAD: what is there (`current`, may be NULL), then the library: whatever must come first (a
  * sanitizer's runtime) stays first. malloc'ed; NULL without memory. */
 char *library_preload_value(const char *current, const char *path);
+/* The value without the library, whatever else is in it; "" if nothing is. malloc'ed; NULL without memory. */
+char *library_preload_without(const char *current);
 
 #endif

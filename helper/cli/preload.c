@@ -105,3 +105,19 @@ int preload_set(const char *title, const struct program *program)
 		err = quiet_asan();
 	return err;
 }
+
+int preload_unset(const char *title)
+{
+	const char *current = getenv("LD_PRELOAD");
+	char *value = current ? library_preload_without(current) : NULL;
+	int err = 0;
+
+	if (!current)
+		return 0;
+	if (!value || (*value ? setenv("LD_PRELOAD", value, 1) : unsetenv("LD_PRELOAD"))) {
+		err = -ENOMEM;
+		fprintf(stderr, "%s: %s\n", title, strerror(-err));
+	}
+	free(value);
+	return err;
+}

@@ -19,4 +19,7 @@ int preload_examine(const char *title, const char *name, struct program *program
 /* Puts the library in this process's LD_PRELOAD. 0, or -errno after a message. */
 int preload_set(const char *title, const struct program *program);
 
+/* Takes the library out of this process's LD_PRELOAD; what else is there stays. 0, or -errno after a message. */
+int preload_unset(const char *title);
+
 #endif

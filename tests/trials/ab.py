@@ -19,8 +19,9 @@ def environment(helper=None):
     return kept
 
 
-def start(*arguments, helper=None, **options):
-    return subprocess.Popen([SMACCEL, "ab", *map(str, arguments)], env=environment(helper), stdin=subprocess.DEVNULL,
+def start(*arguments, helper=None, extra=(), **options):
+    """`extra`: of the environment."""
+    return subprocess.Popen([SMACCEL, "ab", *map(str, arguments)], env={**environment(helper), **dict(extra)}, stdin=subprocess.DEVNULL,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
@@ -35,13 +36,13 @@ def finish(process, timeout=60):
     return process.returncode, out, err
 
 
-def run(*arguments, helper=None, timeout=60):
-    return finish(start(*arguments, helper=helper), timeout)
+def run(*arguments, timeout=60, **options):
+    return finish(start(*arguments, **options), timeout)
 
 
-def run_json(*arguments, helper=None, timeout=60, status=0):
+def run_json(*arguments, timeout=60, status=0, **options):
     """The parsed report of a run that ends with `status`."""
-    ended, out, err = run("--json", *arguments, helper=helper, timeout=timeout)
+    ended, out, err = run("--json", *arguments, timeout=timeout, **options)
     assert ended == status, f"exit status {ended}\n{out[-1500:]}\n{err}"
     return json.loads(out)
 

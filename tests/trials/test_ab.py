@@ -92,6 +92,25 @@ def test_a_bare_arm_has_no_shim(helper, marker, tmp_path):
     assert all(("libsmaccel.so" in line) == line.startswith("b:") for line in lines), lines
 
 
+def test_a_bare_arm_has_no_shim_where_the_caller_has_one(helper, tmp_path):
+    """As under `smaccel run -- bash`. What else is preloaded stays."""
+    library = str(ab.BUILD / "libsmaccel.so")
+    preload = {"LD_PRELOAD": f"libm.so.6:{library}", "SMACCEL_ADMIT": "auto"}
+    log = tmp_path / "log"
+    with helper.counting() as grown:
+        report = ab.run_json("--rounds", 1, "--warmup", 0, "--bare-a", *PINGPONG_METRIC, "--", "sh", "-c",
+                             f'echo "$LD_PRELOAD" >> {log}; exec {" ".join(PINGPONG)}', helper=helper, extra=preload)
+    assert log.read_text().split() == ["libm.so.6", preload["LD_PRELOAD"], preload["LD_PRELOAD"], "libm.so.6"]
+    assert grown["redirected_bytes"] == sum(run["proof"]["redirected_bytes"] for run in report["runs"] if run["arm"] == "B") > 0
+
+
+def test_a_bare_arm_proves_that_it_has_no_shim(helper):
+    """One that comes in another way is seen: the trial is invalid."""
+    report = ab.run_json("--bare-a", "--a-env", f"LD_PRELOAD={ab.BUILD / 'libsmaccel.so'}", *PINGPONG_METRIC, "--", *PINGPONG,
+                         helper=helper, status=3)
+    assert "redirected in a plain run" in report["invalid"]
+
+
 SLEEPER = """
 import os, time
 for _ in range(7):

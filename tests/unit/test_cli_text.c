@@ -85,6 +85,24 @@ static void test_library_preload_keeps_what_is_there(void **state)
 	check_preload("/x/libsmaccel.so b.so", "/x/libsmaccel.so b.so");
 }
 
+static void check_without(const char *current, const char *expected)
+{
+	char *value = library_preload_without(current);
+
+	assert_string_equal(value, expected);
+	free(value);
+}
+
+static void test_library_is_taken_out_of_preload(void **state)
+{
+	(void)state;
+	check_without("", "");
+	check_without("libsmaccel.so", "");
+	check_without(" /opt/lib/libsmaccel.so:", "");
+	check_without("a.so /opt/lib/libsmaccel.so:b.so libsmaccel.so", "a.so:b.so");
+	check_without("libnotsmaccel.so", "libnotsmaccel.so");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -92,6 +110,7 @@ int main(void)
 		cmocka_unit_test(test_table_aligns_and_hides_control_characters),
 		cmocka_unit_test(test_table_takes_many_rows),
 		cmocka_unit_test(test_library_preload_keeps_what_is_there),
+		cmocka_unit_test(test_library_is_taken_out_of_preload),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The environment of each arm. Both run under the same shim and the same helper: what differs is one variable. */
+/* The environment of each arm. Both run under the same shim and the same helper: what differs is one variable. A bare arm has no shim,
+ * even where the caller has one; it has its group all the same, so that the proof would see a shim that came in some other way. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,8 +41,10 @@ bool ab_arm_prepare(const void *context)
 	const struct ab_options *options = arm->options;
 	bool bare = options->bare_a && arm->arm == ARM_A;
 
-	if (!bare && (preload_set(options->title, arm->program) || !set_group(arm->group) ||
-		      setenv("SMACCEL_SOCKET", options->socket_path, 1) || !set_treatment(options, arm->arm)))
+	if (bare ? preload_unset(options->title)
+		 : preload_set(options->title, arm->program) || !set_treatment(options, arm->arm))
+		return false;
+	if (!set_group(arm->group) || setenv("SMACCEL_SOCKET", options->socket_path, 1))
 		return false;
 	return set_all(options->environment[arm->arm]);
 }
