@@ -128,6 +128,13 @@ def test_a_real_delay_is_found():
     assert 2 < ab.metric(report, "delay")["ratio"]["value"] < 4.5
 
 
+def test_numbers_that_are_too_coarse_are_not_called_equal():
+    """2.3 times as slow, and "1 ms" in both arms."""
+    status, out, _ = ab.run("--env-only", "--warmup", 0, "--rounds", 6, "--a-env", "V=0.6", "--b-env", "V=1.4", "--metric", "p50:ms=p50: ([0-9]+)",
+                            "--", "sh", "-c", "printf 'p50: %.0f ms\\n' $V")
+    assert status == 0 and "Verdict: not enough data: p50" in out and "all its values are the same" in out, out
+
+
 def test_a_real_a_a_trial_is_not_biased(helper):
     """Real connections in both arms. At 99.9 % a false alarm is one in a thousand runs of this test; a bias would be one always."""
     report = ab.run_json("--aa", "--rounds", 12, "--confidence", 99.9, *PINGPONG_METRIC, "--", *SHORT_PINGPONG, helper=helper)

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "../../helper/cli/ab/analysis.h"
+#include "../../helper/cli/ab/report.h"
 
 static void test_order_is_balanced(void **state)
 {
@@ -86,6 +86,38 @@ static void test_analysis(void **state)
 	assert_int_equal(analysis.count, 0);
 }
 
+/* One value an arm: B's is `factor` times A's. */
+static const struct ab_result *analyze_constants(double factor)
+{
+	static struct ab_run runs[ROUNDS * ROUND_RUNS];
+	static struct ab_run *list[ROUNDS * ROUND_RUNS];
+	static struct ab_analysis analysis;
+	static struct ab_options options = { .margin = 0.02, .confidence = 0.95, .seed = 1 };
+	struct ab_trial trial = { .options = &options };
+
+	fill(&trial, runs, list, factor, 0);
+	ab_analyze(&trial, &analysis);
+	return &analysis.results[0];
+}
+
+static void test_constants_are_no_proof_of_being_equal(void **state)
+{
+	const struct ab_result *result = analyze_constants(1); /* "1 ms" each time: it may have been 0.6 and 1.4 */
+	char words[AB_WORDS_BYTES];
+
+	(void)state;
+	assert_true(result->is_coarse && result->resolution == 0);
+	assert_int_equal(result->verdict, VERDICT_NOT_ENOUGH_DATA);
+	assert_int_equal(result->missing, STATISTICS_BLOCKS_MAX);
+	assert_non_null(strstr(ab_words_missing(words, result), "all its values are the same"));
+	assert_null(strchr(words, '%'));
+
+	result = analyze_constants(1.001); /* the arms differ by a step, which is fine enough */
+	assert_false(result->is_coarse);
+	assert_true(fabs(result->resolution - 0.001) < 1e-5);
+	assert_int_equal(result->verdict, VERDICT_NO_DIFFERENCE);
+}
+
 #define REDIS_METRICS 28u /* what `redis-benchmark -t set,get` and the shim say of a run */
 #define SECONDARY 9u
 
@@ -144,6 +176,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_order_is_balanced),
 		cmocka_unit_test(test_analysis),
+		cmocka_unit_test(test_constants_are_no_proof_of_being_equal),
 		cmocka_unit_test(test_default_rounds_let_a_secondary_metric_differ),
 	};
 

@@ -69,21 +69,25 @@ static void collect(const struct ab_trial *trial, size_t metric, struct series *
 	}
 }
 
-/* Sorts the values. */
-static double smallest_step(struct series *series)
+/* Between any two of the sorted values, of either arm: two arms of one value each are apart by a step, too. 0: all are the same. */
+static double smallest_step(const struct series *series, const double median[ARMS])
 {
-	double step = 0;
+	size_t next[ARMS] = { 0, 0 };
+	double step = 0, before = NAN;
 
-	for (int arm = 0; arm < ARMS; arm++) {
-		const double *sorted = series->values[arm];
-		double median = statistics_median(sorted, series->counts[arm]);
+	while (next[ARM_A] < series->counts[ARM_A] || next[ARM_B] < series->counts[ARM_B]) {
+		bool none_of_a = next[ARM_A] == series->counts[ARM_A];
+		bool none_of_b = next[ARM_B] == series->counts[ARM_B];
+		enum ab_arm arm = none_of_a || (!none_of_b &&
+						series->values[ARM_B][next[ARM_B]] < series->values[ARM_A][next[ARM_A]])
+					  ? ARM_B
+					  : ARM_A;
+		double value = series->values[arm][next[arm]++];
+		double gap = (value - before) / fabs(median[arm]);
 
-		for (size_t i = 1; i < series->counts[arm]; i++) {
-			double gap = (sorted[i] - sorted[i - 1]) / fabs(median);
-
-			if (gap > 0 && isfinite(gap) && (step == 0 || gap < step))
-				step = gap;
-		}
+		if (gap > 0 && isfinite(gap) && (step == 0 || gap < step))
+			step = gap;
+		before = value;
 	}
 	return step;
 }
@@ -98,7 +102,7 @@ static void estimate(const struct ab_trial *trial, struct series *series, struct
 		statistics_sort(series->values[arm], series->counts[arm]);
 		result->median[arm] = statistics_median(series->values[arm], series->counts[arm]);
 	}
-	result->resolution = smallest_step(series);
+	result->resolution = smallest_step(series, result->median);
 	result->blocks = (unsigned)series->blocks;
 	result->log_ratio = statistics_interval(series->log_ratios, series->blocks, options->confidence,
 						STATISTICS_RESAMPLES, options->seed + result->metric);
@@ -136,7 +140,9 @@ static void decide(const struct ab_trial *trial, struct ab_result *result)
 
 	result->verdict = statistics_decide(&result->log_ratio, result->p, &rule);
 	result->missing = statistics_blocks_missing(&result->log_ratio, result->blocks, result->p, &rule);
-	if (result->verdict == VERDICT_NO_DIFFERENCE && result->resolution > trial->options->margin) {
+	/* Equal values prove a difference within the margin only if such a difference would have shown. */
+	if (result->verdict == VERDICT_NO_DIFFERENCE &&
+	    (result->resolution == 0 || result->resolution > trial->options->margin)) {
 		result->is_coarse = true;
 		result->verdict = VERDICT_NOT_ENOUGH_DATA;
 		result->missing = STATISTICS_BLOCKS_MAX;

@@ -12,8 +12,8 @@ struct ab_result {
 	struct statistics_interval ratio; /* B/A; low, high NAN if there is none */
 	struct statistics_interval log_ratio;
 	double p;          /* rank test, corrected for the number of metrics unless this is the one that decides */
-	double resolution; /* smallest step between its values, as a part of the median; 0: not known */
-	bool is_coarse;    /* equal, but only because that step is larger than the margin */
+	double resolution; /* smallest step between its values, as a part of the median; 0: not known, no two differ */
+	bool is_coarse;    /* equal, but that step is larger than the margin, or not known */
 	enum statistics_verdict verdict;
 	unsigned missing; /* rounds, about; STATISTICS_BLOCKS_MAX: cannot be told or too many */
 };

@@ -67,7 +67,11 @@ const char *ab_words_missing(char buffer[AB_WORDS_BYTES], const struct ab_result
 	buffer[0] = '\0';
 	if (result->verdict != VERDICT_NOT_ENOUGH_DATA)
 		return buffer;
-	if (result->is_coarse)
+	if (result->is_coarse && result->resolution == 0)
+		words_add(buffer, AB_WORDS_BYTES,
+			  "all its values are the same: whether they are too coarse for the margin cannot be told, and "
+			  "more rounds do not help");
+	else if (result->is_coarse)
 		words_add(buffer, AB_WORDS_BYTES,
 			  "its values come in steps of %.1f %%, which is coarser than the margin: more rounds do not "
 			  "help",
