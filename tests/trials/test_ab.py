@@ -218,6 +218,11 @@ def test_a_metric_that_is_not_printed_is_no_silent_gap(marker):
     assert status == 1 and 'no "x" in what CMD printed' in out
 
 
+def test_a_number_with_separators_is_not_cut_at_the_first(marker):
+    status, out, _ = ab.run("--aa", "--metric", "ops:1/s=ops: ([0-9,]+)", "--", *shell("echo ops: 12,107", marker))
+    assert status == 1 and 'no "ops" in what CMD printed: "12,107" is no number' in out, out
+
+
 # ---- servers ---------------------------------------------------------------------------------------------------------------
 SERVER = """
 import socket, sys, time, os

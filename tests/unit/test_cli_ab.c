@@ -182,17 +182,21 @@ static void test_reader_is_found_in_the_command(void **state)
 }
 
 /* ---- --metric ---- */
-static void read_pattern(const char *option, const char *text)
+static char odd[AB_ODD_BYTES];
+
+static enum ab_found read_pattern(const char *option, const char *text)
 {
 	struct ab_sink sink = { &metrics, &values };
 	struct ab_pattern pattern;
+	enum ab_found found;
 	char why[160];
 
 	memset(&metrics, 0, sizeof(metrics));
 	ab_values_clear(&values);
 	assert_int_equal(ab_pattern_parse(&pattern, option, why), 0);
-	ab_pattern_read(&pattern, text, &sink);
+	found = ab_pattern_read(&pattern, text, &sink, odd);
 	ab_pattern_free(&pattern);
+	return found;
 }
 
 static void test_pattern(void **state)
@@ -219,6 +223,29 @@ static void test_pattern(void **state)
 	assert_int_equal(ab_pattern_parse(&pattern, "a:b:c=x", why), -1);
 	assert_int_equal(ab_pattern_parse(&pattern, "a:lower:b=x", why), -1);
 	assert_int_equal(ab_pattern_parse(&pattern, "a=[", why), -1);
+}
+
+static void test_pattern_takes_whole_numbers(void **state)
+{
+	(void)state;
+	assert_int_equal(read_pattern("ops:1/s=ops: ([0-9,]+)", "ops: 12,107 per second"), AB_FOUND_ODD);
+	assert_string_equal(odd, "12,107");
+	assert_int_equal(metrics.count, 0);
+	assert_int_equal(read_pattern("n=n ([0-9,]+)", "n 999\nn 1,001\nn 998"),
+			 AB_FOUND_ODD); /* not the median of two */
+	assert_int_equal(read_pattern("n=n ([0-9]+)", "n 12.5"), AB_FOUND_ODD);
+	assert_int_equal(read_pattern("n=n ([0-9a-z]+)", "n 5ms"), AB_FOUND_ODD);
+	assert_int_equal(read_pattern("n=n ([^ ]+)", "n none\n"), AB_FOUND_NONE);
+	assert_int_equal(read_pattern("n=n ([^ ]+)", "n infrared nanometre\n"), AB_FOUND_NONE);
+
+	assert_int_equal(read_pattern("n=took ([0-9]+)", "took 12."), AB_FOUND_NUMBER);
+	assert_value("n", 12);
+	assert_int_equal(read_pattern("n=n([ 0-9.]+)", "n  7.5  \n"), AB_FOUND_NUMBER);
+	assert_value("n", 7.5);
+	assert_int_equal(read_pattern("n=[0-9]+ ms", "3 ms"),
+			 AB_FOUND_NUMBER); /* no parenthesis: where the match begins */
+	assert_value("n", 3);
+	assert_int_equal(read_pattern("n=none", ""), AB_FOUND_NONE);
 }
 
 /* ---- words ---- */
@@ -298,6 +325,7 @@ int main(void)
 		cmocka_unit_test(test_reader_json),
 		cmocka_unit_test(test_reader_is_found_in_the_command),
 		cmocka_unit_test(test_pattern),
+		cmocka_unit_test(test_pattern_takes_whole_numbers),
 		cmocka_unit_test(test_split),
 		cmocka_unit_test(test_words),
 		cmocka_unit_test(test_text_keeps_the_end),

@@ -68,7 +68,39 @@ int ab_pattern_parse(struct ab_pattern *pattern, const char *text, char why[160]
 	return err ? -1 : 0;
 }
 
-void ab_pattern_read(const struct ab_pattern *pattern, const char *text, const struct ab_sink *sink)
+/* The number that a parenthesis matched: all of it, blanks aside. "12,107" is not 12, nor is a "12" in front of ".5"; but "12" in front of
+ * the full stop of a sentence is. */
+static enum ab_found read_group(const char *text, const regmatch_t *group, double *value, char odd[AB_ODD_BYTES])
+{
+	char copy[AB_ODD_BYTES], *end;
+	int length = (int)(group->rm_eo - group->rm_so);
+
+	snprintf(copy, sizeof(copy), "%.*s", length, text + group->rm_so);
+	*value = strtod(copy, &end);
+	if (end == copy)
+		return AB_FOUND_NONE;
+	end += strspn(end, " \t\r");
+	if (!*end && length < AB_ODD_BYTES && *value == strtod(text + group->rm_so, NULL))
+		return AB_FOUND_NUMBER;
+	if (!isfinite(*value))
+		return AB_FOUND_NONE;
+	strcpy(odd, copy);
+	return AB_FOUND_ODD;
+}
+
+static enum ab_found read_match(const char *text, const regmatch_t match[2], double *value, char odd[AB_ODD_BYTES])
+{
+	const char *start = text + match[0].rm_so;
+	char *end;
+
+	if (match[1].rm_so >= 0)
+		return read_group(text, &match[1], value, odd);
+	*value = strtod(start, &end);
+	return end > start ? AB_FOUND_NUMBER : AB_FOUND_NONE;
+}
+
+enum ab_found ab_pattern_read(const struct ab_pattern *pattern, const char *text, const struct ab_sink *sink,
+			      char odd[AB_ODD_BYTES])
 {
 	static double samples[SAMPLES_MAX];
 	regmatch_t match[2];
@@ -76,19 +108,22 @@ void ab_pattern_read(const struct ab_pattern *pattern, const char *text, const s
 	size_t count = 0;
 
 	while (count < SAMPLES_MAX && !regexec(&pattern->regex, at, 2, match, at > text ? REG_NOTBOL : 0)) {
-		const char *start = at + (match[1].rm_so >= 0 ? match[1].rm_so : match[0].rm_so);
-		char *end;
-		double value = strtod(start, &end);
+		double value;
+		enum ab_found found = read_match(at, match, &value, odd);
 
-		if (end > start && isfinite(value))
+		if (found == AB_FOUND_ODD)
+			return found;
+		if (found == AB_FOUND_NUMBER && isfinite(value))
 			samples[count++] = value;
 		if (match[0].rm_eo == 0 && !*at)
 			break;
 		at += match[0].rm_eo ? match[0].rm_eo : 1;
 	}
 	statistics_sort(samples, count);
-	if (count)
-		ab_metrics_set(sink->metrics, sink->values, &pattern->metric, statistics_median(samples, count));
+	if (!count)
+		return AB_FOUND_NONE;
+	ab_metrics_set(sink->metrics, sink->values, &pattern->metric, statistics_median(samples, count));
+	return AB_FOUND_NUMBER;
 }
 
 void ab_pattern_free(struct ab_pattern *pattern)

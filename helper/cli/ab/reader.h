@@ -43,8 +43,16 @@ struct ab_pattern {
 };
 /* 0, or -1 with what is wrong in `why`. Without a direction, lower is better, but for units that end in "/s". */
 int ab_pattern_parse(struct ab_pattern *pattern, const char *text, char why[160]);
-/* The first parenthesis (or the whole match) of each match is a number; several: their median. */
-void ab_pattern_read(const struct ab_pattern *pattern, const char *text, const struct ab_sink *sink);
+enum ab_found {
+	AB_FOUND_NONE = 0,
+	AB_FOUND_NUMBER, /* it is in the sink */
+	AB_FOUND_ODD /* what the parenthesis matched begins as a number, but is none, or goes on as another behind it */
+};
+#define AB_ODD_BYTES 48
+/* The first parenthesis (or the start of the whole match) of each match is a number; several: their median. One odd match spoils all:
+ * the others alone would be a biased choice. It is then in `odd`. */
+enum ab_found ab_pattern_read(const struct ab_pattern *pattern, const char *text, const struct ab_sink *sink,
+			      char odd[AB_ODD_BYTES]);
 void ab_pattern_free(struct ab_pattern *pattern);
 
 #endif

@@ -66,14 +66,17 @@ static void read_numbers(struct ab_trial *trial, struct ab_run *run, const struc
 	const char *out = ab_text(&client->text[AB_STDOUT]), *err = ab_text(&client->text[AB_STDERR]);
 
 	for (unsigned i = 0; i < options->pattern_count; i++) {
-		ab_pattern_read(&options->patterns[i], out, &sink);
-		size_t index = ab_metrics_find(&trial->metrics, options->patterns[i].metric.name);
+		const struct ab_pattern *pattern = &options->patterns[i];
+		char odd[AB_ODD_BYTES];
+		enum ab_found found = ab_pattern_read(pattern, out, &sink, odd);
 
-		if (index == AB_METRICS_MAX || isnan(run->values.value[index]))
-			ab_pattern_read(&options->patterns[i], err, &sink);
-		index = ab_metrics_find(&trial->metrics, options->patterns[i].metric.name);
-		if (index == AB_METRICS_MAX || isnan(run->values.value[index]))
-			bad(run, "no \"%s\" in what CMD printed", options->patterns[i].metric.name);
+		if (found == AB_FOUND_NONE)
+			found = ab_pattern_read(pattern, err, &sink, odd);
+		if (found == AB_FOUND_NONE)
+			bad(run, "no \"%s\" in what CMD printed", pattern->metric.name);
+		else if (found == AB_FOUND_ODD)
+			bad(run, "no \"%s\" in what CMD printed: \"%s\" is no number, or not all of it",
+			    pattern->metric.name, odd);
 	}
 	if (options->reader)
 		options->reader->read(options->reader, out, &sink);
