@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "utf8.h"
 #include "values.h"
 
 #define TICKS_WANTED 5
@@ -17,7 +18,8 @@
 
 void svg_text(FILE *out, const char *text)
 {
-	for (; *text; text++) {
+	for (size_t length; *text; text += length ? length : 1) {
+		length = utf8_length(text);
 		switch (*text) {
 		case '<':
 			fputs("&lt;", out);
@@ -32,7 +34,11 @@ void svg_text(FILE *out, const char *text)
 			fputs("&quot;", out);
 			break;
 		default:
-			fputc((unsigned char)*text < ' ' ? ' ' : *text, out);
+			if ((unsigned char)*text < ' ')
+				fputc(' ', out);
+			else
+				fprintf(out, "%.*s", (int)(length ? length : sizeof(UTF8_REPLACEMENT) - 1),
+					length ? text : UTF8_REPLACEMENT);
 		}
 	}
 }

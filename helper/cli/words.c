@@ -5,12 +5,17 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "utf8.h"
+
 void words_add(char *buffer, size_t bytes, const char *format, ...)
 {
 	size_t used = strlen(buffer);
 	va_list arguments;
+	int wanted;
 
 	va_start(arguments, format);
-	vsnprintf(buffer + used, bytes - used, format, arguments);
+	wanted = vsnprintf(buffer + used, bytes - used, format, arguments);
 	va_end(arguments);
+	if (wanted >= 0 && (size_t)wanted >= bytes - used)
+		utf8_end_whole(buffer);
 }

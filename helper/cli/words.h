@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A text that is put together piece by piece in a buffer; what does not fit is cut off. */
+/* A text that is put together piece by piece in a buffer; what does not fit is cut off, between characters. */
 #ifndef SMACCEL_CLI_WORDS_H
 #define SMACCEL_CLI_WORDS_H
 

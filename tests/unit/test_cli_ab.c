@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "../../helper/cli/ab/report.h"
+#include "../../helper/cli/utf8.h"
 
 static struct ab_metrics metrics;
 static struct ab_values values;
@@ -303,6 +304,48 @@ static void test_text_keeps_the_end(void **state)
 	free(text.text);
 }
 
+static void check_repair(const char *text, const char *expected)
+{
+	char *repaired = utf8_repair(text);
+
+	assert_string_equal(repaired, expected);
+	free(repaired);
+}
+
+static void test_utf8(void **state)
+{
+	char cut[] = "12 \xe2\x82", whole[] = "12 \xe2\x82\xac", latin[] = "caf\xe9";
+
+	(void)state;
+	check_repair("", "");
+	check_repair("caf\xe9 x", "caf" UTF8_REPLACEMENT " x");
+	check_repair("\xe2\x82\xac \xf0\x9f\x98\x80", "\xe2\x82\xac \xf0\x9f\x98\x80");
+	check_repair("\xe2\x82", UTF8_REPLACEMENT UTF8_REPLACEMENT);
+	check_repair("\xc0\x80", UTF8_REPLACEMENT UTF8_REPLACEMENT);                      /* too long a form of NUL */
+	check_repair("\xed\xa0\x80", UTF8_REPLACEMENT UTF8_REPLACEMENT UTF8_REPLACEMENT); /* a surrogate */
+	check_repair("\xf4\x90\x80\x80", UTF8_REPLACEMENT UTF8_REPLACEMENT UTF8_REPLACEMENT UTF8_REPLACEMENT);
+	utf8_end_whole(cut);
+	assert_string_equal(cut, "12 ");
+	utf8_end_whole(whole);
+	assert_string_equal(whole, "12 \xe2\x82\xac");
+	utf8_end_whole(latin); /* the same as the start of a character that was cut */
+	assert_string_equal(latin, "caf");
+}
+
+static void test_last_line_is_cut_between_characters(void **state)
+{
+	struct ab_text text = { 0 };
+	char line[AB_LINE_BYTES];
+
+	(void)state;
+	for (unsigned i = 0; i < AB_LINE_BYTES; i++)
+		ab_text_add(&text, "\xe2\x82\xac", 3);
+	ab_text_add(&text, "x", 1);
+	assert_int_equal(utf8_length(ab_text_last_line(&text, line)), 3);
+	assert_int_equal(strlen(line), 39 * 3 + 1);
+	free(text.text);
+}
+
 static void test_cpus(void **state)
 {
 	cpu_set_t cpus;
@@ -329,6 +372,8 @@ int main(void)
 		cmocka_unit_test(test_split),
 		cmocka_unit_test(test_words),
 		cmocka_unit_test(test_text_keeps_the_end),
+		cmocka_unit_test(test_utf8),
+		cmocka_unit_test(test_last_line_is_cut_between_characters),
 		cmocka_unit_test(test_cpus),
 	};
 

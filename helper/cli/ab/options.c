@@ -126,7 +126,8 @@ static bool parse_numbers(struct ab_options *options, const struct raw *raw)
 	options->seed = (uint64_t)raw->seed;
 	if (raw->warmup < 0 || raw->warmup > 1000)
 		return refuse(options, "--warmup: 0 to 1000 runs an arm");
-	if ((has_seconds && !(raw->seconds > 0)) || !(raw->timeout_s > 0) || raw->timeout_s > 1e6)
+	if ((has_seconds && !(raw->seconds > 0 && isfinite(raw->seconds))) || !(raw->timeout_s > 0) ||
+	    raw->timeout_s > 1e6)
 		return refuse(options, "--seconds and --timeout: a positive number of seconds");
 	if (!(raw->margin > 0) || raw->margin > 100)
 		return refuse(options, "--margin: above 0 to 100 %%");

@@ -7,6 +7,7 @@
 
 #include "reader.h"
 #include "../statistics.h"
+#include "../utf8.h"
 
 #define SAMPLES_MAX 4096u
 #define HEAD_BYTES 160
@@ -84,6 +85,8 @@ static enum ab_found read_group(const char *text, const regmatch_t *group, doubl
 		return AB_FOUND_NUMBER;
 	if (!isfinite(*value))
 		return AB_FOUND_NONE;
+	if (length >= AB_ODD_BYTES)
+		utf8_end_whole(copy);
 	strcpy(odd, copy);
 	return AB_FOUND_ODD;
 }

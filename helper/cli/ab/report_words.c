@@ -6,6 +6,7 @@
 
 #include "report.h"
 #include "../table.h"
+#include "../utf8.h"
 #include "../words.h"
 
 static void add_primary(char *buffer, const struct ab_trial *trial, const struct ab_result *result)
@@ -126,12 +127,12 @@ const char *ab_words_command(char buffer[AB_WORDS_BYTES], const char *const *arg
 			continue;
 		}
 		words_add(buffer, AB_WORDS_BYTES, "'");
-		for (const char *c = *argv; *c; c++)
+		for (const char *c = *argv; *c; c += utf8_length(c) ? utf8_length(c) : 1)
 			words_add(buffer, AB_WORDS_BYTES,
 				  *c == '\''                ? "'\\''"
 				  : (unsigned char)*c < ' ' ? "?"
-							    : "%c",
-				  *c);
+							    : "%.*s",
+				  utf8_length(c) ? (int)utf8_length(c) : 1, c);
 		words_add(buffer, AB_WORDS_BYTES, "'");
 	}
 	return buffer;

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include "ab.h"
+#include "../utf8.h"
 
 #define SERVER_GRACE_MS 10000
 #define COMMAND_GRACE_MS 500
@@ -25,12 +26,15 @@ static uint64_t new_group(void)
 __attribute__((format(printf, 2, 3))) static void bad(struct ab_run *run, const char *format, ...)
 {
 	va_list arguments;
+	int wanted;
 
 	if (!run->good)
 		return; /* the first reason is the cause */
 	va_start(arguments, format);
-	vsnprintf(run->why, sizeof(run->why), format, arguments);
+	wanted = vsnprintf(run->why, sizeof(run->why), format, arguments);
 	va_end(arguments);
+	if (wanted >= (int)sizeof(run->why))
+		utf8_end_whole(run->why);
 	run->good = false;
 }
 

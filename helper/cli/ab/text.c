@@ -36,6 +36,11 @@ void ab_text_add(struct ab_text *text, const char *bytes, size_t count)
 	text->text[text->bytes] = '\0';
 }
 
+static bool is_inside_character(char byte)
+{
+	return ((unsigned char)byte & 0xc0) == 0x80; /* of UTF-8 */
+}
+
 const char *ab_text_last_line(const struct ab_text *text, char line[AB_LINE_BYTES])
 {
 	const char *all = ab_text(text);
@@ -45,6 +50,8 @@ const char *ab_text_last_line(const struct ab_text *text, char line[AB_LINE_BYTE
 		end--;
 	for (start = end; start && all[start - 1] != '\n' && end - start < AB_LINE_BYTES - 1;)
 		start--;
+	while (start && start < end && all[start - 1] != '\n' && is_inside_character(all[start]))
+		start++; /* the cut is between characters */
 	snprintf(line, AB_LINE_BYTES, "%.*s", (int)(end - start), all + start);
 	for (char *c = line; *c; c++)
 		if ((unsigned char)*c < ' ' || *c == 0x7f)
