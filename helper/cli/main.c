@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* smaccel, the command line: finds the command in one table and hands over to its file. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,8 +73,22 @@ static void finish_output(void)
 	}
 }
 
+/* Else the first files that are opened would be taken for them. For reading only: an output that is closed stays one that fails.
+ * Closed again at exec: what `smaccel run` becomes has them as they were. */
+static void fill_standard_descriptors(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, const char **argv)
 {
+	fill_standard_descriptors();
 	if (atexit(finish_output))
 		return CLI_FAILURE;
 	status = dispatch(argc, argv);

@@ -3,36 +3,24 @@
 #include "ab.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "output.h"
 #include "report.h"
 #include "../cli.h"
 #include "../client.h"
 
 struct outputs {
-	FILE *html, *save;
+	struct ab_output html, save;
 };
 
-/* Opened before the trial: an hour of measuring must not end at a folder that is not there. */
-static bool open_output(const struct ab_options *options, const char *path, FILE **file)
+/* False after a message, if `err` is one. */
+static bool went_well(const struct ab_options *options, const char *path, int err)
 {
-	if (!path)
-		return true;
-	*file = fopen(path, "we");
-	if (!*file)
-		fprintf(stderr, "%s: %s: %s\n", options->title, path, strerror(errno));
-	return *file != NULL;
-}
-
-static bool close_output(const struct ab_options *options, const char *path, FILE *file)
-{
-	bool good = !file || !ferror(file);
-
-	if (file && fclose(file))
-		good = false;
-	if (!good)
-		fprintf(stderr, "%s: %s: %s\n", options->title, path, strerror(errno));
-	return good;
+	if (err)
+		fprintf(stderr, "%s: %s: %s\n", options->title, path, strerror(-err));
+	return !err;
 }
 
 /* Acceleration can be had at all: better said now than after the first run. */
@@ -58,30 +46,62 @@ static bool check_helper(struct ab_options *options)
 	return !off;
 }
 
-static bool report(const struct ab_trial *trial, const struct outputs *outputs)
+static char *page(const struct ab_trial *trial, const struct ab_analysis *analysis, size_t *bytes)
+{
+	char *text = NULL;
+	FILE *out = open_memstream(&text, bytes);
+
+	if (!out)
+		return NULL;
+	ab_report_html(out, trial, analysis);
+	if (fclose(out)) {
+		free(text);
+		text = NULL;
+	}
+	return text;
+}
+
+/* With a line's end; NULL: it could not be made. */
+static char *json_text(const struct ab_trial *trial, const struct ab_analysis *analysis)
+{
+	json_t *json = ab_report_json(trial, analysis);
+	char *dump = json ? json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
+	char *text = NULL;
+
+	if (dump && asprintf(&text, "%s\n", dump) < 0)
+		text = NULL;
+	free(dump);
+	json_decref(json);
+	return text;
+}
+
+/* The files first: who reads standard output may have gone. */
+static bool report(const struct ab_trial *trial, struct outputs *outputs)
 {
 	static struct ab_analysis analysis;
 	const struct ab_options *options = trial->options;
-	json_t *json;
+	size_t page_bytes = 0;
+	char *json, *html = NULL;
 	bool good;
 
 	ab_analyze(trial, &analysis);
-	json = ab_report_json(trial, &analysis);
-	if (options->json) {
-		json_dumpf(json, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
-		fputc('\n', stdout);
-	} else {
+	json = json_text(trial, &analysis);
+	if (options->html_path)
+		html = page(trial, &analysis, &page_bytes);
+	good = json && (html || !options->html_path);
+	if (!good)
+		fprintf(stderr, "%s: the report cannot be made: %s\n", options->title, strerror(ENOMEM));
+	if (json)
+		good &= went_well(options, options->save_path, ab_output_write(&outputs->save, json, strlen(json)));
+	if (html)
+		good &= went_well(options, options->html_path, ab_output_write(&outputs->html, html, page_bytes));
+	if (!options->json)
 		ab_report_text(stdout, trial, &analysis);
-	}
-	if (outputs->save) {
-		json_dumpf(json, outputs->save, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
-		fputc('\n', outputs->save);
-	}
-	json_decref(json);
-	if (outputs->html)
-		ab_report_html(outputs->html, trial, &analysis);
-	good = close_output(options, options->save_path, outputs->save);
-	return close_output(options, options->html_path, outputs->html) && good;
+	else if (json)
+		fputs(json, stdout);
+	free(json);
+	free(html);
+	return good;
 }
 
 static int status_of(const struct ab_trial *trial)
@@ -97,14 +117,16 @@ int cli_ab_main(int argc, const char **argv)
 {
 	static struct ab_options options;
 	static struct ab_trial trial;
-	struct outputs outputs = { NULL, NULL };
+	struct outputs outputs;
 	int status = ab_options_parse(&options, argc, argv);
 	int err;
 
 	if (status)
 		return status;
-	if (!check_helper(&options) || !open_output(&options, options.html_path, &outputs.html) ||
-	    !open_output(&options, options.save_path, &outputs.save))
+	/* Better said now than after an hour of measuring: a folder that is not there, a helper that is not. */
+	if (!check_helper(&options) ||
+	    !went_well(&options, options.html_path, ab_output_prepare(&outputs.html, options.html_path)) ||
+	    !went_well(&options, options.save_path, ab_output_prepare(&outputs.save, options.save_path)))
 		return CLI_FAILURE;
 	err = ab_process_init();
 	if (err) {
@@ -116,7 +138,7 @@ int cli_ab_main(int argc, const char **argv)
 	status = status_of(&trial);
 	if (!report(&trial, &outputs) && !status)
 		status = CLI_FAILURE;
-	if (!options.json && status && status != 128 + trial.ended_by)
+	if (!options.json && (trial.invalid[0] || trial.failure[0]) && !trial.ended_by)
 		fprintf(stderr, "%s: %s\n", options.title, trial.invalid[0] ? trial.invalid : trial.failure);
 	ab_trial_free(&trial);
 	return status;

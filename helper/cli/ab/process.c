@@ -43,6 +43,7 @@ int ab_process_init(void)
 	sigaddset(&ending, SIGHUP);
 	if (sigprocmask(SIG_BLOCK, &ending, &original_mask))
 		return -errno;
+	signal(SIGPIPE, SIG_IGN); /* who reads our output may go before the report is made */
 	signal_fd = signalfd(-1, &ending, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (signal_fd < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1))
 		return -errno;

@@ -41,7 +41,7 @@ struct ab_spawn {
 
 int64_t ab_now_ns(void);
 
-/* Once, before all: signals that end a trial are blocked and read from a descriptor; the subreaper. 0 or -errno. */
+/* Once, before all: signals that end a trial are blocked and read from a descriptor, SIGPIPE is ignored; the subreaper. 0 or -errno. */
 int ab_process_init(void);
 /* The signal that asked this process to end, 0 if none did. */
 int ab_process_signal(void);

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A file that a report goes to, as a whole or not at all. */
+#ifndef SMACCEL_CLI_AB_OUTPUT_H
+#define SMACCEL_CLI_AB_OUTPUT_H
+
+#include <stddef.h>
+
+struct ab_output {
+	const char *path; /* as given; NULL: none */
+	char *target;     /* the file that is replaced; NULL: `fd` is written to */
+	int fd;
+};
+
+/* Before the trial: whether the file can be written; what is in it stays as it is. A NULL path is no output. 0 or -errno. */
+int ab_output_prepare(struct ab_output *output, const char *path);
+
+/* After it: the file holds `text` from now on; or, after an error, what it held before, unless it is written to directly. 0 or -errno.
+ * Frees what *output owns. */
+int ab_output_write(struct ab_output *output, const char *text, size_t bytes);
+
+#endif

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Where the reports of `smaccel ab` go: what they hold whatever a program prints, and what is left when they cannot be written."""
+import json
+import os
+import signal
+import subprocess
+
+import ab
+import pytest
+
+ONE_ROUND = ("--aa", "--rounds", "1", "--warmup", "0")
+
+
+def run_bytes(*arguments, **options):
+    """Exit status and stdout of a run, as bytes."""
+    done = subprocess.run([ab.SMACCEL, "ab", *arguments], env=ab.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=60, check=False, **options)
+    return done.returncode, done.stdout
+
+
+# ---- texts that are not UTF-8 --------------------------------------------------------------------------------------------
+def test_a_message_that_is_not_utf8():
+    status, out = run_bytes(*ONE_ROUND, "--json", "--", "sh", "-c", r"printf 'caf\351 not found\n' >&2; exit 1")
+    assert status == 1 and "exit status 1: caf\ufffd not found" in json.loads(out)["runs"][0]["why"]
+
+
+@pytest.mark.parametrize("shift", range(3))
+def test_a_message_that_is_cut_is_cut_between_characters(shift):
+    euros = "x" * shift + "\u20ac" * 150
+    status, out = run_bytes(*ONE_ROUND, "--json", "--metric", f"{'n' * 60}=(.*)", "--", "echo", f"1{euros}")
+    why = json.loads(out)["runs"][0]["why"]
+    assert status == 1 and "\ufffd" not in why and "\u20ac" in why
+
+
+def test_names_and_arguments_that_are_not_utf8(tmp_path):
+    page = tmp_path / "page.html"
+    status, out = run_bytes(*ONE_ROUND, "--json", "--metric", b"d\xe9lai:\xb5s=([0-9]+)", "--a-env", b"X=\xe9", "--html", str(page), "--", "echo",
+                            "1", b"\xe9")
+    report = json.loads(out)
+    assert status == 0 and report["metric"] == "d\ufffdlai" and report["settings"]["command"] == ["echo", "1", "\ufffd"]
+    assert report["settings"]["environment"]["A"] == ["X=\ufffd"]
+    assert all(run["values"]["d\ufffdlai"] == 1 for run in report["runs"]) and ab.metric(report, "d\ufffdlai")["unit"] == "\ufffds"
+    ab.check_page(page.read_text())
+
+
+def test_infinite_seconds_are_refused():
+    assert run_bytes("--aa", "--seconds", "inf", "--", "true")[0] == 2
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------------
+def is_report(path):
+    return json.loads(path.read_text())["rounds"]["valid"] == 1
+
+
+def test_who_reads_the_output_may_go(tmp_path):
+    saved, page = tmp_path / "report.json", tmp_path / "page.html"
+    saved.write_text("old")
+    reading, writing = os.pipe()
+    with subprocess.Popen([ab.SMACCEL, "ab", *ONE_ROUND, "--json", "--save", saved, "--html", page, "--", "true"], env=ab.environment(),
+                          stdin=subprocess.DEVNULL, stdout=writing, stderr=writing) as process:
+        os.close(reading)
+        os.close(writing)
+        assert process.wait(timeout=60) == 1  # its standard output could not be written
+    assert is_report(saved)
+    ab.check_page(page.read_text())
+    assert sorted(os.listdir(tmp_path)) == ["page.html", "report.json"]
+
+
+def test_programs_still_get_sigpipe():
+    status, out = run_bytes(*ONE_ROUND, "--json", "--metric", "ignored=SigIgn:.*([0-9a-f])...$", "--", "cat", "/proc/self/status")
+    assert status == 0 and all(run["values"]["ignored"] == 0 for run in json.loads(out)["runs"])  # bit 12: signal 13
+
+
+def test_a_killed_trial_leaves_the_old_report(tmp_path):
+    saved = tmp_path / "report.json"
+    saved.write_text("old")
+    process = ab.start("--aa", "--rounds", 100, "--save", saved, "--html", tmp_path / "page.html", "--", "sh", "-c", f"touch {tmp_path}/ran; sleep 9")
+    while not (tmp_path / "ran").exists():
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    ab.finish(process, 10)
+    assert saved.read_text() == "old" and sorted(os.listdir(tmp_path)) == ["ran", "report.json"]
+
+
+def test_a_report_replaces_the_file_behind_a_link_and_keeps_its_mode(tmp_path):
+    saved, link = tmp_path / "report.json", tmp_path / "link"
+    saved.write_text("old")
+    saved.chmod(0o640)
+    link.symlink_to(saved)
+    assert run_bytes(*ONE_ROUND, "--save", str(link), "--", "true")[0] == 0
+    assert link.is_symlink() and is_report(saved) and saved.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_report_into_standard_output_and_into_a_pipe(tmp_path):
+    status, out = run_bytes(*ONE_ROUND, "--save", "/dev/stdout", "--", "true")
+    assert status == 0 and out.startswith(b"{\n") and b"\nVerdict: " in out
+    with open(tmp_path / "out", "w", encoding="utf8") as file:
+        subprocess.run([ab.SMACCEL, "ab", *ONE_ROUND, "--save", "/dev/stdout", "--", "true"], env=ab.environment(), stdout=file, check=True, timeout=60)
+    text = (tmp_path / "out").read_text()
+    assert text.startswith("{\n") and "\nVerdict: " in text
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_full_disk_is_said_once():
+    status, out, err = ab.run(*ONE_ROUND, "--quiet", "--save", "/dev/full", "--html", "/dev/full", "--", "true")
+    assert status == 1 and "Verdict" in out
+    assert err.splitlines() == ["smaccel ab: /dev/full: No space left on device"] * 2
+
+
+@pytest.mark.parametrize("path,message", [("/nonexistent/x", "No such file"), ("/", "Is a directory"), ("/etc/passwd/x", "Not a directory")])
+def test_what_cannot_be_written_is_said_at_the_start(tmp_path, path, message):
+    status, _, err = ab.run("--aa", "--save", path, "--", "touch", tmp_path / "ran")
+    assert status == 1 and message in err and not (tmp_path / "ran").exists()
+
+
+# ---- standard descriptors --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-"])
+def test_progress_does_not_go_into_a_file(tmp_path, closed):
+    saved = tmp_path / "report.json"
+    subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", ab.SMACCEL, "ab", *ONE_ROUND, "--save", saved, "--", "true"], env=ab.environment(),
+                   stdout=subprocess.DEVNULL, check=True, timeout=60)
+    assert is_report(saved)
+
+
+def test_a_closed_standard_output_is_an_error():
+    assert subprocess.run(["sh", "-c", f"exec {ab.SMACCEL} ab --aa --rounds 1 -- true >&-"], env=ab.environment(), stdin=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL, check=False, timeout=60).returncode == 1
+
+
+def test_a_program_that_is_run_has_its_descriptors_as_they_were():
+    listed = subprocess.run(["sh", "-c", f"exec {ab.SMACCEL} run -- ls /proc/self/fd <&- 2>&-"], env=ab.environment(), stdout=subprocess.PIPE,
+                            text=True, check=False, timeout=60).stdout.split()
+    assert "2" not in listed
