@@ -34,15 +34,16 @@ static ssize_t receive_buffer(struct conn *conn, struct receive_call *call, void
 	return transfer_receive(conn, call);
 }
 
+/* The whole count: beyond the end of the address space it is EFAULT, however little comes. */
 static ssize_t perform_read(const struct receive_call *call)
 {
-	return real_read(call->fd, (void *)call->arguments, call->bytes);
+	return real_read(call->fd, call->message->msg_iov->iov_base, *(const size_t *)call->arguments);
 }
 
 static ssize_t receive_read(struct conn *conn, int fd, void *buffer, size_t count)
 {
 	return receive_buffer(
-		conn, &(struct receive_call){ .fd = fd, .bytes = count, .perform = perform_read, .arguments = buffer },
+		conn, &(struct receive_call){ .fd = fd, .bytes = count, .perform = perform_read, .arguments = &count },
 		buffer);
 }
 
@@ -65,15 +66,13 @@ ssize_t wrap___read_chk(int fd, void *buffer, size_t count, size_t room)
 
 static ssize_t perform_recv(const struct receive_call *call)
 {
-	return real_recv(call->fd, (void *)call->arguments, call->bytes, call->flags);
+	return real_recv(call->fd, call->message->msg_iov->iov_base, call->bytes, call->flags);
 }
 
 static ssize_t receive_recv(struct conn *conn, int fd, void *buffer, size_t count, int flags)
 {
 	return receive_buffer(
-		conn,
-		&(struct receive_call){
-			.fd = fd, .flags = flags, .bytes = count, .perform = perform_recv, .arguments = buffer },
+		conn, &(struct receive_call){ .fd = fd, .flags = flags, .bytes = count, .perform = perform_recv },
 		buffer);
 }
 
@@ -138,7 +137,7 @@ static __attribute__((noinline)) ssize_t rest_of_receive(enum short_receive as, 
 								   .message = &message,
 								   .perform =
 									   as == AS_READ ? perform_read : perform_recv,
-								   .arguments = buffer },
+								   .arguments = &count },
 					   way, result);
 }
 

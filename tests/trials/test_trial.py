@@ -331,10 +331,10 @@ def ports_of(rows, role):
     return {row["port"] for row in rows if row["role"] == role}
 
 
-def test_more_ports_than_there_is_room_for(helper):
+def test_more_ports_than_there_is_room_for():
     """Whole ports are left out: the report says so, and is of the others. Names of their series stay behind, and take no room later."""
     read_end, write_end = os.pipe()
-    with Program([sys.executable, "-c", MANY_PORTS], auto(2), helper.socket, stdin=read_end) as program:
+    with Helper() as helper, Program([sys.executable, "-c", MANY_PORTS], auto(2), helper.socket, stdin=read_end) as program:
         os.close(read_end)
         ports = json.loads(program.wait_output("ports"))
         start(helper)
