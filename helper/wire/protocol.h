@@ -195,7 +195,8 @@ struct wire_group {
 };
 
 /* WIRE_TRIAL_START. A connection takes part if each of the conditions given holds for one of its ends. Refused with
- * -EBUSY while a trial runs, -EAGAIN for the moment in which one ends, -ESHUTDOWN while the kill switch is set, -EINVAL. */
+ * -EBUSY while a trial runs, -EAGAIN for the moment in which one ends, -ECANCELED while a guard has turned off what another one selected,
+ * -ESHUTDOWN while the kill switch is set, -EINVAL. */
 struct wire_trial {
 	struct wire_header header;
 	uint32_t accelerated_permyriad; /* of 10,000 connections; 1 .. 9999 */
