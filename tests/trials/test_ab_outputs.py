@@ -68,7 +68,8 @@ def test_who_reads_the_output_may_go(tmp_path):
 
 def test_programs_still_get_sigpipe():
     status, out = run_bytes(*ONE_ROUND, "--json", "--metric", "ignored=SigIgn:.*([0-9a-f])...$", "--", "cat", "/proc/self/status")
-    assert status == 0 and all(run["values"]["ignored"] == 0 for run in json.loads(out)["runs"])  # bit 12: signal 13
+    assert status == 0, out
+    assert all(run["values"]["ignored"] == 0 for run in json.loads(out)["runs"])  # bit 12: signal 13
 
 
 def test_a_killed_trial_leaves_the_old_report(tmp_path):
