@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A helper that has nothing to do sleeps: no thread of it wakes up, and with armed pairs only the sweep, once a second. And what it has done
 takes no memory."""
+import contextlib
 import os
 import sys
 import time
@@ -18,11 +19,12 @@ PATIENCE_S = 20     # the watchdog goes to sleep some 2 s after the last request
 
 
 def wake_ups(pid):
-    """Voluntary context switches so far, by thread."""
+    """Voluntary context switches so far, by thread. One that closes something may end meanwhile."""
     counts = {}
     for task in os.listdir(f"/proc/{pid}/task"):
-        lines = Path(f"/proc/{pid}/task/{task}/status").read_text().splitlines()
-        counts[task] = next(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            lines = Path(f"/proc/{pid}/task/{task}/status").read_text().splitlines()
+            counts[task] = next(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
     return counts
 
 
