@@ -364,11 +364,10 @@ void listener_close(struct listener *listener)
 	if (!listener)
 		return;
 	remove_path(listener);
-	if (listener->source.fd >= 0 &&
-	    listener->helper->reaper) /* who was not accepted yet may have sent sockets that linger */
-		reaper_close_socket(listener->helper->reaper, listener->source.fd);
-	else if (listener->source.fd >= 0)
+	if (listener->source.fd >= 0 && !listener->helper->reaper) /* it could not be started: nobody has connected */
 		close(listener->source.fd);
+	else if (listener->source.fd >= 0) /* who was not accepted yet may have sent sockets that linger */
+		reaper_close_socket(listener->helper->reaper, listener->source.fd);
 	while (listener->doors) /* who comes back now finds nobody, at once */
 		door_close(&listener->doors->channel);
 	if (listener->lock_fd >= 0)

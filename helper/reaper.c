@@ -58,20 +58,17 @@ struct reaper {
 	unsigned threads;
 };
 
-static void count_user(struct reaper *reaper, uint32_t uid, unsigned *waiting, unsigned *running)
+/* Under the lock. */
+static unsigned waiting_of(const struct reaper *reaper, uint32_t uid)
 {
-	struct job *job;
+	const struct job *job;
+	unsigned waiting = 0;
 
-	*waiting = *running = 0;
 	DL_FOREACH(reaper->jobs, job)
 	{
-		if (job->uid != uid)
-			continue;
-		if (job->running)
-			++*running;
-		else
-			++*waiting;
+		waiting += job->uid == uid && !job->running;
 	}
+	return waiting;
 }
 
 /* The oldest job whose user has a thread left. Under the lock. Who has none may have thousands waiting. */
@@ -82,8 +79,10 @@ static struct job *job_pick(struct reaper *reaper)
 	struct job *job;
 
 	DL_FOREACH(reaper->jobs, job)
-	if (job->running && running < THREADS)
-		uids[running++] = job->uid;
+	{
+		if (job->running && running < THREADS)
+			uids[running++] = job->uid;
+	}
 	DL_FOREACH(reaper->jobs, job)
 	{
 		if (job->running)
@@ -259,7 +258,7 @@ void reaper_close_socket(struct reaper *reaper, int fd)
 int reaper_put(struct reaper *reaper, int fd, uint32_t uid, const struct reaper_tag *tag)
 {
 	struct job *job = calloc(1, sizeof(*job));
-	unsigned waiting, running;
+	unsigned waiting;
 
 	if (!job) {
 		log_error("out of memory: a client's fd stays open");
@@ -272,17 +271,17 @@ int reaper_put(struct reaper *reaper, int fd, uint32_t uid, const struct reaper_
 	pthread_mutex_lock(&reaper->lock);
 	DL_APPEND(reaper->jobs, job);
 	thread_start(reaper);
-	count_user(reaper, uid, &waiting, &running);
+	waiting = waiting_of(reaper, uid);
 	pthread_mutex_unlock(&reaper->lock);
 	return waiting > QUEUE_PER_USER ? -EDQUOT : 0;
 }
 
 int reaper_is_full(struct reaper *reaper, uint32_t uid)
 {
-	unsigned waiting, running;
+	unsigned waiting;
 
 	pthread_mutex_lock(&reaper->lock);
-	count_user(reaper, uid, &waiting, &running);
+	waiting = waiting_of(reaper, uid);
 	pthread_mutex_unlock(&reaper->lock);
 	return waiting > QUEUE_PER_USER;
 }
