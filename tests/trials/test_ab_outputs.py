@@ -7,6 +7,7 @@ import subprocess
 
 import ab
 import pytest
+from support.apps import wait_until
 
 ONE_ROUND = ("--aa", "--rounds", "1", "--warmup", "0")
 
@@ -76,9 +77,9 @@ def test_programs_still_get_sigpipe():
 def test_a_killed_trial_leaves_the_old_report(tmp_path):
     saved = tmp_path / "report.json"
     saved.write_text("old")
-    process = ab.start("--aa", "--rounds", 100, "--save", saved, "--html", tmp_path / "page.html", "--", "sh", "-c", f"touch {tmp_path}/ran; sleep 9")
-    while not (tmp_path / "ran").exists():
-        assert process.poll() is None
+    process = ab.start("--aa", "--rounds", 100, "--save", saved, "--html", tmp_path / "page.html", "--", "sh", "-c",
+                       f"touch {tmp_path}/ran; exec sleep 60")  # it runs when the trial is killed, and dies with it
+    wait_until((tmp_path / "ran").exists, 20)
     process.send_signal(signal.SIGKILL)
     ab.finish(process, 10)
     assert saved.read_text() == "old" and sorted(os.listdir(tmp_path)) == ["ran", "report.json"]

@@ -154,7 +154,7 @@ static void pending_cancel_of_shutdown(struct pair *pair, int unused)
 		pthread_create(&threads[0], NULL, drain_until_it_ends, NULL);
 		pthread_create(&threads[1], NULL, send_until_it_ends, NULL);
 		pthread_create(&threads[2], NULL, send_until_it_ends, NULL);
-		usleep(2000 + 300 * i);
+		usleep(2000 + 300 * i); /* both are at work by then; each time at another moment of a send */
 		cancelled += !comes_through(SHUT);
 		shutdown(shared.a, SHUT_WR);
 		for (int j = 0; j < 3; j++)
