@@ -126,7 +126,7 @@ static void connect_door(void)
 	atomic_store(&tried_ms, 0);
 	/* The last door was closed, or given away: nobody saw whether the session's helper has gone since. */
 	doubted_ms = now;
-	breaker_open();
+	breaker_open(0);
 }
 
 void channel_open_door(void)
@@ -172,18 +172,6 @@ static void request_session(void)
 	}
 }
 
-static int map_memory_consume(const struct wire_welcome *welcome, int fd)
-{
-	struct session_memory *mapping = session_memory_map_consume(welcome, fd);
-
-	if (!mapping)
-		return -EPROTO;
-	atomic_store(&memory, mapping);
-	features = welcome->features;
-	latency_session(mapping);
-	return 0;
-}
-
 /* One message of the helper. */
 static void handle_message(const void *message, ssize_t bytes, int fd)
 {
@@ -191,7 +179,12 @@ static void handle_message(const void *message, ssize_t bytes, int fd)
 	unsigned type = wire_check(message, (size_t)bytes) == 0 ? header->type : 0;
 
 	if (type == WIRE_WELCOME && atomic_load(&phase) == PHASE_REQUESTED) {
-		if (map_memory_consume(message, fd) == 0) {
+		struct session_memory *mapping = session_memory_map_consume(message, fd);
+
+		if (mapping) {
+			atomic_store(&memory, mapping);
+			features = ((const struct wire_welcome *)message)->features;
+			latency_session(mapping);
 			atomic_store(&epoch, ++epochs);
 			atomic_store(&tried_ms, 0);
 			breaker_close();
@@ -235,9 +228,9 @@ void channel_drain(void)
 	errno = saved;
 }
 
-void channel_breaker_trip(void)
+void channel_breaker_trip(int silent_ms)
 {
-	breaker_open();
+	breaker_open(silent_ms);
 	log_info("the helper does not answer: plain TCP until it does");
 }
 
@@ -261,12 +254,24 @@ static void wait_for_welcome(int wait_ms)
 	while (poller.fd >= 0 && atomic_load(&phase) == PHASE_REQUESTED) {
 		int64_t left = deadline - clock_coarse_ms();
 		if (left <= 0 || real_poll(&poller, 1, (int)left) == 0) {
-			channel_breaker_trip();
+			channel_breaker_trip(wait_ms);
 			return;
 		}
 		receive_messages();
 		if (poller.revents & (POLLHUP | POLLERR))
 			return;
+	}
+}
+
+static void wait_for_sign_of_life(void)
+{
+	struct timespec pause = { .tv_nsec = 1000000 };
+
+	breaker_probe();
+	for (int left_ms = breaker_patience_ms(); left_ms > 0 && breaker_patience_ms() > 0; left_ms--) {
+		nanosleep(&pause, NULL);
+		receive_messages();
+		breaker_probe();
 	}
 }
 
@@ -289,7 +294,9 @@ static void advance(int wait_ms)
 		request_session();
 	if (atomic_load(&phase) == PHASE_REQUESTED)
 		receive_messages();
-	if (breaker_is_open())
+	if (breaker_is_open() && wait_ms >= CHANNEL_WAIT_LONG_MS)
+		wait_for_sign_of_life();
+	else if (breaker_is_open())
 		breaker_probe();
 	else if (wait_ms && atomic_load(&phase) == PHASE_REQUESTED)
 		wait_for_welcome(wait_ms);
@@ -323,7 +330,7 @@ enum channel_state channel_session(struct session_memory **memory_out, int wait_
 		wait_for_other();
 		locked = channel_lock();
 		if (!locked && atomic_load(&busy) != thread_tid()) /* perhaps a handler has left it by siglongjmp */
-			channel_breaker_trip();
+			channel_breaker_trip(CHANNEL_WAIT_MS);
 	}
 	if (locked) {
 		advance(wait_ms);

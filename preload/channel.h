@@ -48,7 +48,7 @@ int channel_send(const void *message, size_t bytes, int fd);
 /* For channel_request.c: the far end, and the breaker. */
 int channel_mailbox_use(void); /* as channel_fd_use() */
 void channel_mailbox_used(void);
-void channel_breaker_trip(void);
+void channel_breaker_trip(int silent_ms);
 
 /* Waits, at most so long, for a cell's word to leave PENDING of that generation. On time-out it abandons the request, takes
  * its message back out of the mailbox and opens the breaker. Returns the final state of the word (enum cell_state);

@@ -9,6 +9,7 @@
 #include "clock.h"
 
 static _Atomic bool is_open;
+static _Atomic int64_t silent_since_ms;
 static _Atomic uint32_t ping_nonce; /* what `pong` must show; 0: not sent yet */
 
 /* One at a time: the last to arrive is the one that is remembered. */
@@ -23,10 +24,11 @@ static void send_ping(void)
 		atomic_store(&ping_nonce, 0);
 }
 
-void breaker_open(void)
+void breaker_open(int silent_ms)
 {
 	if (atomic_exchange(&is_open, true))
 		return;
+	atomic_store(&silent_since_ms, clock_coarse_ms() - silent_ms);
 	atomic_store(&ping_nonce, 0);
 	send_ping();
 }
@@ -40,6 +42,15 @@ void breaker_close(void)
 bool breaker_is_open(void)
 {
 	return atomic_load(&is_open);
+}
+
+int breaker_patience_ms(void)
+{
+	int64_t left_ms = atomic_load(&silent_since_ms) + CHANNEL_WAIT_LONG_MS - clock_coarse_ms();
+
+	return !breaker_is_open() || left_ms < 0 ? 0
+	       : left_ms < CHANNEL_WAIT_LONG_MS  ? (int)left_ms
+						 : CHANNEL_WAIT_LONG_MS;
 }
 
 bool breaker_has_answer(void)

@@ -109,7 +109,7 @@ enum cell_state channel_wait(struct memory_cell *cell, uint32_t index, uint32_t 
 
 		if (left_us <= 0) {
 			if (channel_abandon(cell, index, generation, lent)) {
-				channel_breaker_trip();
+				channel_breaker_trip(wait_ms);
 				spend_since(begun_us);
 				errno = saved;
 				return CELL_ABANDONED;

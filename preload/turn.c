@@ -3,6 +3,8 @@
 #include "turn.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/syscall.h>
@@ -17,14 +19,24 @@
 #define YIELDS 20u
 #define NAP_NS 100000
 
+/* Who sends without a pause takes the turn again before one that it wakes has a CPU. That is left so, as it is the fastest for all of them, until a
+ * waiter has waited for so long; then it is handed over, and so not more often than that. */
+#define STARVED_US 1000
+#define STEP_NS 1000000   /* of one that will be woken: between looks for room */
+#define GIVE_WAY_US 20000 /* to one that starves: it may have been killed, and may have to wait for a CPU */
+/* Others took turns, all in good time: who writes to the word what it likes must not keep this one for ever. */
+#define TURN_WAIT_MAX_MS 2000
+
 /* Of connections without a ledger. */
 #define WORDS MEMORY_CELLS
 #define WORDS_TOGETHER 1024u
 
-/* A token, from the lowest bit on: the number of the thread's slot, how many threads have had that, and which of its turns it is. */
+/* A token, from the lowest bit on: the number of the thread's slot, how many threads have had that, and which of its turns it is. Beside it a
+ * bit that another sender sets who starves; alone, the turn is free, for that one. */
 #define NUMBER_BITS 13
 #define USERS_BITS 8
 #define THREAD_BITS (NUMBER_BITS + USERS_BITS)
+#define WANTED 0x80000000u
 /* A token of another process looks like any thread's of this one, but hardly like one of the last few of a slot. */
 #define LATER_MAX 8u
 
@@ -58,7 +70,7 @@ static uint32_t next_token(void)
 			 low_bits(atomic_load_explicit(&thread_self->users, memory_order_relaxed), USERS_BITS)
 				 << NUMBER_BITS |
 			 (atomic_load_explicit(&thread_self->turns, memory_order_relaxed) + 1) << THREAD_BITS;
-	uint32_t token = token_of_process() ^ thread;
+	uint32_t token = (token_of_process() ^ thread) & ~WANTED;
 
 	return token ? token : 1;
 }
@@ -123,36 +135,103 @@ bool turn_take(_Atomic uint32_t *word, struct turn *turn)
 	if (try_to_take(word, &holder, token))
 		*turn = (struct turn){ .word = word, .token = token };
 	/* A handler in the middle of the thread's own send. */
-	return holder == 0 || low_bits(holder ^ token, THREAD_BITS) == 0;
+	return holder == 0 || (holder != WANTED && low_bits(holder ^ token, THREAD_BITS) == 0);
+}
+
+static void wake_all(_Atomic uint32_t *word)
+{
+	int saved = errno;
+
+	raw_syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	errno = saved;
+}
+
+void turn_hand_over(const struct turn *turn)
+{
+	uint32_t wanted = turn->token | WANTED;
+
+	if (atomic_compare_exchange_strong(turn->word, &wanted, WANTED))
+		wake_all(turn->word);
+}
+
+/* A thread that waits. */
+struct waiter {
+	int64_t begun_us;
+	int64_t given_way_us; /* since when; 0: nobody else starves */
+	int64_t deadline_us;  /* of holder */
+	uint32_t holder;
+	bool starves; /* and has said so */
+};
+
+static bool may_take(struct waiter *waiter, uint32_t word, int64_t now_us)
+{
+	uint32_t holder = word & ~WANTED;
+
+	if (!word || (!holder && waiter->starves) || now_us - waiter->begun_us > TURN_WAIT_MAX_MS * 1000)
+		return true;
+	if (!holder) {
+		if (!waiter->given_way_us)
+			waiter->given_way_us = now_us;
+		return now_us - waiter->given_way_us > GIVE_WAY_US;
+	}
+	waiter->given_way_us = 0;
+	if (holder != waiter->holder) {
+		waiter->holder = holder;
+		waiter->deadline_us = now_us + TURN_TAKEN_MS * 1000;
+	}
+	return now_us > waiter->deadline_us || is_left(holder);
+}
+
+static void pause_for(_Atomic uint32_t *turn, struct waiter *waiter, uint32_t word, int64_t now_us)
+{
+	struct timespec step = { .tv_nsec = NAP_NS };
+
+	if (word != WANTED && now_us - waiter->begun_us > STARVED_US) {
+		waiter->starves = true;
+		if (!(word & WANTED) && !atomic_compare_exchange_strong(turn, &word, word | WANTED))
+			return;
+		word |= WANTED;
+		step.tv_nsec = STEP_NS;
+	}
+	raw_syscall(SYS_futex, turn, FUTEX_WAIT, word, &step, NULL, 0);
+}
+
+/* The others need not give way to it any more. */
+static void want_no_more(_Atomic uint32_t *turn, const struct waiter *waiter)
+{
+	if (waiter->starves && (atomic_fetch_and(turn, ~WANTED) & WANTED))
+		wake_all(turn);
 }
 
 struct turn turn_wait(_Atomic uint32_t *word, int fd)
 {
 	struct turn turn = { .word = word, .token = next_token() };
-	const struct timespec nap = { .tv_nsec = NAP_NS };
+	struct waiter waiter = { 0 };
 	int saved = errno;
-	int64_t deadline_ms = 0;
 
 	for (unsigned looks = 0;; looks++) {
-		uint32_t holder = atomic_load_explicit(turn.word, memory_order_relaxed);
+		uint32_t seen = atomic_load_explicit(word, memory_order_relaxed);
+		int64_t now_us = looks < LOOKS ? 0 : clock_us();
 
-		if (holder == 0 || (deadline_ms && (clock_ms() > deadline_ms || is_left(holder)))) {
-			if (!try_to_take(turn.word, &holder, turn.token))
+		if (looks == LOOKS)
+			waiter.begun_us = now_us;
+		if (looks < LOOKS ? seen == 0 : may_take(&waiter, seen, now_us)) {
+			if (!try_to_take(word, &seen, turn.token))
 				continue;
-			errno = saved;
-			return turn;
+			break;
 		}
 		if (looks < LOOKS)
 			continue;
-		if (!has_room(fd))
+		if (!has_room(fd)) {
+			want_no_more(word, &waiter);
+			turn.word = NULL;
 			break;
-		if (!deadline_ms)
-			deadline_ms = clock_ms() + TURN_TAKEN_MS;
+		}
 		if (looks < LOOKS + YIELDS)
 			sched_yield();
 		else
-			nanosleep(&nap, NULL);
+			pause_for(word, &waiter, seen, now_us);
 	}
 	errno = saved;
-	return (struct turn){ .word = NULL };
+	return turn;
 }

@@ -9,7 +9,8 @@
  * one that is not either), the turn is a word of this process's own. It is free of charge in a process of one thread that has
  * not forked since the join. Whoever finds it taken waits, but not for a sender that sleeps for room: as long as TCP's send buffer is full,
  * passed bytes are unread, and nothing is between a verdict and its place. Nor for one that has left its call by siglongjmp, or was cancelled,
- * and is in none now. Nor for ever: who was killed, or is in a handler, has it still, and after TURN_TAKEN_MS it is taken from him. The peer, which could write there, slows only its own connection.
+ * and is in none now. Nor for ever: who was killed, or is in a handler, has it still, and after TURN_TAKEN_MS it is taken from him. Turns are not taken in the order of
+ * their asking, but who has waited for a millisecond is next. The peer, which could write there, slows only its own connection.
  */
 #ifndef SMACCEL_TURN_H
 #define SMACCEL_TURN_H
@@ -33,8 +34,10 @@ struct turn {
 _Atomic uint32_t *turn_word(const struct conn *conn, struct ledger_cell *ledger);
 /* False: another sender has it. Asks once. */
 bool turn_take(_Atomic uint32_t *word, struct turn *turn);
-/* Waits, or goes on without if the other one sleeps for room. May call poll(2), sched_yield(2), nanosleep(2). Keeps errno. */
+/* Waits, or goes on without if the other one sleeps for room. May call poll(2), sched_yield(2), futex(2). Keeps errno. */
 struct turn turn_wait(_Atomic uint32_t *word, int fd);
+/* The end of one that another sender waits for. Keeps errno. */
+void turn_hand_over(const struct turn *turn);
 /* In the child: its turns are its own. */
 void turn_forked(void);
 
@@ -56,9 +59,9 @@ static inline void turn_end(const struct turn *turn)
 {
 	uint32_t token = turn->token;
 
-	if (__builtin_expect(turn->word != NULL, 0))
-		atomic_compare_exchange_strong_explicit(turn->word, &token, 0, memory_order_release,
-							memory_order_relaxed);
+	if (__builtin_expect(turn->word != NULL, 0) &&
+	    !atomic_compare_exchange_strong_explicit(turn->word, &token, 0, memory_order_release, memory_order_relaxed))
+		turn_hand_over(turn);
 }
 
 #endif

@@ -5,7 +5,8 @@
   fork 1          the other process forks a child, which ends: {}
   child 1         the other process forks a child, which goes on in its place: {}
   turns N         N turns on each connection: {}
-  end exit|close  sends bytes that are not read; the other process ends, or closes and then ends:
+  end exit|close|read-first
+                  sends bytes that are not read, read-first: but for the first connection; the other process ends, or closes and then ends:
                   {"ms": until it was gone, "errors": how many peers saw a reset}
 """
 import errno
@@ -33,12 +34,16 @@ def serve_child(listener_port, gate):
             os.wait()
             continue
         if what == b"h":
+            closed, closes = os.pipe()
             child = os.fork()
             if child:
                 for end in ends:
                     end.close()
+                os.close(closes)
                 os.waitpid(child, 0)
                 os._exit(0)
+            os.close(closes)
+            os.read(closed, 1)
             continue
         if what == b"c":
             for end in ends:
@@ -78,7 +83,7 @@ def main():
             os.write(commands, b"f" if command == "fork" else b"h")
             print("{}", flush=True)
             continue
-        for end in ends:
+        for end in ends[argument == "read-first":]:
             end.sendall(b"unread")
         began = time.monotonic()
         os.write(commands, b"x" if argument == "exit" else b"c")

@@ -3,7 +3,8 @@
  *
  * shutdown_race ROUNDS SENDERS thread|process: each round is one connection, in use before for some ms, on which SENDERS threads send without a pause
  * until the end is shut down by the main thread, or by a child, at a random moment. "lost" counts the rounds in which the reader was told
- * of the end before it had all that sends have returned. Prints one JSON line, with the bytes read and the longest shutdown().
+ * of the end before it had all that sends have returned. Prints one JSON line, with the bytes read, the longest shutdown() and how many took
+ * longer than SLOW_US, but for the time in which its thread waited for a CPU.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -17,6 +18,7 @@
 #define TURNS_US 4000 /* until both ends are armed: a send that began before is not waited for */
 #define MESSAGE_BYTES 300
 #define SENDERS_MAX 8
+#define SLOW_US 5000
 #define MOMENT_US 3000
 #define SHORT_SLEEP_US 300
 #define DEADLINE_S 90
@@ -70,13 +72,26 @@ static void start(pthread_t *thread, void *(*function)(void *))
 		die("thread");
 }
 
+/* How long this thread was runnable and had no CPU, so far. */
+static uint64_t queued_us(void)
+{
+	FILE *file = fopen("/proc/thread-self/schedstat", "r");
+	unsigned long long ran, queued;
+
+	if (!file || fscanf(file, "%llu %llu", &ran, &queued) != 2)
+		die("schedstat");
+	fclose(file);
+	return queued / 1000;
+}
+
 static uint64_t shutdown_us(void)
 {
-	uint64_t begun_us = now_us();
+	uint64_t queued_before_us = queued_us(), begun_us = now_us();
 
 	if (shutdown(ends[0], SHUT_WR))
 		die("shutdown");
-	return now_us() - begun_us;
+	uint64_t us = now_us() - begun_us, queued = queued_us() - queued_before_us;
+	return us > queued ? us - queued : 0;
 }
 
 static void shut_down_in_child(uint64_t moment_us)
@@ -97,7 +112,7 @@ int main(int argc, char **argv)
 	struct rng rng = rng_make(3, 0);
 	pthread_t senders[SENDERS_MAX], receiver;
 	uint64_t longest_us = 0, bytes = 0;
-	unsigned rounds, count, lost = 0;
+	unsigned rounds, count, lost = 0, slow = 0;
 
 	if (argc != 4 || (count = (unsigned)atoi(argv[2])) > SENDERS_MAX)
 		return EXIT_USAGE;
@@ -118,6 +133,7 @@ int main(int argc, char **argv)
 			us = shutdown_us();
 		}
 		longest_us = us > longest_us ? us : longest_us;
+		slow += us > SLOW_US;
 		for (unsigned j = 0; j < count; j++)
 			pthread_join(senders[j], NULL);
 		pthread_join(receiver, NULL);
@@ -126,7 +142,7 @@ int main(int argc, char **argv)
 		close(ends[0]);
 		close(ends[1]);
 	}
-	printf("{\"rounds\": %u, \"lost\": %u, \"bytes\": %llu, \"longest_us\": %llu}\n", rounds, lost,
-	       (unsigned long long)bytes, (unsigned long long)longest_us);
+	printf("{\"rounds\": %u, \"lost\": %u, \"bytes\": %llu, \"longest_us\": %llu, \"slow\": %u}\n", rounds, lost,
+	       (unsigned long long)bytes, (unsigned long long)longest_us, slow);
 	return 0;
 }

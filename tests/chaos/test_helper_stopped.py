@@ -228,6 +228,22 @@ def test_ending_with_unread_bytes_after_a_fork(how, who):
             assert seen["errors"] == 12, seen
 
 
+def test_ending_after_a_question_without_bytes_at_stake():
+    """Nothing was unread where the helper was late first, so that was not worth a long wait; that of the next connection is."""
+    with Helper() as helper:
+        with Commanded([sys.executable, Path(__file__).with_name("ending.py")], EAGER, helper.socket) as ends:
+            ends.answer(10)
+            wait_until(lambda: ends.ask("turns 20") == {} and helper.totals()["pairs_armed"] == 12, 10, helper.explain)
+            ends.ask("fork 1")
+            ends.ask("turns 20")
+            helper.signal(signal.SIGSTOP)
+            late = threading.Timer(2 * BOUND_US / 1e6, helper.signal, [signal.SIGCONT])
+            late.start()
+            seen = ends.ask("end read-first", 10)
+            late.join()
+            assert seen["errors"] == 11, seen
+
+
 # With a child that went on with its parent's request: no FIN in 3 of 5, as it took that for its own and gave it up, with its fd.
 @pytest.mark.parametrize("arm", [PLAIN, EAGER], ids=str)
 def test_a_handler_forks_in_the_join(arm):
