@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+import socket
 import subprocess
+import sys
 
 import ab
 import pytest
@@ -134,3 +136,52 @@ def test_a_program_that_is_run_has_its_descriptors_as_they_were():
     listed = subprocess.run(["sh", "-c", f"exec {ab.SMACCEL} run -- ls /proc/self/fd <&- 2>&-"], env=ab.environment(), stdout=subprocess.PIPE,
                             text=True, check=False, timeout=60).stdout.split()
     assert "2" not in listed
+
+
+# ---- processes that are not the trial's ---------------------------------------------------------------------------------
+def test_processes_of_a_caller_by_exec_live(tmp_path):
+    """Whoever has a shell start something and then exec `ab`: it is a child of ab's, but none of the trial's."""
+    script = f'sleep 60 >/dev/null 2>&1 & echo $! > {tmp_path}/pid; exec "$0" "$@"'
+    done = subprocess.run(["sh", "-c", script, ab.SMACCEL, "ab", *ONE_ROUND, "--", "false"], env=ab.environment(), stdin=subprocess.DEVNULL,
+                          capture_output=True, timeout=60, check=False)
+    pid = int((tmp_path / "pid").read_text())
+    os.kill(pid, signal.SIGKILL)  # it is there
+    assert done.returncode == 1
+
+
+def test_signals_reach_a_trial_that_a_child_does(tmp_path):
+    script = 'sleep 60 & echo $! > "$1/pid"; shift; exec "$@"'
+    begun = tmp_path / "begun"
+    command = ["sh", "-c", script, "sh", tmp_path, ab.SMACCEL, "ab", *ONE_ROUND, "--", "sh", "-c", f"touch {begun}; sleep 50"]
+    with subprocess.Popen(command, env=ab.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as trial:
+        wait_until(begun.exists, 20)
+        trial.send_signal(signal.SIGTERM)
+        assert trial.wait(20) == 128 + signal.SIGTERM
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+def test_a_process_that_may_not_be_ended(tmp_path):
+    """Another user's that CMD has started, as sudo does: it is not waited for without bound, and the trial says so."""
+    program, source = tmp_path / "sleeper", tmp_path / "sleeper.c"
+    source.write_text("#include <unistd.h>\nint main(void) { if (setuid(0)) return 1; sleep(40); return 0; }\n")
+    subprocess.run(["cc", "-o", program, source], check=True)
+    os.chmod(program, 0o4755)
+    os.chmod(tmp_path, 0o755)
+    for folder in list(tmp_path.parents)[:2]:
+        os.chmod(folder, 0o755)
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", ab.SMACCEL, "ab", *ONE_ROUND, "--", "sh", "-c",
+               f"{program} >/dev/null 2>&1 & sleep 0.5; echo 1"]
+    done = subprocess.run(command, env=ab.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    subprocess.run(["pkill", "-f", program], check=False)
+    assert done.returncode == 1 and "cannot be ended" in done.stderr, done
+
+
+def test_a_server_among_many_that_listen():
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(300)]
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    server = f"{sys.executable} -S -c 'import socket, time; kept = socket.create_server((\"127.0.0.1\", {port})); time.sleep(50)'"
+    done = subprocess.run([ab.SMACCEL, "ab", *ONE_ROUND, "--timeout", "10", "--server", server, "--", "true"], env=ab.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    for listener in listeners:
+        listener.close()
+    assert done.returncode == 0, done

@@ -9,14 +9,27 @@
 #include <string.h>
 #include <unistd.h>
 
-#define INODES_MAX 256
 #define PATH_BYTES 128
 #define STATE_LISTEN 0x0a
 
 struct inodes {
-	unsigned long list[INODES_MAX];
-	unsigned count;
+	unsigned long *list;
+	size_t count, room;
 };
+
+/* What there is no memory for is left out. */
+static void add(struct inodes *inodes, unsigned long inode)
+{
+	size_t room = inodes->room ? 2 * inodes->room : 64;
+	unsigned long *list =
+		inodes->count < inodes->room ? inodes->list : reallocarray(inodes->list, room, sizeof(*inodes->list));
+
+	if (!list)
+		return;
+	inodes->room = inodes->count < inodes->room ? inodes->room : room;
+	inodes->list = list;
+	inodes->list[inodes->count++] = inode;
+}
 
 /* "  sl  local_address rem_address   st ...": address:port in hexadecimal, the inode is the tenth word. */
 static bool parse_row(const char *line, unsigned *port_h, unsigned *state, unsigned long *inode)
@@ -53,9 +66,8 @@ static void read_table(pid_t pid, const char *name, uint16_t port_h, struct inod
 		unsigned port = 0, state = 0;
 		unsigned long inode = 0;
 
-		if (parse_row(line, &port, &state, &inode) && state == STATE_LISTEN && (!port_h || port == port_h) &&
-		    inodes->count < INODES_MAX)
-			inodes->list[inodes->count++] = inode;
+		if (parse_row(line, &port, &state, &inode) && state == STATE_LISTEN && (!port_h || port == port_h))
+			add(inodes, inode);
 	}
 	if (file)
 		fclose(file);
@@ -63,7 +75,7 @@ static void read_table(pid_t pid, const char *name, uint16_t port_h, struct inod
 
 static bool is_listed(const struct inodes *inodes, unsigned long inode)
 {
-	for (unsigned i = 0; i < inodes->count; i++)
+	for (size_t i = 0; i < inodes->count; i++)
 		if (inodes->list[i] == inode)
 			return true;
 	return false;
@@ -94,11 +106,13 @@ static bool holds(pid_t pid, const struct inodes *inodes)
 
 static bool member_listens(pid_t pid, uint16_t port_h)
 {
-	struct inodes inodes = { .count = 0 };
+	struct inodes inodes = { .list = NULL };
 
 	read_table(pid, "tcp", port_h, &inodes);
 	read_table(pid, "tcp6", port_h, &inodes);
-	return inodes.count && holds(pid, &inodes);
+	bool found = inodes.count && holds(pid, &inodes);
+	free(inodes.list);
+	return found;
 }
 
 bool ab_listens(pid_t group, uint16_t port_h)

@@ -2,7 +2,6 @@
 /* Child processes of a trial: see process.h. */
 #include "process.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -11,14 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define SWEEP_MAX 10000 /* processes; a fork bomb must not hold us for ever */
+#include "sweep.h"
 
 static int signal_fd = -1;
 static int ending_signal;
@@ -33,6 +31,43 @@ int64_t ab_now_ns(void)
 	return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
+/* Passes on what is sent to this process alone: a terminal signals the group. Returns with the status of the child. */
+static int stand_in(pid_t child, const sigset_t *ending)
+{
+	siginfo_t info;
+	sigset_t awaited = *ending;
+	int status;
+
+	sigaddset(&awaited, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &awaited, NULL);
+	for (;;) {
+		pid_t ended = waitpid(child, &status, WNOHANG);
+
+		if (ended == child || (ended < 0 && errno != EINTR))
+			return ended == child && WIFEXITED(status) ? WEXITSTATUS(status) : 128 + SIGKILL;
+		if (sigwaitinfo(&awaited, &info) > 0 && info.si_signo != SIGCHLD && info.si_code <= 0)
+			kill(child, info.si_signo);
+	}
+}
+
+/* Whoever calls by `exec` may have started processes before, which would be taken for children of the trial's: then a child does it all. */
+static int leave_others_alone(const sigset_t *ending)
+{
+	siginfo_t info;
+	pid_t parent = getpid(), child;
+
+	if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) && errno == ECHILD)
+		return 0;
+	fflush(NULL);
+	child = fork();
+	if (child < 0)
+		return -errno;
+	if (child > 0)
+		_exit(stand_in(child, ending));
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	return getppid() == parent ? 0 : -ESRCH;
+}
+
 int ab_process_init(void)
 {
 	sigset_t ending;
@@ -43,6 +78,9 @@ int ab_process_init(void)
 	sigaddset(&ending, SIGHUP);
 	if (sigprocmask(SIG_BLOCK, &ending, &original_mask))
 		return -errno;
+	int err = leave_others_alone(&ending);
+	if (err)
+		return err;
 	signal(SIGPIPE, SIG_IGN); /* who reads our output may go before the report is made */
 	signal_fd = signalfd(-1, &ending, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (signal_fd < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1))
@@ -252,22 +290,14 @@ enum ab_event ab_process_wait(struct ab_process *client, struct ab_process *serv
 }
 
 /* ---- ending ---- */
-static double cpu_of(const struct rusage *usage)
-{
-	return (double)usage->ru_utime.tv_sec + (double)usage->ru_stime.tv_sec +
-	       (double)(usage->ru_utime.tv_usec + usage->ru_stime.tv_usec) / 1e6;
-}
-
 static void reap(struct ab_process *process)
 {
-	struct rusage usage = { 0 };
 	bool ignored;
 
 	kill(-process->pid, SIGKILL); /* what is left of the group, while the zombie keeps its number */
 	look(process, &ignored);
-	while (wait4(process->pid, &process->status, 0, &usage) < 0 && errno == EINTR)
-		;
-	process->cpu_s = cpu_of(&usage);
+	if (ab_sweep_reap(process->pid, process->pidfd, &process->status, &process->cpu_s))
+		process->status = SIGKILL; /* what it was given */
 	process->reaped = true;
 	close_fd(&process->pidfd);
 	for (int i = 0; i < AB_STREAMS; i++)
@@ -287,63 +317,6 @@ void ab_process_end(struct ab_process *process, int grace_ms)
 			ab_process_wait(process, NULL, deadline_ns);
 	}
 	reap(process); /* SIGKILL, if it still runs */
-}
-
-static pid_t parent_of(const char *pid)
-{
-	char path[64], line[512];
-	const char *after;
-	int parent = 0;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%.20s/stat", pid);
-	file = fopen(path, "re");
-	if (!file)
-		return 0;
-	/* "PID (COMM) STATE PPID": COMM may hold anything, also a parenthesis. */
-	if (fgets(line, sizeof(line), file) && (after = strrchr(line, ')')))
-		parent = (int)strtol(after + (strlen(after) > 4 ? 4 : 0), NULL, 10);
-	fclose(file);
-	return parent;
-}
-
-static void kill_children(void)
-{
-	DIR *folder = opendir("/proc");
-	struct dirent *entry;
-
-	while (folder && (entry = readdir(folder))) {
-		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-
-		/* A child of ours stays one until we reap it: its number cannot change hands. */
-		if (pid > 1 && parent_of(entry->d_name) == getpid())
-			kill(pid, SIGKILL);
-	}
-	if (folder)
-		closedir(folder);
-}
-
-unsigned ab_process_sweep(double *cpu_s)
-{
-	unsigned count = 0;
-
-	for (int round = 0; round < SWEEP_MAX; round++) {
-		struct rusage usage;
-		int status;
-		pid_t pid = wait4(-1, &status, WNOHANG, &usage);
-
-		if (pid < 0 && errno == ECHILD)
-			break;
-		if (pid == 0) {
-			kill_children();
-			pid = wait4(-1, &status, 0, &usage);
-		}
-		if (pid > 0) {
-			*cpu_s += cpu_of(&usage);
-			count++;
-		}
-	}
-	return count;
 }
 
 const char *ab_process_last_words(const struct ab_process *process)

@@ -2,7 +2,7 @@
 /* Child processes of a trial: each in a process group of its own, its output kept, its end awaited without a race.
  *
  * Who owns what: a group is ended while its leader is still a zombie, so that its number cannot belong to anyone else. What left
- * its group (daemons) becomes a child of this process, the subreaper, and is ended by ab_process_sweep(). Children that are still
+ * its group (daemons) becomes a child of this process, the subreaper, and is ended by ab_sweep(). Children that are still
  * direct die with this process, however that ends (PR_SET_PDEATHSIG).
  */
 #ifndef SMACCEL_CLI_AB_PROCESS_H
@@ -41,7 +41,7 @@ struct ab_spawn {
 
 int64_t ab_now_ns(void);
 
-/* Once, before all: signals that end a trial are blocked and read from a descriptor, SIGPIPE is ignored; the subreaper. 0 or -errno. */
+/* Once, before all: a child goes on if this process has any already, as its caller has started them; signals that end a trial are blocked and read from a descriptor, SIGPIPE is ignored; the subreaper. 0 or -errno. */
 int ab_process_init(void);
 /* The signal that asked this process to end, 0 if none did. */
 int ab_process_signal(void);
@@ -61,12 +61,11 @@ enum ab_event {
 /* Waits for one of these until deadline_ns (CLOCK_MONOTONIC); moves output meanwhile. Either process may be NULL or over. */
 enum ab_event ab_process_wait(struct ab_process *client, struct ab_process *server, int64_t deadline_ns);
 
-/* Ends the process and all of its group: SIGTERM, and SIGKILL after grace_ms (0: at once). Reaps it, takes the rest of its output. */
+/* Ends the process and all of its group: SIGTERM, and SIGKILL after grace_ms (0: at once). Reaps it, takes the rest of its output. One that cannot be
+ * ended (ab_sweep_reap()) is left alone. */
 void ab_process_end(struct ab_process *process, int grace_ms);
 /* The last line that it printed (to stderr if it printed there); overwritten by the next call. "" if none. */
 const char *ab_process_last_words(const struct ab_process *process);
-/* Ends every child that is left, and theirs. Returns how many, and adds their CPU time. */
-unsigned ab_process_sweep(double *cpu_s);
 void ab_process_free(struct ab_process *process);
 
 /* "exit status 3", "signal 9 (Killed)": in `buffer`. */

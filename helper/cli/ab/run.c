@@ -10,6 +10,7 @@
 
 #include "ab.h"
 #include "../utf8.h"
+#include "sweep.h"
 
 #define SERVER_GRACE_MS 10000
 #define COMMAND_GRACE_MS 500
@@ -108,8 +109,9 @@ static void watch_command(const struct ab_options *options, struct ab_run *run, 
 		bad(run, "CMD: %s: %s", ab_status_text(status, client->status), ab_process_last_words(client));
 }
 
-static void finish(struct ab_trial *trial, struct ab_run *run, struct ab_process *client, struct ab_process *server,
-		   uint64_t group)
+/* Returns the number of a process that goes on, or 0. */
+static pid_t finish(struct ab_trial *trial, struct ab_run *run, struct ab_process *client, struct ab_process *server,
+		    uint64_t group)
 {
 	double swept_s = 0, helper_s = helper_cpu_s(trial->options) - run->helper_cpu_s;
 	int err;
@@ -118,7 +120,7 @@ static void finish(struct ab_trial *trial, struct ab_run *run, struct ab_process
 	err = ab_proof_take(trial, run, group); /* while the server lives, which may hold connections */
 	if (server->pid)
 		ab_process_end(server, SERVER_GRACE_MS);
-	ab_process_sweep(&swept_s);
+	pid_t stays = ab_sweep(&swept_s);
 	if (err && trial->options->kind == AB_TREATMENT)
 		bad(run, "the helper does not answer (%s)", strerror(-err));
 	put(trial, run, "wall time", (double)(client->end_ns - client->start_ns) / 1e9);
@@ -126,6 +128,7 @@ static void finish(struct ab_trial *trial, struct ab_run *run, struct ab_process
 	if (server->pid)
 		put(trial, run, "CPU time of the server", server->cpu_s + swept_s);
 	put(trial, run, "CPU time with the helper's", client->cpu_s + server->cpu_s + swept_s + helper_s);
+	return stays;
 }
 
 static int start_command(struct ab_trial *trial, struct ab_process *client, const struct ab_arm_context *context)
@@ -153,6 +156,7 @@ struct ab_run *ab_run_make(struct ab_trial *trial, enum ab_arm arm, int round)
 	struct ab_arm_context server_context = { options, &options->server_program, arm, context.group };
 	char why[REASON_BYTES * 2];
 	bool done = false;
+	pid_t stays = 0;
 
 	if (!run) {
 		snprintf(trial->failure, sizeof(trial->failure), "out of memory");
@@ -170,14 +174,19 @@ struct ab_run *ab_run_make(struct ab_trial *trial, enum ab_arm arm, int round)
 	if (start_command(trial, &client, &context))
 		goto out;
 	watch_command(options, run, &client, &server);
-	finish(trial, run, &client, &server, context.group);
+	stays = finish(trial, run, &client, &server, context.group);
 	done = true;
 out:
 	if (server.pid && !done)
 		ab_process_end(&server, SERVER_GRACE_MS);
 	ab_process_free(&client);
 	ab_process_free(&server);
-	ab_process_sweep(&(double){ 0 });
+	stays = stays ? stays : ab_sweep(&(double){ 0 });
+	if (stays && !trial->failure[0])
+		snprintf(trial->failure, sizeof(trial->failure),
+			 "process %d, which CMD or the server has started, cannot be ended (is it another user's?): it "
+			 "goes on running",
+			 (int)stays);
 	if (!done) {
 		ab_run_free(run);
 		run = NULL;

@@ -65,6 +65,8 @@ static bool one(struct ab_trial *trial, enum ab_arm arm, int round)
 		snprintf(run->why, sizeof(run->why), "interrupted");
 		return false;
 	}
+	if (trial->failure[0])
+		return false;
 	/* A run that failed may have had no traffic: that is its own story. */
 	if (run->good && !ab_proof_holds(trial->options, run, why)) {
 		snprintf(trial->invalid, sizeof(trial->invalid), "%s", why);
