@@ -19,11 +19,13 @@
 #include "latency.h"
 #include "lifecycle_internal.h"
 #include "queue.h"
+#include "quiet.h"
 #include "real.h"
 #include "threads.h"
 
 #define INHERITED_MAX 65536
-#define INHERITED_STEP 256 /* numbers that one system call looks at; where none of them is open there are no more */
+/* Numbers that one system call looks at. Where none of them is open there are no more, unless the table of fds is known to be larger. */
+#define INHERITED_STEP 256
 #define TURNS_UNCOUNTED 8u /* until the accounts are asked for again */
 
 static void track_as_pinned(struct conn *conn, int fd)
@@ -86,11 +88,11 @@ void lifecycle_adopt_inherited(void)
 {
 	struct pollfd numbers[INHERITED_STEP];
 	struct rlimit limit;
-	int count = INHERITED_STEP, open = 1;
+	int count = INHERITED_STEP, open = 1, size = (int)quiet_fd_table_size();
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < INHERITED_STEP)
 		count = (int)limit.rlim_cur; /* of entries, not of numbers: poll(2) takes no more */
-	for (int first = 0; open > 0 && first < INHERITED_MAX; first += count) {
+	for (int first = 0; count > 0 && (open > 0 || first < size) && first < INHERITED_MAX; first += count) {
 		for (int i = 0; i < count; i++)
 			numbers[i] = (struct pollfd){ .fd = first + i };
 		if (real_poll(numbers, (nfds_t)count, 0) < 0)

@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 
 #include "channel.h"
+#include "config.h"
 #include "fork.h"
 #include "held_change.h"
 #include "intercept_close.h"
@@ -167,9 +168,17 @@ long intercept_close_range_by_call(long number, long first, long last, long flag
 
 int wrap_close_range(unsigned int first, unsigned int last, int flags)
 {
-	/* This thread gets a table of its own first. */
-	if (first <= last && (flags & CLOSE_RANGE_UNSHARE))
+	if (first <= last && (flags & CLOSE_RANGE_UNSHARE)) {
 		intercept_unshares(CLONE_FILES);
+		/* Its own table first: until then another process's fds are this one's, and it would take itself for the last that closes them.
+		 * A filter of system calls may know none but the application's. */
+		if (!(flags & ~CLOSE_RANGE_UNSHARE) && conn_table() && !fork_in_vfork_child() && !quiet_is_on() &&
+		    !config.trusts_filter) {
+			if (REAL(unshare)(CLONE_FILES) != 0)
+				return -1;
+			flags = 0;
+		}
+	}
 	/* The shim's own fds have CLOEXEC anyway. */
 	if (first > last || (flags & ~CLOSE_RANGE_UNSHARE) != 0)
 		return REAL(close_range)(first, last, flags);

@@ -343,7 +343,7 @@ static __attribute__((noinline)) int spinning_epoll_pwait2(int fd, struct epoll_
 		.perform = perform_epoll, .fd = fd, .items = events, .count = (size_t)count, .mask = mask
 	};
 
-	if (!may_spin())
+	if (!may_spin() || (timeout && !readable_bytes(timeout, sizeof(*timeout))))
 		return REAL(epoll_pwait2)(fd, events, count, timeout, mask);
 	if (spin(&wait, timeout))
 		return wait.result;

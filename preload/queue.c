@@ -11,8 +11,10 @@
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include "endpoint.h"
+#include "raw_syscall.h"
 #include "real.h"
 #include "scratch.h"
 
@@ -47,11 +49,18 @@ struct tcp_queue {
 #define REDIRECTED_ONLY (MSG_PEEK | MSG_OOB | MSG_DONTWAIT)
 #define NOT_AN_ADDRESS (~(uint64_t)4095) /* not even of memory that could be mapped */
 
+/* Whoever looks is in a call that may be no cancellation point, as libc's would be. */
+static ssize_t receive(int fd, void *buffer, size_t bytes, int flags)
+{
+	return raw_syscall(SYS_recvfrom, fd, buffer, bytes, flags, NULL, NULL);
+}
+
 bool queue_has_error(int fd)
 {
 	struct pollfd poller = { .fd = fd };
 	int saved = errno;
-	bool result = real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLERR);
+	/* POLLERR alone may be the error queue's (a completion of MSG_ZEROCOPY, a timestamp): an error that ends a connection closes it, too. */
+	bool result = real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLERR) && (poller.revents & POLLHUP);
 
 	errno = saved;
 	return result;
@@ -63,8 +72,7 @@ bool queue_has_redirected(int fd)
 {
 	static const char read_only;
 	int saved = errno;
-	bool result =
-		real_recv(fd, (void *)(uintptr_t)&read_only, 1, REDIRECTED_ONLY | MSG_TRUNC) < 0 && errno == EFAULT;
+	bool result = receive(fd, (void *)(uintptr_t)&read_only, 1, REDIRECTED_ONLY | MSG_TRUNC) < 0 && errno == EFAULT;
 
 	errno = saved;
 	return result;
@@ -92,7 +100,7 @@ int64_t queue_redirected_bytes(int fd, int64_t limit)
 	message.msg_iovlen = limit < (int64_t)NOWHERE_BYTES * NOWHERE_PIECES
 				     ? ((size_t)limit + NOWHERE_BYTES - 1) / NOWHERE_BYTES
 				     : NOWHERE_PIECES;
-	ssize_t result = real_recvmsg(fd, &message, REDIRECTED_ONLY);
+	ssize_t result = raw_syscall(SYS_recvmsg, fd, &message, REDIRECTED_ONLY);
 	errno = saved;
 	if (result <= 0 || (message.msg_flags & MSG_OOB))
 		return 0;
@@ -103,7 +111,7 @@ void queue_discard(int fd)
 {
 	int saved = errno;
 
-	for (int i = 0; i < DISCARD_READS_MAX && real_recv(fd, scratch_nowhere, NOWHERE_BYTES, MSG_DONTWAIT) > 0; i++)
+	for (int i = 0; i < DISCARD_READS_MAX && receive(fd, scratch_nowhere, NOWHERE_BYTES, MSG_DONTWAIT) > 0; i++)
 		;
 	errno = saved;
 }
@@ -219,7 +227,7 @@ bool queue_may_be_joined(int fd)
 {
 	int saved = errno;
 	char nothing;
-	bool result = real_recv(fd, &nothing, 0, REDIRECTED_ONLY) == 0;
+	bool result = receive(fd, &nothing, 0, REDIRECTED_ONLY) == 0;
 
 	errno = saved;
 	return result;

@@ -16,6 +16,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -90,18 +92,14 @@ void quiet_begin(enum sm_reason reason)
 	errno = saved;
 }
 
-/* "\nSeccomp:\t0\n" is what an unfiltered process has; kernels without seccomp have no such line. */
-static bool says_filtered(const char *text)
+static uint32_t fd_table_size;
+
+/* The number in that line of /proc/PID/status; -1: there is none. */
+static long number_in(const char *text, const char *name)
 {
-	static const char name[] = "\nSeccomp:";
 	const char *line = strstr(text, name);
 
-	if (!line)
-		return false;
-	line += sizeof(name) - 1;
-	while (*line == ' ' || *line == '\t')
-		line++;
-	return *line != '0';
+	return line ? strtol(line + strlen(name), NULL, 10) : -1;
 }
 
 bool quiet_inherited(void)
@@ -117,5 +115,13 @@ bool quiet_inherited(void)
 	}
 	if (fd >= 0)
 		raw_syscall(SYS_close, fd);
-	return fd < 0 || bytes < 0 || says_filtered(text);
+	long size = number_in(text, "\nFDSize:");
+	fd_table_size = size > 0 && size <= INT_MAX ? (uint32_t)size : 0;
+	/* Kernels without seccomp have no such line. */
+	return fd < 0 || bytes < 0 || number_in(text, "\nSeccomp:") > 0;
+}
+
+uint32_t quiet_fd_table_size(void)
+{
+	return fd_table_size;
 }

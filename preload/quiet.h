@@ -37,6 +37,8 @@ void quiet_begin(enum sm_reason reason);
 /* Whether this program was started under a filter, as the kernel's own file says; also true if the file cannot be read. For the
  * constructor: opens, reads and closes a file, as the dynamic linker has just done with this library. */
 bool quiet_inherited(void);
+/* What that file said of the table of fds: no larger number was open. 0: not known. */
+uint32_t quiet_fd_table_size(void);
 
 /* ---- quiet_stuck.c, quiet_record.c ---- */
 /* The fd's connection could not leave. From now on receives on it are repeated where the sockhash would show. Asks the fd

@@ -186,6 +186,8 @@ bool transfer_was_trapped(struct conn *conn, int fd, const struct receive_wait *
 /* What is there is less than a MSG_PEEK | MSG_WAITALL wants. True when it is worth another look. */
 bool receive_wait_for_more(int fd, const struct receive_wait *wait);
 
+/* poll(2) of `events` returns at once, but only because the error queue is not empty. */
+bool transfer_is_error_queues(int fd, short events);
 /* A receive that has got bytes may not go on for more. */
 bool transfer_must_end(int fd);
 /* A receive on an end that is or was in the sockhash, with TCP's results (transfer_repair.c). */

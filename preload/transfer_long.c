@@ -148,6 +148,9 @@ static int await_room(struct parts *parts)
 		ready = transfer_poll_stoppable(parts->fd, POLLOUT, (int)left_ms, parts->done > 0);
 		if (ready < 0 && errno == EINTR)
 			return EINTR;
+		if (ready > 0 && transfer_is_error_queues(parts->fd, POLLOUT) &&
+		    (ready = real_poll(NULL, 0, 1)) < 0) /* not all the CPU for that */
+			return EINTR;
 	}
 	return 0;
 }

@@ -51,10 +51,7 @@ static bool has_file(const struct held *held, struct receive_call *call)
  * what comes next is behind the urgent mark, at which TCP ends a receive, whether the urgent byte was taken or not. */
 bool transfer_must_end(int fd)
 {
-	struct pollfd poller = { .fd = fd };
-
-	return (real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLERR) && queue_tcp_bytes(fd) <= 0) ||
-	       (queue_is_at_mark(fd) && !queue_has_redirected(fd));
+	return (queue_has_error(fd) && queue_tcp_bytes(fd) <= 0) || (queue_is_at_mark(fd) && !queue_has_redirected(fd));
 }
 
 static bool is_readable(int fd)
@@ -242,7 +239,7 @@ static int await_awake(struct conn *conn, const struct receive_call *call, struc
 	if (!owed && !config.spin_ns)
 		return 0;
 	if (!(owed && spin_for_announced(conn, ledger, call->fd)) && !spin_for_readable(conn, ledger, call->fd) &&
-	    signals_interrupted(wait->ran, false))
+	    receive_wait_interrupted(wait, receive_wait_timeout_ms(wait, call->fd) >= 0))
 		return EINTR;
 	errno = saved;
 	return transfer_fd_is(call->fd, conn, generation) ? 0 : EBADF; /* closed by another thread in the meantime */

@@ -154,6 +154,13 @@ void receive_wait_anew(struct receive_wait *wait, int fd)
 		wait->started_ms = transfer_now_ms();
 }
 
+bool transfer_is_error_queues(int fd, short events)
+{
+	struct pollfd poller = { .fd = fd, .events = events };
+
+	return real_poll(&poller, 1, 0) == 1 && poller.revents == POLLERR;
+}
+
 /* poll(2) ends with EINTR after any handler, TCP's recv only after some. */
 enum wait_result receive_wait_readable(int fd, struct receive_wait *wait)
 {
@@ -172,8 +179,9 @@ enum wait_result receive_wait_readable(int fd, struct receive_wait *wait)
 			    : real_poll(&poller, 1, left_ms);
 	if (ready < 0 && errno == EINTR && (bounded || signals_interrupted(wait->ran, false)))
 		return WAIT_INTERRUPTED;
-	/* Another process has taken the files away (RLIMIT_NOFILE): not all the CPU for that. */
-	if (ready < 0 && errno == EINVAL)
+	/* Another process has taken the files away (RLIMIT_NOFILE), or the error queue has something: not all the CPU for that. */
+	if ((ready < 0 && errno == EINVAL) ||
+	    (ready > 0 && (bounded || poller.revents == POLLERR) && transfer_is_error_queues(fd, POLLIN)))
 		real_poll(NULL, 0, PEEK_STEP_MS);
 	/* Nor a handler. */
 	if (ready < 0 && !bounded)

@@ -120,12 +120,13 @@ void turn_forked(void)
 	}
 }
 
-/* There is room, and no error that the call would return: it is not for want of it that the other one is still at work. */
+/* There is room, and the connection has not ended: it is not for want of it that the other one is still at work. POLLERR alone may be the error
+ * queue's. */
 static bool has_room(int fd)
 {
 	struct pollfd poller = { .fd = fd, .events = POLLOUT };
 
-	return real_poll(&poller, 1, 0) == 1 && poller.revents == POLLOUT;
+	return real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLOUT) && !(poller.revents & POLLHUP);
 }
 
 bool turn_take(_Atomic uint32_t *word, struct turn *turn)

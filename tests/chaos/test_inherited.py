@@ -184,3 +184,13 @@ def test_a_connection_joins_when_the_child_that_had_it_ends():
         with helper.counting() as grown:
             assert run([sys.executable, "-c", HELD], auto(1), helper.socket, timeout=40) == {"turns": 24000}
     proved(grown["redirected_msgs"] > 4000, grown)
+
+
+@pytest.mark.parametrize("arm", [PLAIN, EAGER, auto(1)], ids=str)
+@pytest.mark.parametrize("number", [20, 700])
+def test_connection_at_a_far_number(helper, arm, number):
+    """Where 256 numbers before it were free it was not looked for: 83 to 87 EAGAIN of a blocking fd in 30 records."""
+    with helper.counting() as grown:
+        assert run([sys.executable, Path(__file__).with_name("far.py"), number], arm, helper.socket, timeout=20) == {"again": 0}
+    if arm.accelerated:
+        proved(grown["redirected_bytes"] > 100, grown)

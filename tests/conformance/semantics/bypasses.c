@@ -212,6 +212,36 @@ static void high_numbers(struct pair *pair, int flags)
 	TRY("twice", close(1003));
 }
 
+static int leave_the_table(void *unused)
+{
+	(void)unused;
+	return (int)syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_UNSHARE);
+}
+
+/* A child that shares the table of fds gets its own, without any: the connection is this process's as before. */
+static void shared_table(struct pair *pair, int unread)
+{
+	static char stack[1 << 18] __attribute__((aligned(16)));
+	struct linger linger = { 0 };
+	socklen_t length = sizeof(linger);
+	int status = -1;
+
+	if (unread)
+		put(pair->a, "unread");
+	pid_t child = clone(leave_the_table, stack + sizeof(stack), CLONE_FILES | SIGCHLD, NULL);
+	note("left", "%s", child > 0 && waitpid(child, &status, 0) == child && status == 0 ? "yes" : "no");
+	TRY("linger", getsockopt(pair->b, SOL_SOCKET, SO_LINGER, &linger, &length));
+	note("resets", "%d", linger.l_onoff);
+	if (unread)
+		get("data", pair->b, 64, 0);
+	round_trip("trip", pair);
+	put(pair->b, "reply");
+	TRY("close", close(pair->b));
+	pair->b = -1;
+	get("reply", pair->a, 5, MSG_WAITALL);
+	get("end", pair->a, 64, 0);
+}
+
 static const struct semantics_case cases[] = {
 	{ "call-close-unread", unread_at_last, CLOSES, 0 },
 	{ "call-close-range-unread", unread_at_last, CLOSES_RANGE, 0 },
@@ -222,6 +252,8 @@ static const struct semantics_case cases[] = {
 	{ "own-table", own_table, UNSHARES, 0 },
 	{ "own-table-call", own_table, UNSHARES_BY_CALL, 0 },
 	{ "own-table-range", own_table, UNSHARES_RANGE, 0 },
+	{ "shared-table", shared_table, 0, 0 },
+	{ "shared-table-unread", shared_table, 1, 0 },
 	{ "no-files", no_files, BY_SETRLIMIT, 0 },
 	{ "no-files-prlimit", no_files, BY_PRLIMIT, 0 },
 	{ "no-files-unread", no_files, UNREAD, 0 },

@@ -83,6 +83,41 @@ static void zero_copy(struct pair *pair, int sends)
 	round_trip("trip", pair);
 }
 
+enum beside { COLLECTED, SENT, CLOSED_UNREAD };
+
+/* A completion that nobody has taken yet: poll(2) says POLLERR, and no call ends for it. */
+static void completion_waits(struct pair *pair, int what)
+{
+	static char bytes[4000];
+	char text[32];
+
+	if (what == CLOSED_UNREAD)
+		put(pair->b, "unread");
+	TRY("set", set_int(pair->a, SOL_SOCKET, SO_ZEROCOPY, 1));
+	TRY("zerocopy", send(pair->a, bytes, sizeof(bytes), MSG_ZEROCOPY));
+	drain("data", pair->b, sizeof(bytes));
+	settle();
+	note_poll("error-queue", pair->a, 0, 1000);
+	if (what == COLLECTED) {
+		later_put(SOON_MS, pair->b, "0123456789");
+		later_put(3 * SOON_MS, pair->b, "abcdefghij");
+		GET("whole", text, recv(pair->a, text, 20, MSG_WAITALL));
+	} else if (what == SENT) {
+		setsockopt(pair->a, SOL_SOCKET, SO_SNDTIMEO, &(struct timeval){ .tv_sec = 10 }, sizeof(struct timeval));
+		later_drain(2 * SOON_MS, "large", pair->b, 16000000);
+		TRY("send", send(pair->a, big_buffer(16000000), 16000000, 0));
+	} else {
+		TRY("close", close(pair->a));
+		pair->a = -1;
+		settle();
+		get("end", pair->b, 64, 0);
+		return;
+	}
+	later_join();
+	note_completion("done", pair->a);
+	round_trip("trip", pair);
+}
+
 /* The flag without the option: sent as usual, no completion. */
 static void zero_copy_unset(struct pair *pair, int unused)
 {
@@ -268,6 +303,9 @@ static void odd_control(struct pair *pair, int unused)
 static const struct semantics_case cases[] = {
 	{ "zerocopy-send", zero_copy, 1, 0 },
 	{ "zerocopy-three-sends", zero_copy, 3, 0 },
+	{ "completion-waits-waitall", completion_waits, COLLECTED, 0 },
+	{ "completion-waits-send", completion_waits, SENT, 0 },
+	{ "completion-waits-close", completion_waits, CLOSED_UNREAD, 0 },
 	{ "zerocopy-without-option", zero_copy_unset, 0, 0 },
 	{ "option-busy-poll-zerocopy-unset", zero_copy_unset_pinned, 0, 0 },
 	{ "zerocopy-behind-unread", zero_copy_behind_unread, 20000, 0 },

@@ -9,7 +9,7 @@
 
 static struct pair shared;
 
-enum none { SHUT, SENDFILE, OPTION };
+enum none { SHUT, SENDFILE, OPTION, COUNT, MARK };
 
 /* Cancellation is pending when the call begins: it takes nothing. */
 static void *pending(void *argument)
@@ -86,6 +86,10 @@ static void *call_that_is_none(void *call)
 		shutdown(shared.a, SHUT_WR);
 	else if ((intptr_t)call == SENDFILE)
 		sendfile(shared.a, file, NULL, 1); /* what would note it is a cancellation point */
+	else if ((intptr_t)call == COUNT)
+		ioctl(shared.b, FIONREAD, &two);
+	else if ((intptr_t)call == MARK)
+		sockatmark(shared.b);
 	else
 		setsockopt(shared.b, SOL_SOCKET, SO_RCVLOWAT, &two, sizeof(two));
 	is_through = true;
@@ -133,6 +137,10 @@ static void pending_cancel_of_none(struct pair *pair, int call)
 		pause_ms(SOON_MS);
 	} else {
 		put(pair->a, "waits");
+		if (call == MARK)
+			TRY("urgent", send(pair->a, "!", 1, MSG_OOB));
+		else if (call == COUNT && set_int(pair->a, SOL_SOCKET, SO_BUSY_POLL, 1) == 0)
+			put(pair->a, "by TCP");
 		settle();
 	}
 	note("comes-through", "%s", comes_through(call) ? "yes" : "no");
@@ -197,6 +205,8 @@ static const struct semantics_case cases[] = {
 	{ "cancel-pending-close", pending_cancel_of_close, 0, 0 },
 	{ "cancel-pending-sendfile", pending_cancel_of_none, SENDFILE, 0 },
 	{ "cancel-pending-option", pending_cancel_of_none, OPTION, 0 },
+	{ "cancel-pending-count", pending_cancel_of_none, COUNT, 0 },
+	{ "cancel-pending-mark", pending_cancel_of_none, MARK, 0 },
 	{ "cancel-pending-shutdown", pending_cancel_of_shutdown, 0, 0 },
 	{ "cancel-disabled", disabled_cancel, 0, 0 },
 };

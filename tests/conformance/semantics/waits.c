@@ -222,6 +222,7 @@ static void *volatile bad_address = (void *)8;
 static void bad_addresses(struct pair *pair, int with_data)
 {
 	int epoll = watch(pair->b, EPOLLIN);
+	struct epoll_event event;
 	struct timeval time = { .tv_usec = 40000 };
 	fd_set readable;
 
@@ -231,6 +232,7 @@ static void bad_addresses(struct pair *pair, int with_data)
 	TRY("poll", poll(bad_address, 1, 40));
 	TRY("epoll", epoll_wait(epoll, bad_address, 1, 40));
 	TRY("epoll-pwait", epoll_pwait(epoll, bad_address, 1, 40, NULL));
+	TRY("epoll-pwait2", epoll_pwait2(epoll, &event, 1, bad_address, NULL));
 	TRY("select", select(pair->b + 1, bad_address, NULL, NULL, &time));
 	FD_ZERO(&readable);
 	FD_SET(pair->b, &readable);
