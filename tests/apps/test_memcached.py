@@ -18,7 +18,7 @@ def memcached(port, _directory):
 @pytest.mark.parametrize("arm", ARMS, ids=str)
 def test_memcached_answers(helper, arm):
     with Server(memcached, arm, helper.socket) as server, helper.counting() as grown:
-        seen = run([sys.executable, CHECK, server.port, 1], arm, helper.socket, timeout=15)
+        seen = run([sys.executable, CHECK, server.port, 1], arm, helper.socket, timeout=30)
     assert seen["answers"] > 200
     if arm.accelerated:
         proved(grown["redirected_bytes"] > 0.25 * seen["bytes"], lambda: f"{seen} {grown}\n{helper.explain()}")

@@ -22,7 +22,7 @@ def redis_server(*options):
 def test_redis_answers(helper, arm, threads):
     command = redis_server("--io-threads", threads, "--io-threads-do-reads", "yes")
     with Server(command, arm, helper.socket) as server, helper.counting() as grown:
-        seen = run([sys.executable, CHECK, server.port, 1], arm, helper.socket, timeout=15)
+        seen = run([sys.executable, CHECK, server.port, 1], arm, helper.socket, timeout=30)
     assert seen["answers"] > 200
     if arm.accelerated:
         proved(grown["redirected_bytes"] > 0.25 * seen["bytes"], lambda: f"{seen} {grown}\n{helper.explain()}")

@@ -38,7 +38,8 @@ struct shared {
 	_Atomic int sent, ended;
 	_Atomic char end; /* 'R', 'F' or something else */
 	_Atomic int asked;
-	_Atomic int part_us; /* what nobody reads comes in two, so long apart; 0: at once */
+	_Atomic int parent_closed; /* in round N */
+	_Atomic int part_us;       /* what nobody reads comes in two, so long apart; 0: at once */
 };
 static struct shared *shared;
 static int listener;
@@ -138,6 +139,7 @@ static bool play_together(int round, struct rng *rng)
 static pthread_barrier_t meeting;
 static uint64_t delay_steps;
 static bool child_had_it;
+static int heirs_round;
 
 /* The child knows the connection by what it was accepted as, or does not have it. */
 static int find_connection(void)
@@ -158,7 +160,7 @@ static void be_heir(void)
 
 	if (fd < 0)
 		_exit(1);
-	pause_us(2000); /* until the parent has closed its own */
+	await(&shared->parent_closed, heirs_round);
 	if (!take_turns(fd))
 		_exit(1);
 	for (int i = 0; unread < UNREAD_BYTES && i < 2000; i++, pause_us(500))
@@ -189,12 +191,14 @@ static void *fork_in_the_join(void *unused)
 static bool play_joining(int round, struct rng *rng)
 {
 	delay_steps = rng_below(rng, FORK_DELAY_STEPS);
+	heirs_round = round;
 	shared->asked = round;
 	pause_us(200);
 	pthread_barrier_wait(&meeting);
 	int fd = accept_one();
 	pthread_barrier_wait(&meeting);
 	close(fd);
+	shared->parent_closed = round;
 	pthread_barrier_wait(&meeting);
 	return child_had_it;
 }

@@ -18,6 +18,7 @@ def test_who_waits_for_a_join_is_woken(processes):
     with Helper() as helper, helper.counting() as grown:
         seen = run([built("chaos/join_wakes"), processes, CALLS // 2 // processes, LATE_MS], EAGER, helper.socket)
     assert seen["calls"] == CALLS, seen
-    # A machine that stands still makes a call of each process late: three times.
-    assert seen["late"] <= 0.1 * CALLS, seen
+    # Whose wake-up is lost has joined all the same; what a helper without a CPU did not answer in time was late, and has not.
     proved(grown["sockets_joined"] >= 0.9 * CALLS, (seen, grown))
+    # A machine that stands still makes a call of each process late: three times.
+    assert seen["late"] <= 0.1 * CALLS + max(0, CALLS - grown["sockets_joined"]), (seen, grown)

@@ -46,7 +46,7 @@ def seen_by_peer(peer):
 
 def end_seen(arm, commands, sends, helper=None, told=None):
     """sends: what the peer does before, and the end is told to wait for. told: what epoll and SIGIO say afterwards is added to it."""
-    for _ in range(TRIES):  # a helper without a CPU has not taken the fd when it is taken back
+    for _ in range(TRIES):  # a helper without a CPU has not taken the fd when it is taken back, or the others got none until it let it go
         seen = end_seen_once(arm, commands, sends, helper, told)
         if seen:
             return seen
@@ -54,7 +54,7 @@ def end_seen(arm, commands, sends, helper=None, told=None):
 
 
 def end_seen_once(arm, commands, sends, helper, told):
-    """None: it is not lent."""
+    """None: it is not lent, or no more."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         if helper:
@@ -74,9 +74,11 @@ def end_seen_once(arm, commands, sends, helper, told):
         seen = seen_by_peer(peer)
         if told is not None:
             program.answer(5)
-            told.append(program.ask("told"))
-        if helper:
-            assert f"socket:[{inode}]" in files(helper.pid), "the helper has let it go"
+            said = program.ask("told")
+        if helper and f"socket:[{inode}]" not in files(helper.pid):
+            return None  # all this took longer than the helper was stuck
+        if told is not None:
+            told.append(said)
         return seen
 
 

@@ -21,7 +21,8 @@
 
 #define LATE_US 200000u
 #define STRANDED_US 3000000u
-#define LINE_BYTES 8 /* seven digits and a newline */
+#define STALL_US 20000u /* between two looks, each some 20 us after the other: the machine stood still */
+#define LINE_BYTES 8    /* seven digits and a newline */
 #define ROUNDS 16
 
 enum kind { KIND_RECV, KIND_RAW, KIND_STDIO };
@@ -120,13 +121,16 @@ static uint64_t reader_delay_us(void)
 
 static void wait_lines(unsigned lines, uint64_t delay_before_us, unsigned iteration, unsigned round, const char *what)
 {
-	uint64_t start, passed, delay;
+	uint64_t start, passed, delay, now, looked_us, stalled_us = 0;
 
 	while (!shared->tid) /* a thread or process that does not run yet sleeps in no receive */
 		pause_us(20);
-	start = now_us();
+	start = looked_us = now_us();
 	while (shared->lines < lines && !shared->failed_errno) {
-		passed = now_us() - start;
+		now = now_us();
+		stalled_us += now - looked_us > STALL_US ? now - looked_us : 0;
+		looked_us = now;
+		passed = now - start;
 		if (passed > STRANDED_US) {
 			fprintf(stderr,
 				"STRANDED: iteration %u round %u (%s): the reader has %u of %u lines after %llu us\n",
@@ -140,7 +144,10 @@ static void wait_lines(unsigned lines, uint64_t delay_before_us, unsigned iterat
 	}
 	passed = shared->line_at_us > start ? shared->line_at_us - start : 0;
 	if (passed > LATE_US) {
+		now = now_us(); /* the last look may have been long ago */
+		stalled_us += now - looked_us > STALL_US ? now - looked_us : 0;
 		delay = reader_delay_us() - delay_before_us;
+		delay = delay > stalled_us ? delay : stalled_us;
 		passed -= delay < passed ? delay : passed;
 	}
 	if (passed > worst_us)

@@ -23,6 +23,8 @@
 #define DEADLINE_S 20
 
 static const char *how;
+/* Pipes. The first one's end comes when the server has become another program, a byte on the other when the client has sent. */
+static int executed[2], sent[2];
 
 static void answer(int fd, int turns)
 {
@@ -55,9 +57,13 @@ static void be_client(const struct sockaddr_in *address)
 		if (!ask(fd))
 			die("a turn");
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	pause_us(300000); /* the other program has begun */
-	if (!strcmp(how, "executed") && send(fd, "unread", 6, 0) != 6)
-		die("send");
+	if (!strcmp(how, "executed")) {
+		close(executed[1]);
+		if (read(executed[0], &byte, 1) != 0 || send(fd, "unread", 6, 0) != 6 || write(sent[1], "s", 1) != 1)
+			die("send");
+	} else {
+		pause_us(300000); /* the other program has begun */
+	}
 	for (int i = 0; strcmp(how, "executed") && i < WORDS; i++) {
 		pause_us(50000); /* the other sleeps, and signals wake it */
 		answers += ask(fd);
@@ -103,8 +109,13 @@ static void spawn(int fd, char *number)
 
 static void execute(int fd)
 {
+	char byte;
+
 	if (fork() == 0) {
-		pause_us(600000); /* its parent has become another program, and the client has sent */
+		close(executed[1]);
+		if (read(executed[0], &byte, 1) != 0 || read(sent[0], &byte, 1) != 1)
+			die("the client");
+		pause_us(20000); /* what it has sent has come */
 		close(fd);
 		_exit(0);
 	}
@@ -126,6 +137,8 @@ int main(int argc, char **argv)
 	if (listener < 0 || bind(listener, (struct sockaddr *)&address, length) || listen(listener, 1) ||
 	    getsockname(listener, (struct sockaddr *)&address, &length))
 		die("listen");
+	if (pipe2(executed, O_CLOEXEC) || pipe2(sent, O_CLOEXEC))
+		die("pipe2");
 	pid_t client = fork();
 	if (client == 0) {
 		watchdog_start(DEADLINE_S, NULL);

@@ -21,6 +21,7 @@ HELPER_NICE = -15
 def test_phases_leave_and_return(arm):
     """Kinds of traffic that alternate, every byte position-coded, readers of their own and non-blocking fds among them."""
     with Helper() as helper:
+        os.setpriority(os.PRIO_PROCESS, helper.pid, HELPER_NICE)
         with helper.counting() as grown:
             result = run([built("conformance/phases"), f"connections={CONNECTIONS}", f"seconds={4 if arm.accelerated else 1}", "deadline=60"], arm,
                          helper.socket, timeout=70)
@@ -35,7 +36,7 @@ def test_phases_leave_and_return(arm):
         proved(grown["sockets_joined"] >= 4 * CONNECTIONS, lambda: f"{grown}\n{helper.explain()}")
         # A helper without a CPU answers late, and a call that goes on meanwhile is refused once; wrong accounts always are.
         refused = helper.status()["refusals"].get("unseen-traffic", 0)
-        assert refused <= grown["sockets_joined"] / 10, f"accounts that are not exact: {refused} of {grown}"
+        proved(refused <= grown["sockets_joined"] / 10, f"accounts that are not exact: {refused} of {grown}")
 
 
 # Requests of one byte, and answers of a header and a body, from a server that corks them or not.
@@ -164,7 +165,8 @@ def test_peer_without_the_shim_is_offered_to_less_and_less(helper, tmp_path):
                  f"connections={connections}", "turns=40"], AUTO, helper.socket)
         sent[connections] = strace_counts(trace).get("sendmsg", 0)
     # an offer and a RETIRE each; without learning 400 connections would send 800
-    assert 4 <= sent[40] <= 80 and sent[440] - sent[40] <= 60, sent
+    assert sent[40] <= 80 and sent[440] - sent[40] <= 60, sent
+    proved(sent[40] >= 4, sent)
 
 
 GIVES_AWAY = """

@@ -41,7 +41,8 @@ def test_passed_connections(helper, arm, role, how):
         assert redirected == 0, explain
     elif how in KEPT:  # but for what has been done before it was passed
         assert armed <= (CONNECTIONS if arm == EAGER or how == "zero" else 0), explain
-        assert redirected < (0.05 if how == "zero" else 0.01), explain
+        # A helper that is late does not take it out while it is passed, but when it next looks around, a second later.
+        proved(redirected < (0.05 if how == "zero" else 0.01), explain)
     elif arm == EAGER or how == "begun":  # what has joined before, and has redirected bytes unread when it is passed, stays pinned a while
         proved(armed >= 1 and redirected > 0, explain)
     else:
@@ -53,7 +54,7 @@ def test_that_were_alone_in_the_sockhash(helper, role):
     """The peer comes later, when the end has been taken out: it joins again."""
     result, grown = pass_on(helper, role, "lonely", 1, EAGER, auto(30))
     explain = f"{result}\n{grown}\n{helper.explain()}"
-    assert helper.status()["refusals"]["lonely"] >= 1, explain
+    proved(helper.status()["refusals"].get("lonely", 0) >= 1, explain)
     proved(grown["pairs_armed_total"] == 1 and grown["redirected_bytes"] > 0.5 * result["bytes"], explain)
 
 
@@ -91,12 +92,13 @@ sys.stdin.readline()
 def test_end_whose_peer_may_not_join_does_not_wait_for_it(tmp_path):
     """Passing is dearer in the sockhash: it is out as soon as the peer's join is refused, long before it is lonely."""
     door = tmp_path / "door"
+    door.unlink(missing_ok=True)  # of a turn before
     with Helper("--lonely-ms", 60_000) as helper, Commanded([sys.executable, "-c", GIVER, door]) as giver:
         port = giver.wait_output("port ")
         with Program([sys.executable, "-c", TAKER, door], EAGER, helper.socket), \
                 Commanded([sys.executable, "-c", ASKER, port], EAGER, helper.socket) as asker:
             asker.wait_output("done")
-            assert helper.status()["refusals"]["shared"] >= 1, helper.explain()
+            proved(helper.status()["refusals"].get("shared", 0) >= 1, helper.explain)
             wait_until(lambda: helper.totals()["sockets_joined_now"] == 0, 5, helper.explain)
         proved(helper.totals()["sockets_joined"] >= 1, helper.explain)
 
@@ -156,4 +158,5 @@ def test_what_is_inherited_by_mistake_stays_joined(helper, arm):
     with helper.counting() as grown, Program([sys.executable, "-c", INHERITED], arm, helper.socket) as program:
         assert program.wait(30) == 0, program.describe()
     explain = f"{grown}\n{helper.explain()}"
-    assert grown["leaves"] == 0 and (grown["redirected_bytes"] > 150) == arm.accelerated, explain
+    assert grown["leaves"] == 0 and (arm.accelerated or grown["redirected_bytes"] == 0), explain
+    proved(not arm.accelerated or grown["redirected_bytes"] > 150, explain)

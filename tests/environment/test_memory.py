@@ -163,7 +163,7 @@ def test_limited_programs_talk(helper, mebi, redirects):
 def test_reserved_memory_is_not_dumped(helper):
     """The kernel fills the holes of a file without a name when it dumps them: 37 MB in each core file."""
     with Commanded([built("environment/talk"), "server"], EAGER, helper.socket) as server:
-        run([built("environment/talk"), "client", server.wait_output("port "), 50], EAGER, helper.socket, timeout=20)
+        run([built("environment/talk"), "client", server.wait_output("port "), 50, "when-redirecting"], EAGER, helper.socket, timeout=20)
         mappings = re.findall(r"^(\S+) \S+ \S+ \S+ \S+ +(/memfd:\S*).*?^VmFlags: ([^\n]*)", Path(f"/proc/{server.pid}/smaps").read_text(),
                               re.MULTILINE | re.DOTALL)
     assert mappings

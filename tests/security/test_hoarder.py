@@ -134,14 +134,17 @@ def test_the_end_of_a_trial_holds_nobody_up(helper):
     with Program([*NOBODY, program, helper.socket, "fill", SESSIONS], stdin=read_end) as filler:
         os.close(read_end)
         filler.wait_output("filled", 30)
-        trial("start")
-        with Clocked(helper) as before:
-            time.sleep(1)
-        with Clocked(helper) as clocked:
-            time.sleep(0.1)
-            trial("stop")
-            time.sleep(1)
-        assert clocked.longest_s < HELD_UP_S + before.longest_s, (clocked.longest_s, before.longest_s)
+        longest = []
+        while not longest or longest[-1][0] >= HELD_UP_S + longest[-1][1] and len(longest) < 4:  # what holds it up does so each time
+            trial("start")
+            with Clocked(helper) as before:
+                time.sleep(1)
+            with Clocked(helper) as clocked:
+                time.sleep(0.1)
+                trial("stop")
+                time.sleep(1)
+            longest.append((clocked.longest_s, before.longest_s))
+        assert longest[-1][0] < HELD_UP_S + longest[-1][1], longest
         os.close(write_end)
         assert filler.wait(20) == 0, filler.describe()
 

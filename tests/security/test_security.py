@@ -56,6 +56,11 @@ def traffic_of_nobody(public, helper, arm):
     return Commanded(as_nobody(public, helper, arm, public / "traffic"))
 
 
+def serving(arm, helper):
+    """It takes no commands: ended at once, not 2 s after their end."""
+    return Program([built("chaos/traffic"), "serve"], arm, helper.socket)
+
+
 def armed(helper):
     return helper.totals()["pairs_armed"]
 
@@ -76,8 +81,8 @@ def test_nobody_is_accelerated(helper, public, arm):
 @pytest.mark.parametrize("arm", [auto(1), EAGER], ids=str)
 def test_ends_of_two_users_are_accelerated(helper, public, arm):
     """What a daemon and its clients are: two users, one connection. Proved by facts, whoever asks."""
-    with Commanded([built("chaos/traffic"), "serve"], arm, helper.socket) as server:
-        port = server.answer(20)["port"]
+    with serving(arm, helper) as server:
+        port = json.loads(server.wait_output("", 20))["port"]
         with Commanded(as_nobody(public, helper, arm, public / "traffic", "connect", port)) as traffic:
             traffic.answer(20)
             traffic.ask(f"open {PAIRS}")
@@ -93,8 +98,8 @@ def test_ends_of_two_users_are_accelerated(helper, public, arm):
 def test_one_end_alone_stays_on_tcp(helper, arm, shimmed):
     """The other end knows nothing of smaccel: right bytes, nothing armed."""
     arms = (arm, PLAIN) if shimmed == "server" else (PLAIN, arm)
-    with helper.counting() as grown, Commanded([built("chaos/traffic"), "serve"], arms[0], helper.socket) as server:
-        port = server.answer(20)["port"]
+    with helper.counting() as grown, serving(arms[0], helper) as server:
+        port = json.loads(server.wait_output("", 20))["port"]
         with Commanded([built("chaos/traffic"), "connect", port], arms[1], helper.socket) as traffic:
             traffic.answer(20)
             traffic.ask(f"open {PAIRS}")

@@ -11,6 +11,8 @@ from support.program import BUILD, auto, built
 
 TRIAL = [str(BUILD / "smaccel"), "trial"]
 INVALID = 3
+LATE = "does not answer"  # within 2 s, on a machine that has much to do: what was asked for is done all the same
+DONE = {"start": "running", "stop": "ended"}
 
 
 class Load(Commanded):
@@ -35,7 +37,13 @@ def load(request, helper):
 
 def trial(helper, *words, expect=0, prefix=()):
     environment = dict(os.environ, SMACCEL_SOCKET=str(helper.socket))
-    done = subprocess.run([*prefix, *TRIAL, *words], env=environment, timeout=20, capture_output=True, text=True)
+    for _ in range(5):
+        done = subprocess.run([*prefix, *TRIAL, *words], env=environment, timeout=20, capture_output=True, text=True)
+        if LATE not in done.stderr:
+            break
+        if expect == 0 and words[0] in DONE:  # not twice
+            wait_until(lambda: trial_state(helper) == DONE[words[0]], 20, done.stderr)
+            return done
     assert expect is None or done.returncode == expect, f"trial {words}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done
 

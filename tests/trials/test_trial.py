@@ -120,7 +120,7 @@ def test_trials_come_and_go_under_traffic(helper, load):
             wait_until(lambda: trial_state(helper) == "running", 10)
             trial(helper, "stop")
             wait_until(lambda: trial_state(helper) == "ended", 10)
-    settled(helper, load, 12, ("armed",))
+        settled(helper, load, 12, ("armed",))
     before = load.answered()
     wait_until(lambda: load.answered() > before + 1000, 20, load.describe)
     assert grown["leaves"] > 6 and grown["pairs_armed_total"] > 6, grown
@@ -212,7 +212,9 @@ def test_processes_killed_in_mid_trial(helper):
         settled(helper, load, 40)
         before = load.answered()
         wait_until(lambda: load.answered() > before + 400, 20, load.describe)
-        os.kill(load.pid, signal.SIGSTOP)  # then the server waits, and the figures stand still
+        os.kill(load.pid, signal.SIGSTOP)
+        # What is asked to stop goes on until it has a CPU; then the server waits, and the figures stand still.
+        wait_until(lambda: states(load.pid) == {"T"} and states(load.server) == {"S"}, 10, load.describe)
         known = wait_until(lambda: unchanged(helper), 10)
         for pid in load.pid, load.server:
             os.kill(pid, signal.SIGKILL)
@@ -226,6 +228,11 @@ def test_processes_killed_in_mid_trial(helper):
         trial(helper, "stop")
 
 
+def states(pid):
+    """Of its threads, as in /proc/PID/stat."""
+    return {(task / "stat").read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").iterdir()}
+
+
 def test_a_group_in_a_trial_counts_in_both(helper):
     with Load(helper, Arm("grouped", 2, {"SMACCEL_GROUP": "beef"})) as load:
         start(helper, "--port", str(load.port))
@@ -234,6 +241,7 @@ def test_a_group_in_a_trial_counts_in_both(helper):
         before = load.answered()
         wait_until(lambda: load.answered() > before + 200, 20, load.describe)
         load.ask("close", 20)
+        wait_until(lambda: not rows_of(helper, load), 10)  # the server's threads note their last answers a moment later
         account, answer = group.ask(helper.socket, 0xBEEF), report(helper)
         for role in "client", "server":
             for arm in "accelerated", "plain":

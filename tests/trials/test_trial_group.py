@@ -4,6 +4,7 @@
 The program is the benchmark's ping-pong: a client and a forked server, which counts its round trips itself and times them. Its
 own figures are the measure of what the shim recorded.
 """
+import itertools
 import mmap
 import os
 import signal
@@ -26,6 +27,9 @@ LATENCY_OFFSET = (CELLS_BYTES + 4095) // 4096 * 4096
 LATENCY_BYTES = 12288 + 128 * 28672 * 8
 
 
+fresh = itertools.count(0x1000)  # groups of tests that are made again when they were not proved
+
+
 def pingpong(arm, number, helper, seconds=0.3, prefix=()):
     return Program([*prefix, built("bench/pingpong"), "--seconds", seconds, "--warm-up", 0],
                    Arm(arm.name, arm.admit, {"SMACCEL_GROUP": f"{number:x}"}), helper.socket)
@@ -45,19 +49,22 @@ def median_ns(row):
     raise AssertionError("no latencies")
 
 
-@pytest.mark.parametrize("arm, number", [(NEVER, 0xA0), (auto(1), 0xA1), (EAGER, 0xFFFFFFFFFFFFFFFF)], ids=str)
-def test_accounts_and_latencies_are_the_programs_own(helper, arm, number):
+@pytest.mark.parametrize("arm, add", [(NEVER, 0), (auto(1), 0), (EAGER, 0xFFFFFFFFFFFF0000)], ids=str)
+def test_accounts_and_latencies_are_the_programs_own(helper, arm, add):
+    number = add + next(fresh)
     with pingpong(arm, number, helper) as program:
         result = program.result(20)
     answer = group.ask(helper.socket, number)
     trips = result["count"]
     proved(trips > 100, trips)
+    # A connection waits 50 ms for a session, and its first messages for none: they are not recorded, nor redirected.
+    proved(all(trips - 2 <= group.latency(answer, role)["count"] for role in ("client", "server")), answer)
+    proved(arm is NEVER or answer["redirected_msgs"] > 0, answer)
     assert answer["group"] == f"{number:x}" and answer["sessions"] == 2 and answer["complete"], answer
     assert (answer["connections"], answer["connected"], answer["accepted"]) == (1, 1, 1), answer
     for role in "client", "server":
         row = group.latency(answer, role)
-        # The very first messages may find the session under construction.
-        assert trips - 2 <= row["count"] <= trips, (role, trips, row["count"])
+        assert row["count"] <= trips, (role, trips, row["count"])
         assert row["count"] == sum(row["buckets"].values())
         assert row["max_ns"] <= row["sum_ns"]
     client = group.latency(answer, "client")
@@ -76,15 +83,17 @@ def test_accounts_and_latencies_are_the_programs_own(helper, arm, number):
 
 
 def test_only_the_user_and_root_may_ask(helper):
-    number = 0xB0
+    number = next(fresh)
     with pingpong(auto(1), number, helper, 0.1) as program:
         roots = program.result(20)["count"]
+    proved(group.latency(group.ask(helper.socket, number), "client")["count"] >= roots - 2)  # a session from the first message on
     setpriv = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
     assert group.latency(group.ask(helper.socket, number, uid=NOBODY), "client")["count"] == 0
     with pingpong(auto(1), number, helper, 0.1, setpriv) as program:
         nobodys = program.result(20)["count"]
     own = group.ask(helper.socket, number, uid=NOBODY)
-    assert own["sessions"] == 2 and nobodys - 2 <= group.latency(own, "client")["count"] <= nobodys, own
+    proved(group.latency(own, "client")["count"] >= nobodys - 2, own)
+    assert own["sessions"] == 2 and group.latency(own, "client")["count"] <= nobodys, own
     both = group.ask(helper.socket, number)
     assert both["sessions"] == 4
     assert roots + nobodys - 4 <= group.latency(both, "client")["count"] <= roots + nobodys
@@ -132,6 +141,7 @@ def test_the_oldest_idle_group_makes_room(tmp_path):
             with pingpong(NEVER, number, helper, 0.05) as program:
                 program.result(20)
         counts = [group.ask(helper.socket, number)["sessions"] for number in (1, 2, 3)]
+        proved(counts[2] == 2, counts)  # a helper that is late has never heard of a process of 50 ms
         assert counts == [0, 2, 2], counts
 
 
@@ -141,6 +151,7 @@ def test_histograms_are_bounded_per_user(tmp_path):
             with pingpong(NEVER, number, helper, 0.05) as program:
                 program.result(20)
         first, second = (group.ask(helper.socket, number) for number in (1, 2))
+        proved(second["sessions"] == 2, second)
         assert first["latency"] == [] and len(second["latency"]) == 2, (first, second)
 
 
@@ -223,6 +234,5 @@ def test_a_hostile_memory_hurts_only_its_own_accounts(helper):
             os.close(fds[0])
             own.close()
     assert answer["redirected_bytes"] == 0 and all(row["count"] >= 0 for row in answer["latency"])
-    with pingpong(auto(1), 0xE1, helper, 0.1) as program:  # the helper serves on
-        assert program.result(20)["count"] > 10
-    assert group.ask(helper.socket, 0xE1)["redirected_bytes"] > 0
+    with pingpong(auto(1), 0xE1, helper, 20) as program:  # the helper serves on
+        wait_until(lambda: group.ask(helper.socket, 0xE1)["redirected_bytes"] > 0, 10, program.describe)

@@ -21,7 +21,7 @@
 #define TRIES 10
 #define SLEEPS_US 20000 /* time to fall asleep */
 #define BRIEF_US 2000
-#define LATE_MS 200 /* a change that waits for a fork's end gives up after a second */
+#define LATE_MS 600 /* a change that waits for a fork's end gives up after a second */
 
 enum { CHILD_OK, CHILD_KEEPS_DUPLICATE, CHILD_LATE };
 

@@ -244,6 +244,7 @@ static double now_ns(void)
 }
 
 #define TRIES 8
+#define OFF_NS 5
 /* A message takes 60 ns at the most, of which a look at the clock is half. Where that takes longer (another processor, or one that others
  * use, too), so many of them. */
 #define LIMIT_NS 60
@@ -266,19 +267,22 @@ static double clock_ns(void)
 
 static double limit_ns(void)
 {
-	double of_clock = LIMIT_CLOCKS * clock_ns();
+	/* Runs that were slow because all was are not held against a clock that was, too. */
+	static double fastest_clock_ns = 1e9;
+	double of_clock = clock_ns();
 
-	return of_clock > LIMIT_NS ? of_clock : LIMIT_NS;
+	fastest_clock_ns = of_clock < fastest_clock_ns ? of_clock : fastest_clock_ns;
+	return LIMIT_CLOCKS * fastest_clock_ns > LIMIT_NS ? LIMIT_CLOCKS * fastest_clock_ns : LIMIT_NS;
 }
 
 /* ns a message of what the hooks take: the best of many short runs, as other work on the machine only adds; of more, some
  * moments later, while that is too much (seen once: 0.6 s in which all was 14 times as slow). */
-static double cost_ns(void)
+static double cost_ns(bool off)
 {
 	const struct timespec moment = { .tv_nsec = 200000000 };
 	double best = 1e9;
 
-	for (int run = 0; run < RUNS * TRIES && (run < RUNS || best > limit_ns()); run++) {
+	for (int run = 0; run < RUNS * TRIES && (run < RUNS || best > (off ? OFF_NS : limit_ns())); run++) {
 		if (run && run % RUNS == 0)
 			nanosleep(&moment, NULL);
 
@@ -309,12 +313,12 @@ static void cost_of_arms(double *plain, double *accelerated)
 
 		begin(false, RECORDING_TRIAL);
 		memory->cells[1].status = cell_word(1, CELL_TRIAL_PLAIN);
-		each = cost_ns();
+		each = cost_ns(false);
 		*plain = each < *plain ? each : *plain;
 		assert_true(recorded(LATENCY_CLIENT, LATENCY_PLAIN) >= (uint64_t)ROUNDS * RUNS);
 		begin(false, RECORDING_TRIAL);
 		memory->cells[1].status = cell_word(1, CELL_TRIAL_ACCELERATED);
-		each = cost_ns();
+		each = cost_ns(false);
 		*accelerated = each < *accelerated ? each : *accelerated;
 	}
 }
@@ -324,18 +328,19 @@ static void test_cost_of_a_message(void **state)
 	double off, client, server, plain, accelerated, limit;
 
 	(void)state;
+	limit_ns(); /* the clock's best may be now */
 	begin(false, 0);
-	off = cost_ns();
+	off = cost_ns(true);
 	begin(false, RECORDING_GROUP);
-	client = cost_ns();
+	client = cost_ns(false);
 	cost_of_arms(&plain, &accelerated);
 	begin(true, RECORDING_GROUP);
-	server = cost_ns();
+	server = cost_ns(false);
 	limit = limit_ns();
 	printf("# ns a message: off %.1f, group %.1f (client) %.1f (server), trial %.1f (plain) %.1f (accelerated); at "
 	       "the most %.1f\n",
 	       off, client, server, plain, accelerated, limit);
-	assert_true(off < 5);
+	assert_true(off < OFF_NS);
 	assert_true(client < limit && server < limit && plain < limit && accelerated < limit);
 	assert_true(are_alike(plain, accelerated));
 }

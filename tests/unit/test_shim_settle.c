@@ -66,16 +66,19 @@ static long wait_alone(const _Atomic uint32_t *word, uint32_t expected)
 }
 
 /* The real thing. Lost: the join was over when half the wait lay ahead, there was no other, and yet only the time-out ended
- * it. */
+ * it. When the time was over counts, not when this thread had a CPU again. */
 static long wait_really(long number, long word, long operation, long expected, long time)
 {
+	const struct timespec *limit = (const void *)time;
+	uint64_t over_ns = now_ns() + (uint64_t)limit->tv_sec * 1000000000u + (uint64_t)limit->tv_nsec;
+
 	atomic_store(&is_waiting, true);
 	long result = raw_system_call(number, word, operation, expected, time, 0, 0);
 	uint64_t end_ns = atomic_load(&ended_ns);
 
 	waits++;
 	sleeps += result == 0;
-	lost += result == -ETIMEDOUT && end_ns && now_ns() - end_ns >= HALF_A_WAIT_NS;
+	lost += result == -ETIMEDOUT && end_ns && over_ns >= end_ns + HALF_A_WAIT_NS;
 	atomic_store(&is_waiting, false);
 	return result;
 }
