@@ -7,7 +7,7 @@ from support.proof import proved
 from support.scale import scaled
 
 COUNT = {"senders": 3, "readers": 3}
-SECONDS = 1.0
+SECONDS = 0.6
 
 
 @pytest.mark.parametrize("arm", [PLAIN, EAGER, auto(1)], ids=str)
@@ -17,6 +17,6 @@ def test_nothing_is_torn(helper, what, how, arm):
     with helper.counting() as grown:
         results = [run([built("conformance/concurrent"), what, how, COUNT[what], SECONDS], arm, helper.socket, timeout=40) for _ in range(scaled(2) if arm.accelerated else 1)]
     assert not any(result["torn"] for result in results), results
-    assert min(result["messages"] for result in results) > 100, results
+    proved(min(result["messages"] for result in results) > 100, results)  # in a second, of three processes that want a CPU
     if arm.accelerated:
         proved(grown["redirected_msgs"] > 100, lambda: f"{grown}\n{helper.explain()}")

@@ -7,6 +7,8 @@ of order: it proves that the others can fail.
 """
 from dataclasses import dataclass, field
 
+import contextlib
+
 import pytest
 
 from support.helper import Helper
@@ -78,11 +80,24 @@ def run_order(arm, processes, options, socket, expect=(0,)):
             return [client.json(), server.json()]
 
 
+@pytest.fixture(scope="module")
+def helper_with():
+    """helper_with(bound): one for all cases of that bound, for a start takes most of a second."""
+    with contextlib.ExitStack() as stack:
+        helpers = {}
+
+        def with_bound(bound):
+            if bound not in helpers:
+                helpers[bound] = stack.enter_context(Helper(*(["--test-bound", bound] if bound else [])))
+            return helpers[bound]
+        yield with_bound
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_order(case):
+def test_order(case, helper_with):
     volume = VOLUME * case.share
     options = order_options(volume, 1000 + CASES.index(case), *case.options)
-    with Helper(*(["--test-bound", case.bound] if case.bound else [])) as helper:
+    with contextlib.nullcontext(helper_with(case.bound)) as helper:
         with helper.counting() as grown:
             results = run_order(case.arm, case.processes, options, helper.socket)
         verified = sum(result["bytes"] for result in results)
