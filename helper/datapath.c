@@ -97,7 +97,7 @@ static const char *advice(int error)
 {
 	switch (error) {
 	case -EPERM:
-		return "run as root or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON";
+		return "run as root or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYSLOG";
 	case -EMFILE:
 	case -ENFILE:
 		return "more open files are needed: raise ulimit -n, or LimitNOFILE= of the service";

@@ -32,7 +32,7 @@ void datapath_pins_retire(int switches_fd);
 
 /* Whether the kernel's BTF has bpf_rdonly_cast (6.2 and later). */
 bool datapath_probe_rdonly_cast(void);
-/* The address of a function of the kernel, from kallsyms; 0 if it is not there or not shown (kernel.kptr_restrict). */
+/* The address of a function of the kernel, from kallsyms; 0 if it is not there or not shown (CAP_SYSLOG, kernel.kptr_restrict). */
 uint64_t datapath_probe_woken_wake_function(void);
 uint64_t datapath_probe_pollwake(void);
 /* Fact 12: whether sk_rmem_alloc includes unread redirected bytes, found out by redirecting a few bytes between two

@@ -19,6 +19,9 @@
 #include <cap-ng.h>
 #include <errno.h>
 #include <seccomp.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -30,23 +33,44 @@
 #define FDS_WANTED 1048576u
 #define REAL_UID 1936548195u /* "smac": above what is given to users and containers, below 2^31 */
 
+/* Of those that the running may need; the start alone reads addresses (CAP_SYSLOG). */
 static const unsigned needed[] = { CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON };
 #define NEEDED_COUNT (sizeof(needed) / sizeof(needed[0]))
+
+static int say_missing(const char *capability, const char *why)
+{
+	log_error("the capability %s is missing%s; run as root or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and "
+		  "CAP_SYSLOG",
+		  capability, why);
+	return -EPERM;
+}
+
+/* In kernel.perf_event_paranoid's default they are not, without CAP_SYSLOG. Not the first line alone: symbols of a CPU begin at 0. */
+static bool addresses_are_shown(void)
+{
+	FILE *file = fopen("/proc/kallsyms", "re");
+	unsigned long long address = 0;
+	char *line = NULL;
+	size_t room = 0;
+
+	while (file && !address && getline(&line, &room, file) > 0)
+		address = strtoull(line, NULL, 16);
+	if (file)
+		fclose(file);
+	free(line);
+	return address != 0;
+}
 
 int privileges_check(void)
 {
 	capng_clear(CAPNG_SELECT_BOTH);
 	if (capng_get_caps_process() < 0)
 		return 0; /* then datapath_open() will say */
-	if (capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN))
-		return 0;
-	for (size_t i = 0; i < NEEDED_COUNT; i++) {
-		if (capng_have_capability(CAPNG_EFFECTIVE, needed[i]))
-			continue;
-		log_error("the capability %s is missing; run as root or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
-			  capng_capability_to_name(needed[i]));
-		return -EPERM;
-	}
+	for (size_t i = 0; i < NEEDED_COUNT && !capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN); i++)
+		if (!capng_have_capability(CAPNG_EFFECTIVE, needed[i]))
+			return say_missing(capng_capability_to_name(needed[i]), "");
+	if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_SYSLOG) && !addresses_are_shown())
+		return say_missing("syslog", " (/proc/kallsyms shows no addresses without it)");
 	return 0;
 }
 

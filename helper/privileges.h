@@ -5,8 +5,8 @@
 
 #include <stdint.h>
 
-/* Whether the start can work at all: CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (or CAP_SYS_ADMIN). 0, or -EPERM with a line on
- * stderr. */
+/* Whether the start can work at all: CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (or CAP_SYS_ADMIN), and CAP_SYSLOG where the kernel shows
+ * its addresses to nobody else. 0, or -EPERM with a line on stderr. */
 int privileges_check(void);
 /* Room for many fds. Never fails: what is allowed is taken. Returns how many that is. */
 uint32_t privileges_raise_limits(void);

@@ -197,7 +197,8 @@ static enum selftest_outcome check_blocked_threads(struct selftest *self)
 	error = inspect_receiver(self, &facts);
 	if (error || facts.blocked_threads)
 		return say(self, SELFTEST_REFUSED, "%s",
-			   error ? strerror(-error) : "no address of woken_wake_function (kernel.kptr_restrict?)");
+			   error ? strerror(-error)
+				 : "no address of woken_wake_function (CAP_SYSLOG? kernel.kptr_restrict?)");
 	error = pthread_create(&thread, NULL, sleep_in_recv, self);
 	if (error)
 		return say(self, SELFTEST_REFUSED, "no thread to try with: %s", strerror(error));

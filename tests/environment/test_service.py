@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The units for systemd: what they leave the helper is enough for it. There is no systemd here, so what it would do is done by hand."""
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.helper import Helper, ensure_bpf_fs
+from support.program import BUILD
+
+UNITS = Path(__file__).resolve().parents[2] / "helper/systemd"
+READY = "smacceld: ready"
+
+
+def directives(name):
+    """Of a unit file, each with its last value."""
+    lines = (line.strip() for line in (UNITS / name).read_text().splitlines())
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def shows_addresses():
+    """To root without CAP_SYSLOG."""
+    settings = [int(Path("/proc/sys/kernel", name).read_text()) for name in ("kptr_restrict", "perf_event_paranoid")]
+    return settings[0] == 0 and settings[1] <= 1
+
+
+@pytest.fixture
+def place():
+    """A helper that is not started: its paths."""
+    helper = Helper()
+    ensure_bpf_fs()
+    yield helper
+    helper.remove()
+
+
+def start_with(place, capabilities):
+    """Its exit status and what it said, as CapabilityBoundingSet= and NoNewPrivileges= would start it; None: it serves (and is ended)."""
+    bounds = ",".join(["-all", *(f"+{name.lower().removeprefix('cap_')}" for name in capabilities)])
+    command = ["setpriv", f"--bounding-set={bounds}", "--inh-caps=-all", "--no-new-privs",
+               str(BUILD / "smacceld"), "--socket", str(place.socket), "--pin-dir", str(place.pins)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        said = ""
+        for line in process.stderr:
+            said += line
+            if READY in line:
+                process.terminate()
+        status = process.wait(20)
+    return (None if READY in said else status), said
+
+
+def test_the_units_capabilities_are_enough(place):
+    unit = directives("smacceld.service.in")
+    assert unit["NoNewPrivileges"] == "yes"
+    status, said = start_with(place, unit["CapabilityBoundingSet"].split())
+    assert status is None, said
+
+
+def test_the_documented_capabilities_are_enough(place):
+    """And each is missed by its name, before anything is done."""
+    enough = ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON", "CAP_SYSLOG"]
+    status, said = start_with(place, enough)
+    assert status is None, said
+    for missing in enough:
+        status, said = start_with(place, [name for name in enough if name != missing])
+        if missing == "CAP_SYSLOG" and shows_addresses():
+            assert status is None, said
+            continue
+        assert status == 1 and f"capability {missing.lower().removeprefix('cap_')} is missing" in said, said
