@@ -279,6 +279,17 @@ static int bind_path(struct listener *listener, const char *path)
 	return set_access(&listener->helper->options.settings, path);
 }
 
+/* Its permissions are those of systemd's unit; that other ones were asked for must not go unnoticed. */
+static void say_ignored(const struct policy_settings *settings)
+{
+	struct policy_settings usual;
+
+	policy_settings_init(&usual);
+	if (settings->socket_mode != usual.socket_mode || *settings->socket_group)
+		log_error("socket-mode and socket-group are ignored: the socket is systemd's "
+			  "(SocketMode= and SocketGroup= of its unit)");
+}
+
 static int take_systemd_socket(struct listener *listener)
 {
 	int count = sd_listen_fds(1);
@@ -291,6 +302,7 @@ static int take_systemd_socket(struct listener *listener)
 	}
 	listener->source.fd = SD_LISTEN_FDS_START;
 	listener->from_systemd = true;
+	say_ignored(&listener->helper->options.settings);
 	return fcntl(listener->source.fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }
 

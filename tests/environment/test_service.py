@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The units for systemd: what they leave the helper is enough for it. There is no systemd here, so what it would do is done by hand."""
+import socket
 import subprocess
 from pathlib import Path
 
@@ -52,6 +53,38 @@ def test_the_units_capabilities_are_enough(place):
     assert unit["NoNewPrivileges"] == "yes"
     status, said = start_with(place, unit["CapabilityBoundingSet"].split())
     assert status is None, said
+
+
+def test_the_socket_outlives_a_stop_of_the_service():
+    """systemd removes RuntimeDirectory= at each stop, with what is in it, though the socket is another unit's."""
+    service, sock = directives("smacceld.service.in"), directives("smacceld.socket")
+    assert Path(sock["ListenSequentialPacket"]).parent == Path("/run", service["RuntimeDirectory"])
+    assert service["RuntimeDirectoryPreserve"] == "yes"
+
+
+def start_activated(place, *options):
+    """What it says, with a socket of systemd's."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(str(place.socket))
+        listening.listen()
+        command = [str(BUILD / "smacceld"), "--pin-dir", str(place.pins), *options]
+        held = ["sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&0 0</dev/null', "sh", *command]
+        with subprocess.Popen(held, stderr=subprocess.PIPE, text=True, stdin=listening) as process:
+            said = ""
+            for line in process.stderr:
+                said += line
+                if READY in line:
+                    process.terminate()
+            assert process.wait(20) == 0, said
+    return said
+
+
+def test_who_may_connect_is_systemds_matter(place):
+    """Where it holds the socket; settings that say otherwise are not passed over in silence."""
+    assert "ignored" not in start_activated(place)
+    place.socket.unlink()
+    said = start_activated(place, "--socket-mode", "600", "--socket-group", "54321")
+    assert "socket-mode" in said and "SocketMode=" in said and "ignored" in said, said
 
 
 def test_the_documented_capabilities_are_enough(place):
