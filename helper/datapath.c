@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The data path: loads the BPF programs, and does with single sockets what the helper asks for.
  *
- * Everything here is called by the helper's one thread. After datapath_open() nothing needs a capability: maps
+ * Everything here is called by the helper's one thread. After datapath_commit() nothing needs a capability: maps
  * and programs are held as fds, and the kernel asks for capabilities only where such objects are made.
  *
  * The maps live in bpffs and outlive this process (datapath_pins.c).
@@ -36,6 +36,8 @@ struct datapath {
 	int roll_call_fd;
 	bool took_over;
 	bool uses_rdonly_cast;
+	char *pin_dir;    /* NULL: no pins, or they are there; owned, as is the next */
+	int old_switches; /* of pins that do not fit, or -1 */
 };
 
 static bool libbpf_is_verbose;
@@ -155,10 +157,8 @@ static void *map_memory(const struct bpf_map *map, size_t *bytes)
 	return memory == MAP_FAILED ? NULL : memory;
 }
 
-static int finish(struct datapath *self, const struct datapath_options *options, const struct datapath_map_spec *specs,
-		  int old_switches)
+static int finish(struct datapath *self)
 {
-	int fds[DATAPATH_MAP_COUNT];
 	int error;
 
 	error = attach(self);
@@ -175,15 +175,20 @@ static int finish(struct datapath *self, const struct datapath_options *options,
 	}
 	self->switches->abi = SM_ABI;
 	self->switches->helper_generation++;
-	if (!options->pin_dir || self->took_over)
-		return 0;
-	for (int i = 0; i < DATAPATH_MAP_COUNT; i++)
-		fds[i] = bpf_map__fd(skeleton_map(self->skeleton, i));
-	self->switches->off = datapath_pins_are_off(old_switches); /* until somebody says `smaccel on` */
-	error = datapath_pins_make(options->pin_dir, specs, fds);
-	if (!error)
-		datapath_pins_retire(old_switches);
-	return error;
+	return 0;
+}
+
+/* 1: there is something to take over, in `fds`. 0: new maps are to be made, and pinned by datapath_commit(). -errno. */
+static int find_pins(struct datapath *self, const char *pin_dir, const struct datapath_map_spec *specs, int *fds)
+{
+	int result = datapath_pins_prepare(pin_dir);
+
+	if (!result)
+		result = datapath_pins_open(pin_dir, specs, fds, &self->old_switches);
+	if (result)
+		return result;
+	self->pin_dir = strdup(pin_dir);
+	return self->pin_dir ? 0 : -ENOMEM;
 }
 
 int datapath_open(struct datapath **out, const struct datapath_options *options)
@@ -191,30 +196,27 @@ int datapath_open(struct datapath **out, const struct datapath_options *options)
 	int fds[DATAPATH_MAP_COUNT] = { -1, -1, -1, -1 };
 	struct datapath_map_spec specs[DATAPATH_MAP_COUNT];
 	struct datapath *self;
-	int old_switches = -1, error = 0;
+	int error = 0;
 
 	*out = NULL;
 	self = calloc(1, sizeof(*self));
 	if (!self)
 		return -ENOMEM;
+	self->old_switches = -1;
 	libbpf_is_verbose = options->verbose_libbpf;
 	libbpf_set_print(print_libbpf);
 	self->slot_count = options->slot_count ? options->slot_count : SM_SLOTS_DEFAULT;
 	datapath_map_specs(specs, self->slot_count);
 	if (options->pin_dir) {
-		error = datapath_pins_prepare(options->pin_dir);
-		if (!error)
-			error = datapath_pins_open(options->pin_dir, specs, fds, &old_switches);
+		error = find_pins(self, options->pin_dir, specs, fds);
 		if (error < 0)
 			goto out;
 		self->took_over = error == 1;
 	}
 	error = load_best(self, options, specs, fds);
 	if (!error)
-		error = finish(self, options, specs, old_switches);
+		error = finish(self);
 out:
-	if (old_switches >= 0)
-		close(old_switches);
 	for (int i = 0; i < DATAPATH_MAP_COUNT; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
@@ -225,6 +227,30 @@ out:
 	return error;
 }
 
+int datapath_commit(struct datapath *self)
+{
+	struct datapath_map_spec specs[DATAPATH_MAP_COUNT];
+	int fds[DATAPATH_MAP_COUNT];
+	int error;
+
+	if (!self->pin_dir)
+		return 0;
+	datapath_map_specs(specs, self->slot_count);
+	for (int i = 0; i < DATAPATH_MAP_COUNT; i++)
+		fds[i] = bpf_map__fd(skeleton_map(self->skeleton, i));
+	self->switches->off = datapath_pins_are_off(self->old_switches); /* until somebody says `smaccel on` */
+	error = datapath_pins_make(self->pin_dir, specs, fds);
+	if (error)
+		return error;
+	datapath_pins_retire(self->old_switches);
+	if (self->old_switches >= 0)
+		close(self->old_switches);
+	self->old_switches = -1;
+	free(self->pin_dir);
+	self->pin_dir = NULL;
+	return 0;
+}
+
 void datapath_close(struct datapath *self)
 {
 	if (!self)
@@ -233,6 +259,9 @@ void datapath_close(struct datapath *self)
 		munmap(self->slots, self->slots_bytes);
 	if (self->switches)
 		munmap(self->switches, self->switches_bytes);
+	if (self->old_switches >= 0)
+		close(self->old_switches);
+	free(self->pin_dir);
 	smaccel_bpf__destroy(self->skeleton);
 	free(self);
 }

@@ -26,9 +26,13 @@ struct datapath_options {
  * looked at. datapath_open() does so, too. 0 or -errno with a line on stderr. */
 int datapath_pins_prepare(const char *pin_dir);
 /* Loads the programs, or takes over the maps pinned in options->pin_dir when their ABI and size fit (slots, sockhash,
- * storage, switches live on). Raises switches->helper_generation. 0 and *out, or -errno with a line on stderr that says
- * what to do. */
+ * storage, switches live on). Raises switches->helper_generation. What does not fit is left alone, until datapath_commit(). 0 and *out,
+ * or -errno with a line on stderr that says what to do. */
 int datapath_open(struct datapath **out, const struct datapath_options *options);
+/* Pins new maps, in the place of any that do not fit: their kill switch holds for the new ones, and what runs on them goes by TCP from
+ * then on. The last step of a start that needs capabilities: one that fails before it has changed nothing for the next helper. 0 (also
+ * if there was nothing to do), or -errno with a line on stderr. */
+int datapath_commit(struct datapath *datapath);
 /* Closes fds and mappings. Pins stay: armed pairs run on (fact 21). NULL is fine. */
 void datapath_close(struct datapath *datapath);
 

@@ -8,8 +8,9 @@
  *
  * Maps of another layout (SM_ABI, sizes, number of slots) are unpinned, not emptied: the kernel keeps them for as long
  * as a socket in them lives (invariant 5). Their kill switch is set: nobody can pin those pairs any more, or take them out, and
- * no later `smaccel off` would reach them. All that when the new maps are ready to take their names, which have the kill switch of
- * the old ones by then: a start that fails, or is killed, loses neither the pairs nor what somebody has said about the switch.
+ * no later `smaccel off` would reach them. All that at the very end of a start (datapath_commit()), when the new maps take their names,
+ * which have the kill switch of the old ones by then: a start that fails, or is killed, loses neither the pairs nor what somebody has
+ * said about the switch.
  */
 #define _GNU_SOURCE
 #include "datapath_internal.h"
@@ -169,8 +170,7 @@ int datapath_pins_open(const char *pin_dir, const struct datapath_map_spec *spec
 	if (found)
 		fprintf(stderr,
 			"smacceld: the maps in %s have another layout or size: new ones are made, and what runs on "
-			"them "
-			"goes by TCP from then on\n",
+			"them goes by TCP once these are ready\n",
 			pin_dir);
 	*old_switches = fds[DATAPATH_SWITCHES];
 	fds[DATAPATH_SWITCHES] = -1;

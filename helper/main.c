@@ -7,7 +7,9 @@
  *   listener (not serving)  its lock makes sure that we are the only helper of this path
  *   data path               the maps: new ones, or those that run
  *   take-over               before the first client can ask for anything
- *   privileges              the last thing before the first client
+ *   listening               whoever connects from here on waits for the loop
+ *   names of new maps       when all has been tried: a start that fails leaves the last helper's pairs to the next one
+ *   privileges              the last thing before the first client is heard
  *   ready
  * The end is the reverse; armed pairs run on without us.
  */
@@ -246,11 +248,15 @@ static int start(struct helper *helper, struct signals *signals)
 	pairing_take_over(helper);
 	error = watchdog_open();
 	if (!error)
+		error = try_everything(helper->datapath);
+	if (!error)
+		error = listener_start(helper->listener);
+	if (!error)
+		error = datapath_commit(helper->datapath);
+	if (!error)
 		error = privileges_drop(try_everything, helper->datapath);
 	if (!error)
 		error = watchdog_start(helper);
-	if (!error)
-		error = listener_start(helper->listener);
 	return error;
 }
 

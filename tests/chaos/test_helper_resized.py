@@ -47,6 +47,35 @@ def test_what_cannot_be_taken_over_goes_by_tcp():
         wait_until(lambda: traffic.ask("turns 20") and helper.totals()["pairs_armed"] == PAIRS, 10, helper.explain)
 
 
+def struck(call, how):
+    return ["strace", "-D", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{how}"]
+
+
+# Starts that go wrong, each a bit later than the one before it: no memory for the tables, no connection to try the maps with, no loop
+# to listen in. (The first listen() is the data path's own trial, which may fail; the first three epoll_ctl() are not the socket's.)
+FAILING = {"no-memory": ["prlimit", "--as=200000000"],
+           "no-connection": struck("listen", "error=EADDRINUSE:when=2+"),
+           "not-listening": struck("epoll_ctl", "error=ENOSPC:when=4+"),
+           "killed": struck("epoll_ctl", "signal=KILL:when=4")}
+
+
+@pytest.mark.parametrize("kind", FAILING)
+def test_a_start_that_fails_leaves_the_pairs_to_the_next(kind):
+    with Netns() as netns, Helper("--slots", 64) as helper, \
+            Commanded([*netns.prefix, built("chaos/traffic")], EAGER, helper.socket) as traffic:
+        traffic.answer(5)
+        traffic.ask(f"open {PAIRS}")
+        wait_until(lambda: traffic.ask("turns 20") and helper.totals()["pairs_armed"] == PAIRS, 10, helper.explain)
+        helper.stop()
+        command = [*FAILING[kind], str(BUILD / "smacceld"), "--socket", str(helper.socket), "--pin-dir", str(helper.pins)]
+        failed = subprocess.run([*command, "--slots", "200000"], stderr=subprocess.PIPE, text=True, timeout=30)
+        assert failed.returncode == (-signal.SIGKILL if kind == "killed" else 1), failed
+        assert packets_of_turns(traffic) < TURNS, f"they pass: {failed.stderr}"
+        helper.start()
+        assert helper.totals()["pairs_armed"] == PAIRS, f"lost: {failed.stderr}\n{helper.explain()}"
+        assert packets_of_turns(traffic) < TURNS, helper.explain()
+
+
 def ss_says(environment):
     return subprocess.run([str(BUILD / "smaccel"), "ss"], env=environment, check=True, timeout=5, stderr=subprocess.PIPE, text=True).stderr
 

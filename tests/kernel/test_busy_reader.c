@@ -104,7 +104,7 @@ int main(void)
 							  .force_probe_read = probe_read };
 
 		require(probe_read == 0 || withheld_page_open(&page));
-		require(datapath_open(&datapath, &options) == 0);
+		require(datapath_open(&datapath, &options) == 0 && datapath_commit(datapath) == 0);
 		test_busy_reader(datapath);
 		datapath_close(datapath);
 		pins_remove();

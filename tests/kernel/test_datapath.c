@@ -335,7 +335,7 @@ static void test_all(bool force_probe_read)
 	struct datapath *datapath;
 	uint64_t start = now_ns();
 
-	require(datapath_open(&datapath, &options) == 0);
+	require(datapath_open(&datapath, &options) == 0 && datapath_commit(datapath) == 0);
 	printf("# reads the peer with %s; opened in %llu ms\n",
 	       datapath_uses_rdonly_cast(datapath) ? "bpf_rdonly_cast" : "bpf_probe_read_kernel",
 	       (unsigned long long)(now_ns() - start) / 1000000);

@@ -26,6 +26,7 @@ static void run_first_helper(const struct datapath_options *options, int ends[2]
 	struct sm_look look;
 
 	require(datapath_open(&datapath, options) == 0 && !datapath_took_over(datapath));
+	require(datapath_commit(datapath) == 0);
 	slot = datapath_slots(datapath, NULL);
 	slot->generation = 7;
 	for (uint32_t side = 0; side < 2; side++) {
@@ -81,6 +82,22 @@ static void test_takeover(bool force_probe_read)
 	options.slot_count = SLOTS * 2;
 	require(datapath_open(&datapath, &options) == 0);
 	check(!datapath_took_over(datapath), "takeover", "another-size-starts-afresh", "-");
+	datapath_close(datapath);
+	options.slot_count = SLOTS;
+	require(datapath_open(&datapath, &options) == 0);
+	check(datapath_took_over(datapath) && datapath_commit(datapath) == 0, "takeover",
+	      "and-leaves-the-pins-until-it-commits", "-");
+	old.slot = datapath_slots(datapath, NULL);
+	check(one_message(&old) == 1, "takeover", "which-are-used-on", "-");
+	datapath_close(datapath);
+	options.slot_count = SLOTS * 2;
+	for (int i = 0; i < 2; i++) {
+		require(datapath_open(&datapath, &options) == 0 && datapath_commit(datapath) == 0);
+		check(datapath_took_over(datapath) == (i == 1), "takeover",
+		      i ? "and-is-found-again" : "then-another-size-is-pinned", "-");
+		if (!i)
+			datapath_close(datapath);
+	}
 	check(sent(old.ends[0], "alone") && received(old.ends[1], "alone"), "takeover", "and-the-old-pair-runs-on",
 	      "-");
 	datapath_close(datapath);
@@ -100,7 +117,7 @@ static void test_without_capabilities(void)
 
 	require(child >= 0);
 	if (!child) {
-		require(datapath_open(&datapath, &options) == 0);
+		require(datapath_open(&datapath, &options) == 0 && datapath_commit(datapath) == 0);
 		drop_capabilities();
 		pair_arm(datapath, &pair, 0);
 		_exit(one_message(&pair) != 1 || datapath_inspect(datapath, pair.slot->end[0].sk, 0, &facts) ||
