@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -208,38 +207,11 @@ static int take_lock(struct listener *listener, const char *path)
 	return listener_lock(listener->lock_fd);
 }
 
-/* By name or by number; -EINVAL after a line in the log. */
-static int find_group(const char *name, gid_t *group_out)
+static int set_access(const struct options *options, const char *path)
 {
-	const struct group *group = getgrnam(name);
-	unsigned long number;
-	char *end;
-
-	if (group) {
-		*group_out = group->gr_gid;
-		return 0;
-	}
-	errno = 0;
-	number = strtoul(name, &end, 10);
-	if (*name < '0' || *name > '9' || *end || errno || number >= UINT32_MAX) {
-		log_error("there is no group '%s'", name);
-		return -EINVAL;
-	}
-	*group_out = (gid_t)number;
-	return 0;
-}
-
-static int set_access(const struct policy_settings *settings, const char *path)
-{
-	gid_t group;
-
-	if (*settings->socket_group) {
-		if (find_group(settings->socket_group, &group))
-			return -EINVAL;
-		if (chown(path, -1, group) < 0)
-			return -errno;
-	}
-	return chmod(path, settings->socket_mode) < 0 ? -errno : 0;
+	if (options->socket_group != (gid_t)-1 && chown(path, -1, options->socket_group) < 0)
+		return -errno;
+	return chmod(path, options->settings.socket_mode) < 0 ? -errno : 0;
 }
 
 static int bind_path(struct listener *listener, const char *path)
@@ -276,7 +248,7 @@ static int bind_path(struct listener *listener, const char *path)
 		return -errno;
 	listener->device = facts.st_dev;
 	listener->inode = facts.st_ino;
-	return set_access(&listener->helper->options.settings, path);
+	return set_access(&listener->helper->options, path);
 }
 
 /* Its permissions are those of systemd's unit; that other ones were asked for must not go unnoticed. */

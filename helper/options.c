@@ -3,6 +3,7 @@
 #include "options.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <inttypes.h>
 #include <popt.h>
 #include <stdio.h>
@@ -91,12 +92,46 @@ static int apply(struct policy_settings *settings, const char *name, const char 
 	return 0;
 }
 
+/* By name or by number. Now, not when the socket is there: a group that does not exist is a wrong setting, and nothing is touched yet. */
+static int find_group(const char *name, gid_t *group_out)
+{
+	const struct group *group = *name ? getgrnam(name) : NULL;
+	unsigned long number;
+	char *end;
+
+	*group_out = group ? group->gr_gid : (gid_t)-1;
+	if (group || !*name)
+		return 0;
+	errno = 0;
+	number = strtoul(name, &end, 10);
+	if (*name < '0' || *name > '9' || *end || errno || number >= UINT32_MAX) {
+		fprintf(stderr, "smacceld: socket-group: there is no group '%s'\n", name);
+		return -EINVAL;
+	}
+	*group_out = (gid_t)number;
+	return 0;
+}
+
+/* An empty path is a variable that was not set. What would be made of it is not what was meant: files where we happen to be. */
+static int refuse_empty(const char *name, const char *path)
+{
+	if (!path || *path)
+		return 0;
+	fprintf(stderr, "smacceld: --%s: the path is empty\n", name);
+	return -EINVAL;
+}
+
 static int apply_all(struct options *options, struct arguments *arguments)
 {
 	struct policy_settings *settings = &options->settings;
 	char *end;
 	int error;
 
+	error = refuse_empty("socket", arguments->socket_path);
+	if (!error)
+		error = refuse_empty("pin-dir", arguments->pin_dir);
+	if (error)
+		return error;
 	error = read_config(settings, arguments->config ? arguments->config : CONFIG_DEFAULT,
 			    arguments->config != NULL);
 	if (!error)
@@ -107,6 +142,8 @@ static int apply_all(struct options *options, struct arguments *arguments)
 		error = apply(settings, "socket-group", arguments->socket_group);
 	if (!error)
 		error = apply(settings, "lonely-ms", arguments->lonely_ms);
+	if (!error)
+		error = find_group(settings->socket_group, &options->socket_group);
 	if (error)
 		return error;
 	if (arguments->test_bound) {

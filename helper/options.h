@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "policy.h"
 
@@ -18,6 +19,7 @@ struct options {
 	bool verbose;
 	bool test_no_order;
 	uint32_t test_bound_bytes;
+	gid_t socket_group; /* that settings.socket_group names; -1: the helper's own */
 	struct policy_settings settings;
 };
 

@@ -72,6 +72,15 @@ try "$smaccel" ab --env-only --a-env A=1 --warmup 1 --rounds 1000 --primary nons
 expect ab_unknown_primary 1 '*' '*no metric "nonsense", but "wall time"*'
 try "$build/smacceld" --slots 0; expect daemon_slots_out_of_range 2 '' '*--slots*slots is a number from 1 to 4194304*'
 try "$build/smacceld" --socket-mode 9; expect daemon_mode 2 '' '*octal*777*'
+cd "$work" || exit 1
+for option in --socket --pin-dir; do
+	try "$build/smacceld" "$option="; expect "daemon_empty$option" 2 '' "smacceld: $option: *empty"
+done
+try "$build/smacceld" --socket "$work/daemon" --socket-group no-such-group; expect daemon_no_such_group 2 '' "*no group 'no-such-group'"
+echo 'socket-group = no-such-group' >"$work/conf"
+try "$build/smacceld" --socket "$work/daemon" --config "$work/conf"; expect daemon_no_such_group_in_the_file 2 '' "*no group 'no-such-group'"
+[ -z "$(find "$work" -name '*.lock')" ]; result $? daemon_leaves_no_lock
+cd - >/dev/null || exit 1
 echo 'nonsense = 1' >"$work/conf"
 try "$build/smacceld" --config "$work/conf"; expect daemon_unknown_setting 2 '' '*conf:1*smacceld(8)*'
 try "$build/smacceld" --nonsense; expect daemon_bad_option 2 '' '*--nonsense*'
