@@ -112,6 +112,27 @@ def test_a_full_disk_is_said_once():
     assert err.splitlines() == ["smaccel ab: /dev/full: No space left on device"] * 2
 
 
+@pytest.mark.parametrize("exists", [True, False])
+def test_two_reports_into_one_file_are_refused(tmp_path, exists):
+    """However it is spelled: the second one would be all that is left."""
+    path, folder = tmp_path / "report", tmp_path / "folder"
+    folder.symlink_to(tmp_path)
+    if exists:
+        path.write_text("old")
+    for other in (path, folder / "report", f"{tmp_path}/./report", "report"):
+        done = subprocess.run([ab.SMACCEL, "ab", *ONE_ROUND, "--save", path, "--html", other, "--", "touch", "ran"], env=ab.environment(),
+                              cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 2 and "--save and --html" in done.stderr, (other, done)
+    assert not exists or path.read_text() == "old"
+    assert sorted(os.listdir(tmp_path)) == ["folder", "report"][:1 + exists]
+
+
+@pytest.mark.parametrize("option", ["--save", "--html"])
+def test_an_empty_path_is_refused(tmp_path, option):
+    status, _, err = ab.run(*ONE_ROUND, f"{option}=", "--", "touch", tmp_path / "ran")
+    assert status == 2 and f"{option}: into which file" in err and not (tmp_path / "ran").exists(), err
+
+
 @pytest.mark.parametrize("path,message", [("/nonexistent/x", "No such file"), ("/", "Is a directory"), ("/etc/passwd/x", "Not a directory")])
 def test_what_cannot_be_written_is_said_at_the_start(tmp_path, path, message):
     status, _, err = ab.run("--aa", "--save", path, "--", "touch", tmp_path / "ran")

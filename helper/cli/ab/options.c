@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ab.h"
+#include "output.h"
 #include "../cli.h"
 #include "../preload.h"
 
@@ -177,6 +178,17 @@ static bool parse_metrics(struct ab_options *options, const struct raw *raw)
 	return true;
 }
 
+static bool parse_outputs(struct ab_options *options, const struct raw *raw)
+{
+	options->json = raw->json;
+	options->quiet = raw->quiet;
+	options->html_path = raw->html;
+	options->save_path = raw->save;
+	if ((raw->html && !*raw->html) || (raw->save && !*raw->save))
+		return refuse(options, "--%s: into which file?", raw->save && !*raw->save ? "save" : "html");
+	return !ab_output_is_same(raw->save, raw->html) || refuse(options, "--save and --html: one and the same file");
+}
+
 static bool parse(struct ab_options *options, struct raw *raw, int argc, const char **argv)
 {
 	struct poptOption table[] = {
@@ -240,12 +252,9 @@ int ab_options_parse(struct ab_options *options, int argc, const char **argv)
 
 	*options = (struct ab_options){ .title = argv[0] };
 	if (!parse(options, &raw, argc, argv) || !parse_kind(options, &raw) || !parse_numbers(options, &raw) ||
-	    !parse_pin(options, &raw) || !parse_server(options, &raw) || !parse_metrics(options, &raw))
+	    !parse_pin(options, &raw) || !parse_server(options, &raw) || !parse_metrics(options, &raw) ||
+	    !parse_outputs(options, &raw))
 		return CLI_USAGE;
-	options->json = raw.json;
-	options->quiet = raw.quiet;
-	options->html_path = raw.html;
-	options->save_path = raw.save;
 	options->profile = raw.profile;
 	options->socket_path = cli_socket_path(raw.socket_path);
 	if (!preload_profile_exists(options->title, raw.profile))

@@ -7,7 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +15,36 @@
 #include <unistd.h>
 
 #define MODE 0666
+
+/* The path without links and dots, malloc'ed; of a file that is not there yet, that of its folder and its name. NULL: neither is there. */
+static char *resolve(const char *path)
+{
+	char *real = realpath(path, NULL), *copy, *folder, *joined = NULL;
+	const char *slash = strrchr(path, '/');
+
+	if (real)
+		return real;
+	copy = strdup(path);
+	folder = copy ? realpath(dirname(copy), NULL) : NULL;
+	if (folder && asprintf(&joined, "%s/%s", folder, slash ? slash + 1 : path) < 0)
+		joined = NULL;
+	free(folder);
+	free(copy);
+	return joined;
+}
+
+bool ab_output_is_same(const char *path, const char *other)
+{
+	char *resolved[2] = { path ? resolve(path) : NULL, other ? resolve(other) : NULL };
+	bool same = resolved[0] && resolved[1] && !strcmp(resolved[0], resolved[1]);
+	struct stat file;
+
+	if (same && !stat(path, &file))
+		same = S_ISREG(file.st_mode);
+	free(resolved[0]);
+	free(resolved[1]);
+	return same;
+}
 
 static int open_temporary(const char *target, char **name)
 {

@@ -3,6 +3,7 @@
 #ifndef SMACCEL_CLI_AB_OUTPUT_H
 #define SMACCEL_CLI_AB_OUTPUT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct ab_output {
@@ -10,6 +11,10 @@ struct ab_output {
 	char *target;     /* the file that is replaced; NULL: `fd` is written to */
 	int fd;
 };
+
+/* Whether two reports would go to one file, however it is spelled: the second would be all that is left of them. Devices and pipes take
+ * both. A NULL path is no output. */
+bool ab_output_is_same(const char *path, const char *other);
 
 /* Before the trial: whether the file can be written; what is in it stays as it is. A NULL path is no output. 0 or -errno. */
 int ab_output_prepare(struct ab_output *output, const char *path);
