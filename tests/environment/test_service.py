@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The units for systemd: what they leave the helper is enough for it. There is no systemd here, so what it would do is done by hand."""
+"""Who starts a helper for others: the units for systemd leave it enough (there is no systemd here, so what it would do is done by
+hand), and examples/with-helper passes on what its command needs."""
 import socket
 import subprocess
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 from support.helper import Helper, ensure_bpf_fs
 from support.program import BUILD
 
-UNITS = Path(__file__).resolve().parents[2] / "helper/systemd"
+TREE = Path(__file__).resolve().parents[2]
+UNITS = TREE / "helper/systemd"
 READY = "smacceld: ready"
 
 
@@ -98,3 +100,9 @@ def test_the_documented_capabilities_are_enough(place):
             assert status is None, said
             continue
         assert status == 1 and f"capability {missing.lower().removeprefix('cap_')} is missing" in said, said
+
+
+def test_with_helper_passes_on_its_standard_input():
+    done = subprocess.run([str(TREE / "examples/with-helper"), "sh", "-c", "cat; exit 3"], input="said\n", capture_output=True, text=True, timeout=60,
+                          check=False)
+    assert (done.returncode, done.stdout) == (3, "said\n"), done
