@@ -101,6 +101,15 @@ try "$smaccel" run --socket /x/y sh -c 'echo $SMACCEL_SOCKET'; expect run_socket
 SMACCEL_LOG=info try "$smaccel" run true; expect run_warns_with_a_log 0 '' '*no helper*'
 SMACCEL_LOG=loud try "$smaccel" run true; expect run_names_a_bad_log_level 0 '' '*SMACCEL_LOG=loud*debug*'
 SMACCEL_ADMIT=alwys try "$smaccel" run true; expect run_names_a_bad_admission 0 '' '*SMACCEL_ADMIT=alwys*eager*'
+for setting in SMACCEL=of SMACCEL=eager SMACCEL_SECCOMP=bogus SMACCEL_GROUP=xyz SMACCEL_GROUP=12345678901234567 SMACCEL_SPIN_US=10001 \
+	SMACCEL_ADMIT=2000000001 "SMACCEL_SOCKET=$(printf '/%0108d' 0)"; do
+	try env "$setting" "$smaccel" run true; expect "run_names_${setting:0:30}" 0 '' "smaccel run: $setting: *"
+done
+try "$smaccel" run --socket "$(printf '/%0107d' 0)" true; expect run_names_a_long_socket_option 0 '' '*SMACCEL_SOCKET=/00*too long*'
+for setting in SMACCEL=Off SMACCEL=1 SMACCEL= SMACCEL_SECCOMP=trust SMACCEL_GROUP=1234567890abCDef SMACCEL_SPIN_US=10000 SMACCEL_LOG= \
+	"SMACCEL_SOCKET=$(printf '/%0106d' 0)"; do
+	try env "$setting" "$smaccel" run true; expect "run_knows_${setting:0:30}" 0 '' ''
+done
 SMACCEL_ADMIT=8 SMACCEL_SPIN_US=20 SMACCEL_LOG=error:/dev/null try "$smaccel" run true; expect run_knows_good_settings 0 '' '*no helper*'
 SMACCEL_LIBRARY=/nonexistent try "$smaccel" run true; expect run_without_library 1 '' '*SMACCEL_LIBRARY*'
 mkdir "$work/a b" && cp "$SMACCEL_LIBRARY" "$work/a b/"
