@@ -85,6 +85,21 @@ static int quiet_asan(void)
 	return err;
 }
 
+static void say_no_library(const char *title, int err)
+{
+	const char *wanted = getenv("SMACCEL_LIBRARY");
+
+	if (err == -EINVAL)
+		fprintf(stderr,
+			"%s: the path of libsmaccel.so has a blank or a colon, which LD_PRELOAD cannot express\n",
+			title);
+	else if (wanted && *wanted)
+		fprintf(stderr, "%s: %s, which SMACCEL_LIBRARY names, is not there, or cannot be read\n", title,
+			wanted);
+	else
+		fprintf(stderr, "%s: libsmaccel.so is not to be found; SMACCEL_LIBRARY can name it\n", title);
+}
+
 int preload_set(const char *title, const struct program *program)
 {
 	char path[LIBRARY_PATH_BYTES];
@@ -92,10 +107,7 @@ int preload_set(const char *title, const struct program *program)
 	char *value;
 
 	if (err) {
-		fprintf(stderr, "%s: %s\n", title,
-			err == -EINVAL
-				? "the path of libsmaccel.so has a blank or a colon, which LD_PRELOAD cannot express"
-				: "libsmaccel.so is not to be found; SMACCEL_LIBRARY can name it");
+		say_no_library(title, err);
 		return err;
 	}
 	value = library_preload_value(getenv("LD_PRELOAD"), path);

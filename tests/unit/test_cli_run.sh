@@ -111,7 +111,7 @@ for setting in SMACCEL=Off SMACCEL=1 SMACCEL= SMACCEL_SECCOMP=trust SMACCEL_GROU
 	try env "$setting" "$smaccel" run true; expect "run_knows_${setting:0:30}" 0 '' ''
 done
 SMACCEL_ADMIT=8 SMACCEL_SPIN_US=20 SMACCEL_LOG=error:/dev/null try "$smaccel" run true; expect run_knows_good_settings 0 '' '*no helper*'
-SMACCEL_LIBRARY=/nonexistent try "$smaccel" run true; expect run_without_library 1 '' '*SMACCEL_LIBRARY*'
+SMACCEL_LIBRARY=/nonexistent try "$smaccel" run true; expect run_without_library 1 '' '*/nonexistent*SMACCEL_LIBRARY*'
 mkdir "$work/a b" && cp "$SMACCEL_LIBRARY" "$work/a b/"
 SMACCEL_LIBRARY="$work/a b/libsmaccel.so" try "$smaccel" run true; expect run_library_with_blank 1 '' '*blank*'
 
