@@ -317,6 +317,17 @@ def test_a_signal_ends_with_a_report(tmp_path, marker, number):
     assert re.search(r": ([2-9]|[1-9]\d+) valid, 0 invalid, 1 not finished", out), out
 
 
+@pytest.mark.parametrize("done,left_out", [(0, "0 warm-up runs"), (1, "1 warm-up run")])
+def test_warm_up_runs_that_were_not_made_are_not_counted(tmp_path, marker, done, left_out):
+    runs, page = tmp_path / "runs", tmp_path / "page.html"
+    runs.touch()
+    process = ab.start("--aa", "--warmup", 3, "--html", page, "--", *shell(f"echo x >> {runs}; [ $(wc -l < {runs}) -le {done} ] || sleep 50", marker))
+    wait_until(lambda: len(runs.read_text().split()) == done + 1, "the run that is interrupted")
+    process.send_signal(signal.SIGINT)
+    status, out, _ = ab.finish(process, 20)
+    assert status == 128 + signal.SIGINT and f"{left_out} left out" in out and f"{left_out} left out" in page.read_text(), out
+
+
 def test_a_killed_trial_takes_its_processes_along(marker):
     process = ab.start("--aa", "--server", f"sleep 77{os.getpid()}", "--timeout", 50, "--", "true")
     wait_until(lambda: ab.commands_with(f"sleep 77{os.getpid()}"), "started")

@@ -103,7 +103,7 @@ struct ab_trial {
 	struct ab_metrics metrics;
 	struct ab_run **runs;
 	size_t run_count, run_room;
-	unsigned rounds_done, rounds_bad;
+	unsigned rounds_done, rounds_bad, warmups_done;
 	int ended_by;                              /* signal, 0: none */
 	struct histogram *latency[ARMS][AB_ROLES]; /* of all good runs in rounds; NULL: none seen */
 	char failure[REASON_BYTES * 4];            /* the trial could not go on */

@@ -48,9 +48,9 @@ static void write_setting(FILE *out, const struct ab_trial *trial, const struct 
 		fputs("</p>\n", out);
 	}
 	fprintf(out,
-		"<p class=\"note\">Rounds of four runs (A B B A, B A A B): %u valid, %u invalid; %u warm-up runs left "
+		"<p class=\"note\">Rounds of four runs (A B B A, B A A B): %u valid, %u invalid; %u warm-up run%s left "
 		"out; %s%s; ",
-		analysis->rounds_good, trial->rounds_bad, options->warmup * ARMS,
+		analysis->rounds_good, trial->rounds_bad, trial->warmups_done, trial->warmups_done == 1 ? "" : "s",
 		table_format_seconds(took, (uint64_t)(trial->elapsed_s + 0.5)),
 		trial->ended_by ? ", ended early by a signal" : "");
 	page_machine(out);

@@ -24,9 +24,10 @@ static void print_head(FILE *out, const struct ab_trial *trial, const struct ab_
 		fprintf(out, "  %c  %s%s%s\n", ARM_LETTER(arm), ab_arm_text(options, arm),
 			arm == ARM_B && options->profile ? ", profile " : "",
 			arm == ARM_B && options->profile ? options->profile : "");
-	fprintf(out, "  rounds (A B B A, B A A B): %u valid, %u invalid%s; %u warm-up runs left out; %s\n",
+	fprintf(out, "  rounds (A B B A, B A A B): %u valid, %u invalid%s; %u warm-up run%s left out; %s\n",
 		analysis->rounds_good, trial->rounds_bad, begun > trial->rounds_done ? ", 1 not finished" : "",
-		options->warmup * ARMS, table_format_seconds(time, (uint64_t)(trial->elapsed_s + 0.5)));
+		trial->warmups_done, trial->warmups_done == 1 ? "" : "s",
+		table_format_seconds(time, (uint64_t)(trial->elapsed_s + 0.5)));
 	if (trial->ended_by)
 		fprintf(out,
 			"  ended early by %s: an end that was chosen by looking at results makes them look better than "

@@ -65,6 +65,7 @@ static bool one(struct ab_trial *trial, enum ab_arm arm, int round)
 		snprintf(run->why, sizeof(run->why), "interrupted");
 		return false;
 	}
+	trial->warmups_done += round < 0;
 	if (trial->failure[0])
 		return false;
 	/* A run that failed may have had no traffic: that is its own story. */
