@@ -42,6 +42,31 @@ static void run_first_helper(const struct datapath_options *options, int ends[2]
 	_exit(0);
 }
 
+/* A helper with other maps: until it commits, the pins are those of `old`. */
+static void try_another_size(struct datapath_options *options, struct pair *old)
+{
+	struct datapath *datapath;
+
+	options->slot_count = SLOTS * 2;
+	require(datapath_open(&datapath, options) == 0);
+	check(!datapath_took_over(datapath), "takeover", "another-size-starts-afresh", "-");
+	datapath_close(datapath);
+	options->slot_count = SLOTS;
+	require(datapath_open(&datapath, options) == 0);
+	check(datapath_took_over(datapath) && datapath_commit(datapath) == 0, "takeover",
+	      "and-leaves-the-pins-until-it-commits", "-");
+	old->slot = datapath_slots(datapath, NULL);
+	check(one_message(old) == 1, "takeover", "which-are-used-on", "-");
+	datapath_close(datapath);
+	options->slot_count = SLOTS * 2;
+	for (int i = 0; i < 2; i++) {
+		require(datapath_open(&datapath, options) == 0 && datapath_commit(datapath) == 0);
+		check(datapath_took_over(datapath) == (i == 1), "takeover",
+		      i ? "and-is-found-again" : "then-another-size-is-pinned", "-");
+		datapath_close(datapath);
+	}
+}
+
 static void test_takeover(bool force_probe_read)
 {
 	struct datapath_options options = { .pin_dir = pin_dir,
@@ -79,28 +104,9 @@ static void test_takeover(bool force_probe_read)
 	check(redirected(&old, 0) == before + 1, "takeover", "and-redirected-all-the-while", "-");
 	datapath_close(datapath);
 
-	options.slot_count = SLOTS * 2;
-	require(datapath_open(&datapath, &options) == 0);
-	check(!datapath_took_over(datapath), "takeover", "another-size-starts-afresh", "-");
-	datapath_close(datapath);
-	options.slot_count = SLOTS;
-	require(datapath_open(&datapath, &options) == 0);
-	check(datapath_took_over(datapath) && datapath_commit(datapath) == 0, "takeover",
-	      "and-leaves-the-pins-until-it-commits", "-");
-	old.slot = datapath_slots(datapath, NULL);
-	check(one_message(&old) == 1, "takeover", "which-are-used-on", "-");
-	datapath_close(datapath);
-	options.slot_count = SLOTS * 2;
-	for (int i = 0; i < 2; i++) {
-		require(datapath_open(&datapath, &options) == 0 && datapath_commit(datapath) == 0);
-		check(datapath_took_over(datapath) == (i == 1), "takeover",
-		      i ? "and-is-found-again" : "then-another-size-is-pinned", "-");
-		if (!i)
-			datapath_close(datapath);
-	}
+	try_another_size(&options, &old);
 	check(sent(old.ends[0], "alone") && received(old.ends[1], "alone"), "takeover", "and-the-old-pair-runs-on",
 	      "-");
-	datapath_close(datapath);
 	loopback_pair_close(old.ends);
 	loopback_pair_close(fresh.ends);
 	pins_remove();
