@@ -30,7 +30,7 @@ bool datapath_pins_are_off(int switches_fd);
 /* Sets it: what runs there passes, until its sockets close. */
 void datapath_pins_retire(int switches_fd);
 
-/* Whether the kernel's BTF has bpf_rdonly_cast (6.2 and later). */
+/* Whether the kernel has bpf_rdonly_cast (6.2 and later), as kallsyms shows. */
 bool datapath_probe_rdonly_cast(void);
 /* The address of a function of the kernel, from kallsyms; 0 if it is not there or not shown (CAP_SYSLOG, kernel.kptr_restrict). */
 uint64_t datapath_probe_woken_wake_function(void);

@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include "datapath_internal.h"
 
-#include <bpf/btf.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,35 +13,28 @@
 
 #define PROBE_BYTES 1000
 
-bool datapath_probe_rdonly_cast(void)
-{
-	static int known = -1; /* reading the kernel's BTF takes some 50 ms */
-	struct btf *btf;
-
-	if (known >= 0)
-		return known;
-	btf = btf__load_vmlinux_btf();
-	known = btf && btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
-	btf__free(btf);
-	return known;
-}
-
-/* What goes into wait queues. */
+/* What goes into wait queues, and a function for programs. */
+enum { WOKEN_WAKE_FUNCTION, POLLWAKE, RDONLY_CAST };
 static struct function {
 	const char *line_end;
 	unsigned long long address;
-} functions[] = { { " woken_wake_function\n", 0 }, { " pollwake\n", 0 } };
+} functions[] = { { " woken_wake_function\n", 0 }, { " pollwake\n", 0 }, { " bpf_rdonly_cast\n", 0 } };
 #define FUNCTIONS (sizeof(functions) / sizeof(functions[0]))
 
-static void look_at(const char *line, size_t length)
+/* True: all are found. */
+static bool look_at(const char *line, size_t length)
 {
+	size_t found = 0;
+
 	for (size_t i = 0; i < FUNCTIONS; i++) {
 		size_t wanted = strlen(functions[i].line_end);
 
 		if (!functions[i].address && length > wanted &&
 		    strcmp(line + length - wanted, functions[i].line_end) == 0)
 			functions[i].address = strtoull(line, NULL, 16);
+		found += functions[i].address != 0;
 	}
+	return found == FUNCTIONS;
 }
 
 /* Once for all. */
@@ -54,8 +46,8 @@ static uint64_t address_of(size_t function)
 	ssize_t length;
 	FILE *file = known ? NULL : fopen("/proc/kallsyms", "re");
 
-	while (file && (length = getline(&line, &room, file)) > 0)
-		look_at(line, (size_t)length);
+	while (file && (length = getline(&line, &room, file)) > 0 && !look_at(line, (size_t)length))
+		;
 	known |= file != NULL;
 	if (file)
 		fclose(file);
@@ -65,12 +57,18 @@ static uint64_t address_of(size_t function)
 
 uint64_t datapath_probe_woken_wake_function(void)
 {
-	return address_of(0);
+	return address_of(WOKEN_WAKE_FUNCTION);
 }
 
 uint64_t datapath_probe_pollwake(void)
 {
-	return address_of(1);
+	return address_of(POLLWAKE);
+}
+
+/* The kernel's BTF says it, too, but takes some 50 ms to read. */
+bool datapath_probe_rdonly_cast(void)
+{
+	return address_of(RDONLY_CAST) != 0;
 }
 
 int datapath_probe_arm(struct datapath *datapath, const int ends[2])
