@@ -15,6 +15,7 @@
 
 #define REPLY_BYTES_MAX (256u << 20) /* 65536 connections take about 30 MiB */
 #define RETRY_MS 10
+#define LONG_WAITS 10 /* for what a child of the helper's makes, on a machine that has much to do */
 
 static int64_t now_ms(void)
 {
@@ -129,7 +130,8 @@ out:
 	return err;
 }
 
-int client_exchange(const char *socket_path, const void *message, size_t bytes, char **text)
+/* Waits so many times CLIENT_WAIT_MS, for as long as the helper answers another request in between. */
+static int exchange(const char *socket_path, const void *message, size_t bytes, char **text, int waits)
 {
 	int64_t deadline_ms = now_ms() + CLIENT_WAIT_MS;
 	int door, err;
@@ -142,8 +144,15 @@ int client_exchange(const char *socket_path, const void *message, size_t bytes, 
 	err = wire_send(door, message, bytes, -1);
 	if (!err)
 		err = receive_reply(door, deadline_ms, text);
+	for (int i = 1; i < waits && err == -ETIMEDOUT && !client_request(socket_path, WIRE_STATUS, NULL); i++)
+		err = receive_reply(door, now_ms() + CLIENT_WAIT_MS, text);
 	close(door);
 	return err;
+}
+
+int client_exchange(const char *socket_path, const void *message, size_t bytes, char **text)
+{
+	return exchange(socket_path, message, bytes, text, 1);
 }
 
 int client_request(const char *socket_path, enum wire_type request, char **text)
@@ -222,12 +231,12 @@ json_t *client_ask_long(const char *title, const char *socket_path, const void *
 {
 	char *text = NULL;
 	json_t *json;
-	int err = client_exchange(socket_path, message, bytes, &text);
+	int err = exchange(socket_path, message, bytes, &text, LONG_WAITS);
 
 	/* The helper answers one such request of a user at a time. */
 	for (int i = 0; err == -EBUSY && i < CLIENT_WAIT_MS / RETRY_MS; i++) {
 		poll(NULL, 0, RETRY_MS);
-		err = client_exchange(socket_path, message, bytes, &text);
+		err = exchange(socket_path, message, bytes, &text, LONG_WAITS);
 	}
 	if (err) {
 		client_complain(title, socket_path, err);

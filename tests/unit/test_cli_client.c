@@ -32,6 +32,7 @@ struct door {
 	uint16_t type;       /* 0: WIRE_REPLY */
 	uint16_t version;    /* 0: WIRE_VERSION */
 	bool silent;         /* takes the request, keeps the connection, says nothing */
+	bool late;           /* answers when another one has been answered, who asks whether it lives */
 	bool hang_up;
 	/* What it saw. */
 	uint16_t request;
@@ -69,6 +70,13 @@ static void *serve(void *context)
 
 	if (bytes > 0 && !wire_check(message, (size_t)bytes))
 		door->request = ((struct wire_header *)message)->type;
+	if (door->late) {
+		int other = accept(door->listener, NULL, NULL);
+
+		recv(other, message, sizeof(message), 0);
+		answer(door, other);
+		close(other);
+	}
 	if (!door->silent && !door->hang_up)
 		answer(door, client);
 	if (door->silent) /* until the client has given up */
@@ -174,6 +182,21 @@ static void test_client_waits_no_longer_than_its_bound(void **state)
 	assert_true(seconds < CLIENT_WAIT_MS / 1000.0 + 1);
 }
 
+static void test_client_waits_longer_for_what_takes_long(void **state)
+{
+	struct door door = { .json = "{}", .late = true };
+	struct wire_request message = { 0 };
+	json_t *json;
+
+	(void)state;
+	wire_header_init(&message.header, WIRE_GROUP, sizeof(message), 0, 0);
+	door_open(&door);
+	json = client_ask_long("test", door.path, &message, sizeof(message));
+	door_close(&door);
+	assert_non_null(json);
+	json_decref(json);
+}
+
 static void test_client_says_that_there_is_no_helper(void **state)
 {
 	char long_path[200];
@@ -193,6 +216,7 @@ int main(void)
 		cmocka_unit_test(test_client_passes_the_helpers_error_on),
 		cmocka_unit_test(test_client_refuses_nonsense),
 		cmocka_unit_test(test_client_waits_no_longer_than_its_bound),
+		cmocka_unit_test(test_client_waits_longer_for_what_takes_long),
 		cmocka_unit_test(test_client_says_that_there_is_no_helper),
 	};
 
