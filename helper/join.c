@@ -95,6 +95,8 @@ static enum sm_reason check_socket(struct join *join)
 		return REASON_ULP;
 	if (forbidding_options(join))
 		return sockfacts_reason_of_options(forbidding_options(join));
+	if (sockfacts_hears_icmp(join->fd))
+		return REASON_OPTION;
 	join->cookie = look->facts.cookie;
 	join->key = sockfacts_name(look);
 	if (registry_key_is_own_mirror(&join->key))

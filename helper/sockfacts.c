@@ -10,12 +10,22 @@
 
 #include "log.h"
 
-static int option_int(int fd, int option)
+static int option_of(int fd, int level, int option)
 {
 	int value = -1;
 	socklen_t bytes = sizeof(value);
 
-	return getsockopt(fd, SOL_SOCKET, option, &value, &bytes) < 0 ? -1 : value;
+	return getsockopt(fd, level, option, &value, &bytes) < 0 ? -1 : value;
+}
+
+static int option_int(int fd, int option)
+{
+	return option_of(fd, SOL_SOCKET, option);
+}
+
+bool sockfacts_hears_icmp(int fd)
+{
+	return option_of(fd, IPPROTO_IP, IP_RECVERR) > 0 || option_of(fd, IPPROTO_IPV6, IPV6_RECVERR) > 0;
 }
 
 bool sockfacts_is_tcp(int fd)

@@ -90,8 +90,10 @@ void lifecycle_adopt_inherited(void)
 	struct rlimit limit;
 	int count = INHERITED_STEP, open = 1, size = (int)quiet_fd_table_size();
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < INHERITED_STEP)
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < INHERITED_STEP) {
 		count = (int)limit.rlim_cur; /* of entries, not of numbers: poll(2) takes no more */
+		size = 0;                    /* too many calls */
+	}
 	for (int first = 0; count > 0 && (open > 0 || first < size) && first < INHERITED_MAX; first += count) {
 		for (int i = 0; i < count; i++)
 			numbers[i] = (struct pollfd){ .fd = first + i };

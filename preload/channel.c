@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include "../helper/wire/wire.h"
 #include "channel_breaker.h"
@@ -22,6 +23,7 @@
 #include "ledger.h"
 #include "lifecycle.h"
 #include "log.h"
+#include "raw_syscall.h"
 #include "real.h"
 #include "session_memory.h"
 #include "stops.h"
@@ -269,7 +271,7 @@ static void wait_for_sign_of_life(void)
 
 	breaker_probe();
 	for (int left_ms = breaker_patience_ms(); left_ms > 0 && breaker_patience_ms() > 0; left_ms--) {
-		nanosleep(&pause, NULL);
+		raw_syscall(SYS_nanosleep, &pause, NULL); /* no cancellation point: the lock is held */
 		receive_messages();
 		breaker_probe();
 	}

@@ -96,6 +96,9 @@ static const struct option_rule rules[] = {
 	{ SOL_SOCKET, SO_BINDTOIFINDEX, ANY_VALUE, REASON_OPTION, PASS, false, false },
 	{ IPPROTO_IP, IP_MINTTL, NOT_ZERO, REASON_OPTION, PASS, true, false },
 	{ IPPROTO_IPV6, IPV6_MINHOPCOUNT, NOT_ZERO, REASON_OPTION, PASS, true, false },
+	/* An error by ICMP, which does not end the connection: a receive that sleeps in the sockhash is not told. */
+	{ IPPROTO_IP, IP_RECVERR, NOT_ZERO, REASON_OPTION, PASS, true, false },
+	{ IPPROTO_IPV6, IPV6_RECVERR, NOT_ZERO, REASON_OPTION, PASS, true, false },
 	{ IPPROTO_TCP, TCP_ULP, ANY_VALUE, REASON_ULP, REFUSE, false, false },
 	{ IPPROTO_TCP, TCP_REPAIR, NOT_ZERO, REASON_OPTION, REFUSE, true, false },
 	{ IPPROTO_TCP, TCP_INQ, NOT_ZERO, REASON_OPTION, STAY, true, false },

@@ -76,6 +76,12 @@ bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
 	conn->retry_at_turn = conn->turns;
 	if (lifecycle_in_sockhash(state) && lifecycle_was_taken_out(conn, fd))
 		state = conn_state(conn);
+	/* Another child of the process that forked this one has had it taken out, or the helper, and its owner has made no call since. */
+	struct memory_cell *told = lifecycle_in_sockhash(state) ? conn_cell(conn) : NULL;
+	if (told && (atomic_load(&told->status) & CELL_TAKEN_OUT)) {
+		lifecycle_taken_out(conn, fd, told);
+		state = conn_state(conn);
+	}
 	if (state == CONN_JOINING && cell) {
 		channel_abandon(cell, conn->index, conn->generation & CELL_GENERATION_MASK, &lent);
 		for (int i = 0; i < 4 && conn_state(conn) == CONN_JOINING; i++)

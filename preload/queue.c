@@ -59,8 +59,11 @@ bool queue_has_error(int fd)
 {
 	struct pollfd poller = { .fd = fd };
 	int saved = errno;
-	/* POLLERR alone may be the error queue's (a completion of MSG_ZEROCOPY, a timestamp): an error that ends a connection closes it, too. */
-	bool result = real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLERR) && (poller.revents & POLLHUP);
+	/* POLLERR alone may be the error queue's (a completion of MSG_ZEROCOPY, a timestamp): an error closes the connection, too, but for what
+	 * ICMP says to who has asked to hear it. */
+	bool result = real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLERR) &&
+		      ((poller.revents & POLLHUP) || endpoint_has_option(fd, IPPROTO_IP, IP_RECVERR) ||
+		       endpoint_has_option(fd, IPPROTO_IPV6, IPV6_RECVERR));
 
 	errno = saved;
 	return result;

@@ -158,7 +158,7 @@ bool transfer_is_error_queues(int fd, short events)
 {
 	struct pollfd poller = { .fd = fd, .events = events };
 
-	return real_poll(&poller, 1, 0) == 1 && poller.revents == POLLERR;
+	return real_poll(&poller, 1, 0) == 1 && poller.revents == POLLERR && !queue_has_error(fd);
 }
 
 /* poll(2) ends with EINTR after any handler, TCP's recv only after some. */

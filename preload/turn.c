@@ -149,10 +149,16 @@ static void wake_all(_Atomic uint32_t *word)
 
 void turn_hand_over(const struct turn *turn)
 {
-	uint32_t wanted = turn->token | WANTED;
+	uint32_t seen = turn->token;
 
-	if (atomic_compare_exchange_strong(turn->word, &wanted, WANTED))
-		wake_all(turn->word);
+	/* Whoever starves says so, or says it no more, at any moment. */
+	while ((seen & ~WANTED) == turn->token) {
+		if (!atomic_compare_exchange_weak(turn->word, &seen, seen & WANTED))
+			continue;
+		if (seen & WANTED)
+			wake_all(turn->word);
+		return;
+	}
 }
 
 /* A thread that waits. */

@@ -4,11 +4,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.apps import Commanded, wait_until
+from support.apps import Commanded, strace_counts, wait_until
 from support.helper import Helper
-from support.program import EAGER, PLAIN, auto, run
+from support.program import EAGER, PLAIN, Program, auto, run
 from support.proof import proved
 from support.scripts import CONNECTED_PAIR
+
+def run_quietly(command, helper):
+    with Program(command, EAGER, helper.socket) as program:
+        assert program.wait(30) == 0, program.describe()
+
 
 PROGRAM = [sys.executable, Path(__file__).with_name("inherited.py")]
 OTHERS = 70  # more than a process has places for connections at first: the first one's is another's then
@@ -65,6 +70,32 @@ def test_a_close_that_loses_nothing_waits_for_no_child():
             seen = run([sys.executable, "-c", CLOSED], EAGER, helper.socket, timeout=30)
     assert seen["shortest_ms"] < 20, seen
     proved(grown["pairs_armed_total"] == 5, grown)
+
+
+# Programs that are executed, one after the other, by a process with connections that nobody uses just now and that are not closed for them.
+EXECUTED = CONNECTED_PAIR + """
+import os
+pairs = [connected_pair() for _ in range(PAIRS)]
+for end, peer in pairs:
+    os.set_inheritable(end.fileno(), True)
+    os.set_inheritable(peer.fileno(), True)
+for _ in range(EXECS):
+    if os.fork() == 0:
+        os.execl("/bin/true", "true")
+    os.wait()
+"""
+PAIRS, EXECS = 20, 8
+
+
+def test_what_one_program_has_had_taken_out_the_next_does_not_ask_for(helper, tmp_path):
+    """Their owner has made no call since, so that each child found them as they were: 3 to 35 times as long an exec, each time."""
+    script = f"PAIRS, EXECS = {PAIRS}, {EXECS}\n{EXECUTED}"
+    trace = tmp_path / "trace"
+    with helper.counting() as grown:
+        run_quietly(["strace", "-f", "-qq", "-c", "-e", "trace=sendmsg", "-o", trace, sys.executable, "-c", script], helper)
+    proved(grown["pairs_armed_total"] == PAIRS, grown)
+    proved(grown["leaves"] >= PAIRS, grown)
+    assert strace_counts(trace).get("sendmsg", 0) <= 8 * PAIRS, strace_counts(trace)
 
 
 # A child that closes what it has never used, after its parent: how many files fewer it has then. And by how many the parent.

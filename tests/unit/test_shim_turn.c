@@ -134,6 +134,23 @@ static void test_turn_comes_after_the_close(void **state)
 	assert_true(begun);
 }
 
+/* Another sender sets WANTED, and takes it back as there is no room, while the holder ends its turn. */
+static void test_turn_ends_whoever_wants_it(void **state)
+{
+	_Atomic uint32_t word = ANOTHER;
+	const struct turn turn = { .word = &word, .token = ANOTHER };
+
+	(void)state;
+	turn_hand_over(&turn);
+	assert_int_equal(word, 0);
+	word = ANOTHER | WANTED;
+	turn_hand_over(&turn);
+	assert_int_equal(word, WANTED);
+	word = ANOTHER + 1; /* taken from it meanwhile */
+	turn_hand_over(&turn);
+	assert_int_equal(word, ANOTHER + 1);
+}
+
 /* Who was killed in the middle of a send has it for ever. */
 static void test_turn_is_taken_from_the_dead(void **state)
 {
@@ -213,6 +230,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_turn_is_waited_for),
 		cmocka_unit_test(test_turn_comes_after_the_close),
+		cmocka_unit_test(test_turn_ends_whoever_wants_it),
 		cmocka_unit_test(test_turn_is_taken_from_the_dead),
 		cmocka_unit_test(test_turn_is_not_waited_for_if_its_thread_has_ended),
 	};

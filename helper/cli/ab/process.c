@@ -72,10 +72,14 @@ int ab_process_init(void)
 {
 	sigset_t ending;
 
+	struct sigaction hang_up;
+
 	sigemptyset(&ending);
 	sigaddset(&ending, SIGINT);
 	sigaddset(&ending, SIGTERM);
-	sigaddset(&ending, SIGHUP);
+	if (!sigaction(SIGHUP, NULL, &hang_up) && hang_up.sa_handler != SIG_IGN) /* nohup(1) */
+		sigaddset(&ending, SIGHUP);
+	signal(SIGCHLD, SIG_DFL); /* who ignores it has no zombies to wait for */
 	if (sigprocmask(SIG_BLOCK, &ending, &original_mask))
 		return -errno;
 	int err = leave_others_alone(&ending);

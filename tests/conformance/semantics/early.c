@@ -28,6 +28,7 @@ static const struct early_option options[] = {
 	{ IPPROTO_TCP, TCP_MAXSEG, 500 },
 	{ IPPROTO_TCP, TCP_USER_TIMEOUT, 3000 },
 	{ SOL_SOCKET, SO_MAX_PACING_RATE, 1000000 },
+	{ IPPROTO_IP, IP_RECVERR, 1 },
 };
 
 static int set(int fd, const struct early_option *option)
@@ -101,6 +102,6 @@ static const struct semantics_case cases[] = {
 	BOTH("mark", 4),          BOTH("rcvlowat", 5),     BOTH("oobinline", 6), BOTH("rcvbuf", 7),
 	BOTH("sndbuf", 8),        BOTH("keepalive", 9),    BOTH("linger", 10),   BOTH("filter", 11),
 	BOTH("inq", 12),          BOTH("cork", 13),        BOTH("quickack", 14), BOTH("maxseg", 15),
-	BOTH("user-timeout", 16), BOTH("pacing-rate", 17),
+	BOTH("user-timeout", 16), BOTH("pacing-rate", 17), BOTH("recverr", 18),
 };
 FAMILY(early);
