@@ -6,7 +6,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <poll.h>
-#include <sched.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -16,7 +16,7 @@
 #include "threads.h"
 
 #define LOOKS 100u /* at once; a send of a small message takes some microseconds */
-#define YIELDS 20u
+#define SPIN_US 20
 #define NAP_NS 100000
 
 /* Who sends without a pause takes the turn again before one that it wakes has a CPU. That is left so, as it is the fastest for all of them, until a
@@ -37,9 +37,13 @@
 #define USERS_BITS 8
 #define THREAD_BITS (NUMBER_BITS + USERS_BITS)
 #define WANTED 0x80000000u
+/* What the kernel saves of a thread on its stack before a handler runs is more than that, on any machine; ways to a send differ by less. */
+#define SIGNAL_FRAME_LEAST 1024u
 /* A token of another process looks like any thread's of this one, but hardly like one of the last few of a slot. */
 #define LATER_MAX 8u
 
+/* Where on its stack this thread has taken its last turn. */
+static __thread uintptr_t taken_at __attribute__((tls_model("initial-exec")));
 static _Atomic uint32_t words[WORDS];
 static _Atomic bool is_used[WORDS / WORDS_TOGETHER]; /* some of those that are together were taken */
 static _Atomic uint32_t process_token;               /* 0: not made yet */
@@ -75,12 +79,14 @@ static uint32_t next_token(void)
 	return token ? token : 1;
 }
 
-static bool try_to_take(_Atomic uint32_t *word, uint32_t *holder, uint32_t token)
+/* In place: the frame is that of who calls. */
+static inline __attribute__((always_inline)) bool try_to_take(_Atomic uint32_t *word, uint32_t *holder, uint32_t token)
 {
 	if (!atomic_compare_exchange_strong(word, holder, token))
 		return false;
 	if (thread_self)
 		atomic_fetch_add_explicit(&thread_self->turns, 1, memory_order_relaxed);
+	taken_at = (uintptr_t)__builtin_frame_address(0);
 	return true;
 }
 
@@ -129,14 +135,31 @@ static bool has_room(int fd)
 	return real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLOUT) && !(poller.revents & POLLHUP);
 }
 
+/* The send in which this thread has taken its last turn is no more: what calls here is not below it on the stack. */
+static bool was_left(const void *frame)
+{
+	stack_t stack;
+
+	return (uintptr_t)frame + SIGNAL_FRAME_LEAST > taken_at && sigaltstack(NULL, &stack) == 0 &&
+	       !(stack.ss_flags & SS_ONSTACK);
+}
+
 bool turn_take(_Atomic uint32_t *word, struct turn *turn)
 {
 	uint32_t token = next_token(), holder = 0;
 
-	if (try_to_take(word, &holder, token))
+	if (try_to_take(word, &holder, token)) {
 		*turn = (struct turn){ .word = word, .token = token };
-	/* A handler in the middle of the thread's own send. */
-	return holder == 0 || (holder != WANTED && low_bits(holder ^ token, THREAD_BITS) == 0);
+		return true;
+	}
+	if (holder == WANTED || low_bits(holder ^ token, THREAD_BITS) != 0)
+		return false;
+	/* Its own, from a send that it has left by siglongjmp; or this is a handler in the middle of that send, which does without. */
+	token |= holder & WANTED;
+	if (thread_slot_number(thread_self) != THREAD_NUMBER_NONE && was_left(__builtin_frame_address(0)) &&
+	    try_to_take(word, &holder, token))
+		*turn = (struct turn){ .word = word, .token = token & ~WANTED };
+	return true;
 }
 
 static void wake_all(_Atomic uint32_t *word)
@@ -234,9 +257,8 @@ struct turn turn_wait(_Atomic uint32_t *word, int fd)
 			turn.word = NULL;
 			break;
 		}
-		if (looks < LOOKS + YIELDS)
-			sched_yield();
-		else
+		/* sched_yield(2) may take some ms, where others want the CPU. */
+		if (now_us - waiter.begun_us >= SPIN_US)
 			pause_for(word, &waiter, seen, now_us);
 	}
 	errno = saved;

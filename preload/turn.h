@@ -34,7 +34,7 @@ struct turn {
 _Atomic uint32_t *turn_word(const struct conn *conn, struct ledger_cell *ledger);
 /* False: another sender has it. Asks once. */
 bool turn_take(_Atomic uint32_t *word, struct turn *turn);
-/* Waits, or goes on without if the other one sleeps for room. May call poll(2), sched_yield(2), futex(2). Keeps errno. */
+/* Waits, or goes on without if the other one sleeps for room. May call poll(2), futex(2). Keeps errno. */
 struct turn turn_wait(_Atomic uint32_t *word, int fd);
 /* The end of one that another sender waits for. Keeps errno. */
 void turn_hand_over(const struct turn *turn);

@@ -180,6 +180,40 @@ static void *take_and_end(void *half)
 	return NULL;
 }
 
+/* As a handler would, whose frame is far below. */
+static __attribute__((noinline)) bool take_below(_Atomic uint32_t *word, struct turn *turn)
+{
+	char frame[4096];
+	bool result = turn_take(word, turn);
+
+	__asm__ volatile("" : : "r"(frame) : "memory");
+	return result;
+}
+
+/* A send that siglongjmp has left keeps its turn, which the thread's next one takes up; one below it on the stack does without. */
+static void test_turn_of_a_send_that_was_left_is_the_next_ones(void **state)
+{
+	_Atomic uint32_t word = 0;
+	struct turn left = { 0 }, below = { 0 }, next = { 0 };
+	uint32_t before = thread_enter(1);
+
+	(void)state;
+	assert_true(turn_take(&word, &left));
+	assert_true(take_below(&word, &below));
+	assert_null(below.word);
+	assert_int_equal(word, left.token);
+	atomic_fetch_or(&word, WANTED);
+	assert_true(turn_take(&word, &next));
+	assert_ptr_equal(next.word, &word);
+	assert_int_equal(word, next.token | WANTED);
+	assert_int_not_equal(next.token, left.token);
+	turn_end(&left);
+	assert_int_equal(word, next.token | WANTED);
+	turn_end(&next);
+	assert_int_equal(word, WANTED);
+	thread_leave(before);
+}
+
 static void *be_another(void *unused)
 {
 	for (;;)
@@ -230,6 +264,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_turn_is_waited_for),
 		cmocka_unit_test(test_turn_comes_after_the_close),
+		cmocka_unit_test(test_turn_of_a_send_that_was_left_is_the_next_ones),
 		cmocka_unit_test(test_turn_ends_whoever_wants_it),
 		cmocka_unit_test(test_turn_is_taken_from_the_dead),
 		cmocka_unit_test(test_turn_is_not_waited_for_if_its_thread_has_ended),
