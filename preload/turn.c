@@ -42,8 +42,9 @@
 /* A token of another process looks like any thread's of this one, but hardly like one of the last few of a slot. */
 #define LATER_MAX 8u
 
-/* Where on its stack this thread has taken its last turn. */
+/* Where on its stack this thread has taken its last turn, and which it was: a handler may have taken one of another connection since. */
 static __thread uintptr_t taken_at __attribute__((tls_model("initial-exec")));
+static __thread uint32_t taken_token __attribute__((tls_model("initial-exec")));
 static _Atomic uint32_t words[WORDS];
 static _Atomic bool is_used[WORDS / WORDS_TOGETHER]; /* some of those that are together were taken */
 static _Atomic uint32_t process_token;               /* 0: not made yet */
@@ -87,6 +88,8 @@ static inline __attribute__((always_inline)) bool try_to_take(_Atomic uint32_t *
 	if (thread_self)
 		atomic_fetch_add_explicit(&thread_self->turns, 1, memory_order_relaxed);
 	taken_at = (uintptr_t)__builtin_frame_address(0);
+	atomic_signal_fence(memory_order_seq_cst); /* a handler in between knows the token not yet */
+	taken_token = token & ~WANTED;
 	return true;
 }
 
@@ -135,13 +138,13 @@ static bool has_room(int fd)
 	return real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLOUT) && !(poller.revents & POLLHUP);
 }
 
-/* The send in which this thread has taken its last turn is no more: what calls here is not below it on the stack. */
-static bool was_left(const void *frame)
+/* The send in which this thread has taken that turn, its last one, is no more: what calls here is not below it on the stack. */
+static bool was_left(uint32_t holder, const void *frame)
 {
 	stack_t stack;
 
-	return (uintptr_t)frame + SIGNAL_FRAME_LEAST > taken_at && sigaltstack(NULL, &stack) == 0 &&
-	       !(stack.ss_flags & SS_ONSTACK);
+	return (holder & ~WANTED) == taken_token && (uintptr_t)frame + SIGNAL_FRAME_LEAST > taken_at &&
+	       sigaltstack(NULL, &stack) == 0 && !(stack.ss_flags & SS_ONSTACK);
 }
 
 bool turn_take(_Atomic uint32_t *word, struct turn *turn)
@@ -156,7 +159,7 @@ bool turn_take(_Atomic uint32_t *word, struct turn *turn)
 		return false;
 	/* Its own, from a send that it has left by siglongjmp; or this is a handler in the middle of that send, which does without. */
 	token |= holder & WANTED;
-	if (thread_slot_number(thread_self) != THREAD_NUMBER_NONE && was_left(__builtin_frame_address(0)) &&
+	if (thread_slot_number(thread_self) != THREAD_NUMBER_NONE && was_left(holder, __builtin_frame_address(0)) &&
 	    try_to_take(word, &holder, token))
 		*turn = (struct turn){ .word = word, .token = token & ~WANTED };
 	return true;

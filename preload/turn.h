@@ -9,8 +9,9 @@
  * one that is not either), the turn is a word of this process's own. It is free of charge in a process of one thread that has
  * not forked since the join. Whoever finds it taken waits, but not for a sender that sleeps for room: as long as TCP's send buffer is full,
  * passed bytes are unread, and nothing is between a verdict and its place. Nor for one that has left its call by siglongjmp, or was cancelled,
- * and is in none now. Nor for ever: who was killed, or is in a handler, has it still, and after TURN_TAKEN_MS it is taken from him. Turns are not taken in the order of
- * their asking, but who has waited for a millisecond is next. The peer, which could write there, slows only its own connection.
+ * and is in none now, or in another send. Nor for ever: who was killed, or is in a handler, has it still, and after TURN_TAKEN_MS it is taken
+ * from him. Turns are not taken in the order of their asking, but who has waited for a millisecond is next. The peer, which could write there,
+ * slows only its own connection.
  */
 #ifndef SMACCEL_TURN_H
 #define SMACCEL_TURN_H

@@ -193,7 +193,7 @@ static __attribute__((noinline)) bool take_below(_Atomic uint32_t *word, struct 
 /* A send that siglongjmp has left keeps its turn, which the thread's next one takes up; one below it on the stack does without. */
 static void test_turn_of_a_send_that_was_left_is_the_next_ones(void **state)
 {
-	_Atomic uint32_t word = 0;
+	_Atomic uint32_t word = 0, another = 0;
 	struct turn left = { 0 }, below = { 0 }, next = { 0 };
 	uint32_t before = thread_enter(1);
 
@@ -202,6 +202,15 @@ static void test_turn_of_a_send_that_was_left_is_the_next_ones(void **state)
 	assert_true(take_below(&word, &below));
 	assert_null(below.word);
 	assert_int_equal(word, left.token);
+	atomic_fetch_or(&word, WANTED);
+	/* A handler that has sent on another connection first is still in the middle of this one's. */
+	assert_true(take_below(&another, &below));
+	turn_end(&below);
+	assert_true(take_below(&word, &next));
+	assert_null(next.word);
+	assert_int_equal(word, left.token | WANTED);
+	word = 0;
+	assert_true(turn_take(&word, &left));
 	atomic_fetch_or(&word, WANTED);
 	assert_true(turn_take(&word, &next));
 	assert_ptr_equal(next.word, &word);
