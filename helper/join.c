@@ -95,7 +95,7 @@ static enum sm_reason check_socket(struct join *join)
 		return REASON_ULP;
 	if (forbidding_options(join))
 		return sockfacts_reason_of_options(forbidding_options(join));
-	if (sockfacts_hears_icmp(join->fd))
+	if (sockfacts_hears_icmp(join->fd, look))
 		return REASON_OPTION;
 	join->cookie = look->facts.cookie;
 	join->key = sockfacts_name(look);

@@ -23,9 +23,11 @@ static int option_int(int fd, int option)
 	return option_of(fd, SOL_SOCKET, option);
 }
 
-bool sockfacts_hears_icmp(int fd)
+bool sockfacts_hears_icmp(int fd, const struct sm_look *look)
 {
-	return option_of(fd, IPPROTO_IP, IP_RECVERR) > 0 || option_of(fd, IPPROTO_IPV6, IPV6_RECVERR) > 0;
+	bool is_ipv4 = IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)look->local);
+
+	return is_ipv4 ? option_of(fd, IPPROTO_IP, IP_RECVERR) > 0 : option_of(fd, IPPROTO_IPV6, IPV6_RECVERR) > 0;
 }
 
 bool sockfacts_is_tcp(int fd)

@@ -27,8 +27,9 @@ struct registry_key sockfacts_name(const struct sm_look *look);
 /* Of enum sm_options: why the socket must not join, or REASON_NONE. The application may have set them before the shim tracked
  * the socket, or past its wrappers. */
 enum sm_reason sockfacts_reason_of_options(uint32_t options);
-/* IP_RECVERR or IPV6_RECVERR is set: errors that do not end the connection. Not among the options of a look, as kernels differ in where they keep it. */
-bool sockfacts_hears_icmp(int fd);
+/* IP_RECVERR or IPV6_RECVERR is set: errors that do not end the connection. IPv4's decides where addresses are mapped, too (tcp_v4_err()).
+ * Not among the options of a look, as kernels differ in where they keep it. */
+bool sockfacts_hears_icmp(int fd, const struct sm_look *look);
 /* Why the kernel has not taken it into the sockhash: of what datapath_insert() returned. */
 enum sm_reason sockfacts_reason_of_insert(int error);
 
