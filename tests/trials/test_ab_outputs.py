@@ -198,11 +198,25 @@ def test_a_process_that_may_not_be_ended(tmp_path):
 
 
 def test_a_server_among_many_that_listen():
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(300)]
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    server = f"{sys.executable} -S -c 'import socket, time; kept = socket.create_server((\"127.0.0.1\", {port})); time.sleep(50)'"
-    done = subprocess.run([ab.SMACCEL, "ab", *ONE_ROUND, "--timeout", "10", "--server", server, "--", "true"], env=ab.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(900)]
+    server = f"{sys.executable} -S -c 'import socket, time; kept = socket.create_server((\"127.0.0.1\", 0)); time.sleep(50)'"
+    done = subprocess.run([ab.SMACCEL, "ab", *ONE_ROUND, "--timeout", "10", "--server", server, "--", "true"], env=ab.environment(),
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
     for listener in listeners:
         listener.close()
     assert done.returncode == 0, done
+
+
+def test_children_that_the_caller_ignores_are_waited_for():
+    done = subprocess.run(["env", "--ignore-signal=CHLD", ab.SMACCEL, "ab", *ONE_ROUND, "--", "true"], env=ab.environment(),
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False)
+    assert done.returncode == 0, done
+
+
+def test_hang_up_is_ignored_under_nohup(tmp_path):
+    begun = tmp_path / "begun"
+    command = ["env", "--ignore-signal=HUP", ab.SMACCEL, "ab", *ONE_ROUND, "--", "sh", "-c", f"touch {begun}; sleep 0.5"]
+    with subprocess.Popen(command, env=ab.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as trial:
+        wait_until(begun.exists, 20)
+        trial.send_signal(signal.SIGHUP)
+        assert trial.wait(20) == 0

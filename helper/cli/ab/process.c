@@ -70,9 +70,8 @@ static int leave_others_alone(const sigset_t *ending)
 
 int ab_process_init(void)
 {
-	sigset_t ending;
-
 	struct sigaction hang_up;
+	sigset_t ending;
 
 	sigemptyset(&ending);
 	sigaddset(&ending, SIGINT);

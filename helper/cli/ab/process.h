@@ -41,7 +41,8 @@ struct ab_spawn {
 
 int64_t ab_now_ns(void);
 
-/* Once, before all: a child goes on if this process has any already, as its caller has started them; signals that end a trial are blocked and read from a descriptor, SIGPIPE is ignored; the subreaper. 0 or -errno. */
+/* Once, before all: if this process has children already, which its caller has started, a child goes on in its place, and it returns there;
+ * signals that end a trial are blocked and read from a descriptor, SIGPIPE is ignored; the subreaper. 0 or -errno. */
 int ab_process_init(void);
 /* The signal that asked this process to end, 0 if none did. */
 int ab_process_signal(void);
