@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A handler that meets a receive with SO_RCVTIMEO some 100 us after its beginning, where a spinning one has not gone to sleep yet.
  *
- * spin_interrupted ROUNDS HANDLER_US ANSWER_US: in each round some exchanges, of which an answer takes so long, and then a receive to which nothing comes but
- * SIGALRM, whose handler has SA_RESTART. Prints one JSON line: how many ended with EINTR at once, and how many late.
+ * spin_interrupted ROUNDS HANDLER_US ANSWER_US: in each round some exchanges, of which an answer takes so long, and then a receive to which
+ * nothing comes but SIGALRM, whose handler has SA_RESTART. Prints one JSON line: how many ended with EINTR at once, and how many late.
  */
 #define _GNU_SOURCE
 #include <sched.h>

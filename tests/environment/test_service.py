@@ -5,8 +5,6 @@ import socket
 import subprocess
 from pathlib import Path
 
-import pytest
-from support.helper import Helper, ensure_bpf_fs
 from support.program import BUILD
 
 TREE = Path(__file__).resolve().parents[2]
@@ -24,15 +22,6 @@ def shows_addresses():
     """To root without CAP_SYSLOG."""
     settings = [int(Path("/proc/sys/kernel", name).read_text()) for name in ("kptr_restrict", "perf_event_paranoid")]
     return settings[0] == 0 and settings[1] <= 1
-
-
-@pytest.fixture
-def place():
-    """A helper that is not started: its paths."""
-    helper = Helper()
-    ensure_bpf_fs()
-    yield helper
-    helper.remove()
 
 
 def start_with(place, capabilities):

@@ -6,19 +6,9 @@ import socket
 import subprocess
 
 import pytest
-from support.helper import Helper, ensure_bpf_fs
 from support.program import BUILD
 
 READY = "smacceld: ready"
-
-
-@pytest.fixture
-def place():
-    """A helper that is not started: its paths."""
-    helper = Helper()
-    ensure_bpf_fs()
-    yield helper
-    helper.remove()
 
 
 def start(place, *options, timeout=20):

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from .helper import Helper
+from .helper import Helper, ensure_bpf_fs
 from .proof import pytest_pyfunc_call  # a hook: in each conftest.py
 
-__all__ = ["root_only", "helper", "pytest_pyfunc_call"]
+__all__ = ["root_only", "helper", "place", "pytest_pyfunc_call"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,3 +21,12 @@ def helper(root_only):
     """A private helper, shared by the tests of a file."""
     with Helper() as running:
         yield running
+
+
+@pytest.fixture
+def place(root_only):
+    """A helper that is not started: its paths."""
+    helper = Helper()
+    ensure_bpf_fs()
+    yield helper
+    helper.remove()
