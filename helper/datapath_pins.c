@@ -145,6 +145,23 @@ void datapath_pins_retire(int switches_fd)
 	bpf_map_update_elem(switches_fd, &zero, words, BPF_ANY);
 }
 
+static int unpin(const char *pin_dir, const char *name, const char *suffix)
+{
+	char path[PATH_MAX];
+	int error = pin_path(path, pin_dir, name, suffix);
+
+	if (error)
+		return error;
+	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/* Of a helper that failed, or was killed, before they had taken their names. */
+static void forget_new(const char *pin_dir, const struct datapath_map_spec *specs)
+{
+	for (int i = 0; i < DATAPATH_MAP_COUNT; i++)
+		unpin(pin_dir, specs[i].name, NEW_SUFFIX);
+}
+
 int datapath_pins_open(const char *pin_dir, const struct datapath_map_spec *specs, int fds[DATAPATH_MAP_COUNT],
 		       int *old_switches)
 {
@@ -165,8 +182,10 @@ int datapath_pins_open(const char *pin_dir, const struct datapath_map_spec *spec
 	}
 	if (fit && (bpf_map_lookup_elem(fds[DATAPATH_SWITCHES], &zero, &switches) < 0 || switches.abi != SM_ABI))
 		fit = false;
-	if (fit)
+	if (fit) {
+		forget_new(pin_dir, specs);
 		return 1;
+	}
 	if (found)
 		fprintf(stderr,
 			"smacceld: the maps in %s have another layout or size: new ones are made, and what runs on "
@@ -187,16 +206,6 @@ static int pin_new(const char *pin_dir, const char *name, int fd)
 		return error;
 	unlink(path); /* of a helper that was killed */
 	return bpf_obj_pin(fd, path) < 0 ? -errno : 0;
-}
-
-static int unpin(const char *pin_dir, const char *name, const char *suffix)
-{
-	char path[PATH_MAX];
-	int error = pin_path(path, pin_dir, name, suffix);
-
-	if (error)
-		return error;
-	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
 static int give_name(const char *pin_dir, const char *name)
@@ -232,7 +241,6 @@ int datapath_pins_make(const char *pin_dir, const struct datapath_map_spec *spec
 	if (!error)
 		return 0;
 	fprintf(stderr, "smacceld: cannot pin the maps in %s: %s\n", pin_dir, strerror(-error));
-	for (int i = 0; i < DATAPATH_MAP_COUNT; i++)
-		unpin(pin_dir, specs[i].name, NEW_SUFFIX);
+	forget_new(pin_dir, specs);
 	return error;
 }

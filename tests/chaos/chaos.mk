@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# A BPF program of the suite's own and its loader.
+# A BPF program of the suite's own and its loader; a library for the helper.
 SLOW_LANDING := $(B)/tests/chaos/slow_landing
-TEST_OWN_RULES += tests/chaos/slow_landing.c tests/chaos/slow_landing.bpf.c
-TEST_PROGRAMS += $(SLOW_LANDING)
+TEST_OWN_RULES += tests/chaos/slow_landing.c tests/chaos/slow_landing.bpf.c tests/chaos/striking.c
+TEST_PROGRAMS += $(SLOW_LANDING) $(B)/tests/chaos/striking.so
+
+$(B)/tests/chaos/striking.so: tests/chaos/striking.c $(B)/.flags
+	@mkdir -p $(@D)
+	$(say) CC $@
+	$(Q)$(CC) $(COMMON_FLAGS) $(CPPFLAGS) $(CFLAGS) $(TEST_DEPEND) -fPIC -shared -o $@ $< $(LDFLAGS)
 
 $(SLOW_LANDING).bpf.o: tests/chaos/slow_landing.bpf.c $(B)/.flags | $(B)/.packages
 	@mkdir -p $(@D)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A helper that starts with another number of slots cannot take over what runs: nobody could pin those pairs any more, and no
 kill switch would reach them. So they pass from then on."""
+import errno
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from support.program import BUILD, EAGER, built
 from support.scale import SCALE
 
 PAIRS = 3
+PINS = 4
 TURNS = 100
 
 
@@ -47,16 +49,16 @@ def test_what_cannot_be_taken_over_goes_by_tcp():
         wait_until(lambda: traffic.ask("turns 20") and helper.totals()["pairs_armed"] == PAIRS, 10, helper.explain)
 
 
-def struck(call, how):
-    return ["strace", "-D", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{how}"]
+def struck(helper, how):
+    """Environment and arguments of a start at which some call fails, or ends it (striking.c)."""
+    command = [str(BUILD / "smacceld"), "--socket", str(helper.socket), "--pin-dir", str(helper.pins)]
+    return dict(os.environ, LD_PRELOAD=built("chaos/striking.so"), STRIKE=how), command
 
 
 # Starts that go wrong, each a bit later than the one before it: no memory for the tables, no connection to try the maps with, no loop
 # to listen in. (The first listen() is the data path's own trial, which may fail; the first three epoll_ctl() are not the socket's.)
-FAILING = {"no-memory": ["prlimit", "--as=200000000"],
-           "no-connection": struck("listen", "error=EADDRINUSE:when=2+"),
-           "not-listening": struck("epoll_ctl", "error=ENOSPC:when=4+"),
-           "killed": struck("epoll_ctl", "signal=KILL:when=4")}
+FAILING = {"no-memory": None, "no-connection": f"listen:{errno.EADDRINUSE}:2", "not-listening": f"epoll_ctl:{errno.ENOSPC}:4",
+           "killed": "epoll_ctl:kill:4"}
 
 
 @pytest.mark.parametrize("kind", FAILING)
@@ -67,8 +69,9 @@ def test_a_start_that_fails_leaves_the_pairs_to_the_next(kind):
         traffic.ask(f"open {PAIRS}")
         wait_until(lambda: traffic.ask("turns 20") and helper.totals()["pairs_armed"] == PAIRS, 10, helper.explain)
         helper.stop()
-        command = [*FAILING[kind], str(BUILD / "smacceld"), "--socket", str(helper.socket), "--pin-dir", str(helper.pins)]
-        failed = subprocess.run([*command, "--slots", "200000"], stderr=subprocess.PIPE, text=True, timeout=30)
+        environment, command = struck(helper, FAILING[kind] or "none:0:1")
+        few = [] if FAILING[kind] else ["prlimit", "--as=200000000"]
+        failed = subprocess.run([*few, *command, "--slots", "200000"], env=environment, stderr=subprocess.PIPE, text=True, timeout=30)
         assert failed.returncode == (-signal.SIGKILL if kind == "killed" else 1), failed
         assert packets_of_turns(traffic) < TURNS, f"they pass: {failed.stderr}"
         helper.start()
@@ -98,28 +101,27 @@ def test_the_kill_switch_stays_set():
         assert not helper.status()["switches"]["off"]
 
 
-def start_struck(helper, injection):
-    """A start that strace(1) makes fail at some call, or not at all: then it is ended."""
-    # Signals are not injected by a strace that stops it only at the calls in question; errors are.
-    stops = [] if ":signal=" in injection else ["--seccomp-bpf"]
-    command = ["strace", "-D", "-f", *stops, "-o", "/dev/null", "-e", f"trace={injection.split(':')[0]}", "-e", f"inject={injection}",
-               str(BUILD / "smacceld"), "--socket", str(helper.socket), "--pin-dir", str(helper.pins), *helper.options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+def start_struck(helper, how):
+    """A start that is struck, or not, if it makes fewer such calls: then it is ended."""
+    environment, command = struck(helper, how)
+    with subprocess.Popen([*command, *helper.options], env=environment, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:
             if "smacceld: ready" in line:
                 process.terminate()
         return process.wait(20)
 
 
-NAMES = "/^(unlink|rename)"     # (at): the calls that change what is pinned
-STRUCK = {"killed": (f"{NAMES}:signal=KILL:when=%d", range(1, 12, 3 if SCALE == 1 else 1)),
-          "no-access": (f"{NAMES}:error=EACCES:when=%d+", range(1, 12, 3 if SCALE == 1 else 2)),
-          "no-bpf": ("bpf:error=EPERM:when=%d+", (1, 5, 15, 40) if SCALE == 1 else (1, 5, 9, 15, 25, 40))}
+NAMES = 12      # calls of a start that give names to what is pinned, or take them
+STEP = 2 if SCALE == 1 else 1
+STRUCK = {("killed", True): ("names:kill:%d", range(1, NAMES + 1, STEP)), ("killed", False): ("names:kill:%d", range(2, NAMES + 1, STEP)),
+          ("no-access", True): (f"names:{errno.EACCES}:%d", range(2, NAMES + 1, STEP)),
+          ("no-access", False): (f"names:{errno.EACCES}:%d", range(1, NAMES + 1, STEP)),
+          ("no-bpf", True): (f"bpf:{errno.EPERM}:%d", (1, 5, 15, 40) if SCALE == 1 else (1, 5, 9, 15, 25, 40))}
 
 
-@pytest.mark.parametrize("off, kind", [(True, "killed"), (False, "killed"), (True, "no-access"), (False, "no-access"), (True, "no-bpf")])
-def test_a_start_that_fails_leaves_the_switch_as_it_was(off, kind):
-    injection, numbers = STRUCK[kind]
+@pytest.mark.parametrize("kind, off", STRUCK)
+def test_a_start_that_fails_leaves_the_switch_as_it_was(kind, off):
+    how, numbers = STRUCK[kind, off]
     with Helper("--slots", 64) as helper:
         if off:
             environment = dict(os.environ, SMACCEL_SOCKET=str(helper.socket))
@@ -128,7 +130,21 @@ def test_a_start_that_fails_leaves_the_switch_as_it_was(off, kind):
         failed = 0
         for number in numbers:
             helper.options = ["--slots", str(65 + number)]
-            failed += start_struck(helper, injection % number) not in (0, -signal.SIGTERM)
+            failed += start_struck(helper, how % number) not in (0, -signal.SIGTERM)
         assert failed > 2, "it was not struck"
         helper.start()
         assert helper.status()["switches"]["off"] == off
+        assert not any(name.endswith("_new") for name in os.listdir(helper.pins)), "left over"
+
+
+def test_a_start_that_is_killed_leaves_no_names_behind():
+    """Just before its end, when a start with the same number of slots takes over what there is."""
+    with Helper("--slots", 64) as helper:
+        for number in range(NAMES - 1, NAMES + 3):
+            helper.stop()
+            helper.options = ["--slots", str(65 + number)]
+            if start_struck(helper, f"names:kill:{number}") in (0, -signal.SIGTERM):
+                break
+            helper.start()
+            assert len(os.listdir(helper.pins)) == PINS, (number, os.listdir(helper.pins))
+        assert number == NAMES + 1, "other calls than expected"
