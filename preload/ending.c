@@ -21,20 +21,27 @@
  * may both be late, and the others. */
 #define EXIT_BUDGET_MS CHANNEL_WAIT_MS
 #define EXIT_BUDGET_LONG_MS (2 * CHANNEL_WAIT_LONG_MS)
+#define PARENT_LOOK_EVERY 64 /* connections: getppid(2) is half the time of one */
 
 /* Calls visit for every connection that would lose bytes if its fds were closed now. */
 static void each_losing(bool (*concerns)(struct conn *conn, int fd), void (*visit)(struct conn *conn, int fd))
 {
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
 	int64_t started_ms = clock_ms();
-	uint32_t high = atomic_load(&conn_fd_high);
+	uint32_t high = atomic_load(&conn_fd_high), looks = 0;
+	bool parent_lives = false;
 
 	fork_notice();
 	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {
 		struct conn *conn = conn_get((int)fd);
 
-		if (!conn || holders_parent_has(conn) || !concerns(conn, (int)fd))
+		if (!conn)
 			continue;
+		if (looks++ % PARENT_LOOK_EVERY == 0)
+			parent_lives = fork_parent_lives();
+		if ((parent_lives && holders_living_parent_has(conn)) || !concerns(conn, (int)fd))
+			continue;
+		looks = 0; /* the helper is asked, which may take long */
 		struct landing landing = landing_find(conn);
 		if (clock_ms() - started_ms < (lifecycle_alone_by_forks(conn) ? EXIT_BUDGET_MS : EXIT_BUDGET_LONG_MS)
 			    ? closing_loses_bytes_alone(conn, (int)fd, atomic_load(&conn->fds), &landing)

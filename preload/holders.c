@@ -54,12 +54,12 @@ static uint32_t child_asks(const struct conn *conn)
  * that closes it, and the parent, should it close too, finds a mark that it is worth waiting for this process. If the parent
  * is at it already there is no mark, and it is this process that asks and waits: never both, for it says so to a parent that waits for
  * the mark of another child. */
-bool holders_parent_has(const struct conn *conn)
+bool holders_living_parent_has(const struct conn *conn)
 {
 	struct memory_cell *cell = atomic_load(&((struct conn *)conn)->cell);
 	uint32_t shown = cell ? atomic_load(&cell->shown) : 0, nothing = 0;
 
-	if (!cell || conn->session_epoch != lifecycle_parent_epoch || !fork_parent_lives() || fork_files_are_shared())
+	if (!cell || conn->session_epoch != lifecycle_parent_epoch || fork_files_are_shared())
 		return false;
 	atomic_store(&lifecycle_session_of(cell, conn->index)->child_closes_ms, (uint32_t)clock_ms());
 	do {
@@ -71,6 +71,11 @@ bool holders_parent_has(const struct conn *conn)
 			return false;
 	} while (!atomic_compare_exchange_weak(&cell->shown, &shown, shown | CELL_CHILD_CLOSES));
 	return true;
+}
+
+bool holders_parent_has(const struct conn *conn)
+{
+	return fork_parent_lives() && holders_living_parent_has(conn);
 }
 
 /* Who holds a socket a process that has forked cannot say by itself. Without an answer a peer would take lost bytes for the
