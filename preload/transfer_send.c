@@ -78,6 +78,19 @@ bool transfer_took_reset(int fd)
 	return endpoint_tcp_state(fd) == TCP_CLOSE && !queue_has_error(fd);
 }
 
+/* After transfer_enter(). The ledger is looked for anew: without a turn the connection goes back to TCP. */
+static struct turn wait_for_turn(struct conn *conn, struct ledger_cell **ledger, int fd, uint32_t generation,
+				 bool may_sleep)
+{
+	struct turn turn = turn_wait(turn_word(conn, *ledger), fd, may_sleep);
+
+	if (turn.gave_up && transfer_fd_is(fd, conn, generation) && !quiet_is_on()) {
+		lifecycle_make_plain(conn, fd, REASON_SHARED);
+		*ledger = transfer_ledger(conn);
+	}
+	return turn;
+}
+
 int transfer_shut_down(struct conn *conn, int fd, int how)
 {
 	uint32_t generation = atomic_load(&conn->generation), previous = transfer_enter(conn);
@@ -85,7 +98,7 @@ int transfer_shut_down(struct conn *conn, int fd, int how)
 	struct turn turn = { .word = NULL };
 
 	if ((ledger || turn_is_due_without(conn)) && !turn_begin(conn, ledger, &turn))
-		turn = turn_wait(turn_word(conn, ledger), fd);
+		turn = wait_for_turn(conn, &ledger, fd, generation, false);
 	bool is_there = transfer_fd_is(fd, conn, generation);
 	int result = is_there ? real_shutdown(fd, how) : -1, error = is_there ? errno : EBADF;
 	turn_end(&turn);
@@ -238,7 +251,8 @@ static ssize_t send_in_turn(struct conn *conn, const struct send_call *call, str
 
 	if (!call->is_duplicate)
 		held = held_begin(conn, call->fd, generation);
-	struct turn turn = turn_wait(turn_word(conn, ledger), call->fd);
+	bool may_sleep = call->waits || (!(call->flags & MSG_DONTWAIT) && !mode_is_nonblocking(conn, call->fd));
+	struct turn turn = wait_for_turn(conn, &ledger, call->fd, generation, may_sleep);
 	here.has_waited = true;
 	if (atomic_load(&conn->generation) != generation) /* its place in the ledger may be another's by now */
 		ledger = NULL;

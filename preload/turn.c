@@ -24,12 +24,15 @@
 #define STARVED_US 1000
 #define STEP_NS 1000000   /* of one that will be woken: between looks for room */
 #define GIVE_WAY_US 20000 /* to one that starves: it may have been killed, and may have to wait for a CPU */
-/* Others took turns, all in good time: who writes to the word what it likes must not keep this one for ever. */
+/* Others took turns, all in good time: who writes to the word what it likes must not keep this one for ever, and a call that is not to sleep
+ * hardly at all. */
 #define TURN_WAIT_MAX_MS 2000
+#define TURN_WAIT_BRIEF_MS 20
 
-/* Of connections without a ledger. */
+/* Connections that come one after the other have words on different lines. */
 #define WORDS MEMORY_CELLS
 #define WORDS_TOGETHER 1024u
+#define WORDS_IN_LINE 16u
 
 /* A token, from the lowest bit on: the number of the thread's slot, how many threads have had that, and which of its turns it is. Beside it a
  * bit that another sender sets who starves; alone, the turn is free, for that one. */
@@ -107,9 +110,10 @@ static bool is_left(uint32_t holder)
 
 _Atomic uint32_t *turn_word(const struct conn *conn, struct ledger_cell *ledger)
 {
-	uint32_t number = conn->index % WORDS;
+	const uint32_t lines = WORDS / WORDS_IN_LINE;
+	uint32_t number = conn->index % lines * WORDS_IN_LINE + conn->index / lines % WORDS_IN_LINE;
 
-	if (ledger)
+	if (ledger && !lifecycle_alone_by_forks(conn))
 		return &ledger_own(conn, ledger)->sender;
 	if (!atomic_load_explicit(&is_used[number / WORDS_TOGETHER], memory_order_relaxed))
 		atomic_store(&is_used[number / WORDS_TOGETHER], true);
@@ -200,7 +204,7 @@ static bool may_take(struct waiter *waiter, uint32_t word, int64_t now_us)
 {
 	uint32_t holder = word & ~WANTED;
 
-	if (!word || (!holder && waiter->starves) || now_us - waiter->begun_us > TURN_WAIT_MAX_MS * 1000)
+	if (!word || (!holder && waiter->starves))
 		return true;
 	if (!holder) {
 		if (!waiter->given_way_us)
@@ -236,9 +240,11 @@ static void want_no_more(_Atomic uint32_t *turn, const struct waiter *waiter)
 		wake_all(turn);
 }
 
-struct turn turn_wait(_Atomic uint32_t *word, int fd)
+struct turn turn_wait(_Atomic uint32_t *word, int fd, bool may_sleep)
 {
 	struct turn turn = { .word = word, .token = next_token() };
+	bool is_own = word >= words && word < words + WORDS;
+	int64_t wait_max_us = (is_own || may_sleep ? TURN_WAIT_MAX_MS : TURN_WAIT_BRIEF_MS) * 1000;
 	struct waiter waiter = { 0 };
 	int saved = errno;
 
@@ -255,7 +261,8 @@ struct turn turn_wait(_Atomic uint32_t *word, int fd)
 		}
 		if (looks < LOOKS)
 			continue;
-		if (!has_room(fd)) {
+		turn.gave_up = now_us - waiter.begun_us > wait_max_us;
+		if (turn.gave_up || !has_room(fd)) {
 			want_no_more(word, &waiter);
 			turn.word = NULL;
 			break;

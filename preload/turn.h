@@ -5,13 +5,15 @@
  * (tcp_bpf_send_verdict()). A message that another sender passes to TCP in that moment, which the reader may begin to read, would be torn:
  * what is redirected is read first (fact 5), and comes in the middle of it. TCP writes a message whole, but where it has to wait for room.
  *
- * So a send holds the turn, a word of the ledger, for the time of its system call. While there is none (it is attached when no thread is inside, by
- * one that is not either), the turn is a word of this process's own. It is free of charge in a process of one thread that has
- * not forked since the join. Whoever finds it taken waits, but not for a sender that sleeps for room: as long as TCP's send buffer is full,
- * passed bytes are unread, and nothing is between a verdict and its place. Nor for one that has left its call by siglongjmp, or was cancelled,
- * and is in none now, or in another send. Nor for ever: who was killed, or is in a handler, has it still, and after TURN_TAKEN_MS it is taken
- * from him. Turns are not taken in the order of their asking, but who has waited for a millisecond is next. The peer, which could write there,
- * slows only its own connection.
+ * So a send holds the turn for the time of its system call: a word of this process's own; or, where another process has the connection,
+ * perhaps, one of the ledger, if there is one (it is attached when no thread is inside, by one that is not either). It is free of charge in a
+ * process of one thread that has not forked since the join. Whoever finds it taken waits, but not for a sender that sleeps for room: as long as
+ * TCP's send buffer is full, passed bytes are unread, and nothing is between a verdict and its place. Nor for one that has left its call by
+ * siglongjmp, or was cancelled, and is in none now, or in another send. Nor for ever: who was killed, or is in a handler, has it still, and
+ * after TURN_TAKEN_MS it is taken from him. Turns are not taken in the order of their asking, but who has waited for a millisecond is next.
+ *
+ * The ledger's word the peer could write as well, all the time. So who has given up waiting for it, a call that is not to sleep after 20 ms,
+ * goes back to TCP with the connection, which needs no turns.
  */
 #ifndef SMACCEL_TURN_H
 #define SMACCEL_TURN_H
@@ -29,14 +31,16 @@
 struct turn {
 	_Atomic uint32_t *word; /* NULL: none is held */
 	uint32_t token;
+	bool gave_up; /* waiting: neither did others end their turns, nor were they without room */
 };
 
-/* The word of that connection. ledger NULL: it has none yet. */
+/* The word of that connection, by which those who may send on it now take turns. ledger NULL: it has none yet. */
 _Atomic uint32_t *turn_word(const struct conn *conn, struct ledger_cell *ledger);
 /* False: another sender has it. Asks once. */
 bool turn_take(_Atomic uint32_t *word, struct turn *turn);
-/* Waits, or goes on without if the other one sleeps for room. May call poll(2), futex(2). Keeps errno. */
-struct turn turn_wait(_Atomic uint32_t *word, int fd);
+/* Waits, or goes on without if the other one sleeps for room. May call poll(2), futex(2). Keeps errno. may_sleep: the call may sleep for
+ * room itself. */
+struct turn turn_wait(_Atomic uint32_t *word, int fd, bool may_sleep);
 /* The end of one that another sender waits for. Keeps errno. */
 void turn_hand_over(const struct turn *turn);
 /* In the child: its turns are its own. */
