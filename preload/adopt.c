@@ -36,11 +36,29 @@ static void track_as_pinned(struct conn *conn, int fd)
 	conn_state_set(conn, CONN_PINNED, REASON_PASSED_FD);
 }
 
+/* Another number for what this process has, and may be in the sockhash: at its end the two are one holder. */
+static bool is_duplicate(int fd)
+{
+	uint64_t cookie = endpoint_cookie(fd);
+	uint32_t high = atomic_load(&conn_fd_high);
+
+	for (int other = 0; other <= (int)high && other < (int)CONN_FD_MAX; other++) {
+		struct conn *conn = other != fd ? conn_get(other) : NULL;
+
+		if (conn && conn->cookie == cookie && lifecycle_may_be_redirected_to(conn) &&
+		    endpoint_cookie(other) == cookie) {
+			conn_fd_copy(conn, other, fd);
+			return true;
+		}
+	}
+	return false;
+}
+
 void lifecycle_adopt(int fd)
 {
 	bool may_be_joined = queue_may_be_joined(fd);
 
-	if (!may_be_joined && !endpoint_is_connected(fd))
+	if (may_be_joined ? is_duplicate(fd) : !endpoint_is_connected(fd))
 		return;
 	fork_notice();
 	struct conn *conn = conn_open(fd, true);
@@ -55,29 +73,13 @@ void lifecycle_adopt(int fd)
 		(void)lifecycle_make_plain(conn, fd, REASON_STDIO);
 }
 
-/* Another number for what is adopted already. */
-static bool is_duplicate(int fd)
-{
-	uint64_t cookie = endpoint_cookie(fd);
-
-	for (int other = 0; other < fd; other++) {
-		struct conn *conn = conn_get(other);
-
-		if (conn && conn->cookie == cookie) {
-			conn_fd_copy(conn, other, fd);
-			return true;
-		}
-	}
-	return false;
-}
-
 /* Of a program that was executed by vfork(2) or posix_spawn(3) nobody has told the helper; others were pinned, with bytes unread. What comes as
  * standard input or output is for this program, and mostly for stdio: it leaves. More is often there by mistake (no FD_CLOEXEC) while
  * the other process goes on with it, so that it stays as it is, and does not leave either when this program executes the next; should it be
  * used all the same, its receives are repaired. */
 static void adopt_inherited(int fd)
 {
-	if (!endpoint_is_tcp(fd) || !queue_may_be_joined(fd) || is_duplicate(fd))
+	if (!endpoint_is_tcp(fd) || !queue_may_be_joined(fd))
 		return;
 	lifecycle_adopt(fd);
 	if (fd > STDIN_FILENO && fd <= STDERR_FILENO && conn_get(fd))

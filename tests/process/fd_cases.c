@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What becomes of the number: dup, dup2 over it, closefrom, close from another thread, SCM_RIGHTS to another process. */
+/* What becomes of the number: dup, dup2 over it, closefrom, close from another thread. */
 #define _GNU_SOURCE
 #include "process_case.h"
 
 #include <sys/syscall.h>
-
-#define BULK (2u << 20)
 
 /* ---- everything is closed at once: FIN, and the shim's own fds survive or are made anew ---- */
 static void subject_closefrom(struct end *end)
@@ -62,16 +60,9 @@ static void subject_close_range_cloexec(struct end *end)
 	if (!(must(fcntl(end->fd, F_GETFD)) & FD_CLOEXEC))
 		fail("no FD_CLOEXEC");
 	end_turns(end, WARM_TURNS, false);
-	end_duplex(end, BULK, BULK);
+	end_duplex(end, GOES_ON_BYTES, GOES_ON_BYTES);
 	must(close(end->fd));
 	pair_prove();
-}
-
-static void driver_goes_on(struct end *end)
-{
-	end_turns(end, WARM_TURNS, true);
-	end_duplex(end, BULK, BULK);
-	end_expect_eof(end, 2000);
 }
 
 /* ---- dup2 over an accelerated fd: FIN; the number is something else from then on ---- */
@@ -118,7 +109,7 @@ static void subject_dup2_self(struct end *end)
 	if (dup3(end->fd, end->fd, 0) != -1 || errno != EINVAL)
 		fail("dup3 to itself: %s", strerror(errno));
 	end_turns(end, WARM_TURNS, false);
-	end_duplex(end, BULK, BULK);
+	end_duplex(end, GOES_ON_BYTES, GOES_ON_BYTES);
 	must(close(end->fd));
 }
 
@@ -153,7 +144,7 @@ static void subject_dup(struct end *end)
 			fail("the file under the old number gave something else");
 		must(close(file));
 	}
-	end_duplex(end, BULK, BULK);
+	end_duplex(end, GOES_ON_BYTES, GOES_ON_BYTES);
 	must(close(end->fd));
 	end->fd = 0;
 }
@@ -161,7 +152,7 @@ static void subject_dup(struct end *end)
 static void driver_dup(struct end *end)
 {
 	end_turns(end, 10 * (WARM_TURNS / 2), true);
-	end_duplex(end, BULK, BULK);
+	end_duplex(end, GOES_ON_BYTES, GOES_ON_BYTES);
 	end_expect_eof(end, 2000);
 }
 
@@ -253,122 +244,6 @@ static void subject_thread_shutdown(struct end *end)
 	must(close(end->fd));
 }
 
-/* ---- SCM_RIGHTS: the receiver goes on with the connection ---- */
-static void pass_end(int channel, const struct end *end)
-{
-	char control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct iovec data = { .iov_base = (void *)(uintptr_t)end, .iov_len = sizeof(*end) };
-	struct msghdr message = {
-		.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
-	};
-	struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
-
-	rights->cmsg_level = SOL_SOCKET;
-	rights->cmsg_type = SCM_RIGHTS;
-	rights->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(rights), &end->fd, sizeof(int));
-	if (must(sendmsg(channel, &message, 0)) != sizeof(*end))
-		fail("sendmsg");
-}
-
-static struct end receive_end(int channel)
-{
-	struct end end;
-	char control[CMSG_SPACE(sizeof(int))];
-	struct iovec data = { .iov_base = &end, .iov_len = sizeof(end) };
-	struct msghdr message = {
-		.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
-	};
-
-	if (must(recvmsg(channel, &message, MSG_CMSG_CLOEXEC)) != sizeof(end) || !CMSG_FIRSTHDR(&message))
-		fail("no fd came");
-	memcpy(&end.fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(int));
-	return end;
-}
-
-static void receiver_goes_on(int channel)
-{
-	struct end end = receive_end(channel);
-
-	end_turns(&end, WARM_TURNS, false);
-	end_duplex(&end, BULK, BULK);
-	must(close(end.fd));
-	_exit(0);
-}
-
-enum receiver { RECEIVER_FORKED, RECEIVER_EXECUTED, RECEIVER_BARE };
-
-static void pass_to(struct end *end, enum receiver kind)
-{
-	int channel[2];
-
-	must(socketpair(AF_UNIX, SOCK_STREAM, 0, channel));
-	pid_t child = fork_child();
-	if (child == 0) {
-		char number[16];
-
-		must(close(end->fd));
-		must(close(channel[0]));
-		if (kind == RECEIVER_FORKED)
-			receiver_goes_on(channel[1]);
-		if (kind == RECEIVER_BARE)
-			unsetenv("LD_PRELOAD");
-		snprintf(number, sizeof(number), "%d", channel[1]);
-		must(execl("/proc/self/exe", "fd_cases", "--receive", number, (char *)NULL));
-	}
-	must(close(channel[1]));
-	pass_end(channel[0], end);
-	must(close(end->fd));
-	wait_for(child, "the receiver");
-	must(close(channel[0]));
-	pair_prove();
-}
-
-static void subject_pass_forked(struct end *end)
-{
-	pass_to(end, RECEIVER_FORKED);
-}
-static void subject_pass_executed(struct end *end)
-{
-	pass_to(end, RECEIVER_EXECUTED);
-}
-static void subject_pass_bare(struct end *end)
-{
-	pass_to(end, RECEIVER_BARE);
-}
-
-static void subject_pass_unread(struct end *end)
-{
-	end_await(end);
-	pass_to(end, RECEIVER_BARE);
-}
-
-/* The fd comes back to the sender itself: a second number for the same connection, unknown to any wrapper. */
-static void subject_pass_self(struct end *end)
-{
-	int channel[2];
-
-	end_await(end);
-	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel));
-	pass_end(channel[0], end);
-	struct end again = receive_end(channel[1]);
-	must(close(channel[0]));
-	must(close(channel[1]));
-	for (int i = 0; i < WARM_TURNS; i++) {
-		struct end *one = i % 3 ? end : &again;
-
-		struct end *other = i % 3 ? &again : end;
-
-		end_turns(one, 1, false);
-		other->sent = one->sent;
-		other->received = one->received;
-	}
-	must(close(end->fd));
-	end_duplex(&again, BULK, BULK);
-	must(close(again.fd));
-	pair_prove();
-}
-
 static const struct process_case cases[] = {
 	{ "closefrom", subject_closefrom, driver_eof, false },
 	{ "close-range", subject_close_range, driver_eof, false },
@@ -382,19 +257,9 @@ static const struct process_case cases[] = {
 	{ "dup-last", subject_dup_last, driver_dup_last, true },
 	{ "thread-close", subject_thread_close, driver_thread_close, true },
 	{ "thread-shutdown", subject_thread_shutdown, driver_eof, true },
-	{ "pass-forked", subject_pass_forked, driver_goes_on, true },
-	{ "pass-executed", subject_pass_executed, driver_goes_on, true },
-	{ "pass-bare", subject_pass_bare, driver_goes_on, true },
-	{ "pass-unread", subject_pass_unread, driver_goes_on, true },
-	{ "pass-self", subject_pass_self, driver_goes_on, true },
 };
 
 int main(int argc, char **argv)
 {
-	if (argc == 3 && !strcmp(argv[1], "--receive")) {
-		case_name = "pass (receiver)";
-		alarm(DEADLINE_S);
-		receiver_goes_on(atoi(argv[2]));
-	}
 	return case_main(argc, argv, cases, sizeof(cases) / sizeof(cases[0]));
 }

@@ -135,6 +135,15 @@ static inline void driver_warm_up(struct end *end)
 	}
 }
 
+/* A driver of a connection that somebody goes on with: turns, and so much each way. */
+#define GOES_ON_BYTES (2u << 20)
+static inline void driver_goes_on(struct end *end)
+{
+	end_turns(end, WARM_TURNS, true);
+	end_duplex(end, GOES_ON_BYTES, GOES_ON_BYTES);
+	end_expect_eof(end, 2000);
+}
+
 static inline void subject_main(const struct process_case *one, struct end *end)
 {
 	struct fd_view before = fds_look(), after;

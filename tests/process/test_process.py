@@ -17,8 +17,8 @@ CASES = {
     "process/spawn_cases": ["system", "popen-write", "popen-read", "spawn-actions", "spawn-actions-bare", "spawn-unread", "spawn-whole",
                             "spawn-idle", "spawn-uses", "vfork-cat", "vfork-whole"],
     "process/fd_cases": ["closefrom", "close-range", "close-range-unshare", "close-raw", "close-range-cloexec", "dup2-over",
-                         "dup2-connection", "dup2-self", "dup", "dup-last", "thread-close", "thread-shutdown",
-                         "pass-forked", "pass-executed", "pass-bare", "pass-unread", "pass-self"],
+                         "dup2-connection", "dup2-self", "dup", "dup-last", "thread-close", "thread-shutdown"],
+    "process/pass_cases": ["pass-forked", "pass-executed", "pass-bare", "pass-unread", "pass-self", "pass-self-exit"],
 }
 # In these the subject opens another pair after its deed, which must be accelerated too: no breaker, no lost session.
 PROVED = {"fork-takeover", "vfork", "inetd-cat", "inetd-shell", "system", "spawn-actions", "spawn-unread", "vfork-cat",
