@@ -48,6 +48,7 @@ struct send_call {
 	bool waits; /* MSG_DONTWAIT is not the application's: who made the call waits for room, as a blocking send would */
 	bool is_duplicate; /* fd is the call's own (held.h) */
 	bool has_waited;   /* for its turn (turn.h), and has it if it was to be had */
+	bool is_again;     /* after one that found no memory (transfer_memory.c) */
 	bool is_one_of_many; /* the kernel writes the call's result to the application's memory: not to be made of several */
 	const struct msghdr *message; /* NULL if the call cannot be expressed so (sendfile, splice) */
 	ssize_t (*perform)(const struct send_call *call);

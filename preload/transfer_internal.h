@@ -3,6 +3,7 @@
 #ifndef SMACCEL_TRANSFER_INTERNAL_H
 #define SMACCEL_TRANSFER_INTERNAL_H
 
+#include <errno.h>
 #include <fcntl.h>
 
 #include "held.h"
@@ -128,6 +129,16 @@ struct transfer_part {
 /* Sends that part of a sendmsg()'s bytes. Returns as sendmsg() does. */
 ssize_t transfer_send_part(const struct held *held, int fd, const struct send_call *call, struct transfer_part *part,
 			   struct ledger_cell *ledger);
+/* The same as a send of its own, on its connection (is_again). */
+ssize_t transfer_send_part_again(struct conn *conn, const struct send_call *call, struct transfer_part *part);
+/* transfer_memory.c: a send on a joined end that returned that, maybe because the reader may have no more memory; `ran` is from before it.
+ * The caller is not inside. Returns what TCP would have. */
+ssize_t transfer_send_without_memory(struct conn *conn, const struct send_call *call, uint32_t generation,
+				     ssize_t result, struct signals_mark ran);
+static inline bool transfer_lacks_memory(const struct send_call *call, ssize_t result)
+{
+	return result < 0 ? errno == ENOMEM : (size_t)result < call->bytes && call->bytes >= TRANSFER_CUT_SHORT_BYTES;
+}
 /* One with MSG_ZEROCOPY. True: has made it, accounts included (transfer_uncopied.c). The caller is inside. */
 bool transfer_send_uncopied(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
 			    uint32_t generation, ssize_t *result_out);

@@ -54,6 +54,7 @@ struct parts {
 	int timeout_ms; /* -1: none */
 	int64_t started_ms;
 	struct signals_mark ran;
+	bool stopped;     /* redirecting, for want of memory */
 	size_t bytes_max; /* of a part */
 	size_t done;
 };
@@ -155,9 +156,25 @@ static int await_room(struct parts *parts)
 	return 0;
 }
 
+/* A part found that the reader may have no more memory. True: nothing is redirected any more. */
+static bool goes_on_by_tcp(struct parts *parts)
+{
+	struct conn *conn = parts->held.conn;
+	bool is_own = parts->fd == parts->held.fd && transfer_fd_is(parts->fd, conn, parts->held.generation);
+
+	if (!is_own || parts->stopped || quiet_is_on())
+		return false;
+	parts->stopped = true;
+	lifecycle_make_plain(conn, parts->fd, REASON_NO_MEMORY);
+	parts->ledger = transfer_ledger(conn);
+	return true;
+}
+
 /* After a part that did not go out whole. True: it is to be waited for room for the rest of it, and there is some. */
 static bool goes_on_later(struct parts *parts, bool waited, ssize_t result)
 {
+	if (result < 0 && errno == ENOMEM)
+		return goes_on_by_tcp(parts);
 	if (waited || result == 0 || (result < 0 && errno != EAGAIN)) /* 0: a bad address, see transfer_send.c */
 		return false;
 	if (result > 0 && transfer_took_reset(parts->fd)) {

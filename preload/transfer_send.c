@@ -349,6 +349,7 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 	struct ledger_cell *ledger = transfer_ledger(conn);
 	struct latency_send latency = latency_send_begin(conn);
 	ssize_t result = -1;
+	struct signals_mark ran = signals_ran;
 	int owed = 0, saved = errno;
 
 	if (!transfer_fd_is(call->fd, conn, generation)) {
@@ -366,6 +367,8 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 	thread_leave(previous);
 	if (call->message && call->bytes > 0)
 		result = with_bad_address(conn, call, generation, result);
+	if (__builtin_expect(transfer_lacks_memory(call, result), 0) && conn_is_joined(conn))
+		result = transfer_send_without_memory(conn, call, generation, result, ran);
 	if (result >= 0)
 		errno = saved; /* some step of it may have failed */
 	return result;
@@ -385,6 +388,8 @@ ssize_t transfer_short_send_rest(struct conn *conn, const struct send_call *call
 		transfer_take_reported_error(call->fd);
 	transfer_short_end(way);
 	result = with_bad_address(conn, call, way->generation, result);
+	if (result < 0 && errno == ENOMEM && way->no_signal)
+		result = transfer_send_without_memory(conn, call, way->generation, result, signals_ran);
 	if (result >= 0 && way->no_signal)
 		errno = way->saved_errno;
 	return result;
