@@ -82,7 +82,7 @@ long syscall(long number, ...)
 	for (int i = 0; i < 6; i++)
 		args[i] = va_arg(list, long);
 	va_end(list);
-	return number == __NR_bpf && is_struck("bpf") ? -1 :
-							NEXT(syscall)(number, args[0], args[1], args[2], args[3],
-								      args[4], args[5]);
+	return number == __NR_bpf && is_struck("bpf")
+		       ? -1
+		       : NEXT(syscall)(number, args[0], args[1], args[2], args[3], args[4], args[5]);
 }
