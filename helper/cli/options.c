@@ -65,6 +65,10 @@ bool cli_options_parse(struct cli_options *options, int argc, const char **argv,
 	context = poptGetContext(NULL, argc, argv, table, 0);
 	poptSetOtherOptionHelp(context, about);
 	good = cli_options_read(context, argv) && cli_no_arguments(context, argv[0]);
+	if (good && html_path && !*html_path) {
+		fprintf(stderr, "%s: --html is empty: name a file\n", argv[0]);
+		good = false;
+	}
 	options->socket_path = cli_socket_path(socket_path);
 	options->html_path = html_path;
 	options->json = json;

@@ -224,8 +224,8 @@ static bool write_page(const char *title, const char *path, const json_t *report
 static int show_report(const struct cli_options *options, const char *title, json_t *report,
 		       const struct trial_statistics *statistics)
 {
-	if (options->html_path && !write_page(title, options->html_path, report, statistics))
-		return CLI_FAILURE;
+	bool written = !options->html_path || write_page(title, options->html_path, report, statistics);
+
 	if (options->json) {
 		trial_add_statistics(report, statistics);
 		json_dumpf(report, stdout, JSON_COMPACT);
@@ -233,6 +233,8 @@ static int show_report(const struct cli_options *options, const char *title, jso
 	} else {
 		trial_print_report(report, statistics);
 	}
+	if (!written)
+		return CLI_FAILURE;
 	return trial_invalid_why(report) ? TRIAL_INVALID : CLI_OK;
 }
 

@@ -146,6 +146,8 @@ def test_the_report_as_a_page(helper, load, tmp_path):
     assert f"{answer['arms']['plain']['pairs']} connections, 0 of them armed" in said
     done = trial(helper, "report", "--html", "/nonexistent/page", expect=1)
     assert "/nonexistent/page: No such file" in done.stderr
+    assert done.stdout, "the report is not lost with the page"
+    assert "--html is empty" in trial(helper, "report", "--html=", expect=2).stderr
 
 
 def test_recording_ends_with_the_trial(helper, load):
