@@ -6,7 +6,7 @@
  *
  * senders: COUNT of them send messages that begin with their length and are of one letter each; never so much is unread that a send would
  * have to wait for room, where TCP, too, may let another in. The reader takes a message in two receives at least.
- * readers: numbered records, some at a time, and COUNT readers with room for many.
+ * readers: numbered records, some at a time, and COUNT readers with room for many; less is unread than TCP would cut in the middle of a record.
  * One line of JSON: "messages" (or records), and "torn", how many were not whole (or did not follow the one before in the same receive);
  * after the first torn message there is no telling where the next begins, and the run is over. Exit status as in loopback.h.
  */
@@ -27,6 +27,7 @@
 #define RECORD_WORDS 8u
 #define RECORDS_AT_ONCE 8u
 #define ROOM_WORDS 512u
+#define RECORDS_UNREAD_MAX 48000 /* a segment takes 65,483 */
 #define DEADLINE_S 30u
 
 struct shared {
@@ -67,6 +68,7 @@ static void *receive_records(void *unused)
 	while ((got = recv(fd, words, sizeof(words), 0)) > 0) {
 		size_t records = (size_t)got / (RECORD_WORDS * sizeof(*words));
 
+		shared->unread -= got;
 		shared->messages += records;
 		for (size_t i = 1; i < records; i++)
 			if (words[RECORD_WORDS * i] != words[RECORD_WORDS * (i - 1)] + 1) {
@@ -132,6 +134,9 @@ static void send_records(void)
 
 		for (size_t i = 0; i < records; i++)
 			words[RECORD_WORDS * i] = next++;
+		while (shared->unread > RECORDS_UNREAD_MAX && now_us() < until_us)
+			pause_us(20);
+		shared->unread += bytes;
 		if (send(fd, words, bytes, 0) != (ssize_t)bytes)
 			die("send");
 		pause_us(rng_below(&rng, 8) ? 0 : 50);
