@@ -72,7 +72,8 @@ enum proof_inside leave_inspect(struct helper *helper, const struct slot *slot, 
 
 static bool goes_ahead(enum sm_reason reason)
 {
-	return reason == REASON_STDIO || reason == REASON_EXEC || reason == REASON_PASSED_FD;
+	return reason == REASON_STDIO || reason == REASON_EXEC || reason == REASON_PASSED_FD ||
+	       reason == REASON_NO_MEMORY;
 }
 
 enum leave_look {

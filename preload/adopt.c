@@ -46,10 +46,8 @@ static bool is_duplicate(int fd)
 		struct conn *conn = other != fd ? conn_get(other) : NULL;
 
 		if (conn && conn->cookie == cookie && lifecycle_may_be_redirected_to(conn) &&
-		    endpoint_cookie(other) == cookie) {
-			conn_fd_copy(conn, other, fd);
+		    endpoint_cookie(other) == cookie && conn_fd_copy(conn, other, fd)) /* not closed meanwhile */
 			return true;
-		}
 	}
 	return false;
 }

@@ -9,12 +9,13 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include "lifecycle_internal.h"
 #include "mode.h"
 #include "queue.h"
 #include "transfer_internal.h"
 
 #define PARTS_MAX 1000000
-#define WITHOUT_HELPER_TRIES 100 /* of a ms each */
+#define WITHOUT_HELPER_TRIES 10000 /* of a ms each, of a call that may sleep */
 
 /* False: the helper has not answered. */
 static bool stop_redirecting(struct conn *conn, const struct send_call *call, uint32_t generation)
@@ -25,11 +26,17 @@ static bool stop_redirecting(struct conn *conn, const struct send_call *call, ui
 	return !atomic_load(&conn->not_pinned);
 }
 
-/* Of a send that sent nothing. */
+static bool may_sleep(struct conn *conn, const struct send_call *call)
+{
+	return !(call->flags & MSG_DONTWAIT) && !mode_is_nonblocking(conn, call->fd);
+}
+
+/* Of a send that sent nothing. Without a helper it waits for the reader, or leaves that to the application: EAGAIN. */
 static ssize_t send_again(struct conn *conn, const struct send_call *call, uint32_t generation, struct signals_mark ran)
 {
+	bool stopped = stop_redirecting(conn, call, generation), sleeps = may_sleep(conn, call);
+	bool has_timeout = sleeps && transfer_timeout_ms(call->fd, SO_SNDTIMEO) >= 0;
 	struct send_call again = *call;
-	bool stopped = stop_redirecting(conn, call, generation);
 	ssize_t result = -1;
 
 	again.is_again = true;
@@ -40,35 +47,52 @@ static ssize_t send_again(struct conn *conn, const struct send_call *call, uint3
 		result = transfer_send(conn, &again);
 		if (result >= 0 || errno != ENOMEM || stopped)
 			break;
-		/* Until the reader has read. */
-		if (real_poll(NULL, 0, 1) < 0 || signals_interrupted(ran, true)) {
-			errno = EINTR;
+		real_poll(
+			NULL, 0,
+			1); /* the reader may read meanwhile; and who asks again and again is not to have all of a CPU */
+		errno = sleeps ? EINTR : EAGAIN;
+		if (!sleeps || signals_interrupted(ran, has_timeout))
 			break;
-		}
 	}
 	return result;
 }
 
-/* A blocking send that TCP would not have ended here. */
-static bool was_cut_short(struct conn *conn, const struct send_call *call, uint32_t generation, struct signals_mark ran)
+/* A blocking send that TCP may not have ended here. */
+static bool may_go_on(struct conn *conn, const struct send_call *call, uint32_t generation, struct signals_mark ran)
 {
 	return call->message && !call->message->msg_controllen && !call->is_one_of_many &&
-	       !(call->flags & ~MSG_NOSIGNAL) && !signals_interrupted(ran, true) &&
+	       !(call->flags & ~(MSG_NOSIGNAL | MSG_MORE)) && !signals_interrupted(ran, true) &&
 	       transfer_fd_is(call->fd, conn, generation) && !quiet_is_on() && !mode_is_nonblocking(conn, call->fd) &&
 	       transfer_timeout_ms(call->fd, SO_SNDTIMEO) < 0 && !queue_has_error(call->fd) &&
 	       !transfer_took_reset(call->fd);
 }
 
+/* One more part, which does not wait: SIGCONT, too, ends a send that has sent something, without a handler, and so may whoever cancels the
+ * thread. Is no cancellation point, then. */
+static ssize_t try_part(struct conn *conn, const struct send_call *call, struct transfer_part *part)
+{
+	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
+
+	part->flags |= MSG_DONTWAIT;
+	part->waits = true;
+	ssize_t result = transfer_send_part_again(conn, call, part);
+	int error = errno;
+	lifecycle_quiet_end(quiet);
+	errno = error;
+	return result;
+}
+
+/* Of a send that was cut short. Once it is known that memory was the cause it waits, as the whole would have. */
 static ssize_t send_rest(struct conn *conn, const struct send_call *call, uint32_t generation, size_t done,
 			 struct signals_mark ran)
 {
 	bool stopped = false;
 
-	for (int i = 0; i < PARTS_MAX && done < call->bytes && was_cut_short(conn, call, generation, ran); i++) {
+	for (int i = 0; i < PARTS_MAX && done < call->bytes && may_go_on(conn, call, generation, ran); i++) {
 		struct transfer_part part = { .done = done,
 					      .bytes_max = SIZE_MAX,
 					      .flags = call->flags | MSG_NOSIGNAL };
-		ssize_t result = transfer_send_part_again(conn, call, &part);
+		ssize_t result = stopped ? transfer_send_part_again(conn, call, &part) : try_part(conn, call, &part);
 
 		if (result > 0) {
 			done += (size_t)result;

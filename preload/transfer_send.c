@@ -82,7 +82,7 @@ bool transfer_took_reset(int fd)
 static struct turn wait_for_turn(struct conn *conn, struct ledger_cell **ledger, int fd, uint32_t generation,
 				 bool may_sleep)
 {
-	struct turn turn = turn_wait(turn_word(conn, *ledger), fd, may_sleep);
+	struct turn turn = turn_wait(conn, *ledger, fd, may_sleep);
 
 	if (turn.gave_up && transfer_fd_is(fd, conn, generation) && !quiet_is_on()) {
 		lifecycle_make_plain(conn, fd, REASON_SHARED);

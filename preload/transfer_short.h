@@ -192,6 +192,7 @@ SHORT_INLINE bool transfer_short_send(struct conn *conn, int fd, size_t bytes, i
 		return false;
 	way->no_signal = 0;
 	way->turn.word = NULL;
+	way->turn.own = NULL;
 	if (__builtin_expect(!conn_is_joined(conn), 1))
 		return true;
 	way->no_signal = MSG_NOSIGNAL;

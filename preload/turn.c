@@ -108,16 +108,20 @@ static bool is_left(uint32_t holder)
 	return later ? later < LATER_MAX : atomic_load(&slot->tid) == 0 || atomic_load(&slot->inside) == 0;
 }
 
-_Atomic uint32_t *turn_word(const struct conn *conn, struct ledger_cell *ledger)
+static _Atomic uint32_t *own_word(const struct conn *conn)
 {
 	const uint32_t lines = WORDS / WORDS_IN_LINE;
 	uint32_t number = conn->index % lines * WORDS_IN_LINE + conn->index / lines % WORDS_IN_LINE;
 
-	if (ledger && !lifecycle_alone_by_forks(conn))
-		return &ledger_own(conn, ledger)->sender;
 	if (!atomic_load_explicit(&is_used[number / WORDS_TOGETHER], memory_order_relaxed))
 		atomic_store(&is_used[number / WORDS_TOGETHER], true);
 	return &words[number];
+}
+
+/* NULL: no other process can be at work. */
+static _Atomic uint32_t *shared_word(const struct conn *conn, struct ledger_cell *ledger)
+{
+	return ledger && !lifecycle_alone_by_forks(conn) ? &ledger_own(conn, ledger)->sender : NULL;
 }
 
 void turn_forked(void)
@@ -151,7 +155,7 @@ static bool was_left(uint32_t holder, const void *frame)
 	       sigaltstack(NULL, &stack) == 0 && !(stack.ss_flags & SS_ONSTACK);
 }
 
-bool turn_take(_Atomic uint32_t *word, struct turn *turn)
+bool turn_take_word(_Atomic uint32_t *word, struct turn *turn)
 {
 	uint32_t token = next_token(), holder = 0;
 
@@ -166,6 +170,26 @@ bool turn_take(_Atomic uint32_t *word, struct turn *turn)
 	if (thread_slot_number(thread_self) != THREAD_NUMBER_NONE && was_left(holder, __builtin_frame_address(0)) &&
 	    try_to_take(word, &holder, token))
 		*turn = (struct turn){ .word = word, .token = token & ~WANTED };
+	return true;
+}
+
+bool turn_take(const struct conn *conn, struct ledger_cell *ledger, struct turn *turn)
+{
+	_Atomic uint32_t *shared = shared_word(conn, ledger);
+	struct turn own = { .word = NULL };
+
+	if (!shared || !libc_single_threaded()) {
+		if (!turn_take_word(own_word(conn), shared ? &own : turn))
+			return false;
+		if (!shared)
+			return true;
+	}
+	if (!turn_take_word(shared, turn)) {
+		turn_end(&own);
+		return false;
+	}
+	turn->own = own.word;
+	turn->own_token = own.token;
 	return true;
 }
 
@@ -240,11 +264,9 @@ static void want_no_more(_Atomic uint32_t *turn, const struct waiter *waiter)
 		wake_all(turn);
 }
 
-struct turn turn_wait(_Atomic uint32_t *word, int fd, bool may_sleep)
+static struct turn wait_for_word(_Atomic uint32_t *word, int fd, int64_t wait_max_us)
 {
 	struct turn turn = { .word = word, .token = next_token() };
-	bool is_own = word >= words && word < words + WORDS;
-	int64_t wait_max_us = (is_own || may_sleep ? TURN_WAIT_MAX_MS : TURN_WAIT_BRIEF_MS) * 1000;
 	struct waiter waiter = { 0 };
 	int saved = errno;
 
@@ -272,5 +294,20 @@ struct turn turn_wait(_Atomic uint32_t *word, int fd, bool may_sleep)
 			pause_for(word, &waiter, seen, now_us);
 	}
 	errno = saved;
+	return turn;
+}
+
+struct turn turn_wait(const struct conn *conn, struct ledger_cell *ledger, int fd, bool may_sleep)
+{
+	_Atomic uint32_t *shared = shared_word(conn, ledger);
+	struct turn own = { .word = NULL }, turn;
+
+	if (!shared || !libc_single_threaded())
+		own = wait_for_word(own_word(conn), fd, TURN_WAIT_MAX_MS * 1000);
+	if (!shared || own.gave_up)
+		return own;
+	turn = wait_for_word(shared, fd, (may_sleep ? TURN_WAIT_MAX_MS : TURN_WAIT_BRIEF_MS) * 1000);
+	turn.own = own.word;
+	turn.own_token = own.token;
 	return turn;
 }

@@ -177,7 +177,7 @@ static void *take_and_end(void *half)
 	uint32_t before = thread_enter(1);
 
 	(void)before; /* it is cancelled, as it were */
-	assert_true(turn_take(&own->sender, &turn));
+	assert_true(turn_take_word(&own->sender, &turn));
 	return NULL;
 }
 
@@ -185,7 +185,7 @@ static void *take_and_end(void *half)
 static __attribute__((noinline)) bool take_below(_Atomic uint32_t *word, struct turn *turn)
 {
 	char frame[4096];
-	bool result = turn_take(word, turn);
+	bool result = turn_take_word(word, turn);
 
 	__asm__ volatile("" : : "r"(frame) : "memory");
 	return result;
@@ -199,7 +199,7 @@ static void test_turn_of_a_send_that_was_left_is_the_next_ones(void **state)
 	uint32_t before = thread_enter(1);
 
 	(void)state;
-	assert_true(turn_take(&word, &left));
+	assert_true(turn_take_word(&word, &left));
 	assert_true(take_below(&word, &below));
 	assert_null(below.word);
 	assert_int_equal(word, left.token);
@@ -211,9 +211,9 @@ static void test_turn_of_a_send_that_was_left_is_the_next_ones(void **state)
 	assert_null(next.word);
 	assert_int_equal(word, left.token | WANTED);
 	word = 0;
-	assert_true(turn_take(&word, &left));
+	assert_true(turn_take_word(&word, &left));
 	atomic_fetch_or(&word, WANTED);
-	assert_true(turn_take(&word, &next));
+	assert_true(turn_take_word(&word, &next));
 	assert_ptr_equal(next.word, &word);
 	assert_int_equal(word, next.token | WANTED);
 	assert_int_not_equal(next.token, left.token);
