@@ -11,10 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "eviction.h"
 #include "group.h"
 #include "helper.h"
 #include "inbox.h"
-#include "listener.h"
 #include "log.h"
 #include "pairing.h"
 #include "session.h"
@@ -64,18 +64,25 @@ bool channel_is_open(const struct channel *channel)
 	return channel->source.ready != NULL;
 }
 
+bool channel_is_heard(const struct channel *channel)
+{
+	return channel_is_open(channel) && !channel->eviction;
+}
+
 bool dispatch_put_away(struct helper *helper, int fd, bool is_quick, uint32_t uid, const struct reaper_tag *tag)
 {
 	if (is_quick) {
 		reaper_close_socket(helper->reaper, fd);
 		return true;
 	}
-	if (reaper_put(helper->reaper, fd, uid, tag) == -EDQUOT) {
-		log_debug("uid %u has too many fds that do not close: thrown out", uid);
-		sessions_close_uid(helper->sessions, uid);
-		listener_close_uid(helper->listener, uid);
-	}
+	if (reaper_put(helper->reaper, fd, uid, tag) == -EDQUOT)
+		eviction_begin(helper->evictions, uid);
 	return false;
+}
+
+bool dispatch_may_come(const struct helper *helper, uint32_t uid)
+{
+	return !eviction_is_on(helper->evictions, uid) && !reaper_is_full(helper->reaper, uid);
 }
 
 bool dispatch_is_privileged(uint32_t uid)
@@ -165,6 +172,11 @@ void dispatch_ready(struct loop_source *source, uint32_t events)
 	uint64_t begin_ns;
 	bool is_charged;
 
+	/* Thousands of them may be ready, before others: this is cheaper than to close it. */
+	if (!channel_is_heard(channel)) {
+		loop_suspend(channel->helper->loop, source);
+		return;
+	}
 	/* A hang-up shows as end of file, too, behind what was sent before it. */
 	if (!shares_may_serve(shares, channel, &is_charged))
 		return;
@@ -173,17 +185,17 @@ void dispatch_ready(struct loop_source *source, uint32_t events)
 	reaper_alarm(channel->helper->reaper);
 	if (channel->state == CHANNEL_SESSION)
 		pairing_look_for_closed(channel->helper, session_of(channel));
-	for (int i = 0; i < TURNS_OF_INBOX && count == INBOX_MAX && !result && channel_is_open(channel); i++) {
+	for (int i = 0; i < TURNS_OF_INBOX && count == INBOX_MAX && !result && channel_is_heard(channel); i++) {
 		count = inbox_receive(source->fd, messages, INBOX_MAX);
 		if (count < 0 && count != -EAGAIN && count != -EINTR)
 			result = count;
 		for (int j = 0; j < count; j++)
-			if (!result && channel_is_open(channel))
+			if (!result && channel_is_heard(channel))
 				result = handle(channel, &messages[j], !(events & EPOLLHUP));
 			else
 				put_away_all(channel, messages[j].fds, messages[j].fd_count);
 	}
-	if (result && channel_is_open(channel))
+	if ((result || channel->eviction) && channel_is_open(channel))
 		channel->close(channel);
 	if (is_charged)
 		shares_charge(shares, uid, begin_ns);

@@ -10,6 +10,7 @@
 #include "reaper.h"
 #include "wire/protocol.h"
 
+struct eviction;
 struct helper;
 struct session;
 
@@ -29,6 +30,8 @@ struct channel {
 	bool is_aside;  /* not watched: its user's requests have had their share (shares.c) */
 	bool has_spare; /* it is watched again because the loop had nothing else to do */
 	struct channel *aside_next, *aside_prev;
+	struct eviction *eviction; /* NULL: none; it is to be closed, and heard no more (eviction.c) */
+	struct channel *evicted_next, *evicted_prev;
 	void (*close)(struct channel *channel);
 };
 
@@ -61,6 +64,10 @@ void dispatch_ready(struct loop_source *source, uint32_t events);
 /* The administrator: root, or who the helper runs as. */
 bool dispatch_is_privileged(uint32_t uid);
 bool channel_is_open(const struct channel *channel);
+bool channel_is_heard(const struct channel *channel); /* and its user is not being thrown out */
+
+/* Whether that user gets new channels: not while he is being thrown out, nor until most of what he left is closed. */
+bool dispatch_may_come(const struct helper *helper, uint32_t uid);
 
 /* Puts a received fd away, whatever it is, without blocking. *tag (may be NULL) is told to the reaper's `done` if that
  * takes a while. is_quick: sockfacts_closes_quickly(). True if the fd is closed already. */

@@ -11,6 +11,7 @@
 
 struct datapath;
 struct datapath_stops;
+struct evictions;
 struct groups;
 struct ledgers;
 struct listener;
@@ -38,6 +39,7 @@ struct helper {
 	struct reaper *reaper;
 	struct replies *replies;
 	struct shares *shares;
+	struct evictions *evictions;
 	struct ledgers *ledgers;
 	uint32_t files_max; /* how many may be open */
 	struct groups *groups;

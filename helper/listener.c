@@ -24,6 +24,7 @@
 #include <utlist.h>
 
 #include "dispatch.h"
+#include "eviction.h"
 #include "helper.h"
 #include "log.h"
 #include "loop.h"
@@ -71,6 +72,7 @@ static void door_close(struct channel *channel)
 	policy_give(helper->policy, channel->uid, POLICY_DOORS);
 	replies_door_closed(helper->replies, channel);
 	shares_forget(helper->shares, channel);
+	eviction_forget(channel);
 	loop_remove(helper->loop, &channel->source);
 	shutdown(channel->source.fd, SHUT_RDWR); /* nothing more comes into its queue */
 	if (sockfacts_has_unread(channel->source.fd))
@@ -90,7 +92,7 @@ static int door_open(struct listener *listener, int fd)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &creds, &bytes) < 0)
 		return -errno;
-	if (reaper_is_full(helper->reaper, creds.uid))
+	if (!dispatch_may_come(helper, creds.uid))
 		return -EDQUOT;
 	error = policy_take(helper->policy, creds.uid, POLICY_DOORS);
 	if (error)
@@ -148,13 +150,12 @@ static void listener_resume(struct loop_timer *timer)
 	loop_pause(listener->helper->loop, &listener->source, EPOLLIN);
 }
 
-void listener_close_uid(struct listener *listener, uint32_t uid)
+void listener_each_door(struct listener *listener, void (*visit)(struct channel *channel, void *context), void *context)
 {
-	struct door *door, *next;
+	struct door *door;
 
-	DL_FOREACH_SAFE(listener->doors, door, next)
-	if (door->channel.uid == uid)
-		door_close(&door->channel);
+	DL_FOREACH(listener->doors, door)
+	visit(&door->channel, context);
 }
 
 /* ---- the socket ---- */

@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+struct channel;
 struct helper;
 struct listener;
 
@@ -19,6 +20,7 @@ void listener_close(struct listener *listener);
 int listener_lock(int fd);
 /* For the watchdog's thread, when the loop is stuck: hangs up all doors, and lets the path's lock go. */
 void listener_abandon(struct listener *listener);
-void listener_close_uid(struct listener *listener, uint32_t uid);
+void listener_each_door(struct listener *listener, void (*visit)(struct channel *channel, void *context),
+			void *context);
 
 #endif

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "datapath.h"
+#include "eviction.h"
 #include "group.h"
 #include "helper.h"
 #include "ledger.h"
@@ -193,8 +194,10 @@ static int open_state(struct helper *helper)
 	helper->wakes = wakes_new(helper->loop);
 	helper->replies = replies_new(helper->loop);
 	helper->shares = shares_new(helper->loop);
+	helper->evictions = evictions_new(helper);
 	if (!helper->policy || !helper->registry || !helper->ledgers || !helper->groups || !helper->trials ||
-	    !helper->sessions || !helper->slots || !helper->wakes || !helper->replies || !helper->shares)
+	    !helper->sessions || !helper->slots || !helper->wakes || !helper->replies || !helper->shares ||
+	    !helper->evictions)
 		return -ENOMEM;
 	return 0;
 }
@@ -295,6 +298,7 @@ static void stop(struct helper *helper, struct signals *signals)
 	wakes_free(helper->wakes);
 	replies_free(helper->replies);
 	shares_free(helper->shares);
+	evictions_free(helper->evictions);
 	loop_close(helper->loop); /* frees what was buried */
 	reaper_free(helper->reaper);
 	slots_free(helper->slots);

@@ -32,7 +32,7 @@ int pin_identify_as(struct request *request, uint64_t claimed, struct request_en
 	request->fd = -1;
 	if (dispatch_put_away(helper, fd, sockfacts_closes_quickly(fd), request->channel->uid, &tag))
 		session_fd_closed(helper->sessions, &tag);
-	if (!channel_is_open(request->channel)) /* thrown out */
+	if (!channel_is_heard(request->channel)) /* thrown out */
 		return 0;
 	if (!cookie || cookie != claimed) {
 		helper->refusals[REASON_BAD_REQUEST]++;

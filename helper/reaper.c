@@ -27,6 +27,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "hash.h"
 #include "log.h"
 
 #define THREADS 8
@@ -36,12 +37,25 @@
 #define ALARM_FIRST_NS (2 * LOOP_NS_PER_MS)
 #define ALARM_AGAIN_NS LOOP_NS_PER_MS
 
+struct owner;
+
 struct job {
 	int fd;
-	uint32_t uid;
-	bool running;
+	struct owner *owner;
 	struct reaper_tag tag;
 	struct job *next, *prev;
+};
+
+/* A user who has fds waiting or being closed. Who is in the way of others may have thousands: none of them is looked at but the one
+ * whose turn it is. */
+struct owner {
+	uint32_t uid;
+	int lost; /* could not be added to the table */
+	unsigned waiting, running;
+	struct job *jobs; /* that wait, oldest first */
+	bool is_ready;    /* in the list of those who have a job and a thread left for it */
+	struct owner *next, *prev;
+	UT_hash_handle hh;
 };
 
 struct reaper {
@@ -53,47 +67,70 @@ struct reaper {
 	bool has_alarm, alarm_rings;
 	struct loop_chore alarm_off;
 	pthread_mutex_t lock;
-	struct job *jobs;     /* waiting and running, oldest first */
+	struct owner *owners; /* the table */
+	struct owner *ready;  /* in turn */
 	struct job *finished; /* closed, not yet told */
 	unsigned threads;
 };
 
-/* Under the lock. */
-static unsigned waiting_of(const struct reaper *reaper, uint32_t uid)
+/* Under the lock, as all that follows. */
+static struct owner *owner_find(const struct reaper *reaper, uint32_t uid)
 {
-	const struct job *job;
-	unsigned waiting = 0;
+	struct owner *owner;
 
-	DL_FOREACH(reaper->jobs, job)
-	{
-		waiting += job->uid == uid && !job->running;
-	}
-	return waiting;
+	HASH_FIND(hh, reaper->owners, &uid, sizeof(uid), owner);
+	return owner;
 }
 
-/* The oldest job whose user has a thread left. Under the lock. Who has none may have thousands waiting. */
-static struct job *job_pick(struct reaper *reaper)
+static struct owner *owner_get(struct reaper *reaper, uint32_t uid)
 {
-	uint32_t uids[THREADS];
-	unsigned running = 0, own;
+	struct owner *owner = owner_find(reaper, uid);
+
+	if (owner)
+		return owner;
+	owner = calloc(1, sizeof(*owner));
+	if (!owner)
+		return NULL;
+	owner->uid = uid;
+	HASH_ADD(hh, reaper->owners, uid, sizeof(uid), owner);
+	if (!owner->lost)
+		return owner;
+	free(owner);
+	return NULL;
+}
+
+/* After its numbers have changed: it may be, or is no more, among those who are ready. One without any job is no more at all. */
+static void owner_settle(struct reaper *reaper, struct owner *owner)
+{
+	bool is_ready = owner->waiting && owner->running < THREADS_PER_USER;
+
+	if (is_ready && !owner->is_ready)
+		DL_APPEND(reaper->ready, owner);
+	else if (!is_ready && owner->is_ready)
+		DL_DELETE(reaper->ready, owner);
+	owner->is_ready = is_ready;
+	if (owner->waiting || owner->running)
+		return;
+	HASH_DEL(reaper->owners, owner);
+	free(owner);
+}
+
+/* Of each user who has a thread left in turn, the oldest. NULL: there is none. */
+static struct job *job_take(struct reaper *reaper)
+{
+	struct owner *owner = reaper->ready;
 	struct job *job;
 
-	DL_FOREACH(reaper->jobs, job)
-	{
-		if (job->running && running < THREADS)
-			uids[running++] = job->uid;
-	}
-	DL_FOREACH(reaper->jobs, job)
-	{
-		if (job->running)
-			continue;
-		own = 0;
-		for (unsigned i = 0; i < running; i++)
-			own += uids[i] == job->uid;
-		if (own < THREADS_PER_USER)
-			return job;
-	}
-	return NULL;
+	if (!owner)
+		return NULL;
+	job = owner->jobs;
+	DL_DELETE(owner->jobs, job);
+	owner->waiting--;
+	owner->running++;
+	DL_DELETE(reaper->ready, owner);
+	owner->is_ready = false;
+	owner_settle(reaper, owner); /* behind the others */
+	return job;
 }
 
 static void *thread_main(void *argument)
@@ -103,12 +140,12 @@ static void *thread_main(void *argument)
 	struct job *job;
 
 	pthread_mutex_lock(&reaper->lock);
-	while ((job = job_pick(reaper))) {
-		job->running = true;
+	while ((job = job_take(reaper))) {
 		pthread_mutex_unlock(&reaper->lock);
 		close(job->fd);
 		pthread_mutex_lock(&reaper->lock);
-		DL_DELETE(reaper->jobs, job);
+		job->owner->running--;
+		owner_settle(reaper, job->owner);
 		DL_APPEND(reaper->finished, job);
 		if (write(reaper->source.fd, &one, sizeof(one)) < 0)
 			continue; /* the counter is full: it is readable anyway */
@@ -125,7 +162,7 @@ static void thread_start(struct reaper *reaper)
 	sigset_t all, old;
 	pthread_t thread;
 
-	if (reaper->threads >= THREADS || !job_pick(reaper) || pthread_attr_init(&attributes))
+	if (reaper->threads >= THREADS || !reaper->ready || pthread_attr_init(&attributes))
 		return;
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES);
@@ -258,30 +295,36 @@ void reaper_close_socket(struct reaper *reaper, int fd)
 int reaper_put(struct reaper *reaper, int fd, uint32_t uid, const struct reaper_tag *tag)
 {
 	struct job *job = calloc(1, sizeof(*job));
-	unsigned waiting;
+	bool is_full = true;
 
-	if (!job) {
+	pthread_mutex_lock(&reaper->lock);
+	if (job)
+		job->owner = owner_get(reaper, uid);
+	if (!job || !job->owner) {
 		log_error("out of memory: a client's fd stays open");
-		return -EDQUOT;
+		free(job);
+		goto out;
 	}
 	job->fd = fd;
-	job->uid = uid;
 	if (tag)
 		job->tag = *tag;
-	pthread_mutex_lock(&reaper->lock);
-	DL_APPEND(reaper->jobs, job);
+	DL_APPEND(job->owner->jobs, job);
+	is_full = ++job->owner->waiting > QUEUE_PER_USER;
+	owner_settle(reaper, job->owner);
 	thread_start(reaper);
-	waiting = waiting_of(reaper, uid);
+out:
 	pthread_mutex_unlock(&reaper->lock);
-	return waiting > QUEUE_PER_USER ? -EDQUOT : 0;
+	return is_full ? -EDQUOT : 0;
 }
 
-int reaper_is_full(struct reaper *reaper, uint32_t uid)
+bool reaper_is_full(struct reaper *reaper, uint32_t uid)
 {
-	unsigned waiting;
+	const struct owner *owner;
+	bool is_full;
 
 	pthread_mutex_lock(&reaper->lock);
-	waiting = waiting_of(reaper, uid);
+	owner = owner_find(reaper, uid);
+	is_full = owner && owner->waiting > QUEUE_PER_USER;
 	pthread_mutex_unlock(&reaper->lock);
-	return waiting > QUEUE_PER_USER;
+	return is_full;
 }

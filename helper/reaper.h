@@ -3,6 +3,7 @@
 #ifndef SMACCEL_HELPER_REAPER_H
 #define SMACCEL_HELPER_REAPER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "loop.h"
@@ -30,6 +31,6 @@ void reaper_close_socket(struct reaper *reaper, int fd);
  * but this user has so many such fds waiting that it should be thrown out. */
 int reaper_put(struct reaper *reaper, int fd, uint32_t uid, const struct reaper_tag *tag);
 /* Whether the user has too many fds waiting to be let in again. */
-int reaper_is_full(struct reaper *reaper, uint32_t uid);
+bool reaper_is_full(struct reaper *reaper, uint32_t uid);
 
 #endif

@@ -21,6 +21,7 @@
 #include <utlist.h>
 
 #include "datapath.h"
+#include "eviction.h"
 #include "group.h"
 #include "helper.h"
 #include "ledger.h"
@@ -89,6 +90,7 @@ static void session_close(struct channel *channel)
 	if (!sessions->is_ending) /* else the door tells, and it may go on with the next helper */
 		hang_up(channel->source.fd);
 	shares_forget(channel->helper->shares, channel);
+	eviction_forget(channel);
 	loop_remove(channel->helper->loop, &channel->source);
 	if (!sessions->is_ending && sockfacts_has_unread(channel->source.fd))
 		(void)reaper_put(channel->helper->reaper, channel->source.fd, channel->uid, NULL);
@@ -121,15 +123,6 @@ struct sessions *sessions_new(struct helper *helper)
 	sessions->helper = helper;
 	loop_timer_add(helper->loop, &sessions->dissolve, dissolve_expired);
 	return sessions;
-}
-
-void sessions_close_uid(struct sessions *sessions, uint32_t uid)
-{
-	struct session *session, *next;
-
-	HASH_ITER (hh, sessions->table, session, next)
-		if (session->channel.uid == uid && channel_is_open(&session->channel))
-			session_close(&session->channel);
 }
 
 void sessions_free(struct sessions *sessions)
@@ -314,9 +307,9 @@ int session_handle_hello(struct request *request)
 		helper->refusals[REASON_BAD_REQUEST]++;
 		return -EPROTO;
 	}
-	error = reaper_is_full(helper->reaper, request->creds.uid)
-			? -EDQUOT
-			: policy_take(helper->policy, request->creds.uid, POLICY_SESSIONS);
+	error = dispatch_may_come(helper, request->creds.uid)
+			? policy_take(helper->policy, request->creds.uid, POLICY_SESSIONS)
+			: -EDQUOT;
 	if (error) {
 		helper->refusals[REASON_TABLE_FULL]++;
 		hang_up(request->fd); /* it asks again later */

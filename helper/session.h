@@ -39,7 +39,6 @@ struct session {
 
 struct sessions *sessions_new(struct helper *helper); /* NULL: out of memory */
 void sessions_free(struct sessions *sessions);        /* closes them all */
-void sessions_close_uid(struct sessions *sessions, uint32_t uid);
 void sessions_set_off(struct sessions *sessions, bool off);
 void sessions_each(struct sessions *sessions, void (*visit)(struct session *session, void *context), void *context);
 struct session *sessions_first(const struct sessions *sessions); /* the others by hh.next */
