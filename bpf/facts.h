@@ -181,6 +181,7 @@ static __always_inline __u32 count_holders(const struct sock *sk)
 		facts->rmem_alloc = READ(PEER_SOCK.sk_backlog.rmem_alloc.counter);                                     \
 		facts->tcp_state = READ(PEER_COMMON.skc_state);                                                        \
 		facts->shutdown = READ(PEER_SOCK.sk_shutdown);                                                         \
+		facts->lock_owned = READ(PEER_SOCK.sk_lock.owned) != 0;                                                \
 	} while (0)
 #define READ_CAST(field) (cast->field)
 #define READ_PROBE(field) BPF_CORE_READ(tcp, field)

@@ -119,9 +119,9 @@ struct sm_facts {
 	__u32 psock_queued;    /* ingress_msg is not empty */
 	__u32 rmem_alloc;
 	__u8 tcp_state;
-	__u8 shutdown; /* sk_shutdown */
-	__u8 found;    /* the address still names the socket with that cookie */
-	__u8 reserved;
+	__u8 shutdown;   /* sk_shutdown */
+	__u8 found;      /* the address still names the socket with that cookie */
+	__u8 lock_owned; /* a call holds the socket's lock: who wants it now sleeps, beyond the reach of signals */
 	__u32 holders; /* references to its struct file: fds of all processes, those in flight, calls under way; 0: closed */
 	__u32 blocked_own; /* blocked_threads of the process that is asked for */
 	__u32 polling_own; /* entries of its threads that are in poll() or select() of it: each has a reference */

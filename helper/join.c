@@ -9,36 +9,17 @@
  * duplicate is closed (invariant 6): an application that goes on has its socket to itself.
  */
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <string.h>
 
 #include "datapath.h"
 #include "group.h"
+#include "join_internal.h"
 #include "log.h"
-#include "pairing_internal.h"
 #include "proof.h"
+#include "shares.h"
 #include "sockfacts.h"
 #include "trial.h"
 #include "wakes.h"
-
-/* A sample that does not add up may be torn: so often is it taken anew. */
-#define SAMPLES 3
-
-struct join {
-	struct helper *helper;
-	struct session *session;
-	const struct wire_join *message;
-	struct memory_cell *cell;
-	int fd;
-	struct sm_look look; /* of the fd; its facts are asked anew on the way */
-	struct registry_key key;
-	uint64_t cookie; /* the kernel's, as is the name */
-	struct registry_end *end;
-	struct slot *slot;
-	uint32_t side;
-	int octet;
-	bool end_is_new, inserted;
-};
 
 /* An entry with our cookie or our name: what is left of it after its socket is gone must go first. */
 static enum sm_reason check_earlier(struct join *join)
@@ -59,100 +40,6 @@ static enum sm_reason check_earlier(struct join *join)
 			return REASON_BUSY;
 	}
 	return REASON_NONE;
-}
-
-/* Those that the shim does not see to. */
-static uint32_t forbidding_options(const struct join *join)
-{
-	const uint32_t flags = join->message->flags;
-	uint32_t seen_to = (flags & WIRE_JOIN_ZEROCOPY ? SM_OPTION_ZEROCOPY : 0) |
-			   (flags & WIRE_JOIN_INQ ? SM_OPTION_INQ : 0) |
-			   (flags & WIRE_JOIN_OOB_INLINE ? SM_OPTION_OOB_INLINE : 0);
-
-	return join->look.options & ~seen_to;
-}
-
-/* What is behind the fd, and may it join at all? */
-static enum sm_reason check_socket(struct join *join)
-{
-	const struct sm_look *look = &join->look;
-
-	if (datapath_look(join->helper->datapath, join->fd, &join->look))
-		return REASON_INTERNAL;
-	if (!look->is_tcp)
-		return REASON_NOT_TCP;
-	if (!look->remote_port_n)
-		return REASON_NOT_ESTABLISHED;
-	/* 0: nobody has ever asked for it, so whoever says that he knows it does not. */
-	if (!look->facts.cookie || look->facts.cookie != join->message->cookie)
-		return REASON_BAD_REQUEST;
-	/* A FIN is an octet, too: the accounts would be blamed. */
-	if (look->facts.tcp_state != TCP_ESTABLISHED)
-		return REASON_NOT_ESTABLISHED;
-	if (!look->facts.netns_cookie)
-		return REASON_NETNS;
-	if (look->has_ulp)
-		return REASON_ULP;
-	if (forbidding_options(join))
-		return sockfacts_reason_of_options(forbidding_options(join));
-	if (sockfacts_hears_icmp(join->fd, look))
-		return REASON_OPTION;
-	join->cookie = look->facts.cookie;
-	join->key = sockfacts_name(look);
-	if (registry_key_is_own_mirror(&join->key))
-		return REASON_NOT_PEERS; /* connected to itself: both ends are one socket */
-	join->key.netns_cookie =
-		pairing_name_netns(join->helper, look->facts.netns_cookie, &join->key.local, &join->key.remote);
-	return REASON_NONE;
-}
-
-/* Facts anew, now by its address. */
-static bool ask_again(struct join *join)
-{
-	struct sm_facts *facts = &join->look.facts;
-
-	return !datapath_inspect(join->helper->datapath, facts->sk, join->cookie, facts) && facts->found;
-}
-
-/* Has every byte so far gone through the wrappers? */
-static enum sm_reason check_accounts(struct join *join)
-{
-	const struct wire_join *message = join->message;
-	const struct sm_facts *facts = &join->look.facts;
-
-	for (int i = 0; i < SAMPLES; i++) {
-		join->octet = proof_accounts(facts, message->sent_bytes, message->received_bytes);
-		if (join->octet >= 0)
-			return REASON_NONE;
-		if (!ask_again(join))
-			return REASON_NOT_ESTABLISHED;
-	}
-	log_debug("pid %u fd %u: sent %u of %llu, received %u of %llu seen", join->session->pid, message->fd_number,
-		  facts->write_seq - proof_sent_initial(facts), (unsigned long long)message->sent_bytes,
-		  facts->copied_seq - proof_recv_initial(facts), (unsigned long long)message->received_bytes);
-	return REASON_UNSEEN_TRAFFIC;
-}
-
-/* Who else has it may use it past any wrapper, or by one that does not know of the join. */
-static bool is_shared(const struct join *join)
-{
-	uint32_t flags = join->message->flags;
-
-	if (flags & WIRE_JOIN_ALONE)
-		return !proof_is_held_once(&join->look.facts, 1);
-	return (flags & WIRE_JOIN_FORKED) && !proof_is_held_once(&join->look.facts, flags >> WIRE_JOIN_FDS_SHIFT);
-}
-
-static enum sm_reason check_calls(struct join *join, uint32_t map_refs)
-{
-	if (proof_may_be_stranded(&join->look.facts, map_refs))
-		return REASON_BLOCKED_READER;
-	return is_shared(join) ? REASON_SHARED : check_accounts(join);
-}
-
-static enum sm_reason check_before(struct join *join)
-{
-	return check_socket(join) ?: check_calls(join, PROOF_REFS_OUTSIDE);
 }
 
 /* The end's own entry: the offer that led here, or a new one. */
@@ -237,6 +124,27 @@ static void fill_shared_end(const struct join *join)
 	join->end->netns_cookie = join->look.facts.netns_cookie;
 }
 
+/* The insertion takes the socket's lock. Who takes it in the moments since it was asked for the last time still makes the loop wait:
+ * not again soon. */
+static enum sm_reason insert_unlocked(struct join *join, const struct sm_endref *ref)
+{
+	struct helper *helper = join->helper;
+	const uint32_t uid = join->session->channel.uid;
+	uint64_t begin_ns;
+	int error;
+
+	if (shares_are_held_back(helper->shares, uid))
+		return REASON_BUSY;
+	if (!join_ask_again(join))
+		return REASON_NOT_ESTABLISHED;
+	if (join_is_locked(join))
+		return REASON_BUSY;
+	begin_ns = loop_now_ns();
+	error = datapath_insert(helper->datapath, join->fd, join->cookie, ref);
+	shares_hold_back(helper->shares, uid, begin_ns);
+	return sockfacts_reason_of_insert(error);
+}
+
 static enum sm_reason insert(struct join *join)
 {
 	const struct sm_endref ref = {
@@ -244,21 +152,20 @@ static enum sm_reason insert(struct join *join)
 		.side = join->side,
 		.generation = join->slot->shared->generation,
 	};
-	struct helper *helper = join->helper;
-	int error;
+	enum sm_reason reason;
 
-	if (registry_join(helper->registry, join->end, join->cookie, join->slot->index, join->side))
+	if (registry_join(join->helper->registry, join->end, join->cookie, join->slot->index, join->side))
 		return REASON_INTERNAL;
 	fill_shared_end(join);
-	error = datapath_insert(helper->datapath, join->fd, join->cookie, &ref);
-	if (error)
-		return sockfacts_reason_of_insert(error);
+	reason = insert_unlocked(join, &ref);
+	if (reason)
+		return reason;
 	join->inserted = true;
-	if (!ask_again(join))
+	if (!join_ask_again(join))
 		return REASON_NOT_ESTABLISHED;
 	join->slot->settled[join->side] = proof_is_held_once(&join->look.facts, 1);
 	/* Again: the insertion may have waited for a call that moved bytes. */
-	return check_calls(join, PROOF_REFS_JOINED);
+	return join_check_calls(join, PROOF_REFS_JOINED);
 }
 
 /* The offer that led here: goes, or is as it was before CELL_MATCHED was lowered. */
@@ -333,7 +240,7 @@ static void joined(struct join *join)
 
 static enum sm_reason try_join(struct join *join)
 {
-	enum sm_reason reason = check_before(join);
+	enum sm_reason reason = join_check_before(join);
 
 	if (!reason)
 		reason = check_earlier(join);

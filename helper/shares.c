@@ -9,6 +9,9 @@
  * Time that nobody else wants is no part of that: before the loop would sleep, some of those put aside are taken up all the same, and are
  * not charged for what they ask then. A user who is alone gets all of the helper.
  *
+ * That holds for work. Who has made the loop wait, asleep, has taken time from those who come meanwhile, and would take more as soon as it
+ * is back: he is held back, without any of the spare time.
+ *
  * A channel that is put aside is out of the epoll set altogether: as a member it would report its hang-up again and again.
  */
 #include "shares.h"
@@ -26,12 +29,16 @@
 #define RESUMED_AT_ONCE 8
 #define SPARE_AT_ONCE 4 /* so many may be before whoever comes next */
 #define PAUSE_NS LOOP_NS_PER_MS
+#define WAIT_NS (10 * LOOP_NS_PER_MS) /* less than that occurs when the machine is busy */
+#define WAIT_TIMES 8
+#define HELD_BACK_MAX_NS (10 * LOOP_NS_PER_S)
 #define TABLE_MAX 256 /* from there on it is looked through for full buckets */
 
 struct share {
 	uint32_t uid;
 	int lost;
-	uint64_t full_ns; /* when its bucket is full again; BURST_NS or more ahead: it is empty */
+	uint64_t full_ns;      /* when its bucket is full again; BURST_NS or more ahead: it is empty */
+	uint64_t held_back_ns; /* until then none of the spare time */
 	struct channel *aside;
 	uint64_t turn; /* the last one that it had of the spare time */
 	UT_hash_handle hh;
@@ -125,10 +132,11 @@ static void timer_expired(struct loop_timer *timer)
 /* Whose turn it is: of those who have somebody aside, the one who had it longest ago. */
 static struct share *find_next(const struct shares *shares)
 {
+	const uint64_t now_ns = loop_now_ns();
 	struct share *share, *next, *found = NULL;
 
 	HASH_ITER (hh, shares->table, share, next)
-		if (share->aside && (!found || share->turn < found->turn))
+		if (share->aside && share->held_back_ns <= now_ns && (!found || share->turn < found->turn))
 			found = share;
 	return found;
 }
@@ -174,7 +182,7 @@ bool shares_may_serve(struct shares *shares, struct channel *channel, bool *is_c
 {
 	struct share *share = channel->uid ? share_find(shares, channel->uid) : NULL;
 	uint64_t now_ns = share ? loop_now_ns() : 0;
-	bool is_spare = channel->has_spare;
+	bool is_spare = channel->has_spare && !(share && share->held_back_ns > now_ns);
 
 	channel->has_spare = false;
 	*is_charged = channel->uid && !is_spare;
@@ -207,6 +215,25 @@ bool shares_are_used_up(const struct shares *shares, uint32_t uid)
 	const struct share *share = uid ? share_find(shares, uid) : NULL;
 
 	return share && is_empty(share, loop_now_ns());
+}
+
+void shares_hold_back(struct shares *shares, uint32_t uid, uint64_t begin_ns)
+{
+	uint64_t now_ns = loop_now_ns(), more_ns = (now_ns - begin_ns) * WAIT_TIMES;
+	struct share *share = uid && now_ns - begin_ns >= WAIT_NS ? share_get(shares, uid) : NULL;
+
+	if (!share)
+		return;
+	share->held_back_ns = now_ns + (more_ns < HELD_BACK_MAX_NS ? more_ns : HELD_BACK_MAX_NS);
+	if (share->full_ns < share->held_back_ns + BURST_NS)
+		share->full_ns = share->held_back_ns + BURST_NS; /* empty until then */
+}
+
+bool shares_are_held_back(const struct shares *shares, uint32_t uid)
+{
+	const struct share *share = uid ? share_find(shares, uid) : NULL;
+
+	return share && share->held_back_ns > loop_now_ns();
 }
 
 void shares_forget(struct shares *shares, struct channel *channel)

@@ -19,6 +19,10 @@ bool shares_may_serve(struct shares *shares, struct channel *channel, bool *is_c
 void shares_charge(struct shares *shares, uint32_t uid, uint64_t begin_ns);
 /* Has that user had his share? What can wait for it is not done now. */
 bool shares_are_used_up(const struct shares *shares, uint32_t uid);
+/* Since begin_ns the loop may have been kept waiting by something that was that user's alone. After a wait that matters he is held back: he is
+ * not served for several times as long, whether anybody else wants the time or not. */
+void shares_hold_back(struct shares *shares, uint32_t uid, uint64_t begin_ns);
+bool shares_are_held_back(const struct shares *shares, uint32_t uid);
 /* It is being closed. */
 void shares_forget(struct shares *shares, struct channel *channel);
 

@@ -4,9 +4,11 @@
  *   locked_socket SOCKET held SECONDS      until the helper hangs up, at most SECONDS. Prints the ms that it took, or -1
  *   locked_socket SOCKET starved SECONDS   while a real-time thread takes one CPU for SECONDS. Prints the answer to the join
  *   locked_socket SOCKET overrun SECONDS   the same with every CPU
+ *   locked_socket SOCKET refused SECONDS   prints the answer that comes while it is locked
  * One line of JSON. Exit status 77: this kernel or user has no userfaultfd. */
 #define _GNU_SOURCE
 #include "hostile.h"
+#include "../../helper/wire/reason.c" /* one program, one file */
 
 #include <pthread.h>
 #include <sched.h>
@@ -116,6 +118,19 @@ static void await_cpus(void)
 		pthread_join(hogs.threads[--hogs.count], NULL);
 }
 
+static int join_locked(struct hostile *client, struct locked *locked)
+{
+	uint32_t answer;
+
+	if (hostile_join(client, locked->ends[0], CELL, GENERATION, cell_word(GENERATION, CELL_PENDING)))
+		die("JOIN");
+	answer = hostile_answer(client, CELL, GENERATION);
+	printf("{\"answer\": %u, \"reason\": \"%s\"}\n", answer, reason_name(client->memory->cells[CELL].reason));
+	fflush(stdout);
+	unlock(locked);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct locked locked;
@@ -130,6 +145,8 @@ int main(int argc, char **argv)
 	if (!hostile_open(&client))
 		die("no session");
 	lock(&locked);
+	if (!strcmp(argv[2], "refused"))
+		return join_locked(&client, &locked);
 	if (strcmp(argv[2], "held") != 0)
 		take_cpus(seconds, strcmp(argv[2], "overrun") ? 1 : CPUS_MAX);
 	if (hostile_join(&client, locked.ends[0], CELL, GENERATION, cell_word(GENERATION, CELL_PENDING)))

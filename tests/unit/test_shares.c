@@ -86,10 +86,39 @@ static void test_shares_spare_time_is_used_and_nobody_waits_for_it(void **state)
 	loop_close(loop);
 }
 
+/* He has made the loop wait for 20 ms, and is not served for more than that, though nobody else wants the time. */
+static void test_shares_who_makes_the_loop_wait_is_held_back(void **state)
+{
+	const uint64_t waited_ns = 20 * LOOP_NS_PER_MS;
+	uint64_t begin_ns = loop_now_ns();
+
+	(void)state;
+	alarm(20);
+	served_greedy = CHANNELS - 1; /* one is enough */
+	served_modest = 1;
+	assert_int_equal(loop_open(&loop), 0);
+	shares = shares_new(loop);
+	assert_non_null(shares);
+	shares_hold_back(shares, MODEST, begin_ns);
+	shares_hold_back(shares, 0, begin_ns - waited_ns);
+	assert_false(shares_are_held_back(shares, MODEST));
+	assert_false(shares_are_held_back(shares, 0));
+	shares_hold_back(shares, GREEDY, begin_ns - waited_ns);
+	assert_true(shares_are_held_back(shares, GREEDY));
+	channel_open(&greedy[0], GREEDY, 1);
+	assert_int_equal(loop_run(loop), 0);
+	assert_true(loop_now_ns() - begin_ns > 4 * waited_ns);
+	assert_false(shares_are_held_back(shares, GREEDY));
+	close(greedy[0].source.fd);
+	shares_free(shares);
+	loop_close(loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shares_spare_time_is_used_and_nobody_waits_for_it),
+		cmocka_unit_test(test_shares_who_makes_the_loop_wait_is_held_back),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
