@@ -17,6 +17,7 @@
 #include "inbox.h"
 #include "log.h"
 #include "pairing.h"
+#include "policy.h"
 #include "session.h"
 #include "shares.h"
 #include "sockfacts.h"
@@ -26,6 +27,7 @@
 
 /* A turn's share of one channel: others wait no longer than this. */
 #define REQUESTS_PER_TURN 16
+#define FILES_OF_CHANNEL 2 /* at the most */
 #define TURNS_OF_INBOX (REQUESTS_PER_TURN / INBOX_MAX)
 
 struct row {
@@ -69,20 +71,27 @@ bool channel_is_heard(const struct channel *channel)
 	return channel_is_open(channel) && !channel->eviction;
 }
 
+/* Also counted is what is in nobody's account any more, but not closed. */
+static bool has_files(const struct helper *helper, uint32_t uid, uint32_t more)
+{
+	return policy_has_files(helper->policy, uid, reaper_files_of_users(helper->reaper) + more);
+}
+
 bool dispatch_put_away(struct helper *helper, int fd, bool is_quick, uint32_t uid, const struct reaper_tag *tag)
 {
 	if (is_quick) {
 		reaper_close_socket(helper->reaper, fd);
 		return true;
 	}
-	if (reaper_put(helper->reaper, fd, uid, tag) == -EDQUOT)
+	if (reaper_put(helper->reaper, fd, uid, tag) == -EDQUOT || !has_files(helper, uid, 0))
 		eviction_begin(helper->evictions, uid);
 	return false;
 }
 
 bool dispatch_may_come(const struct helper *helper, uint32_t uid)
 {
-	return !eviction_is_on(helper->evictions, uid) && !reaper_is_full(helper->reaper, uid);
+	return !eviction_is_on(helper->evictions, uid) && !reaper_is_full(helper->reaper, uid) &&
+	       has_files(helper, uid, FILES_OF_CHANNEL);
 }
 
 bool dispatch_is_privileged(uint32_t uid)

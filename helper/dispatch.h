@@ -66,7 +66,8 @@ bool dispatch_is_privileged(uint32_t uid);
 bool channel_is_open(const struct channel *channel);
 bool channel_is_heard(const struct channel *channel); /* and its user is not being thrown out */
 
-/* Whether that user gets new channels: not while he is being thrown out, nor until most of what he left is closed. */
+/* Whether that user gets new channels: not while he is being thrown out, until most of what he left is closed, nor while all users but root
+ * together have as many files as they may. */
 bool dispatch_may_come(const struct helper *helper, uint32_t uid);
 
 /* Puts a received fd away, whatever it is, without blocking. *tag (may be NULL) is told to the reaper's `done` if that

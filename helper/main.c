@@ -51,7 +51,9 @@
 #define MALLOC_MMAP_MAX_BYTES (32 << 20) /* the most that mallopt(3) takes */
 #define MALLOC_KEPT_BYTES (256 << 20)
 #define MALLOC_THRESHOLD_BYTES (128 << 10) /* the default of both */
-#define LEDGERS_SHARE 8 /* of the files that may be open: beside a quarter for doors and half for sessions */
+/* Of the files that may be open, beside what policy_files_of_users() says; the rest is for the helper itself and for root. */
+#define LEDGERS_SHARE 8
+#define REPLIES_SHARE 16
 
 struct signals {
 	struct loop_source source;
@@ -192,13 +194,14 @@ static int open_state(struct helper *helper)
 	helper->sessions = sessions_new(helper);
 	helper->slots = slots_new(helper, shared, count);
 	helper->wakes = wakes_new(helper->loop);
-	helper->replies = replies_new(helper->loop);
+	helper->replies = replies_new(helper->loop, helper->files_max / REPLIES_SHARE);
 	helper->shares = shares_new(helper->loop);
 	helper->evictions = evictions_new(helper);
 	if (!helper->policy || !helper->registry || !helper->ledgers || !helper->groups || !helper->trials ||
 	    !helper->sessions || !helper->slots || !helper->wakes || !helper->replies || !helper->shares ||
 	    !helper->evictions)
 		return -ENOMEM;
+	policy_bound_files(helper->policy, policy_files_of_users(helper->files_max));
 	return 0;
 }
 

@@ -35,7 +35,10 @@ struct policy {
 	struct policy_settings settings;
 	uint32_t slot_count;
 	struct account *accounts;
+	uint32_t files, files_max; /* of all users but root */
 };
+
+static const uint8_t files_each[POLICY_KIND_COUNT] = { [POLICY_DOORS] = 1, [POLICY_SESSIONS] = 2 };
 
 void policy_settings_init(struct policy_settings *settings)
 {
@@ -60,6 +63,11 @@ bool policy_settings_fit(struct policy_settings *settings, uint32_t files)
 	*doors = *doors <= doors_max ? *doors : doors_max;
 	*sessions = *sessions <= sessions_max ? *sessions : sessions_max;
 	return fits;
+}
+
+uint32_t policy_files_of_users(uint32_t files)
+{
+	return files / 4 * 3;
 }
 
 static int parse_number(const char *text, int base, uint32_t minimum, uint32_t maximum, uint32_t *out)
@@ -247,6 +255,7 @@ struct policy *policy_new(const struct policy_settings *settings, uint32_t slot_
 		return NULL;
 	policy->settings = *settings;
 	policy->slot_count = slot_count;
+	policy->files_max = UINT32_MAX;
 	if (!policy->settings.limit[POLICY_SLOTS])
 		policy->settings.limit[POLICY_SLOTS] = (slot_count + 1) / 2;
 	return policy;
@@ -263,6 +272,17 @@ void policy_free(struct policy *policy)
 		free(account);
 	}
 	free(policy);
+}
+
+void policy_bound_files(struct policy *policy, uint32_t files)
+{
+	policy->files_max = files;
+}
+
+/* A person may be as many users as there are in a range of subordinate uids: a limit for each alone would be none. */
+bool policy_has_files(const struct policy *policy, uint32_t uid, uint32_t more)
+{
+	return uid == 0 || (uint64_t)policy->files + more <= policy->files_max;
 }
 
 static struct account *account_find(const struct policy *policy, uint32_t uid)
@@ -306,6 +326,7 @@ int policy_take(struct policy *policy, uint32_t uid, enum policy_kind kind)
 	if (account->held[kind] >= limit_of(policy, uid, kind))
 		return -EDQUOT;
 	account->held[kind]++;
+	policy->files += uid ? files_each[kind] : 0;
 	return 0;
 }
 
@@ -317,6 +338,7 @@ void policy_give(struct policy *policy, uint32_t uid, enum policy_kind kind)
 	if (!account || !account->held[kind])
 		return;
 	account->held[kind]--;
+	policy->files -= uid ? files_each[kind] : 0;
 	for (int i = 0; i < POLICY_KIND_COUNT; i++)
 		sum += account->held[i];
 	if (sum)

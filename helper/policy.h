@@ -41,6 +41,8 @@ struct policy_settings {
 void policy_settings_init(struct policy_settings *settings);
 /* No user alone may use up what files there can be: a quarter by doors, half by sessions. False: less than the settings want. */
 bool policy_settings_fit(struct policy_settings *settings, uint32_t files);
+/* And all users but root together no more than three quarters: what is left is for the helper itself, for ledgers, replies, and root. */
+uint32_t policy_files_of_users(uint32_t files);
 /* One line of the configuration file: "name = value", a comment, or nothing. 0, or -EINVAL and nothing is changed. */
 int policy_settings_parse(struct policy_settings *settings, const char *line);
 /* A setting that is a number, and what it may be. */
@@ -59,6 +61,10 @@ struct policy;
 
 struct policy *policy_new(const struct policy_settings *settings, uint32_t slot_count); /* NULL: out of memory */
 void policy_free(struct policy *policy);
+/* How many files the doors (one each) and sessions (two each) of all users but root may have together; without it as many as they like. */
+void policy_bound_files(struct policy *policy, uint32_t files);
+/* Whether that user may have another `more`. Root may. */
+bool policy_has_files(const struct policy *policy, uint32_t uid, uint32_t more);
 /* Charges one of `kind` to uid. 0; -EDQUOT: the limit is reached; -ENOMEM. Root may hold every slot. */
 int policy_take(struct policy *policy, uint32_t uid, enum policy_kind kind);
 void policy_give(struct policy *policy, uint32_t uid, enum policy_kind kind);

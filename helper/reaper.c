@@ -71,6 +71,7 @@ struct reaper {
 	struct owner *ready;  /* in turn */
 	struct job *finished; /* closed, not yet told */
 	unsigned threads;
+	uint32_t files_of_users; /* not yet closed */
 };
 
 /* Under the lock, as all that follows. */
@@ -145,6 +146,7 @@ static void *thread_main(void *argument)
 		close(job->fd);
 		pthread_mutex_lock(&reaper->lock);
 		job->owner->running--;
+		reaper->files_of_users -= job->owner->uid != 0;
 		owner_settle(reaper, job->owner);
 		DL_APPEND(reaper->finished, job);
 		if (write(reaper->source.fd, &one, sizeof(one)) < 0)
@@ -309,12 +311,23 @@ int reaper_put(struct reaper *reaper, int fd, uint32_t uid, const struct reaper_
 	if (tag)
 		job->tag = *tag;
 	DL_APPEND(job->owner->jobs, job);
+	reaper->files_of_users += uid != 0;
 	is_full = ++job->owner->waiting > QUEUE_PER_USER;
 	owner_settle(reaper, job->owner);
 	thread_start(reaper);
 out:
 	pthread_mutex_unlock(&reaper->lock);
 	return is_full ? -EDQUOT : 0;
+}
+
+uint32_t reaper_files_of_users(struct reaper *reaper)
+{
+	uint32_t files;
+
+	pthread_mutex_lock(&reaper->lock);
+	files = reaper->files_of_users;
+	pthread_mutex_unlock(&reaper->lock);
+	return files;
 }
 
 bool reaper_is_full(struct reaper *reaper, uint32_t uid)

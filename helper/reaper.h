@@ -30,6 +30,8 @@ void reaper_close_socket(struct reaper *reaper, int fd);
 /* Closes any other fd, in a thread: the file behind it may block for ever. Takes the fd. 0, or -EDQUOT: taken as well,
  * but this user has so many such fds waiting that it should be thrown out. */
 int reaper_put(struct reaper *reaper, int fd, uint32_t uid, const struct reaper_tag *tag);
+/* How many fds it has of all users but root. */
+uint32_t reaper_files_of_users(struct reaper *reaper);
 /* Whether the user has too many fds waiting to be let in again. */
 bool reaper_is_full(struct reaper *reaper, uint32_t uid);
 

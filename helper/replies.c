@@ -5,7 +5,7 @@
  * to 30 MiB, what it lists are claims, and a client that never reads, or keeps what it has read, would hold them all. So the helper
  * keeps an fd of each, and takes the memory back: when its door is closed, which a reader does when he has read, or after REPLY_NS,
  * and sooner if one user has more than TEXTS_PER_USER or BYTES_PER_USER of them. How large one gets that a child is still writing
- * is not known; there is one such a user (stats.c).
+ * is not known; there is one such a user (stats.c). All users but root together have a bound on their number, as each is an open file.
  */
 #include "replies.h"
 
@@ -38,12 +38,14 @@ struct reply {
 struct replies {
 	struct loop *loop;
 	struct loop_timer timer;
-	struct reply *list; /* oldest first */
+	struct reply *list;        /* oldest first */
+	uint32_t users, users_max; /* of all users but root */
 };
 
 static void take_back(struct replies *replies, struct reply *reply)
 {
 	DL_DELETE(replies->list, reply);
+	replies->users -= reply->uid != 0;
 	(void)!ftruncate(reply->fd, 0);
 	close(reply->fd);
 	free(reply);
@@ -60,13 +62,14 @@ static void expired(struct loop_timer *timer)
 		loop_timer_set(replies->loop, timer, replies->list->due_ns);
 }
 
-struct replies *replies_new(struct loop *loop)
+struct replies *replies_new(struct loop *loop, uint32_t users_max)
 {
 	struct replies *replies = calloc(1, sizeof(*replies));
 
 	if (!replies)
 		return NULL;
 	replies->loop = loop;
+	replies->users_max = users_max;
 	loop_timer_add(loop, &replies->timer, expired);
 	return replies;
 }
@@ -106,6 +109,13 @@ static void make_room(struct replies *replies, uint32_t uid)
 	uint64_t bytes = 0;
 	unsigned count = 0;
 
+	DL_FOREACH_SAFE(replies->list, reply, next)
+	{
+		if (!uid || replies->users < replies->users_max)
+			break;
+		if (reply->uid)
+			take_back(replies, reply);
+	}
 	DL_FOREACH(replies->list, reply)
 	if (reply->uid == uid) {
 		count++;
@@ -151,6 +161,7 @@ int replies_make(struct replies *replies, const struct channel *door)
 	reply->door = door;
 	reply->due_ns = loop_now_ns() + REPLY_NS;
 	DL_APPEND(replies->list, reply);
+	replies->users += reply->uid != 0;
 	loop_timer_set(replies->loop, &replies->timer, reply->due_ns);
 	return reply->fd;
 }

@@ -4,13 +4,14 @@
 #define SMACCEL_HELPER_REPLIES_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct channel;
 struct loop;
 struct replies;
 
-struct replies *replies_new(struct loop *loop); /* NULL: out of memory */
-void replies_free(struct replies *replies);     /* what was handed out stays as it is */
+struct replies *replies_new(struct loop *loop, uint32_t users_max); /* NULL: out of memory */
+void replies_free(struct replies *replies);                         /* what was handed out stays as it is */
 
 /* An empty file for one text to that door. The fd stays the module's, and valid until the loop goes on (in a forked child: for
  * ever). Or -errno. */

@@ -33,6 +33,8 @@ def ensure_bpf_fs():
 class Helper:
     """with Helper("--test-bound", "4096") as helper: ... helper.socket, helper.totals()"""
 
+    prefix = ()  # a command that runs it
+
     def __init__(self, *options):
         self.options = [str(o) for o in options]
         self.directory = Path(tempfile.mkdtemp(prefix="smaccel-test-"))
@@ -71,7 +73,7 @@ class Helper:
         seen = len(self.log)
         with open(self.directory / "log", "a") as log:
             self.process = subprocess.Popen(
-                [str(program), "--socket", str(self.socket), "--pin-dir", str(self.pins), *self.options],
+                [*self.prefix, str(program), "--socket", str(self.socket), "--pin-dir", str(self.pins), *self.options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + timeout
         while "smacceld: ready" not in self.log[seen:]:

@@ -69,6 +69,28 @@ static void test_policy_give_without_take_is_harmless(void **state)
 	assert_int_equal(policy_held(policy, BOB, POLICY_OFFERS), 1);
 }
 
+static void test_policy_users_leave_files_to_root(void **state)
+{
+	struct policy *policy = *state;
+	uint32_t users = 0;
+
+	policy_bound_files(policy, policy_files_of_users(40));
+	while (policy_has_files(policy, ALICE + users, 2)) {
+		assert_int_equal(policy_take(policy, ALICE + users, POLICY_SESSIONS), 0);
+		assert_int_equal(policy_take(policy, 0, POLICY_DOORS), 0);
+		users++;
+	}
+	assert_int_equal(users, 15);
+	assert_false(policy_has_files(policy, ALICE, 1));
+	assert_true(policy_has_files(policy, 0, 1000));
+	policy_give(policy, ALICE, POLICY_SESSIONS);
+	policy_give(policy, 0, POLICY_DOORS);
+	assert_int_equal(policy_take(policy, ALICE, POLICY_DOORS), 0);
+	assert_int_equal(policy_take(policy, ALICE, POLICY_OFFERS), 0);
+	assert_true(policy_has_files(policy, BOB, 1));
+	assert_false(policy_has_files(policy, BOB, 2));
+}
+
 static void test_settings_lines(void **state)
 {
 	struct policy_settings settings;
@@ -192,6 +214,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_policy_limits_each_user_alone, open_policy, close_policy),
 		cmocka_unit_test_setup_teardown(test_policy_root_may_hold_every_slot, open_policy, close_policy),
 		cmocka_unit_test_setup_teardown(test_policy_give_without_take_is_harmless, open_policy, close_policy),
+		cmocka_unit_test_setup_teardown(test_policy_users_leave_files_to_root, open_policy, close_policy),
 		cmocka_unit_test(test_settings_lines),
 		cmocka_unit_test(test_settings_refuse),
 		cmocka_unit_test(test_settings_fit_the_files_that_there_may_be),
