@@ -13,7 +13,7 @@
 
 #define WORDS_MAX (1u << 20)
 
-static const _Atomic uint64_t none, *words; /* of the last session */
+static const _Atomic uint64_t none, *words; /* of the last session that had any */
 static uint32_t word_count;
 static bool proc_tells; /* /proc, as it is mounted here, has the numbers that the helper sees */
 const _Atomic uint64_t *_Atomic stops_word = &none;
@@ -37,13 +37,28 @@ static uint32_t number_in_proc(void)
 	return (uint32_t)strtoul(text, NULL, 10);
 }
 
-/* With the channel's lock. An earlier session's words stay mapped: a receive may still look at them. */
+/* A receive may be looking at an earlier session's words, so these come where those are, if they are as many: it finds its
+ * process's word there still, and a stop in it that the next helper has noted. The kernel keeps a quarter of a MB of them
+ * in memory for each mapping. First they are mapped elsewhere, as a file that cannot be would leave nothing in that place. */
+static const void *map_words(uint32_t count, int fd)
+{
+	size_t bytes = count * sizeof(*words);
+	const void *fresh = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+
+	if (fresh == MAP_FAILED || !words || count != word_count ||
+	    mmap((void *)words, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+		return fresh;
+	munmap((void *)fresh, bytes);
+	return (const void *)words;
+}
+
+/* With the channel's lock. */
 void stops_session_consume(const struct wire_stops *message, int fd)
 {
 	const void *mapping = MAP_FAILED;
 
 	if (message->words > 0 && message->words <= WORDS_MAX)
-		mapping = mmap(NULL, message->words * sizeof(*words), PROT_READ, MAP_SHARED, fd, 0);
+		mapping = map_words(message->words, fd);
 	real_close(fd);
 	if (mapping == MAP_FAILED)
 		return;

@@ -4,6 +4,7 @@ had been refused, left half joined or taken out was plain TCP for as long as it 
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from support.apps import Commanded, wait_until
@@ -159,3 +160,14 @@ def test_many_pairs_of_the_helper_before_are_free_soon_after_their_ends():
         assert helper.totals()["pairs_armed"] == armed, helper.explain()
         ends.ask("close", 60)
         wait_until(lambda: helper.totals()["pairs_armed"] == 0, 6, helper.explain)  # the sweep of all would take 10
+
+
+def test_the_next_session_notes_stops_where_the_last_one_did():
+    """Each left a quarter of a MB behind in every process that had it."""
+    with Helper() as helper, Ends(EAGER, helper) as ends:
+        for _ in range(4):
+            ends.open()
+            redirects_again(helper, ends)
+            assert Path(f"/proc/{ends.process.pid}/maps").read_text().count("anon_inode:bpf-map") == 1
+            helper.kill()
+            helper.start()
