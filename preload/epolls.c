@@ -24,7 +24,7 @@
 #include "raw_syscall.h"
 
 #define LOOKS_MAX (1 << 16)
-#define TEXT_BYTES 1024
+#define TEXT_BYTES 256
 #define READS_MAX 65536
 #define ITEMS_MAX 16 /* of one file, in one instance */
 

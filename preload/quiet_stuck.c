@@ -24,7 +24,6 @@
 #include "transfer_internal.h"
 
 #define AGAIN_MAX 64 /* if the number became a non-blocking file's where no wrapper saw it, its EAGAIN comes late */
-#define WINDOW_IOVECS 64
 #define UNREAD_MAX (1 << 25)
 
 static _Atomic bool stands_in;
@@ -101,6 +100,12 @@ static ssize_t receive_blocking(const struct attempt *attempt)
 	return done ? (ssize_t)done : -1; /* EAGAIN */
 }
 
+/* More than one may be needed for what is left of it. */
+static bool is_of_windows(const struct attempt *attempt)
+{
+	return attempt->message && attempt->message->msg_iovlen > TRANSFER_WINDOW_IOVECS;
+}
+
 static ssize_t receive_nonblocking(const struct attempt *attempt)
 {
 	ssize_t result = attempt->perform(attempt, 0);
@@ -108,9 +113,15 @@ static ssize_t receive_nonblocking(const struct attempt *attempt)
 
 	if (result <= 0 || (size_t)result >= room_of(attempt) || (attempt->flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE)))
 		return result;
+	size_t room = room_of(attempt);
 	ssize_t more = attempt->perform(attempt, (size_t)result);
 	/* An error, or the end of the stream, is found again by the next call. */
 	quiet_record_done(attempt->fd);
+	for (int windows = 1; more > 0 && is_of_windows(attempt); windows++) {
+		result += more;
+		more = windows < TRANSFER_WINDOWS && (size_t)result < room ? attempt->perform(attempt, (size_t)result)
+									   : 0;
+	}
 	errno = saved;
 	return more > 0 ? result + more : result;
 }
@@ -172,15 +183,15 @@ static ssize_t stuck_recvfrom(int fd, void *buffer, size_t count, int flags, str
 }
 
 /* What is left of a vector after `done` bytes; of a very long one the beginning of that. */
-static size_t rest_of(const struct attempt *attempt, size_t done, struct iovec window[WINDOW_IOVECS])
+static size_t rest_of(const struct attempt *attempt, size_t done, struct iovec window[TRANSFER_WINDOW_IOVECS])
 {
 	return transfer_iov_window(attempt->message->msg_iov, attempt->message->msg_iovlen, done, SIZE_MAX, window,
-				   WINDOW_IOVECS);
+				   TRANSFER_WINDOW_IOVECS);
 }
 
 static ssize_t perform_recvmsg(const struct attempt *attempt, size_t done)
 {
-	struct iovec window[WINDOW_IOVECS];
+	struct iovec window[TRANSFER_WINDOW_IOVECS];
 	struct msghdr rest = { .msg_iov = window };
 
 	if (done == 0)
@@ -196,7 +207,7 @@ static ssize_t stuck_recvmsg(int fd, struct msghdr *message, int flags)
 
 static ssize_t perform_readv(const struct attempt *attempt, size_t done)
 {
-	struct iovec window[WINDOW_IOVECS];
+	struct iovec window[TRANSFER_WINDOW_IOVECS];
 
 	if (done == 0)
 		return libc_readv(attempt->fd, attempt->message->msg_iov, (int)attempt->message->msg_iovlen);
@@ -217,7 +228,7 @@ static __typeof__(real_recvmmsg) libc_recvmmsg;
 static ssize_t perform_preadv2(const struct attempt *attempt, size_t done)
 {
 	int flags = *(const int *)attempt->arguments;
-	struct iovec window[WINDOW_IOVECS];
+	struct iovec window[TRANSFER_WINDOW_IOVECS];
 
 	if (done == 0)
 		return libc_preadv2(attempt->fd, attempt->message->msg_iov, (int)attempt->message->msg_iovlen, -1,
@@ -246,7 +257,7 @@ static ssize_t stuck_preadv64v2(int fd, const struct iovec *vector, int count, o
 static ssize_t perform_recvmmsg(const struct attempt *attempt, size_t done)
 {
 	struct mmsghdr *only = (struct mmsghdr *)(void *)attempt->message;
-	struct iovec window[WINDOW_IOVECS];
+	struct iovec window[TRANSFER_WINDOW_IOVECS];
 	struct mmsghdr rest = { .msg_hdr = { .msg_iov = window } };
 
 	if (done == 0) {

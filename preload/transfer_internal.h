@@ -101,6 +101,11 @@ static inline void transfer_count_sent(struct conn *conn, size_t bytes)
 		lifecycle_window(conn);
 }
 
+/* Of a vector for a part of a call. Few, as they are on the caller's stack, which may be a handler's own: whoever uses them goes on with the
+ * next ones. */
+#define TRANSFER_WINDOW_IOVECS 16
+#define TRANSFER_WINDOWS 64 /* as many as the longest vector (IOV_MAX) has */
+
 /* Fills `out` (room for `capacity`) with the part of `in` that starts `skip` bytes in and is at most `limit` long.
  * Returns the number of iovecs. */
 size_t transfer_iov_window(const struct iovec *in, size_t count, size_t skip, size_t limit, struct iovec *out,

@@ -2,8 +2,6 @@
 /* A part of a send's bytes by a call of its own. */
 #include "transfer_internal.h"
 
-#define WINDOW_IOVECS 64
-
 static ssize_t perform_part(const struct send_call *call)
 {
 	return real_sendmsg(call->fd, call->message, call->flags);
@@ -15,7 +13,7 @@ static ssize_t perform_part_quietly(const struct send_call *call)
 }
 
 struct window {
-	struct iovec iovecs[WINDOW_IOVECS];
+	struct iovec iovecs[TRANSFER_WINDOW_IOVECS];
 	struct msghdr message;
 };
 
@@ -23,7 +21,7 @@ struct window {
 static struct send_call describe(const struct send_call *call, struct transfer_part *part, struct window *window)
 {
 	size_t count = transfer_iov_window(call->message->msg_iov, call->message->msg_iovlen, part->done,
-					   part->bytes_max, window->iovecs, WINDOW_IOVECS);
+					   part->bytes_max, window->iovecs, TRANSFER_WINDOW_IOVECS);
 
 	window->message = (struct msghdr){ .msg_iov = window->iovecs, .msg_iovlen = count };
 	part->bytes = 0;

@@ -27,7 +27,7 @@
 #define RWF_NOWAIT 8
 #endif
 #define SPLICE_BYTES_MAX SCRATCH_BYTES
-#define SPLICE_SMALL_BYTES 1024
+#define SPLICE_SMALL_BYTES 512
 #define SPLICE_TRIES_MAX 100000 /* in each of which another reader was faster */
 
 /* How much a write to the pipe takes at once without blocking; 0: full. -EINVAL: not a pipe. */

@@ -8,13 +8,12 @@
 #include "reader.h"
 #include "transfer_internal.h"
 
-#define WINDOW_IOVECS 64
-#define TOP_UPS_MAX 64
+#define TOP_UPS_MAX (2 * TRANSFER_WINDOWS)
 
 ssize_t transfer_receive_now(const struct receive_call *call, size_t done)
 {
 	int flags = (call->flags & ~MSG_WAITALL) | MSG_DONTWAIT;
-	struct iovec window[WINDOW_IOVECS];
+	struct iovec window[TRANSFER_WINDOW_IOVECS];
 	struct msghdr rest = { .msg_iov = window };
 
 	if (call->now)
@@ -22,7 +21,7 @@ ssize_t transfer_receive_now(const struct receive_call *call, size_t done)
 	if (done == 0)
 		return real_recvmsg(call->fd, call->message, flags);
 	rest.msg_iovlen = transfer_iov_window(call->message->msg_iov, call->message->msg_iovlen, done, SIZE_MAX, window,
-					      WINDOW_IOVECS);
+					      TRANSFER_WINDOW_IOVECS);
 	return rest.msg_iovlen ? real_recvmsg(call->fd, &rest, flags) : 0;
 }
 

@@ -13,7 +13,7 @@
 #include "transfer_internal.h"
 
 #define FIRST_BYTES 1
-#define PARTS_MAX 32 /* IOV_MAX of them, twice */
+#define PARTS_MAX (2 * TRANSFER_WINDOWS)
 
 static ssize_t send_parts(const struct held *held, const struct send_call *call, struct ledger_cell *ledger)
 {

@@ -3,6 +3,8 @@
 #include "semantics.h"
 
 #include <setjmp.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/sendfile.h>
 
 static struct pair shared, other;
@@ -187,6 +189,67 @@ static void handler_calls(struct pair *pair, int on_other)
 	round_trip("trip", pair);
 }
 
+/* A handler with a stack of its own, on which little is left beyond what the kernel saves there. */
+#define HANDLER_STACK_BYTES 1600
+static struct {
+	ssize_t results[8];
+	int count;
+} small;
+
+static void keep(ssize_t result)
+{
+	small.results[small.count++] = result < 0 ? -errno : result;
+}
+
+static void handler_with_small_stack(int number)
+{
+	char bytes[8];
+	struct iovec halves[2] = { { bytes, 3 }, { bytes + 3, 5 } };
+	struct msghdr message = { .msg_iov = halves, .msg_iovlen = 2 };
+	int saved = errno;
+
+	(void)number;
+	keep(send(other.a, "sent", 4, 0));
+	keep(recv(other.b, bytes, sizeof(bytes), 0));
+	keep(send(other.a, "all ", 4, 0));
+	keep(recv(other.b, bytes, sizeof(bytes), MSG_WAITALL));
+	keep(recvmsg(other.b, &message, 0));
+	keep(recv(other.b, bytes, sizeof(bytes), MSG_DONTWAIT));
+	keep(close(other.b));
+	errno = saved;
+}
+
+static void handler_on_small_stack(struct pair *pair, int unused)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t bytes = getauxval(AT_MINSIGSTKSZ) + HANDLER_STACK_BYTES, whole = (bytes + page - 1) / page * page;
+	char *memory = mmap(NULL, page + whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	stack_t stack = { .ss_sp = memory + page, .ss_size = bytes };
+	struct sigaction action = { .sa_handler = handler_with_small_stack, .sa_flags = SA_RESTART | SA_ONSTACK };
+	char field[] = "call 0";
+
+	(void)unused;
+	if (memory == MAP_FAILED || mprotect(memory, page, PROT_NONE) != 0 || sigaltstack(&stack, NULL) != 0)
+		_exit(2);
+	pair_make(&other, true);
+	put(other.a, "of it before");
+	handler_with_small_stack(0); /* on this one: what it calls is found only now, for which the linker needs more */
+	small.count = 0;
+	pair_make(&other, true);
+	sigaction(SIGUSR1, &action, NULL);
+	later_signal(SOON_MS, SIGUSR1);
+	later_put(3 * SOON_MS, other.a, "of it");
+	later_put(6 * SOON_MS, pair->a, "later");
+	get("receive", pair->b, 64, 0);
+	later_join();
+	for (int i = 0; i < small.count; i++) {
+		field[5] = (char)('0' + i);
+		note_result(field, small.results[i], 0);
+	}
+	get("peer", other.a, 64, 0);
+	round_trip("trip", pair);
+}
+
 static volatile int pipe_code;
 static volatile bool pipe_own;
 static void on_pipe(int number, siginfo_t *information, void *context)
@@ -240,6 +303,7 @@ static const struct semantics_case cases[] = {
 	{ "jump-send", jumped, SEND, 0 },
 	{ "handler-receives-blocking", handler_calls, 0, 0 },
 	{ "handler-uses-other", handler_calls, 1, 0 },
+	{ "small-stack-handler", handler_on_small_stack, 0, 0 },
 	{ "large-send-to-closed", sends_to_closed, 30000, 0 },
 	{ "small-send-to-closed", sends_to_closed, 100, 0 },
 };

@@ -38,6 +38,23 @@ static void many_vectors(struct pair *pair, int count)
 	get("rest", pair->b, 4096, MSG_DONTWAIT);
 }
 
+/* A receive that collects a vector of single bytes from sends that come one after the other. */
+static void vector_in_parts(struct pair *pair, int count)
+{
+	struct iovec *vector = calloc((size_t)count, sizeof(*vector));
+	char *sink = calloc(1, (size_t)count);
+	struct msghdr message = { .msg_iov = vector, .msg_iovlen = (size_t)count };
+
+	for (int i = 0; i < count; i++)
+		vector[i] = (struct iovec){ sink + i, 1 };
+	put_bytes(pair->a, 3, 1);
+	later_put_bytes(SOON_MS, pair->a, 40, 2);
+	later_put_bytes(2 * SOON_MS, pair->a, (size_t)count - 43, 3);
+	GET("recvmsg", sink, recvmsg(pair->b, &message, MSG_WAITALL));
+	later_join();
+	get("rest", pair->b, 64, MSG_DONTWAIT);
+}
+
 /* Volatile: the compiler is not to see through them. */
 static volatile int minus_one = -1;
 static volatile size_t largest = SSIZE_MAX;
@@ -352,6 +369,7 @@ static const struct semantics_case cases[] = {
 	{ "vector-1023", many_vectors, IOV_MAX - 1, 0 },
 	{ "vector-iov-max", many_vectors, IOV_MAX, 0 },
 	{ "vector-above-iov-max", many_vectors, IOV_MAX + 1, 0 },
+	{ "vector-in-parts", vector_in_parts, IOV_MAX, 0 },
 	{ "vector-bad-counts", bad_counts, 0, 0 },
 	{ "recvmsg-results", message_results, 0, 0 },
 	{ "recvmmsg", receive_messages, 0, 0 },
