@@ -17,7 +17,7 @@ import tempfile
 import time
 
 TURNS, TURN_BYTES = 60, 100
-CHUNK, TOTAL = 1 << 16, 12 << 20
+CHUNK, TOTAL = 1 << 16, 6 << 20
 SLOW_UNTIL, SLOW_S = 2 << 20, 0.005
 
 

@@ -14,7 +14,8 @@ from support.proof import proved
 PROGRAM = Path(__file__).with_name("starved.py")
 MEMORY = Path("/sys/fs/cgroup/memory")
 LIMIT = "memory.kmem.tcp.limit_in_bytes"
-LIMIT_BYTES = 700_000
+USAGE = "memory.kmem.tcp.max_usage_in_bytes"
+LIMIT_BYTES = 400_000
 
 
 def removed(group):
@@ -43,4 +44,7 @@ def test_sender_to_a_reader_without_memory_hears_of_no_error(helper, group, kind
     with helper.counting() as grown, Program([sys.executable, PROGRAM, group / "cgroup.procs", kind], arm, helper.socket) as run:
         assert run.wait(60) == 0, run.describe()
     assert json.loads(run.out) == {"errors": {}, "short": 0, "whole": True}, f"{run.out}\n{grown}\n{helper.explain()}"
+    used = int((group / USAGE).read_text())
+    proved(used > 0.8 * LIMIT_BYTES, f"{used} bytes of {LIMIT_BYTES} at the most: the limit was not met")
     proved(not arm.accelerated or grown["redirected_bytes"] > LIMIT_BYTES / 4, helper.explain)
+    proved(arm is not EAGER or grown["leaves"] > 0, helper.explain)  # it has no other reason to
