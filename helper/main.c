@@ -15,6 +15,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -283,6 +284,7 @@ static int start(struct helper *helper, struct signals *signals)
 		error = listener_start(helper->listener);
 	if (!error)
 		error = datapath_commit(helper->datapath);
+	json_object_seed(0); /* while random numbers can be had: jansson would ask for them at its first object */
 	if (!error)
 		error = privileges_drop(try_everything, helper->datapath);
 	if (!error)

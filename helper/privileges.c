@@ -237,6 +237,7 @@ static const int allowed[] = {
 
 static int filter_system_calls(void)
 {
+	static const scmp_datum_t options[] = { SO_PASSCRED, SO_PEEK_OFF };
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	int error = 0;
 
@@ -249,6 +250,10 @@ static int filter_system_calls(void)
 	}
 	if (!error) /* sd_notify() */
 		error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+	/* sockfacts_has_unread() */
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]) && !error; i++)
+		error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 2,
+					 SCMP_A1(SCMP_CMP_EQ, SOL_SOCKET), SCMP_A2(SCMP_CMP_EQ, options[i]));
 	if (!error)
 		error = seccomp_load(filter);
 	seccomp_release(filter);

@@ -19,7 +19,7 @@ STUCK_MS = 3000  # longer than what is asked of the end takes
 PEER_S = 1
 TRIES = 5
 STEP_MS = 100  # longer than a join is waited for
-INSERTION = 2  # the call of bpf(2) of a join that does it
+INSERTION = 3  # the call of bpf(2) of a join that does it: after two looks
 
 
 def files(pid):
