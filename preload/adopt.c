@@ -52,22 +52,31 @@ static bool is_duplicate(int fd)
 	return false;
 }
 
-void lifecycle_adopt(int fd)
+/* NULL: there is no room for it. */
+static struct conn *adopt_new(int fd, bool may_be_joined)
 {
-	bool may_be_joined = queue_may_be_joined(fd);
-
-	if (may_be_joined ? is_duplicate(fd) : !endpoint_is_connected(fd))
-		return;
 	fork_notice();
 	struct conn *conn = conn_open(fd, true);
 	if (!conn)
-		return;
+		return NULL;
 	atomic_store(&conn->adopted, CONN_ADOPTED);
 	if (may_be_joined)
 		track_as_pinned(conn, fd);
 	lifecycle_open_door();
 	latency_opened(conn);
-	if (fd == STDIN_FILENO) /* as one that is put there (intercept_close.c) */
+	return conn;
+}
+
+void lifecycle_adopt(int fd)
+{
+	bool may_be_joined = queue_may_be_joined(fd);
+	struct conn *conn = NULL;
+
+	if (may_be_joined && is_duplicate(fd))
+		conn = conn_get(fd);
+	else if (may_be_joined || endpoint_is_connected(fd))
+		conn = adopt_new(fd, may_be_joined);
+	if (conn && fd == STDIN_FILENO) /* as one that is put there (intercept_close.c) */
 		(void)lifecycle_make_plain(conn, fd, REASON_STDIO);
 }
 
@@ -80,8 +89,9 @@ static void adopt_inherited(int fd)
 	if (!endpoint_is_tcp(fd) || !queue_may_be_joined(fd))
 		return;
 	lifecycle_adopt(fd);
-	if (fd > STDIN_FILENO && fd <= STDERR_FILENO && conn_get(fd))
-		(void)lifecycle_make_plain(conn_get(fd), fd, REASON_EXEC);
+	struct conn *conn = fd > STDIN_FILENO && fd <= STDERR_FILENO ? conn_get(fd) : NULL;
+	if (conn && atomic_load(&conn->fds) == 1) /* else it has been asked for by its first number */
+		(void)lifecycle_make_plain(conn, fd, REASON_EXEC);
 }
 
 void lifecycle_adopt_inherited(void)
