@@ -91,6 +91,9 @@ bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
 	if (lifecycle_in_sockhash(state)) {
 		ledger_inherit(conn);
 		enum cell_state result = leave(conn, fd, reason);
+		/* Another thread was asking, and has been answered. */
+		if (result == CELL_ABANDONED && conn_state(conn) == CONN_REFUSED)
+			goto out;
 		plain = result == CELL_DONE;
 		atomic_store(&conn->not_pinned, result == CELL_ABANDONED && !says_pinned(conn));
 		if (plain)
