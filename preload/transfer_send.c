@@ -85,7 +85,7 @@ static struct turn wait_for_turn(struct conn *conn, struct ledger_cell **ledger,
 	struct turn turn = turn_wait(conn, *ledger, fd, may_sleep);
 
 	if (turn.gave_up && transfer_fd_is(fd, conn, generation) && !quiet_is_on()) {
-		lifecycle_make_plain(conn, fd, REASON_SHARED);
+		lifecycle_make_plain(conn, fd, REASON_NO_TURN);
 		*ledger = transfer_ledger(conn);
 	}
 	return turn;
