@@ -143,7 +143,10 @@ static __attribute__((noinline)) ssize_t rest_of_send(enum short_send as, struct
 {
 	struct send_call call =
 		as == AS_WRITE ? describe_write(fd, buffer, count) : describe_send(fd, buffer, count, flags);
+	struct iovec vector = { .iov_base = (void *)buffer, .iov_len = count };
+	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
 
+	call.message = &message; /* NULL would be a file's */
 	return transfer_short_send_rest(conn, &call, way, result);
 }
 

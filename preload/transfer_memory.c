@@ -47,9 +47,8 @@ static ssize_t send_again(struct conn *conn, const struct send_call *call, uint3
 		result = transfer_send(conn, &again);
 		if (result >= 0 || errno != ENOMEM || stopped)
 			break;
-		real_poll(
-			NULL, 0,
-			1); /* the reader may read meanwhile; and who asks again and again is not to have all of a CPU */
+		/* The reader may read meanwhile; and who asks again and again is not to have all of a CPU. */
+		real_poll(NULL, 0, 1);
 		errno = sleeps ? EINTR : EAGAIN;
 		if (!sleeps || signals_interrupted(ran, has_timeout))
 			break;
