@@ -87,9 +87,10 @@ static void test_withdraw_bulk_that_spills_is_judged_later(void **state)
 
 static const char one_thread = 1, several = 0;
 
-static struct conn taken_out(struct conn conn, enum conn_state before)
+static struct conn taken_out(const struct conn *start, enum conn_state before)
 {
 	struct memory_cell cell = { .status = CELL_TAKEN_OUT | CELL_ARMED };
+	struct conn conn = *start;
 
 	conn.state = before;
 	conn.touched = 1;
@@ -106,10 +107,10 @@ static void test_withdraw_end_that_is_nobody_elses_is_as_new(void **state)
 
 	(void)state;
 	hot.single_threaded = &one_thread;
-	conn = taken_out(alone, CONN_LEAVING);
+	conn = taken_out(&alone, CONN_LEAVING);
 	assert_int_equal(conn.state, CONN_LEFT);
 	assert_int_equal(conn.touched, 0);
-	conn = taken_out(alone, CONN_ARMED); /* the peer wanted it, and may come again at once */
+	conn = taken_out(&alone, CONN_ARMED); /* the peer wanted it, and may come again at once */
 	assert_int_equal(conn.state, CONN_OFFERED);
 	assert_int_equal(conn.touched, 1);
 
@@ -120,9 +121,9 @@ static void test_withdraw_end_that_is_nobody_elses_is_as_new(void **state)
 	others[3].adopted = 1;
 	others[4].owed_error = ECONNRESET;
 	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
-		assert_int_equal(taken_out(others[i], CONN_LEAVING).touched, 1);
+		assert_int_equal(taken_out(&others[i], CONN_LEAVING).touched, 1);
 	hot.single_threaded = &several;
-	assert_int_equal(taken_out(alone, CONN_LEAVING).touched, 1);
+	assert_int_equal(taken_out(&alone, CONN_LEAVING).touched, 1);
 }
 
 int main(void)
