@@ -38,6 +38,17 @@ static __always_inline const struct tcp_sock *cast_tcp(__u64 address)
 	return bpf_rdonly_cast((const void *)address, bpf_core_type_id_kernel(struct tcp_sock));
 }
 
+/* A word of the kernel's: read as the first one of a structure that is known to every kernel, where it is a number. `otherwise`: it cannot be read. */
+static __always_inline unsigned long kernel_word(const void *address, unsigned long otherwise)
+{
+	unsigned long word;
+
+	if (use_rdonly_cast)
+		return ((const struct rb_node *)bpf_rdonly_cast(address, bpf_core_type_id_kernel(struct rb_node)))
+			->__rb_parent_color;
+	return bpf_probe_read_kernel(&word, sizeof(word), address) ? otherwise : word;
+}
+
 static __always_inline bool psock_queue_empty(const void *user_data)
 {
 	struct sk_psock *psock = (void *)((__u64)user_data & ~(__u64)SK_USER_DATA_FLAGS);

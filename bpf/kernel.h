@@ -122,6 +122,7 @@ struct sock {
 	const void *sk_filter;            /* NULL: none */
 	unsigned long sk_max_pacing_rate; /* ~0: none */
 	void *sk_user_data;
+	struct mem_cgroup *sk_memcg; /* only with CONFIG_MEMCG; NULL: the root's */
 };
 
 struct ipv6_pinfo {
@@ -161,6 +162,28 @@ struct tcp_sock {
 struct sk_psock {
 	struct list_head ingress_msg;
 	refcount_t refcnt;
+};
+
+struct page_counter {
+	atomic64_t usage; /* pages, as max */
+	unsigned long max;
+	struct page_counter *parent;
+};
+
+struct mem_cgroup_per_node {
+	unsigned long lru_zone_size[5]
+				   [5]; /* pages; [MAX_NR_ZONES][NR_LRU_LISTS], of the former some kernels have fewer */
+};
+
+/* The same, as some versions of pahole put it into the kernel's BTF. */
+struct mem_cgroup_per_node___flat {
+	unsigned long lru_zone_size[25];
+};
+
+struct mem_cgroup {
+	struct page_counter memory;
+	struct page_counter tcpmem; /* only with cgroups of version 1 */
+	struct mem_cgroup_per_node *nodeinfo[];
 };
 
 struct super_block {

@@ -21,6 +21,7 @@
 
 #include "facts.h"
 #include "gate.h"
+#include "memory.h"
 #include "shared.h"
 
 /* As much as a segment of loopback holds, and half as much again. */
@@ -69,6 +70,7 @@ struct peer_view {
 	__u64 cookie;
 	__u32 copied_seq;
 	__u8 shutdown;
+	__u64 memcg;
 	struct gate_receiver receiver;
 };
 
@@ -82,6 +84,8 @@ static __always_inline void peer_read_cast(struct peer_view *view, __u64 address
 	view->cookie = peer->PEER_COMMON.skc_cookie.counter;
 	view->copied_seq = peer->copied_seq;
 	view->shutdown = peer->PEER_SOCK.sk_shutdown;
+	if (bpf_core_field_exists(peer->PEER_SOCK.sk_memcg))
+		view->memcg = (__u64)peer->PEER_SOCK.sk_memcg;
 	view->receiver.rmem_alloc = peer->PEER_SOCK.sk_backlog.rmem_alloc.counter;
 	view->receiver.lock_owned = peer->PEER_SOCK.sk_lock.owned != 0;
 	view->receiver.rcvbuf = peer->PEER_SOCK.sk_rcvbuf;
@@ -103,6 +107,8 @@ static __always_inline void peer_read_probe(struct peer_view *view, __u64 addres
 	view->cookie = BPF_CORE_READ(peer, PEER_COMMON.skc_cookie.counter);
 	view->copied_seq = BPF_CORE_READ(peer, copied_seq);
 	view->shutdown = BPF_CORE_READ(peer, PEER_SOCK.sk_shutdown);
+	if (bpf_core_field_exists(peer->PEER_SOCK.sk_memcg))
+		view->memcg = (__u64)BPF_CORE_READ(peer, PEER_SOCK.sk_memcg);
 	view->receiver.rmem_alloc = BPF_CORE_READ(peer, PEER_SOCK.sk_backlog.rmem_alloc.counter);
 	view->receiver.lock_owned = BPF_CORE_READ(peer, PEER_SOCK.sk_lock.owned) != 0;
 	view->receiver.rcvbuf = BPF_CORE_READ(peer, PEER_SOCK.sk_rcvbuf);
@@ -115,17 +121,6 @@ static __always_inline void peer_read_probe(struct peer_view *view, __u64 addres
 	view->receiver.rcvbuf_locked = BPF_CORE_READ_BITFIELD_PROBED(sk, sk_userlocks) & SK_SOCK_RCVBUF_LOCK;
 	if (!rmem_counts_redirected)
 		view->receiver.redirected_unread = !psock_queue_empty(BPF_CORE_READ(peer, PEER_SOCK.sk_user_data));
-}
-
-/* A word of the kernel's: read as the first one of a structure that is known to every kernel, where it is a number. `otherwise`: it cannot be read. */
-static __always_inline unsigned long kernel_word(const void *address, unsigned long otherwise)
-{
-	unsigned long word;
-
-	if (use_rdonly_cast)
-		return ((const struct rb_node *)bpf_rdonly_cast(address, bpf_core_type_id_kernel(struct rb_node)))
-			->__rb_parent_color;
-	return bpf_probe_read_kernel(&word, sizeof(word), address) ? otherwise : word;
 }
 
 /* The kernel's own flag lies behind a pointer of the protocol; the symbol itself is not in every kallsyms. */
@@ -188,6 +183,8 @@ static __always_inline enum gate_decision verdict_decide(const struct tcp_sock *
 		return GATE_SPILL;
 	if (gate_would_wait(&peer.receiver, size))
 		return GATE_PASS_BUSY;
+	if (!memory_has_room(peer.memcg, peer.receiver.rmem_alloc, size))
+		return GATE_SPILL;
 	/* An ACK is owed to a peer whose own messages are held to TCP: this one carries it. Redirected, it would not, and the
 	 * peer's next would sit in Nagle's algorithm until the delayed ACK's timer: 40 ms a turn. Not for any ACK: two ends
 	 * that answer each other by TCP always owe one, and would never begin to redirect. */

@@ -75,6 +75,7 @@ static int load(struct datapath *self, const struct datapath_map_spec *specs, co
 		return -errno;
 	skeleton->rodata->use_rdonly_cast = self->uses_rdonly_cast;
 	skeleton->rodata->rmem_counts_redirected = rmem_counts;
+	skeleton->rodata->memory_cgroups_are_v1 = datapath_probe_memory_cgroups() == 1;
 	skeleton->rodata->woken_wake_function_address = datapath_probe_woken_wake_function();
 	skeleton->rodata->pollwake_address = datapath_probe_pollwake();
 	for (int i = 0; i < DATAPATH_MAP_COUNT && !error; i++) {

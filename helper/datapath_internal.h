@@ -38,6 +38,8 @@ uint64_t datapath_probe_pollwake(void);
 /* Fact 12: whether sk_rmem_alloc includes unread redirected bytes, found out by redirecting a few bytes between two
  * loopback sockets over private maps. 1, 0, or -errno when it could not be tried (no loopback, for example). */
 int datapath_probe_rmem(void);
+/* The version of cgroups that has the memory controller, 1 or 2 (also where there is none), or -errno. */
+int datapath_probe_memory_cgroups(void);
 /* Joins both ends of a connection of our own in slot 0 of private maps and arms it, without proofs; ends[0] is side 0.
  * 0 or -errno. */
 int datapath_probe_arm(struct datapath *datapath, const int ends[2]);

@@ -71,6 +71,31 @@ bool datapath_probe_rdonly_cast(void)
 	return address_of(RDONLY_CAST) != 0;
 }
 
+int datapath_probe_memory_cgroups(void)
+{
+	char *line = NULL;
+	size_t room = 0;
+	int version = 2;
+	FILE *file = fopen("/proc/self/cgroup", "re");
+
+	if (!file)
+		return -errno;
+	/* HIERARCHY:CONTROLLERS:PATH; of version 2 there are none named. */
+	while (version == 2 && getline(&line, &room, file) > 0) {
+		char *rest, *controllers = strchr(line, ':'), *name = controllers;
+
+		if (!controllers)
+			continue;
+		controllers[strcspn(controllers + 1, ":") + 1] = 0;
+		for (name = strtok_r(controllers, ":,", &rest); name; name = strtok_r(NULL, ":,", &rest))
+			if (!strcmp(name, "memory"))
+				version = 1;
+	}
+	fclose(file);
+	free(line);
+	return version;
+}
+
 int datapath_probe_arm(struct datapath *datapath, const int ends[2])
 {
 	struct sm_slot *slot = datapath_slots(datapath, NULL);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The stalled reader: how much a sender gets rid of while nobody reads, and how the bytes come when the reader wakes.
  *
- *   stalled_reader [rcvbuf=N] [filled=N] [blocking=1] [stall_ms=N] [after=N] [chunk=N] [grow=1] [deadline=S]
+ *   stalled_reader [rcvbuf=N] [filled=N] [blocking=1] [stall_ms=N] [after=N] [chunk=N] [grow=1] [deadline=S] [cgroup=PROCS]
  *
+ * cgroup=PROCS: the process goes into that cgroup before it accepts, so that the reader's socket is of that one and the sender's is not.
  * filled=N: before all that small writes, which do not join, fill the receive buffer again and again until it has N bytes: its window is
  * all of it then. grow=1: before all that its receive window is made to grow (growing.h), and then is streamed to for a while.
  * Warms the connection up with turns until it redirects (a bounded number), then sends against a reader that sleeps for stall_ms, then reads
@@ -35,6 +36,7 @@
 static unsigned rcvbuf, filled, blocking, stall_ms = 15000, chunk = 16384, grow, deadline_s = 60;
 static uint64_t after_bytes = 8u << 20;
 static int sender_fd, receiver_fd;
+static const char *cgroup;
 static bool grown_redirects; /* most of what is streamed through the grown window */
 static struct pattern pattern;
 static _Atomic uint64_t sent_bytes, target_bytes = UINT64_MAX, in_send_since_us;
@@ -236,6 +238,15 @@ static void dump(void)
 		socket_memory(receiver_fd, SK_MEMINFO_RMEM_ALLOC), socket_memory(sender_fd, SK_MEMINFO_WMEM_QUEUED));
 }
 
+static void enter_cgroup(void)
+{
+	int fd = open(cgroup, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, "0", 1) != 1)
+		die("%s", cgroup);
+	close(fd);
+}
+
 static void options_read(int count, char **options)
 {
 	for (int i = 0; i < count; i++) {
@@ -251,6 +262,8 @@ static void options_read(int count, char **options)
 			*numbers[which] = (unsigned)strtoul(options[i] + strlen(names[which]), NULL, 0);
 		else if (!strncmp(options[i], "after=", 6))
 			after_bytes = strtoull(options[i] + 6, NULL, 0);
+		else if (!strncmp(options[i], "cgroup=", 7))
+			cgroup = options[i] + 7;
 		else
 			_exit(EXIT_USAGE);
 	}
@@ -267,6 +280,8 @@ int main(int argc, char **argv)
 	pattern = pattern_make(77, 0, 0, 0);
 	listener = loopback_listen("127.0.0.1", 0, 4, (int)rcvbuf);
 	sender_fd = loopback_connect("127.0.0.1", loopback_port(listener));
+	if (cgroup)
+		enter_cgroup();
 	receiver_fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	if (receiver_fd < 0)
 		die("accept");

@@ -24,6 +24,20 @@ stalled_reader() {
 	[ $(($(dropped) - before)) -le $plain ] && ok "$name-drops" || not_ok "$name-drops" "$(($(dropped) - before)), with plain TCP $plain"
 }
 
+# A reader in a full cgroup. What is redirected is charged to it, and in a way that would end it.
+MEMORY_MAX=4194304
+limited_reader() {
+	local cgroups=$work/cgroups ended
+	mkdir -p "$cgroups"
+	mount -t cgroup2 none "$cgroups" && echo +memory >"$cgroups/cgroup.subtree_control" && mkdir "$cgroups/reader" &&
+		echo $MEMORY_MAX >"$cgroups/reader/memory.max" || { not_ok memory/cgroup "no memory controller of version 2"; return; }
+	stalled_reader cgroup blocking=1 chunk=65536 cgroup="$cgroups/reader/cgroup.procs"
+	ended=$(sed -n 's/^oom_kill //p' "$cgroups/reader/memory.events")
+	[ "$ended" = 0 ] && ok memory/cgroup-ends-nobody || not_ok memory/cgroup-ends-nobody "$ended ended"
+	rmdir "$cgroups/reader"
+	umount "$cgroups"
+}
+
 # Pages of all of TCP's memory.
 tcp_pages() { awk '$1 == "TCP:" { print $NF }' /proc/net/sockstat; }
 
@@ -32,6 +46,7 @@ MEMORY_LOW_PAGES=256
 part_memory() {
 	local usual holder tries=0
 	helper_start || { not_ok memory "the helper does not start"; return; }
+	limited_reader
 	usual=$(cat /proc/sys/net/ipv4/tcp_mem)
 	echo "$MEMORY_LOW_PAGES ${usual#*[	 ]}" >/proc/sys/net/ipv4/tcp_mem
 	"$build/tests/conformance/stalled_reader" stall_ms=100000 deadline=120 filled=2097152 >"$work/holder" 2>&1 &
