@@ -8,7 +8,7 @@
 # for want of proof, which is what it is there to say.
 #
 # Needs root, sockperf, ip and nsenter. Fails if a trial has no proof that the accelerated runs were redirected and the plain ones not.
-#   SECONDS_A_RUN=N (5; the talk took 30)   PLACES='loopback veth': which of the two trials
+#   SECONDS_A_RUN=N (5)   PLACES='loopback veth': which of the two trials
 # Arguments are options for smaccel ab, such as --rounds 20.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)

@@ -68,7 +68,7 @@ struct datapath_member {
 };
 #define DATAPATH_ROLL_MAX SM_ROLL_MAX
 int datapath_roll_call(struct datapath *datapath, struct datapath_member *members, uint32_t count);
-/* The same with facts->blocked_own of that process. */
+/* datapath_inspect(), with facts->blocked_own of that process. */
 int datapath_inspect_for(struct datapath *datapath, uint64_t sk, uint64_t cookie, uint32_t pid, struct sm_facts *facts);
 
 /* Notes from now on which processes are stopped (bpf/stops.bpf.c). 0 and *out, or -errno: the kernel refuses the program. */

@@ -225,7 +225,7 @@ static inline void conn_touch(struct conn *conn)
 	atomic_store_explicit(&conn_ever_touched, true, memory_order_relaxed);
 	atomic_store(&conn->touched, 1);
 }
-/* In the sockhash as far as this process knows: receives need care (repair.h). */
+/* In the sockhash as far as this process knows: receives need care (transfer_repair.c). */
 static inline bool conn_is_joined(const struct conn *conn)
 {
 	return atomic_load_explicit(&((struct conn *)conn)->touched, memory_order_acquire) != 0;

@@ -4,18 +4,19 @@
  * A preloaded library is the first in the search order, so that its constructor is the last but the program's own to run:
  * wrappers are called before. They are then raw system calls (real.c), and nothing is tracked, because there is no table of connections.
  *
- *	step            why here
- *	real_init       everything after it may call real_NAME
- *	clock_init      likewise, for what measures time
- *	log_init        config_init complains about settings it cannot read
- *	config_init     SMACCEL=off stops here: every wrapper stays a pass-through for ever
- *	quiet_inherited a program under a filter likewise: what follows makes system calls that it may not allow
- *	fork_init       the pid must be known before the first connection is
- *	signals_init    reads the handlers that earlier constructors installed; from here on the wrappers keep them current
- *	threads_init    registers for membarrier, before any thread can be inside a call on a connection
- *	exit_init       as early as can be: what is registered first runs last
- *	conn_init       the table of connections is what turns the wrappers on
- *	adopt_inherited last: connections that this program was executed with need all the rest
+ *	step                      why here
+ *	real_init                 everything after it may call real_NAME
+ *	clock_init                likewise, for what measures time
+ *	log_init                  config_init complains about settings it cannot read
+ *	config_init               SMACCEL=off ends it but for latency_init: every wrapper stays a pass-through for ever
+ *	quiet_inherited           a program under a filter likewise: what follows makes system calls that it may not allow
+ *	latency_init              needs the settings; a store, which does no harm in a shim that is off: nobody looks there
+ *	fork_init                 the pid must be known before the first connection is
+ *	signals_init              reads the handlers that earlier constructors installed; from here on the wrappers keep them current
+ *	threads_init              registers for membarrier, before any thread can be inside a call on a connection
+ *	intercept_exit_init       as early as can be: what is registered first runs last
+ *	conn_init                 the table of connections is what turns the wrappers on
+ *	lifecycle_adopt_inherited last: connections that this program was executed with need all the rest
  *
  * The door to the helper is opened by the first socket() or listen(), not here, but for such connections: most programs never use a socket.
  */

@@ -13,8 +13,7 @@
 #define TURNS_LOOK 256u        /* of one in the sockhash: between looks whether the helper is there */
 #define TURNS_HELPER_CHECK 64u /* between looks whether the helper that knows our offer still lives */
 
-/* Makes conn->cell this connection's cell in the present session's memory. */
-/* False: there is no room for its cell. */
+/* Makes conn->cell this connection's cell in the present session's memory. False: there is no room for it. */
 bool lifecycle_bind_cell(struct conn *conn, struct session_memory *memory);
 
 /* Sends a request about a cell (its word becomes PENDING) and waits for the end of it, bounded. The result is CELL_DONE,

@@ -3,8 +3,11 @@
  *
  * Each thread marks itself with plain stores in a slot of its own; who needs to know (a join, an attach: rare) runs
  * membarrier(PRIVATE_EXPEDITED), which makes every mark that precedes a look at the connection's state visible, and
- * scans. A count per connection would be left wrong by fork, SIGKILL and siglongjmp; a mark is overwritten by the
- * thread's next call and dies with the thread.
+ * scans. A count per connection would be left wrong for all by fork, SIGKILL and siglongjmp; a mark dies with its thread.
+ *
+ * One that siglongjmp leaves behind stays until then: the thread's later calls put it back at their end (thread_leave()), and take the long way
+ * (transfer_short_mark()). To the other threads it is inside the connection of that index, which does not join, get its ledger or settle its
+ * accounts in their calls. That is the safe side.
  */
 #ifndef SMACCEL_THREADS_H
 #define SMACCEL_THREADS_H

@@ -2,13 +2,13 @@
 # Test programs and the targets that run them. Included by the Makefile.
 #
 # tests/<suite>/<name>.c is one program, $(B)/tests/<suite>/<name>; headers of a suite and of tests/support are included
-# by relative paths. Three suites differ:
+# by relative paths. Two suites differ:
 #   unit    test_cli_*.c is linked with the command line's objects, test_shim_*.c with the shim's (without the wrappers'
 #           constructor's help: nothing is preloaded), the others with the daemon's; all with cmocka, none with main.o.
 #           Archives: only what a test refers to comes in, so a test may bring its own fakes.
 #   kernel  tests/kernel/kernel.mk.
-#   A suite's own rules go to tests/<suite>/<suite>.mk, which lists in TEST_OWN_RULES the sources it builds itself
-#   (or that are no programs) and adds its programs to TEST_PROGRAMS.
+# A suite's own rules go to tests/<suite>/<suite>.mk, which lists in TEST_OWN_RULES the sources it builds itself
+# (or that are no programs) and adds its programs to TEST_PROGRAMS.
 
 TEST_OWN_RULES :=
 TEST_PROGRAMS :=
@@ -66,9 +66,9 @@ $(B)/.packages-test: tests/packages tests/deps
 -include $(addsuffix .d,$(TEST_PROGRAMS))
 
 # ---- running them -----------------------------------------------------------------------------------------------------
-# What the runner's tests find: $(B) under its absolute name.
 # All CPUs, unless the caller gave -j.
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+# The tests find $(B) under its absolute name.
 RUN_TESTS = SMACCEL_BUILD='$(abspath $(B))' tests/run
 
 # Warnings are errors in a build for all tests, so that lint need not make another one; unless the flags are the caller's, or it fails.

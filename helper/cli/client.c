@@ -246,11 +246,3 @@ json_t *client_ask_long(const char *title, const char *socket_path, const void *
 	free(text);
 	return json;
 }
-
-json_t *client_ask_group(const char *title, const char *socket_path, uint64_t group)
-{
-	struct wire_group message = { .group = group };
-
-	wire_header_init(&message.header, WIRE_GROUP, sizeof(message), 0, 0);
-	return client_ask_long(title, socket_path, &message, sizeof(message));
-}

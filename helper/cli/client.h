@@ -27,12 +27,9 @@ int client_ask(const char *title, const char *socket_path, enum wire_type reques
 /* What to say of an -errno of the above; on stderr. */
 void client_complain(const char *title, const char *socket_path, int error);
 
-/* Asks for what a child process of the helper makes, waiting for its turn, and up to 20 s for the answer while the helper lives; NULL after a message.
- * The caller owns a reference. */
+/* Asks for what a child process of the helper makes, waiting for its turn, and up to 20 s for the answer while the helper answers other requests
+ * (a helper that is stopped: 4 s); NULL after a message. The caller owns a reference. */
 json_t *client_ask_long(const char *title, const char *socket_path, const void *message, size_t bytes);
-
-/* The accounts of a group, parsed; NULL after a message. The caller owns a reference. */
-json_t *client_ask_group(const char *title, const char *socket_path, uint64_t group);
 
 /* client_ask(), parsed. NULL after a message. The caller owns a reference. */
 json_t *client_ask_json(const char *title, const char *socket_path, enum wire_type request, char **text);

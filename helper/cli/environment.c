@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-/* The most that the shim takes (preload/config.c). */
+/* The most that the shim takes (preload/config.c, preload/config.h). */
 #define TURNS_MAX 2000000000u
 #define SPIN_US_MAX 10000u
 #define GROUP_DIGITS_MAX 16

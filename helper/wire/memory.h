@@ -19,8 +19,8 @@
 #define LEDGER_CELLS 1024u
 
 /* ---- the commit-or-abandon word -------------------------------------------------------------------------------
- * word = generation << 8 | state. A futex. The shim moves IDLE -> PENDING before it sends WIRE_JOIN, WIRE_PIN or
- * WIRE_LEAVE. Then exactly one compare-and-swap wins: the helper's PENDING -> DONE or REFUSED (it writes `reason`
+ * word = generation << 8 | state. A futex. The shim moves IDLE -> PENDING before it sends WIRE_JOIN, WIRE_PIN, WIRE_LEAVE,
+ * WIRE_HOLDERS or WIRE_LANDING. Then exactly one compare-and-swap wins: the helper's PENDING -> DONE or REFUSED (it writes `reason`
  * first and wakes the futex after), or the shim's PENDING -> ABANDONED (any thread, also a signal handler). A helper
  * that loses the swap of a join takes the end out again, which is clean: nothing was redirected. */
 enum cell_state {

@@ -3,8 +3,8 @@
  *
  * Linked into daemon, command line and shim. In the shim it may run in a signal handler and must not come upon the
  * shim's own wrappers: so no malloc, no stdio, no state, and each system call goes through a macro that the shim's
- * build replaces, e.g. -DWIRE_SENDMSG=(*real_sendmsg): a function or a pointer to one, with the prototype and the
- * conventions of the libc function (-1 and errno on failure).
+ * build replaces (preload/wire_calls.h) by the name of a function with the prototype and the conventions of the libc
+ * function (-1 and errno on failure).
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* struct ucred */
