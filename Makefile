@@ -260,6 +260,7 @@ help:
 	@echo 'make                 build/libsmaccel.so, build/smacceld, build/smaccel'
 	@echo 'make try             installs what is missing, builds, and runs redis-benchmark before and after (root)'
 	@echo 'make check           installs what is missing, builds, lints and runs every test (root)'
+	@echo 'make check-vm        the parts of it that boot Debian'"'"'s kernels in QEMU (root)'
 	@echo 'make check-suites    other people'"'"'s programs and suites with big volumes: 70 minutes (root)'
 	@echo 'make check-planted   planted differences, 100 trials of each: 17 minutes (root)'
 	@echo 'make test T="..."    runs the named tests or suites; tests/run --list names them'

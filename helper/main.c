@@ -159,6 +159,10 @@ static int find_features(struct helper *helper)
 
 	if (helper->options.settings.peer_count)
 		helper->features |= WIRE_FEATURE_PEERS;
+	if (count < 0) {
+		log_error("the self-test cannot run: %s (it needs an interface lo that is up)", strerror(-count));
+		return count;
+	}
 	log_debug("self-test: %d results, features %#x", count, helper->features);
 	for (int i = 0; i < count; i++) {
 		if (results[i].outcome != SELFTEST_REFUSED)

@@ -34,8 +34,10 @@ static void print_wanted(const char *line)
 		fprintf(stderr, "%s is a number from %" PRIu32 " to %" PRIu32 "\n", name, number->minimum,
 			number->maximum);
 	else if (name && !strcmp(name, "peers"))
-		fprintf(stderr, "peers are at most %u networks as 10.0.0.0/24, no bit set behind the prefix\n",
-			POLICY_PEERS_MAX);
+		fprintf(stderr,
+			"peers are at most %u networks as 10.0.0.0/24, no bit set behind the prefix, in lines of at "
+			"most %u characters\n",
+			POLICY_PEERS_MAX, POLICY_VALUE_BYTES - 1);
 	else if (name && !strcmp(name, "socket-group"))
 		fputs("socket-group is the name of a group, or its number\n", stderr);
 	else

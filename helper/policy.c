@@ -154,7 +154,7 @@ static int parse_network(char *text, struct policy_network *network)
 static int parse_peers(struct policy_settings *settings, const char *value)
 {
 	struct policy_settings grown = *settings;
-	char words[128], *rest = words, *word;
+	char words[POLICY_VALUE_BYTES], *rest = words, *word;
 
 	if (!*value || strlen(value) >= sizeof(words))
 		return -EINVAL;
@@ -233,7 +233,7 @@ static int copy_trimmed(char *out, size_t room, const char *text, const char *en
 
 int policy_settings_parse(struct policy_settings *settings, const char *line)
 {
-	char name[64], value[128];
+	char name[64], value[POLICY_VALUE_BYTES];
 	const char *end = line + strcspn(line, "#\n");
 	const char *equals = memchr(line, '=', end - line);
 

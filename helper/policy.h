@@ -24,6 +24,7 @@ struct policy_network {
 	uint8_t prefix_bits; /* of 128 */
 };
 #define POLICY_PEERS_MAX 32u
+#define POLICY_VALUE_BYTES 128u /* of one line, with the end */
 
 /* What --config and the command line decide. */
 struct policy_settings {

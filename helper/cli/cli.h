@@ -54,6 +54,9 @@ bool cli_options_read(poptContext context, const char **argv);
 /* Whether no word is left that is no option; false after a message on stderr. */
 bool cli_no_arguments(poptContext context, const char *title);
 
+/* Whether --socket is no empty path, as of a shell's variable that was not set: the usual helper is not what was meant then. False after a message
+ * on stderr; NULL (not given) is fine. */
+bool cli_socket_is_named(const char *option, const char *title);
 /* The helper's socket: `option` if not NULL, else SMACCEL_SOCKET, else the default. */
 const char *cli_socket_path(const char *option);
 

@@ -179,9 +179,8 @@ void client_complain(const char *title, const char *socket_path, int error)
 		fprintf(stderr, "%s: only root may do that\n", title);
 		break;
 	case -ETIMEDOUT:
-		fprintf(stderr,
-			"%s: the helper at %s does not answer (waited %d s); it may do yet what was asked for\n", title,
-			socket_path, CLIENT_WAIT_MS / 1000);
+		fprintf(stderr, "%s: the helper at %s does not answer in time; it may do yet what was asked for\n",
+			title, socket_path);
 		break;
 	case -EPROTONOSUPPORT:
 		fprintf(stderr, "%s: the helper at %s is of another version\n", title, socket_path);

@@ -6,6 +6,14 @@
 #include "../wire/protocol.h"
 #include "cli.h"
 
+bool cli_socket_is_named(const char *option, const char *title)
+{
+	if (!option || *option)
+		return true;
+	fprintf(stderr, "%s: --socket: the path is empty\n", title);
+	return false;
+}
+
 const char *cli_socket_path(const char *option)
 {
 	const char *path = option ? option : getenv("SMACCEL_SOCKET");
@@ -64,7 +72,8 @@ bool cli_options_parse(struct cli_options *options, int argc, const char **argv,
 
 	context = poptGetContext(NULL, argc, argv, table, 0);
 	poptSetOtherOptionHelp(context, about);
-	good = cli_options_read(context, argv) && cli_no_arguments(context, argv[0]);
+	good = cli_options_read(context, argv) && cli_no_arguments(context, argv[0]) &&
+	       cli_socket_is_named(socket_path, argv[0]);
 	if (good && html_path && !*html_path) {
 		fprintf(stderr, "%s: --html is empty: name a file\n", argv[0]);
 		good = false;

@@ -10,18 +10,16 @@
 #include "cli.h"
 #include "library.h"
 
-struct profile {
-	const char *name;
-	const char *variable;
-	const char *value;
-};
-
 /* A profile is settings of the shim under one name. Being asked for on the command line, it wins over the environment. */
-static const struct profile profiles[] = {
-	{ "auto", "SMACCEL_ADMIT", "auto" },
-	{ "eager", "SMACCEL_ADMIT", "eager" },
-	{ "latency", "SMACCEL_SPIN_US", "50" },
-	{ "off", "SMACCEL", "off" },
+static const struct profile {
+	const char *name;
+	const char *admit;   /* SMACCEL_ADMIT; NULL: SMACCEL=off, and the rest is of no meaning */
+	const char *spin_us; /* SMACCEL_SPIN_US; NULL: as it is */
+} profiles[] = {
+	{ "auto", "auto", NULL },
+	{ "eager", "eager", NULL },
+	{ "latency", "auto", "50" },
+	{ "off", NULL, NULL },
 };
 
 #define PROFILE_COUNT (sizeof(profiles) / sizeof(profiles[0]))
@@ -46,9 +44,13 @@ bool preload_profile(const char *title, const char *name)
 {
 	const struct profile *profile = name ? find(name) : NULL;
 
-	if (profile)
-		return !setenv(profile->variable, profile->value, 1);
-	return preload_profile_exists(title, name);
+	if (!profile)
+		return preload_profile_exists(title, name);
+	if (!profile->admit)
+		return !setenv("SMACCEL", "off", 1);
+	unsetenv("SMACCEL");
+	return !setenv("SMACCEL_ADMIT", profile->admit, 1) &&
+	       (!profile->spin_us || !setenv("SMACCEL_SPIN_US", profile->spin_us, 1));
 }
 
 int preload_examine(const char *title, const char *name, struct program *program)

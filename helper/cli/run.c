@@ -36,7 +36,7 @@ static bool parse_options(struct run_options *options, int argc, const char **ar
 	poptContext context = poptGetContext(NULL, argc, argv, table, POPT_CONTEXT_POSIXMEHARDER);
 
 	poptSetOtherOptionHelp(context, "[--profile=NAME] [--socket=PATH] [--] PROGRAM [ARGUMENT...]");
-	if (!cli_options_read(context, argv))
+	if (!cli_options_read(context, argv) || !cli_socket_is_named(options->socket_path, argv[0]))
 		return false;
 	options->command = poptGetArgs(context); /* lives as long as the context: to the exec */
 	if (!options->command || !options->command[0]) {

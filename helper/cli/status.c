@@ -47,7 +47,7 @@ static void print_totals(const json_t *totals)
 {
 	char first[TABLE_NUMBER_BYTES], second[TABLE_NUMBER_BYTES];
 
-	printf("pairs       %s armed now, %s since the start; %s sockets joined, %s left\n",
+	printf("pairs       %s armed now, %s so far; %s sockets joined, %s left\n",
 	       table_format_count(first, fields_number(totals, "pairs_armed")),
 	       table_format_count(second, fields_number(totals, "pairs_armed_total")),
 	       table_format_count((char[TABLE_NUMBER_BYTES]){ 0 }, fields_number(totals, "sockets_joined")),

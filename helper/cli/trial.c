@@ -83,7 +83,8 @@ static bool parse_start(struct start_words *w, int argc, const char **argv)
 		POPT_AUTOHELP POPT_TABLEEND
 	};
 	poptContext context = poptGetContext(NULL, argc, argv, table, 0);
-	bool good = cli_options_read(context, argv) && cli_no_arguments(context, argv[0]);
+	bool good = cli_options_read(context, argv) && cli_no_arguments(context, argv[0]) &&
+		    cli_socket_is_named(w->socket_path, argv[0]);
 
 	poptFreeContext(context);
 	return good;
@@ -284,7 +285,7 @@ int cli_trial_main(int argc, const char **argv)
 		argv[1] = commands[i].title;
 		return commands[i].run(argc - 1, argv + 1);
 	}
-	if (name && (!strcmp(name, "--help") || !strcmp(name, "-?"))) {
+	if (name && (!strcmp(name, "--help") || !strcmp(name, "-?") || !strcmp(name, "-h") || !strcmp(name, "help"))) {
 		fputs(usage, stdout);
 		return CLI_OK;
 	}

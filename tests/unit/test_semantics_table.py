@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""helper/cli/semantics.def, `smaccel semantics` and the man page say what the differential suite has cases for.
+"""helper/cli/semantics.def, `smaccel semantics` and the man page say what the differential suite has cases for; and the man page has every reason
+of helper/wire/reason.def.
 
-  python3 tests/unit/test_semantics_table.py --update     writes the table into the man page
+  python3 tests/unit/test_semantics_table.py --update     writes the tables into the man page
 """
 import fnmatch
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +16,8 @@ TOP = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("SMACCEL_BUILD", TOP / "build"))
 MAN_PAGE = TOP / "helper/man/smaccel.1"
 DIFFERENCES = TOP / "tests/conformance/semantics/differences"
-BEGIN = '.\\" begin semantics'
-END = '.\\" end semantics'
+REASONS = TOP / "helper/wire/reason.def"
+REASON = re.compile(r'^REASON\(\w+, "(.*?)", "(.*)"\)$', re.MULTILINE)
 KINDS = {"native", "repaired", "leaves first", "pinned", "never joins", "differs"}
 
 
@@ -41,17 +43,25 @@ def matching(patterns, names):
 
 
 def man_rows(rows):
-    lines = [".TS", "lw(60n) l."]
+    lines = [".TS", "lw(56n) l."]
     for row in rows:
         how = f" ({row['how']})" if row["how"] else ""
         lines += ["T{", (row["behaviour"] + how).replace("-", "\\-"), "T}\t" + row["kept"]]
     return lines + [".TE"]
 
 
-def man_page_parts():
+def reason_rows():
+    lines = [".TS", "lw(17n) lw(50n)."]
+    for name, text in REASON.findall(REASONS.read_text()):
+        lines += ["T{", name.replace("-", "\\-"), "T}\tT{", text.replace("-", "\\-"), "T}"]
+    return lines + [".TE"]
+
+
+def man_page_parts(what):
+    """What is before a table, the table, and the rest."""
     lines = MAN_PAGE.read_text().splitlines()
-    begin = next(i for i, line in enumerate(lines) if line.startswith(BEGIN))
-    end = next(i for i, line in enumerate(lines) if line.startswith(END))
+    begin = next(i for i, line in enumerate(lines) if line.startswith(f'.\\" begin {what}'))
+    end = next(i for i, line in enumerate(lines) if line.startswith(f'.\\" end {what}'))
     return lines[:begin + 1], lines[begin + 1:end], lines[end:]
 
 
@@ -95,14 +105,21 @@ def test_the_text_has_every_row():
 
 
 def test_man_page_has_the_same_table():
-    assert man_page_parts()[1] == man_rows(table()), "run tests/unit/test_semantics_table.py --update"
+    assert man_page_parts("semantics")[1] == man_rows(table()), "run tests/unit/test_semantics_table.py --update"
+
+
+def test_man_page_has_every_reason():
+    assert reason_rows().count("T{") >= 40
+    assert REASONS.read_text().count("\nREASON(") == reason_rows().count("T{"), "lines of another form"
+    assert man_page_parts("reasons")[1] == reason_rows(), "run tests/unit/test_semantics_table.py --update"
 
 
 def main(arguments):
     if arguments != ["--update"]:
         raise SystemExit(__doc__)
-    before, _, after = man_page_parts()
-    MAN_PAGE.write_text("\n".join(before + man_rows(table()) + after) + "\n")
+    for what, rows in (("semantics", man_rows(table())), ("reasons", reason_rows())):
+        before, _, after = man_page_parts(what)
+        MAN_PAGE.write_text("\n".join(before + rows + after) + "\n")
 
 
 if __name__ == "__main__":

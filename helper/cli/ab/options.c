@@ -231,7 +231,7 @@ static bool parse(struct ab_options *options, struct raw *raw, int argc, const c
 
 	context = poptGetContext(NULL, argc, argv, table, POPT_CONTEXT_POSIXMEHARDER);
 	poptSetOtherOptionHelp(context, "[OPTION...] [--] CMD [ARGUMENT...]");
-	if (!cli_options_read(context, argv))
+	if (!cli_options_read(context, argv) || !cli_socket_is_named(raw->socket_path, options->title))
 		return false;
 	options->command = (const char *const *)poptGetArgs(context);
 	if (!options->command || !options->command[0])
