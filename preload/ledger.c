@@ -226,10 +226,10 @@ uint64_t ledger_consumed(const struct conn *conn, struct ledger_cell *cell, uint
 	struct ledger_half *own = ledger_own(conn, cell);
 
 	ledger_note_cpu(&own->read_cpu);
-	/* A locked add, so a full barrier: the look at `awaited` below cannot come before it (the sender does the
-	 * same in the other order). A lost wake-up would cost LEDGER_PACE_STEP_MS, no more. */
+	/* Both sequentially consistent: the look at `awaited` cannot come before the add (the sender does the same in the
+	 * other order). A lost wake-up would cost LEDGER_PACE_STEP_MS, no more. */
 	uint64_t before = atomic_fetch_add(&own->consumed, bytes);
-	uint32_t wanted = atomic_load_explicit(&own->awaited, memory_order_relaxed);
+	uint32_t wanted = atomic_load(&own->awaited);
 	if (__builtin_expect(wanted != 0, 0) && ledger_unread_in(conn, cell) <= (int64_t)wanted &&
 	    atomic_exchange(&own->awaited, 0) != 0) {
 		int saved = errno;

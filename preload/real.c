@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 
 #include "hot.h"
@@ -227,3 +228,12 @@ void real_init(void)
 	hot.direct = are_of_libc();
 	hot.single_threaded = &__libc_single_threaded ? &__libc_single_threaded : "";
 }
+
+#ifdef __aarch64__
+/* Which atomic instructions there are, libgcc's outlined ones ask by the name that musl does not have. */
+unsigned long __getauxval(unsigned long type);
+unsigned long __getauxval(unsigned long type)
+{
+	return getauxval(type);
+}
+#endif

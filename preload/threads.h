@@ -48,8 +48,8 @@ static inline void thread_mark(struct thread_slot *slot, uint32_t conn_index)
 }
 static inline void thread_mark_end(struct thread_slot *slot, uint32_t previous)
 {
-	atomic_signal_fence(memory_order_seq_cst);
-	atomic_store_explicit(&slot->inside, previous, memory_order_relaxed);
+	/* Who sees the mark gone sees what the call has done. */
+	atomic_store_explicit(&slot->inside, previous, memory_order_release);
 }
 
 /* Marks this thread; returns what thread_leave() must restore (calls nest in signal handlers). The caller looks at the

@@ -138,7 +138,7 @@ static bool hello_receive(struct exchange *exchange)
 static void warm_turn(void *argument, int i)
 {
 	struct exchange *exchange = argument;
-	char again = i >= 0, answer = -1;
+	signed char again = i >= 0, answer = -1;
 
 	if (write_whole(exchange->fd, &again, 1) < 0 || read_whole(exchange->fd, &answer, 1) < 0 || answer != again)
 		complain(exchange, answer != -1, "warm-up");

@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define WITHHELD_BYTES 4096
+#define WITHHELD_BYTES ((int)sysconf(_SC_PAGESIZE))
 
 struct withheld_page {
 	int uffd;
