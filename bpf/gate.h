@@ -133,7 +133,7 @@ static inline int gate_has_room(const struct gate_receiver *to, __u32 size, __u3
 
 /* The memory cgroup of the receiver: max and usage of one of its counters, and what can be got back of it, in pages. Some stays free, for
  * the kernel charges for other sockets, and for the reader itself, at the same time and in batches. What a reader leaves unread is in its own
- * cgroup when it is redirected, and hardly more than a first window of it when TCP has it: beyond that a quarter stays free for the reader. */
+ * cgroup when it is redirected, and hardly more than a first window of it when TCP has it: beyond that half stays free, for the reader and for TCP. */
 #define GATE_PAGE_BYTES 4096u /* where they are larger, fewer are charged */
 #define GATE_MEMORY_SPARE_MAX 4096u
 #define GATE_MEMORY_TCP_HOLDS (128u * 1024)
@@ -143,7 +143,7 @@ static inline int gate_memory_has_room(__u64 max, __u64 usage, __u64 reclaimable
 	__u64 spare = max / 16 < GATE_MEMORY_SPARE_MAX ? max / 16 : GATE_MEMORY_SPARE_MAX;
 
 	if (unread + size > GATE_MEMORY_TCP_HOLDS)
-		spare = max / 4;
+		spare = max / 2;
 	if ((__s64)usage < 0) /* it lags behind what CPUs give back */
 		usage = 0;
 	return usage + size / GATE_PAGE_BYTES + 1 + spare <= max + reclaimable;

@@ -88,11 +88,14 @@ struct sm_slot {
 _Static_assert(sizeof(struct sm_direction) == 64, "a cache line a direction");
 _Static_assert(sizeof(struct sm_slot) == 320 && __builtin_offsetof(struct sm_slot, direction) % 64 == 0, "map value");
 
+/* What the gate leaves out: invariant 1, the look at the reader's memory cgroup. */
+enum sm_test_without { SM_TEST_WITHOUT_ORDER = 1, SM_TEST_WITHOUT_MEMORY = 2 };
+
 /* One page of switches and of what must outlive a helper. Written by the helper only. */
 struct sm_switches {
 	__u32 abi;               /* this and the next stay where they are, whatever SM_ABI */
 	__u32 off;               /* kill switch: every verdict passes */
-	__u32 test_no_order;     /* tests only, never set in production: leave out invariant 1's test */
+	__u32 test_without;      /* tests only, never set in production: enum sm_test_without */
 	__u32 test_bound_bytes;  /* tests only: an upper limit of the bound; 0: none */
 	__u64 helper_generation; /* raised by each helper that starts */
 	/* Sums over slots that were freed; live slots are added by whoever reports. */

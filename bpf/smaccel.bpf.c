@@ -172,7 +172,7 @@ static __always_inline enum gate_decision verdict_decide(const struct tcp_sock *
 	/* A receiver that will not read any more is left to TCP, which knows what to tell the sender. */
 	if (!other->cookie || peer.cookie != other->cookie || (peer.shutdown & SK_RCV_SHUTDOWN))
 		return GATE_PASS;
-	if (!gate_order_holds(own->write_seq, peer.copied_seq) && !switches->test_no_order)
+	if (!gate_order_holds(own->write_seq, peer.copied_seq) && !(switches->test_without & SM_TEST_WITHOUT_ORDER))
 		return GATE_PASS_ORDER;
 	if (!gate_has_room(&peer.receiver, size, switches->test_bound_bytes) || tcp_under_pressure(own))
 		return GATE_SPILL;
@@ -183,7 +183,8 @@ static __always_inline enum gate_decision verdict_decide(const struct tcp_sock *
 		return GATE_SPILL;
 	if (gate_would_wait(&peer.receiver, size))
 		return GATE_PASS_BUSY;
-	if (!memory_has_room(peer.memcg, peer.receiver.rmem_alloc, size))
+	if (!memory_has_room(peer.memcg, peer.receiver.rmem_alloc, size) &&
+	    !(switches->test_without & SM_TEST_WITHOUT_MEMORY))
 		return GATE_SPILL;
 	/* An ACK is owed to a peer whose own messages are held to TCP: this one carries it. Redirected, it would not, and the
 	 * peer's next would sit in Nagle's algorithm until the delayed ACK's timer: 40 ms a turn. Not for any ACK: two ends

@@ -146,7 +146,8 @@ static int open_datapath(struct helper *helper)
 		log_error("receives with SO_RCVTIMEO will not notice SIGSTOP: the kernel does not tell of it: %s",
 			  strerror(-error));
 	helper->switches = datapath_switches(helper->datapath);
-	helper->switches->test_no_order = options->test_no_order;
+	helper->switches->test_without = (options->test_no_order ? SM_TEST_WITHOUT_ORDER : 0) |
+					 (options->test_no_memory ? SM_TEST_WITHOUT_MEMORY : 0);
 	helper->switches->test_bound_bytes = options->test_bound_bytes;
 	return 0;
 }

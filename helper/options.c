@@ -18,7 +18,7 @@
 /* As given; NULL: not given. */
 struct arguments {
 	char *socket_path, *pin_dir, *config, *slots, *socket_mode, *socket_group, *lonely_ms, *test_bound;
-	int verbose, version, test_no_order, test_wait_for_locks;
+	int verbose, version, test_no_order, test_no_memory, test_wait_for_locks;
 };
 
 /* What would be right in a line "name = value". */
@@ -154,6 +154,7 @@ static int apply_all(struct options *options, struct arguments *arguments)
 			return -EINVAL;
 	}
 	options->test_no_order = arguments->test_no_order;
+	options->test_no_memory = arguments->test_no_memory;
 	options->test_wait_for_locks = arguments->test_wait_for_locks;
 	options->verbose = arguments->verbose;
 	options->socket_path = arguments->socket_path ? arguments->socket_path : strdup(WIRE_SOCKET_DEFAULT);
@@ -180,6 +181,7 @@ static int parse_command_line(struct arguments *a, int argc, const char **argv)
 		  "N" },
 		{ "version", 'V', POPT_ARG_NONE, &a->version, 0, "print the version and exit", NULL },
 		{ "test-no-order", 0, POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &a->test_no_order, 0, NULL, NULL },
+		{ "test-no-memory", 0, POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &a->test_no_memory, 0, NULL, NULL },
 		{ "test-wait-for-locks", 0, POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &a->test_wait_for_locks, 0, NULL,
 		  NULL },
 		{ "test-bound", 0, POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, &a->test_bound, 0, NULL, NULL },

@@ -17,7 +17,7 @@ struct options {
 	char *socket_path; /* owned, as is pin_dir */
 	char *pin_dir;
 	bool verbose;
-	bool test_no_order, test_wait_for_locks;
+	bool test_no_order, test_no_memory, test_wait_for_locks;
 	uint32_t test_bound_bytes;
 	gid_t socket_group; /* that settings.socket_group names; -1: the helper's own */
 	struct policy_settings settings;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The stalled reader: how much a sender gets rid of while nobody reads, and how the bytes come when the reader wakes.
  *
- *   stalled_reader [rcvbuf=N] [filled=N] [blocking=1] [stall_ms=N] [after=N] [chunk=N] [grow=1] [deadline=S] [cgroup=PROCS]
+ *   stalled_reader [rcvbuf=N] [filled=N] [blocking=1] [stall_ms=N] [after=N] [chunk=N] [grow=1] [deadline=S] [cgroup=FOLDER] [others=N]
  *
- * cgroup=PROCS: the process goes into that cgroup before it accepts, so that the reader's socket is of that one and the sender's is not.
+ * cgroup=FOLDER: readers' sockets are of that cgroup, all else of the one above it.
+ * others=N: beside it, so many connections are sent to until nothing more goes, and never read from.
  * filled=N: before all that small writes, which do not join, fill the receive buffer again and again until it has N bytes: its window is
  * all of it then. grow=1: before all that its receive window is made to grow (growing.h), and then is streamed to for a while.
  * Warms the connection up with turns until it redirects (a bounded number), then sends against a reader that sleeps for stall_ms, then reads
@@ -33,7 +34,7 @@
 #define SAMPLE_MS 100u
 #define SETTLE_MS 3000u /* when the first figure is taken: by then a sender has long stopped */
 
-static unsigned rcvbuf, filled, blocking, stall_ms = 15000, chunk = 16384, grow, deadline_s = 60;
+static unsigned rcvbuf, filled, blocking, stall_ms = 15000, chunk = 16384, grow, deadline_s = 60, others;
 static uint64_t after_bytes = 8u << 20;
 static int sender_fd, receiver_fd;
 static const char *cgroup;
@@ -169,6 +170,48 @@ static void grow_window(void)
 	}
 }
 
+static void enter_cgroup(const char *where)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s%s/cgroup.procs", cgroup, where);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "0", 1) != 1)
+		die("%s", path);
+	close(fd);
+}
+
+/* A socket belongs to the cgroup of who makes it, or accepts it. */
+static void open_connection(int listener)
+{
+	sender_fd = loopback_connect("127.0.0.1", loopback_port(listener));
+	if (cgroup)
+		enter_cgroup("");
+	receiver_fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	if (receiver_fd < 0)
+		die("accept");
+	if (cgroup)
+		enter_cgroup("/..");
+}
+
+/* The first connection, which is warmed up already, is put aside for the time. */
+static void fill_others(int listener)
+{
+	int first[] = { sender_fd, receiver_fd };
+
+	for (unsigned i = 0; i < others; i++) {
+		char message[FILLING_WRITE_BYTES * 16] = "";
+
+		open_connection(listener);
+		warm_up();
+		for (unsigned writes = 0; writes < FILLING_READS_MAX; writes++)
+			if (send(sender_fd, message, sizeof(message), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+				break;
+	}
+	sender_fd = first[0];
+	receiver_fd = first[1];
+}
+
 static uint32_t socket_memory(int fd, unsigned which)
 {
 	uint32_t memory[SK_MEMINFO_VARS] = { 0 };
@@ -238,27 +281,17 @@ static void dump(void)
 		socket_memory(receiver_fd, SK_MEMINFO_RMEM_ALLOC), socket_memory(sender_fd, SK_MEMINFO_WMEM_QUEUED));
 }
 
-static void enter_cgroup(void)
-{
-	int fd = open(cgroup, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0 || write(fd, "0", 1) != 1)
-		die("%s", cgroup);
-	close(fd);
-}
-
 static void options_read(int count, char **options)
 {
 	for (int i = 0; i < count; i++) {
-		unsigned *numbers[] = { &rcvbuf, &filled, &blocking, &stall_ms, &chunk, &grow, &deadline_s };
-		const char *names[] = {
-			"rcvbuf=", "filled=", "blocking=", "stall_ms=", "chunk=", "grow=", "deadline="
-		};
+		unsigned *numbers[] = { &rcvbuf, &filled, &blocking, &stall_ms, &chunk, &grow, &deadline_s, &others };
+		const char *names[] = { "rcvbuf=", "filled=", "blocking=", "stall_ms=",
+					"chunk=",  "grow=",   "deadline=", "others=" };
 		unsigned which = 0;
 
-		while (which < 7 && strncmp(options[i], names[which], strlen(names[which])))
+		while (which < 8 && strncmp(options[i], names[which], strlen(names[which])))
 			which++;
-		if (which < 7)
+		if (which < 8)
 			*numbers[which] = (unsigned)strtoul(options[i] + strlen(names[which]), NULL, 0);
 		else if (!strncmp(options[i], "after=", 6))
 			after_bytes = strtoull(options[i] + 6, NULL, 0);
@@ -279,12 +312,7 @@ int main(int argc, char **argv)
 	options_read(argc - 1, argv + 1);
 	pattern = pattern_make(77, 0, 0, 0);
 	listener = loopback_listen("127.0.0.1", 0, 4, (int)rcvbuf);
-	sender_fd = loopback_connect("127.0.0.1", loopback_port(listener));
-	if (cgroup)
-		enter_cgroup();
-	receiver_fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	if (receiver_fd < 0)
-		die("accept");
+	open_connection(listener);
 	watchdog_start(deadline_s, dump);
 	if (grow)
 		grow_window();
@@ -294,6 +322,7 @@ int main(int argc, char **argv)
 	result.buffer = receive_buffer_bytes(receiver_fd);
 	for (int i = 0; i < TURNS_MAX && !result.redirects; i++) /* either end may be at work while the other sends */
 		result.redirects = turn();
+	fill_others(listener);
 	if (!blocking)
 		fcntl(sender_fd, F_SETFL, O_NONBLOCK);
 	if (pthread_create(&sender, NULL, sender_main, NULL))

@@ -88,13 +88,13 @@ static void test_gate_order(struct datapath *datapath)
 	order = received(pair.ends[1], "111222");
 	check(order && one_message(&pair) == 1, "gate", "redirects-again-once-they-are-read", "-");
 
-	switches->test_no_order = 1;
+	switches->test_without = SM_TEST_WITHOUT_ORDER;
 	pair.slot->pins = 1;
 	require(sent(pair.ends[0], "111"));
 	pair.slot->pins = 0;
 	require(sent(pair.ends[0], "222"));
 	check(received(pair.ends[1], "222111"), "gate", "without-the-sequence-test-it-reorders", "-");
-	switches->test_no_order = 0;
+	switches->test_without = 0;
 	pair_close(&pair);
 }
 
