@@ -280,7 +280,7 @@ static void test_gate_leaves_the_readers_cgroup_some_memory(void **state)
 	assert_true(gate_memory_has_room(max, 16384, 1025, 0, 64)); /* full of files */
 	assert_true(gate_memory_has_room(max, 8175, 0, 128 * KIB, 64 * KIB));
 	assert_false(gate_memory_has_room(max, 8176, 0, 128 * KIB, 64 * KIB));
-	assert_false(gate_memory_has_room(max, 20000, 0, 0, 1)); /* lowered below what is used */
+	assert_false(gate_memory_has_room(max, 20000, 0, 0, 1));                     /* lowered below what is used */
 	assert_true(gate_memory_has_room(1ull << 51, 1ull << 30, 0, MIB, 64 * KIB)); /* none */
 	assert_true(gate_memory_has_room(1ull << 40, (1ull << 40) - 4097, 0, 0, 1)); /* never more than 16 MiB */
 	assert_true(gate_memory_has_room(max, (uint64_t)-2, 0, 0, 64));
