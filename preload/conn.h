@@ -57,6 +57,8 @@ enum conn_option {
 	/* Nor this: ending.c has set SO_LINGER for an exec. */
 	CONN_EXEC_RESETS = 32,
 	CONN_CORKED = 64, /* TCP_CORK is set, by this process */
+	/* Nor this: connect() has dissolved the connection, but the socket could not leave the sockhash. It may have a new one since. */
+	CONN_DISSOLVED = 128,
 };
 
 /* What every call looks at comes first, in one line: a connection that is only watched touches no other. */

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -83,6 +84,17 @@ bool endpoint_is_connected(int fd)
 	socklen_t length = sizeof(address);
 	int saved = errno;
 	bool result = getpeername(fd, (struct sockaddr *)&address, &length) == 0;
+
+	errno = saved;
+	return result;
+}
+
+/* An end of whatever kind shows as POLLRDHUP, until tcp_disconnect() takes that back, too. */
+bool endpoint_is_dissolved(int fd)
+{
+	struct pollfd poller = { .fd = fd, .events = POLLRDHUP };
+	int saved = errno;
+	bool result = real_poll(&poller, 1, 0) == 1 && (poller.revents & (POLLHUP | POLLRDHUP)) == POLLHUP;
 
 	errno = saved;
 	return result;

@@ -30,6 +30,7 @@ int endpoint_option(int fd, int level, int name);      /* an int; 0: the kernel 
 bool endpoint_has_option(int fd, int level, int name); /* it is not 0 */
 bool endpoint_is_tcp(int fd);       /* MPTCP, SCTP and SMC are streams too, but other protocols. errno is kept */
 bool endpoint_is_connected(int fd); /* not while it is connecting. errno is kept */
+bool endpoint_is_dissolved(int fd); /* it has no connection, nor the end of one. errno is kept */
 /* What has gone out and come in since the connection began, as the kernel counts: the end that made the connection has sent one
  * more, its SYN. False: it is not established, or bytes come and go. errno is kept. */
 bool endpoint_sums(int fd, uint64_t *sent, uint64_t *received);

@@ -7,9 +7,12 @@
 
 #include "endpoint.h"
 #include "fork.h"
+#include "ledger.h"
 #include "lifecycle.h"
 #include "queue.h"
 #include "readable.h"
+
+#define LEAVES_MAX 2 /* what was on its way into the queue at the first has got there */
 
 void intercept_forget_stale(int fd)
 {
@@ -82,6 +85,36 @@ int wrap_socketpair(int domain, int type, int protocol, int fds[2])
 	return result;
 }
 
+/* The kernel has thrown away what TCP's queue had, but leaves the socket in the sockhash with its redirected bytes; and so does the helper, as
+ * long as it had a connection and the peer has not read. What cannot leave stays known: its receives and its next connection need care.
+ * True: it is forgotten. */
+static bool dissolved(struct conn *conn, int fd)
+{
+	bool is_plain = false;
+
+	for (int i = 0; i < LEAVES_MAX && !is_plain; i++) {
+		queue_discard(fd);
+		is_plain = lifecycle_make_plain(conn, fd, REASON_OPTION);
+	}
+	if (is_plain) {
+		forget_everywhere(conn, fd);
+	} else {
+		ledger_detach(conn);
+		atomic_store(&conn->owed_error, 0);
+		atomic_fetch_or(&conn->options, CONN_DISSOLVED);
+	}
+	return conn_get(fd) != conn; /* not so in a vfork child */
+}
+
+/* The connection has been dissolved, by whichever call. One that never was up is still the same, with accounts of 0. */
+static bool is_dissolved(const struct conn *conn, int fd)
+{
+	bool was_up = conn_is_joined(conn) || conn_state(conn) != CONN_WATCHING ||
+		      atomic_load(&((struct conn *)conn)->sent) || atomic_load(&((struct conn *)conn)->received);
+
+	return was_up && endpoint_is_dissolved(fd) && (!conn->cookie || endpoint_cookie(fd) == conn->cookie);
+}
+
 /* connect() on a socket that is tracked. The second call of a non-blocking connect (0, EALREADY, EISCONN), and a call after
  * a failed one, concern the same socket: its entry and its accounts, 0 until now, stay right. */
 static int connect_again(struct conn *conn, int fd, const struct sockaddr *address, socklen_t length)
@@ -90,28 +123,25 @@ static int connect_again(struct conn *conn, int fd, const struct sockaddr *addre
 	bool dissolves = length >= sizeof(address->sa_family) && readable_bytes(address, sizeof(address->sa_family)) &&
 			 address->sa_family == AF_UNSPEC;
 
-	if (!dissolves)
-		return real_connect(fd, address, length);
-	bool is_plain = lifecycle_make_plain(conn, fd, REASON_OPTION);
-	if (!is_plain) {
+	if (dissolves && !lifecycle_make_plain(conn, fd, REASON_OPTION)) {
 		queue_discard(fd); /* unread, they would turn up in the socket's next connection */
-		is_plain = lifecycle_make_plain(conn, fd, REASON_OPTION);
-	}
-	int result = real_connect(fd, address, length);
-	if (result != 0)
-		return result;
-	/* The kernel leaves it in the sockhash; and the helper, as long as it had a connection and the peer has not read. */
-	if (!is_plain)
 		(void)lifecycle_make_plain(conn, fd, REASON_OPTION);
-	forget_everywhere(conn, fd);
-	return 0;
+	}
+	int result = real_connect(fd, address, length), saved = errno;
+	/* If the connection has ended, and no call of connect() has told yet that it had come up, the kernel tells how it ended, and dissolves
+	 * what is left of it (__inet_stream_connect(): tcp_disconnect()). Not so with other errors, as EISCONN or what a filter says. */
+	if (result == 0 ? dissolves : is_dissolved(conn, fd))
+		(void)dissolved(conn, fd);
+	errno = saved;
+	return result;
 }
 
 int wrap_connect(int fd, const struct sockaddr *address, socklen_t length)
 {
 	struct conn *conn = conn_get(fd);
 
-	if (conn)
+	/* By a call that no wrapper saw; or by one that did, but it could not leave the sockhash. */
+	if (conn && !(is_dissolved(conn, fd) && dissolved(conn, fd)))
 		return connect_again(conn, fd, address, length);
 	int result = REAL(connect)(fd, address, length);
 	if (!conn_table() || (result != 0 && errno != EINPROGRESS && errno != EINTR))

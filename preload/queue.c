@@ -114,7 +114,8 @@ void queue_discard(int fd)
 {
 	int saved = errno;
 
-	for (int i = 0; i < DISCARD_READS_MAX && receive(fd, scratch_nowhere, NOWHERE_BYTES, MSG_DONTWAIT) > 0; i++)
+	for (int i = 0;
+	     i < DISCARD_READS_MAX && receive(fd, scratch_nowhere, NOWHERE_BYTES, REDIRECTED_ONLY & ~MSG_PEEK) > 0; i++)
 		;
 	errno = saved;
 }

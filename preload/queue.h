@@ -14,7 +14,7 @@ bool queue_has_error(int fd);
 bool queue_has_redirected(int fd);
 /* How many, `limit` at the most; they are looked at one by one (a few GB/s). */
 int64_t queue_redirected_bytes(int fd, int64_t limit);
-/* Reads what there is, of both queues, and forgets it. */
+/* Takes the redirected bytes, and an urgent one, of a connection that is being dissolved. An error that waits is not taken. */
 void queue_discard(int fd);
 /* How many bytes TCP's queue has, also behind redirected ones. A page or more takes some six system calls, with urgent
  * data among it more; less takes one. */

@@ -91,7 +91,8 @@ struct family {
 	X(passing)                                                                                                     \
 	X(odds)                                                                                                        \
 	X(early)                                                                                                       \
-	X(rings)
+	X(rings)                                                                                                       \
+	X(dissolving)
 #define DECLARE(title) extern const struct family family_##title;
 FAMILIES(DECLARE)
 #undef DECLARE
