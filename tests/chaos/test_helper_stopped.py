@@ -191,6 +191,39 @@ def test_flagged_sends_of_an_armed_pair():
             ends.ask("turns 20")
 
 
+# Forgotten all the same, the first receive slept for ever, in the sockhash; after the reset the bytes of the old connection came first.
+@pytest.mark.parametrize("dissolve, told, receives", [("unspec", 0, ["ECONNRESET", "ENOTCONN"]), ("again", "ECONNRESET", ["ENOTCONN"])])
+def test_dissolved_while_stopped(dissolve, told, receives):
+    """The socket cannot leave the sockhash. Nobody is to notice, and once the helper answers its next connection is accelerated."""
+    with Helper() as helper:
+        with Commanded([sys.executable, Path(__file__).with_name("dissolving.py")], EAGER, helper.socket) as ends:
+            ends.answer(10)
+            before = helper.totals()["redirected_msgs"]
+            ends.ask("turns 20")
+            proved(helper.totals()["redirected_msgs"] > before, helper.explain)
+            ends.ask("reset")
+            helper.signal(signal.SIGSTOP)
+            for _ in range(2):
+                assert ends.ask(dissolve, 5) == told
+                assert [ends.ask("receive", 5) for _ in receives] == receives
+                assert ends.ask("anew", 5) == "fresh"
+                ends.ask("turns 20", 5)
+                ends.ask("reset")
+            helper.signal(signal.SIGCONT)
+            helper.totals()  # it has a CPU again
+            armed = helper.totals()["pairs_armed_total"]
+
+            def joins_again():
+                assert ends.ask(dissolve, 5) == told
+                assert ends.ask("anew", 5) == "fresh"
+                ends.ask("turns 20")
+                joined_anew = helper.totals()["pairs_armed_total"] > armed
+                ends.ask("reset")
+                return joined_anew
+
+            wait_until(joins_again, 10, helper.explain)
+
+
 @pytest.mark.parametrize("how", ["exit", "close"])
 def test_ending_with_unread_bytes(how):
     """Who holds a socket is the helper's to ask, when bytes are unread. It does not answer: one bounded wait, and what the process
