@@ -31,7 +31,7 @@
 static void track_as_pinned(struct conn *conn, int fd)
 {
 	conn->cookie = endpoint_cookie(fd);
-	atomic_fetch_or(&conn->options, CONN_TIMES_OUT);
+	atomic_fetch_or(&conn->options, CONN_TIMES_OUT | CONN_SENDS_TIME_OUT);
 	conn_touch(conn);
 	conn_state_set(conn, CONN_PINNED, REASON_PASSED_FD);
 }

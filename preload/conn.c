@@ -141,6 +141,7 @@ static void begin(struct conn *conn, bool accepted)
 	CLEAR(conn->owed_error);
 	CLEAR(conn->latency_moment_ns);
 	CLEAR(conn->adopted);
+	CLEAR(conn->dissolved);
 	CLEAR(conn->not_pinned);
 	CLEAR(conn->options);
 	CLEAR(conn->mode);

@@ -43,7 +43,7 @@ enum conn_adopted {
 	CONN_ADOPTED_COUNTED, /* they are the kernel's */
 };
 
-/* Options of the socket that receives on a joined end have to know of: set by this process, or before the join. Another process that has the
+/* Options of the socket that calls on a joined end have to know of: set by this process, or before the join. Another process that has the
  * socket may set them, too. */
 enum conn_option {
 	CONN_TELLS_INQ = 1, /* TCP_INQ is set (inq.h) */
@@ -56,9 +56,8 @@ enum conn_option {
 	CONN_MODE_UNSEEN = 16,
 	/* Nor this: ending.c has set SO_LINGER for an exec. */
 	CONN_EXEC_RESETS = 32,
-	CONN_CORKED = 64, /* TCP_CORK is set, by this process */
-	/* Nor this: connect() has dissolved the connection, but the socket could not leave the sockhash. It may have a new one since. */
-	CONN_DISSOLVED = 128,
+	CONN_CORKED = 64,          /* TCP_CORK is set, by this process */
+	CONN_SENDS_TIME_OUT = 128, /* SO_SNDTIMEO is, or was once */
 };
 
 /* What every call looks at comes first, in one line: a connection that is only watched touches no other. */
@@ -89,8 +88,10 @@ struct conn {
 	uint32_t join_at_turn;    /* no join before that many turns: back-off after a transient refusal */
 	uint8_t attach_countdown; /* calls until the ledger is tried again */
 	uint8_t attempts;
-	_Atomic uint8_t has_stream;    /* one of stdio's, which libc may flush when the process ends */
-	_Atomic uint8_t adopted;       /* enum conn_adopted */
+	_Atomic uint8_t has_stream; /* one of stdio's, which libc may flush when the process ends */
+	_Atomic uint8_t adopted;    /* enum conn_adopted */
+	/* connect() has dissolved the connection, but the socket could not leave the sockhash. It may have a new one since. */
+	_Atomic bool dissolved;
 	_Atomic uint32_t window_clamp; /* TCP_WINDOW_CLAMP as it was before window.c set it; 0: it has not */
 	uint32_t joined_forks;  /* fork_count when it joined: differs = another process may send past these accounts */
 	uint32_t session_epoch; /* of the session whose memory `cell` is in */

@@ -41,6 +41,7 @@
 #define OPTION_SO_TIMESTAMPNS_NEW 64
 #define OPTION_SO_TIMESTAMPING_NEW 65
 #define OPTION_SO_RCVTIMEO_NEW 66
+#define OPTION_SO_SNDTIMEO_NEW 67
 
 /* An int of the application's, at any address, as it may be to the kernel. */
 struct int_anywhere {
@@ -182,6 +183,8 @@ void option_may_change(int fd, int level, int name)
 {
 	struct conn *conn = conn_get(fd);
 
+	if (conn && level == SOL_SOCKET && (name == SO_SNDTIMEO || name == OPTION_SO_SNDTIMEO_NEW))
+		atomic_fetch_or(&conn->options, CONN_SENDS_TIME_OUT);
 	if (!conn || !is_receive_timeout(level, name))
 		return;
 	atomic_store(&conn->timeout_ms, 0);
@@ -191,7 +194,8 @@ void option_may_change(int fd, int level, int name)
 void option_ask(struct conn *conn, int fd)
 {
 	int timeout_ms = transfer_timeout_ms(fd, SO_RCVTIMEO);
-	uint8_t options = (inq_ask(fd) ? CONN_TELLS_INQ : 0) | (timeout_ms >= 0 ? CONN_TIMES_OUT : 0);
+	uint8_t options = (inq_ask(fd) ? CONN_TELLS_INQ : 0) | (timeout_ms >= 0 ? CONN_TIMES_OUT : 0) |
+			  (transfer_timeout_ms(fd, SO_SNDTIMEO) >= 0 ? CONN_SENDS_TIME_OUT : 0);
 
 	atomic_store(&conn->timeout_ms, timeout_ms);
 	if (options)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Long blocking sends on a joined end, made of several system calls.
+/* Blocking sends on a joined end, made of several system calls.
  *
- * With SO_SNDTIMEO, because tcp_bpf_sendmsg hands each page to TCP by itself, and each time the whole time-out anew: while the
- * reader makes room now and then, such a call never ends. Here its time runs over the whole call: sends that do not wait,
+ * With SO_SNDTIMEO, because tcp_bpf_sendmsg hands each page fragment to TCP by itself, and what TCP did not take of it again, each time with
+ * the whole time-out anew: one of 24,000 bytes takes twice that long where the pipe is full in the middle of it, and while the reader makes
+ * room now and then, a long one never ends. Here its time runs over the whole call: sends that do not wait,
  * and a poll in between, which SIGSTOP and SIGCONT end too, as they end TCP's.
  *
- * Of several MB, in pieces that are paced one by one (ledger.h). In one call the kernel would redirect up to the gate's bound,
+ * Long ones, of several MB, in pieces that are paced one by one (ledger.h). In one call the kernel would redirect up to the gate's bound,
  * 5 MiB, and spill the rest: neither stays in the caches, and the spilled bytes go by TCP (writes of 8 MiB: 0.77 x TCP on one
  * core; in pieces 2.9 x). Not in a process with several threads: their sends would come between the pieces, where the
  * socket's lock keeps them out of TCP's for as long as that need not sleep.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Long blocking sends: see transfer_long.c. */
+/* Blocking sends that are long, or have a time-out: see transfer_long.c. */
 #ifndef SMACCEL_TRANSFER_LONG_H
 #define SMACCEL_TRANSFER_LONG_H
 
@@ -7,8 +7,7 @@
 
 #define TRANSFER_LONG_BYTES ((size_t)64 << 10)
 
-/* True: has made a send of more than that, accounts included; the whole call's result, with errno. The caller is inside
- * (transfer_enter()). */
+/* True: has made the send, accounts included; the whole call's result, with errno. The caller is inside (transfer_enter()). */
 bool transfer_send_parts(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
 			 uint32_t generation, ssize_t *result_out);
 
@@ -16,7 +15,9 @@ bool transfer_send_parts(struct conn *conn, const struct send_call *call, struct
 static inline bool transfer_send_long(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
 				      uint32_t generation, ssize_t *result_out)
 {
-	return __builtin_expect(call->bytes > TRANSFER_LONG_BYTES, 0) && conn_is_joined(conn) &&
+	bool may_wait_twice = call->bytes >= TRANSFER_CUT_SHORT_BYTES && conn_has_option(conn, CONN_SENDS_TIME_OUT);
+
+	return __builtin_expect(call->bytes > TRANSFER_LONG_BYTES || may_wait_twice, 0) && conn_is_joined(conn) &&
 	       transfer_send_parts(conn, call, ledger, generation, result_out);
 }
 

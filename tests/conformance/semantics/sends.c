@@ -2,6 +2,8 @@
 /* Sends: coalescing (MSG_MORE, TCP_CORK, Nagle), odd flags, bulk in all sizes, the buffer reused at once. */
 #include "semantics.h"
 
+#include <sys/time.h>
+
 static void more(struct pair *pair, int unused)
 {
 	(void)unused;
@@ -234,6 +236,30 @@ static void sender_fd_replaced(struct pair *pair, int unused)
 	get("other-bytes", other.b, 16, MSG_DONTWAIT);
 }
 
+/* Nobody reads: no send takes longer than its time-out, whatever its size, and wherever in a segment the pipe is full. Twice that is no
+ * busy machine. */
+#define EACH_TIMEOUT_MS 500
+
+static void each_expires(struct pair *pair, int bytes)
+{
+	struct timeval timeout = { .tv_usec = EACH_TIMEOUT_MS * 1000 };
+	char *buffer = big_buffer((size_t)bytes);
+	uint64_t longest_ms = 0;
+	int error = 0;
+
+	TRY("set", setsockopt(pair->a, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)));
+	while (error == 0) {
+		uint64_t start_ms = clock_ms();
+
+		error = send(pair->a, buffer, (size_t)bytes, MSG_NOSIGNAL) < 0 ? errno : 0;
+		uint64_t took_ms = clock_ms() - start_ms;
+		longest_ms = took_ms > longest_ms ? took_ms : longest_ms;
+	}
+	note("last", "%s", errno_text(error));
+	note("waited", "%s", longest_ms + 20 >= EACH_TIMEOUT_MS ? "yes" : "no");
+	note("twice", "%s", longest_ms + 20 >= (uint64_t)2 * EACH_TIMEOUT_MS ? "yes" : "no");
+}
+
 static const struct semantics_case cases[] = {
 	{ "msg-more", more, 0, 0 },
 	{ "cork", cork, 0, 0 },
@@ -257,5 +283,14 @@ static const struct semantics_case cases[] = {
 	{ "send-full-own-shutdown", blocked_sender_ends, 2, 0 },
 	{ "send-full-fd-closed", sender_fd_closed, 0, 0 },
 	{ "send-full-fd-replaced", sender_fd_replaced, 0, 0 },
+	{ "sndtimeo-each-1500", each_expires, 1500, 0 },
+	{ "sndtimeo-each-9000", each_expires, 9000, 0 },
+	{ "sndtimeo-each-16000", each_expires, 16000, 0 },
+	{ "sndtimeo-each-24000", each_expires, 24000, 0 },
+	{ "sndtimeo-each-32768", each_expires, 32768, 0 },
+	{ "sndtimeo-each-40000", each_expires, 40000, 0 },
+	{ "sndtimeo-each-60000", each_expires, 60000, 0 },
+	{ "sndtimeo-each-65536", each_expires, 65536, 0 },
+	{ "sndtimeo-each-131072", each_expires, 131072, 0 },
 };
 FAMILY(sends);
