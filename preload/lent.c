@@ -20,6 +20,8 @@
 #include <time.h>
 
 #include "epolls.h"
+#include "held.h"
+#include "held_change.h"
 #include "lifecycle_internal.h"
 #include "queue.h"
 #include "raw_syscall.h"
@@ -27,6 +29,7 @@
 #include "threads.h"
 
 #define WAIT_STEP_NS 1000000
+#define CALL_STEPS 100 /* of 0.1 ms */
 
 void lifecycle_take_back(struct conn *conn)
 {
@@ -98,10 +101,13 @@ static bool close_resets(int fd)
 
 bool lifecycle_others_call(struct conn *conn)
 {
+	/* The call that began with a join that was taken back just now goes on by a duplicate: mostly not for long. */
+	for (int i = 0; i < CALL_STEPS && held_duplicates(conn) > 0; i++)
+		held_pause_briefly();
 	uint32_t count = threads_count_inside(conn->index);
 
 	/* Whose join was taken back is on its way out of it. */
-	return count > (conn_state(conn) == CONN_JOINING);
+	return count > (conn_state(conn) == CONN_JOINING) || held_duplicates(conn) > 0;
 }
 
 /* What else hangs on the file, and ends with its last fd. */

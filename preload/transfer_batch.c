@@ -20,12 +20,21 @@ static bool is_same(const struct conn *conn, uint32_t generation)
 	return !quiet_is_on() && atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation;
 }
 
+/* False: with other threads, which may close fd during the step, it is for the call of one message, which holds its file (held.h). */
+static bool step_alone(struct conn *conn, int fd, bool may_join)
+{
+	if (!libc_single_threaded())
+		return false;
+	lifecycle_step(conn, fd, may_join);
+	return true;
+}
+
 bool transfer_receive_batch(struct conn *conn, int fd, struct mmsghdr *messages, unsigned count, int flags, int *result)
 {
 	uint32_t generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
 
-	if (__builtin_expect(lifecycle_due(conn), 0))
-		lifecycle_step(conn, fd, true);
+	if (__builtin_expect(lifecycle_due(conn), 0) && !step_alone(conn, fd, true))
+		return false;
 	uint32_t previous = transfer_enter(conn);
 	bool is_possible = is_tcp_alone(conn, fd, generation);
 	if (is_possible) {
@@ -43,8 +52,8 @@ bool transfer_send_batch(struct conn *conn, int fd, struct mmsghdr *messages, un
 {
 	uint32_t generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
 
-	if (__builtin_expect(lifecycle_due(conn), 0))
-		lifecycle_step(conn, fd, !conn->last_was_receive);
+	if (__builtin_expect(lifecycle_due(conn), 0) && !step_alone(conn, fd, !conn->last_was_receive))
+		return false;
 	uint32_t previous = transfer_enter(conn);
 	bool is_possible = is_tcp_alone(conn, fd, generation);
 	if (is_possible) {

@@ -118,6 +118,10 @@ int64_t transfer_now_ms(void);
  * transfer_now_ms() told, give or take a ms. */
 int64_t transfer_precise_ms(void);
 
+/* lifecycle_step() before a call on fd that has begun: another thread may close fd meanwhile, and the call goes on, as TCP's would. Returns by
+ * what number: fd, a duplicate, or -1; held_end() follows. Keeps errno. */
+int transfer_step(struct held *held, bool may_join);
+
 /* One system call of a send, and its accounts; ledger NULL: none. */
 ssize_t transfer_send_once(struct conn *conn, const struct send_call *call, struct ledger_cell *ledger,
 			   uint32_t generation);

@@ -49,12 +49,38 @@ static void account(struct conn *conn, int fd, struct ledger_cell *ledger, size_
 	transfer_count_received(conn, bytes);
 }
 
+int transfer_step(struct held *held, bool may_join)
+{
+	int saved = errno;
+
+	*held = held_begin(held->conn, held->fd, held->generation);
+	lifecycle_step(held->conn, held->fd, may_join);
+	int fd = held_settle(held);
+	errno = saved;
+	return fd;
+}
+
+/* Another thread has closed fd during the step before the call; `duplicate`: -1, or what the call was left. */
+static ssize_t receive_by_duplicate(const struct held *held, int duplicate, const struct receive_call *call)
+{
+	struct receive_call here = *call;
+
+	if (duplicate < 0) {
+		errno = EBADF;
+		return -1;
+	}
+	here.fd = duplicate;
+	here.held = held;
+	return transfer_receive_repaired(held->conn, &here, NULL);
+}
+
 /* The call's result, and the accounts. */
 static ssize_t finish(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger,
 		      uint32_t generation, ssize_t result)
 {
 	/* What a send took from the socket comes when there are no more bytes, as TCP has it. Not behind a FIN. */
-	int owed = __builtin_expect(result == 0, 0) && atomic_load(&conn->owed_error) != EPIPE
+	int owed = __builtin_expect(result == 0, 0) && atomic_load(&conn->generation) == generation &&
+				   atomic_load(&conn->owed_error) != EPIPE
 			   ? transfer_take_owed_error(conn)
 			   : 0;
 
@@ -74,16 +100,20 @@ static ssize_t finish(struct conn *conn, const struct receive_call *call, struct
 ssize_t transfer_receive(struct conn *conn, const struct receive_call *call)
 {
 	uint32_t generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
+	struct held held = { .conn = conn, .generation = generation, .fd = call->fd };
+	int fd = call->fd;
 
 	if (__builtin_expect(lifecycle_due(conn), 0))
-		lifecycle_step(conn, call->fd, true);
+		fd = transfer_step(&held, true);
 
 	uint32_t previous = transfer_enter(conn);
 	struct ledger_cell *ledger = transfer_ledger(conn);
 	ssize_t result = -1;
 	int saved = errno;
 
-	if (!transfer_fd_is(call->fd, conn, generation))
+	if (__builtin_expect(fd != call->fd, 0))
+		result = receive_by_duplicate(&held, fd, call);
+	else if (!transfer_fd_is(call->fd, conn, generation))
 		errno = EBADF;                             /* closed by another thread in the meantime */
 	else if (conn_is_joined(conn) && call->has_joined) /* by the step before, or another thread */
 		*call->has_joined = true;
@@ -94,6 +124,8 @@ ssize_t transfer_receive(struct conn *conn, const struct receive_call *call)
 
 	result = finish(conn, call, ledger, generation, result);
 	thread_leave(previous);
+	if (__builtin_expect(fd != call->fd, 0))
+		held_end(&held);
 	if (result >= 0)
 		errno = saved; /* some step of it may have failed */
 	return result;

@@ -370,6 +370,8 @@ ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *
 		result = call->perform(call);
 	} else {
 		wait = receive_wait_begin(conn);
+		if (call->held)
+			wait.timeout_ms = RECEIVE_ASKS; /* conn may be another by now */
 		result = receive_polling(conn, call, &wait);
 	}
 	result = before_end(conn, call, 0, result);

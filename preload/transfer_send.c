@@ -340,10 +340,10 @@ static inline bool send_unusual(struct conn *conn, const struct send_call *call,
 ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 {
 	uint32_t generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
-
+	struct held held = { .conn = conn, .generation = generation, .fd = call->fd };
 	/* A second send in a row: this end may never come to a receive at which it could join. */
-	if (__builtin_expect(lifecycle_due(conn), 0))
-		lifecycle_step(conn, call->fd, !conn->last_was_receive);
+	bool is_due = __builtin_expect(lifecycle_due(conn), 0);
+	int fd = is_due ? transfer_step(&held, !conn->last_was_receive) : call->fd;
 
 	uint32_t previous = transfer_enter(conn);
 	struct ledger_cell *ledger = transfer_ledger(conn);
@@ -352,7 +352,10 @@ ssize_t transfer_send(struct conn *conn, const struct send_call *call)
 	struct signals_mark ran = signals_ran;
 	int owed = 0, saved = errno;
 
-	if (!transfer_fd_is(call->fd, conn, generation)) {
+	if (__builtin_expect(fd != call->fd, 0)) {
+		result = transfer_send_held(&held, fd, call, ledger);
+		held_end(&held);
+	} else if (!transfer_fd_is(call->fd, conn, generation)) {
 		errno = EBADF; /* closed by another thread in the meantime */
 	} else if ((owed = transfer_take_owed_error(conn)) != 0) {
 		if (owed == EPIPE)

@@ -1,17 +1,24 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A signal handler in the middle of a join: it closes the connection, or leaves by siglongjmp."""
+"""In the middle of a join: a signal handler that closes the connection, or leaves by siglongjmp; another thread that closes it."""
+import contextlib
 import errno
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
+import pytest
 from support.apps import Commanded
-from support.helper import Helper
-from support.program import EAGER, built
+from support.helper import Helper, stuck
+from support.program import EAGER, PLAIN, Program, auto, built
 from support.proof import proved
 
 
 ARMED_S = 5
 SETTLING_US = 10_000  # how long a call waits for another thread's join
+WAITED_MS = 12
+STUCK_MS = 3000
 
 
 def until_armed(helper, ends, more=1):
@@ -51,3 +58,34 @@ def test_others_do_not_wait_for_a_session_that_was_left():
     with Helper() as helper, Commanded([built("chaos/close_in_join"), "early"], EAGER, helper.socket) as ends:
         until_armed(helper, ends, 0)
         assert ends.answer(5)["us"] < SETTLING_US / 2
+
+
+@contextlib.contextmanager
+def stopped(helper):
+    helper.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        helper.signal(signal.SIGCONT)
+
+
+def seen_by_call(what, arm=PLAIN, helper=None, silenced=contextlib.nullcontext):
+    argv = [sys.executable, Path(__file__).with_name("closed_in_step.py"), what]
+    with Program(argv, arm, helper and helper.socket, stdin=subprocess.PIPE) as program:
+        program.wait_output('{"ready": true}')
+        with silenced(helper):
+            program.process.stdin.write(b"\n")
+            program.process.stdin.close()
+            seen = program.result(20)
+    return seen.pop("took_ms"), seen
+
+
+# A helper that is stuck keeps the fd: then the end of the connection is up to the close, which waits for the call.
+@pytest.mark.parametrize("how", ["send", "recv", "sendmmsg", "recvmmsg", "send-stuck", "recv-stuck"])
+def test_a_call_that_began_with_the_join_goes_on_when_another_thread_closes(how):
+    """The fd was its own when it began: over TCP it would have been over long before the close. EBADF it was."""
+    what, _, is_stuck = how.partition("-")
+    with Helper() as helper:
+        took_ms, seen = seen_by_call(what, auto(1), helper, (lambda helper: stuck(helper, STUCK_MS)) if is_stuck else stopped)
+    assert seen == seen_by_call(what)[1]
+    proved(took_ms > WAITED_MS, took_ms)

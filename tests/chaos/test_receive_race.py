@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.helper import Helper
-from support.program import EAGER, PLAIN, Arm, Program, built, run
+from support.program import EAGER, PLAIN, Arm, Program, auto, built, run
 from support.proof import proved
 
 ROUNDS = 300
@@ -18,13 +18,13 @@ TRIES = 8
 SPIN = Arm("spin", "eager", {"SMACCEL_SPIN_US": "200"})
 
 
-@pytest.mark.parametrize("arm", [PLAIN, EAGER, SPIN], ids=str)
+@pytest.mark.parametrize("arm", [PLAIN, EAGER, SPIN, auto(1)], ids=str)
 def test_close_while_receiving(helper, arm):
     with helper.counting() as grown:
         seen = run([built("chaos/receive_race"), ROUNDS], arm, helper.socket, timeout=80)
     assert (seen["parts"], seen["fds_left"]) == (0, 0), seen
     if arm.accelerated:
-        proved(grown["redirected_msgs"] > 10 * ROUNDS, grown)
+        proved(grown["redirected_msgs"] > ROUNDS, grown)
 
 
 def begun_while_closed(arm, helper):

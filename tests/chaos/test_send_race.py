@@ -8,7 +8,7 @@ import os
 import sys
 
 import pytest
-from support.program import EAGER, PLAIN, Arm, built, run
+from support.program import EAGER, PLAIN, Arm, auto, built, run
 from support.proof import proved
 from support.scripts import CONNECTED_PAIR
 
@@ -17,7 +17,7 @@ LATE_MOST = 2  # a thread that had no CPU between the look at its clock and its 
 SPIN = Arm("spin", "eager", {"SMACCEL_SPIN_US": "200"})
 
 
-@pytest.mark.parametrize("arm", [PLAIN, EAGER, SPIN], ids=str)
+@pytest.mark.parametrize("arm", [PLAIN, EAGER, SPIN, auto(1)], ids=str)
 def test_close_while_sending(helper, arm):
     with helper.counting() as grown:
         seen = run([built("chaos/send_race"), ROUNDS], arm, helper.socket, timeout=80)
