@@ -35,6 +35,7 @@ void transfer_owe_error(struct conn *conn, int error)
 		owe(conn, error);
 }
 
+/* Which error it was the kernel has told nobody: that of an abort (ss -K) or of TCP_USER_TIMEOUT becomes a reset, too. */
 void transfer_owe_reset(struct conn *conn, uint32_t generation)
 {
 	if (atomic_load_explicit(&conn->generation, memory_order_relaxed) == generation)
