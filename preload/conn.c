@@ -136,12 +136,11 @@ static void begin(struct conn *conn, bool accepted)
 	CLEAR(conn->cell);
 	CLEAR(conn->touched);
 	CLEAR(conn->lent);
-	CLEAR(conn->has_stream);
+	CLEAR(conn->marks);
 	CLEAR(conn->given_away);
 	CLEAR(conn->owed_error);
 	CLEAR(conn->latency_moment_ns);
 	CLEAR(conn->adopted);
-	CLEAR(conn->dissolved);
 	CLEAR(conn->not_pinned);
 	CLEAR(conn->options);
 	CLEAR(conn->mode);

@@ -60,6 +60,13 @@ enum conn_option {
 	CONN_SENDS_TIME_OUT = 128, /* SO_SNDTIMEO is, or was once */
 };
 
+/* What is rarely looked at. */
+enum conn_mark {
+	CONN_HAS_STREAM = 1, /* one of stdio's, which libc may flush when the process ends */
+	/* connect() has dissolved the connection, but the socket could not leave the sockhash. It may have a new one since. */
+	CONN_DISSOLVED = 2,
+};
+
 /* What every call looks at comes first, in one line: a connection that is only watched touches no other. */
 struct conn {
 	_Atomic uint32_t state; /* enum conn_state; conn_state_set() is the only writer but for compare-and-swap */
@@ -88,10 +95,8 @@ struct conn {
 	uint32_t join_at_turn;    /* no join before that many turns: back-off after a transient refusal */
 	uint8_t attach_countdown; /* calls until the ledger is tried again */
 	uint8_t attempts;
-	_Atomic uint8_t has_stream; /* one of stdio's, which libc may flush when the process ends */
-	_Atomic uint8_t adopted;    /* enum conn_adopted */
-	/* connect() has dissolved the connection, but the socket could not leave the sockhash. It may have a new one since. */
-	_Atomic bool dissolved;
+	_Atomic uint8_t marks;         /* enum conn_mark */
+	_Atomic uint8_t adopted;       /* enum conn_adopted */
 	_Atomic uint32_t window_clamp; /* TCP_WINDOW_CLAMP as it was before window.c set it; 0: it has not */
 	uint32_t joined_forks;  /* fork_count when it joined: differs = another process may send past these accounts */
 	uint32_t session_epoch; /* of the session whose memory `cell` is in */

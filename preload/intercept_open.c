@@ -101,7 +101,7 @@ static bool dissolved(struct conn *conn, int fd)
 	} else {
 		ledger_detach(conn);
 		atomic_store(&conn->owed_error, 0);
-		atomic_store(&conn->dissolved, true);
+		atomic_fetch_or(&conn->marks, CONN_DISSOLVED);
 	}
 	return conn_get(fd) != conn; /* not so in a vfork child */
 }

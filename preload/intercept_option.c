@@ -390,7 +390,7 @@ FILE *wrap_fdopen(int fd, const char *mode)
 
 	/* stdio reads and writes inside libc, where no wrapper sees it. */
 	if (conn) {
-		atomic_store(&conn->has_stream, 1);
+		atomic_fetch_or(&conn->marks, CONN_HAS_STREAM);
 		(void)lifecycle_make_plain(conn, fd, REASON_STDIO);
 	} else if (conn_mark(fd) == CONN_MARK_TCP) { /* still to be connected */
 		conn_mark_set(fd, CONN_MARK_DUPLICATED);

@@ -341,9 +341,9 @@ static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *ca
 }
 
 /* Of a connection that connect() has dissolved TCP tells the error that waits, or that there is none. In the sockhash a receive would sleep. */
-static bool has_no_connection(struct conn *conn, int fd)
+static bool has_no_connection(const struct conn *conn, int fd)
 {
-	if (__builtin_expect(!atomic_load(&conn->dissolved), 1) || !endpoint_is_dissolved(fd))
+	if (__builtin_expect(!(atomic_load(&conn->marks) & CONN_DISSOLVED), 1) || !endpoint_is_dissolved(fd))
 		return false;
 	int error = endpoint_option(fd, SOL_SOCKET, SO_ERROR);
 	errno = error ? error : ENOTCONN;
