@@ -74,7 +74,7 @@ struct conn {
 	uint32_t index; /* of this struct = of its memory_cell */
 	uint32_t turns;
 	uint32_t retry_at_turn;  /* no offer, or look after the helper, before that many turns */
-	_Atomic uint8_t touched; /* was once staged or joined: a spurious EAGAIN is possible for ever (fact 4) */
+	_Atomic uint8_t touched; /* enum conn_touched: was staged or joined: EAGAIN may be spurious (fact 4) */
 	uint8_t last_was_receive;
 	_Atomic uint8_t owed_error;         /* an errno that the next call returns (transfer_send.c) */
 	uint8_t pacing_off;                 /* the reader was slow: not paced until it has once read everything */
@@ -226,12 +226,17 @@ static inline struct memory_cell *conn_cell(const struct conn *conn)
 		return NULL;
 	return cell;
 }
+enum conn_touched {
+	CONN_TOUCHED = 1,
+	/* About to be, unless a thread is inside that knows nothing of it: such a one receives without a claim (reader.h), and nothing is redirected. */
+	CONN_MAY_BE_TOUCHED = 2,
+};
 /* A connection of this process was once touched: else there is nothing to be done when it ends. */
 extern _Atomic bool conn_ever_touched;
 static inline void conn_touch(struct conn *conn)
 {
 	atomic_store_explicit(&conn_ever_touched, true, memory_order_relaxed);
-	atomic_store(&conn->touched, 1);
+	atomic_store(&conn->touched, CONN_TOUCHED);
 }
 /* In the sockhash as far as this process knows: receives need care (transfer_repair.c). */
 static inline bool conn_is_joined(const struct conn *conn)

@@ -3,12 +3,11 @@
  *
  * CONN_JOINING is also the lock of a connection: whoever swaps it in owns the connection's accounts until it swaps
  * another state in. It then proves, by membarrier and the thread slots, that no other thread of the process is inside a
- * call on the connection (invariants 3 and 8: nobody sleeps in a plain receive, and the sums are exact). A thread that
- * comes while the state is CONN_JOINING waits a moment (lifecycle_settle) and otherwise takes the path that never
- * sleeps in recv.
+ * call on the connection (invariants 3 and 8: nobody sleeps in a plain receive, and the sums are exact). A thread that comes while the
+ * state is CONN_JOINING waits a moment (lifecycle_settle) and otherwise takes the path that never sleeps in recv.
  *
- * Another thread may close() the connection at any moment: then conn->cell becomes NULL, and the struct may be another
- * connection's. So the cell is loaded once in each function, and its generation says whose it is.
+ * Another thread may close() the connection at any moment: then conn->cell becomes NULL, and the struct may be another connection's. So the
+ * cell is loaded once in each function, and its generation says whose it is.
  */
 #include <errno.h>
 #include <limits.h>
@@ -225,7 +224,7 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 		return;
 	}
 	conn->joined_forks = fork_count(); /* before the helper compares the sums with the kernel's */
-	conn_touch(conn);
+	atomic_store(&conn->touched, touched ? touched : CONN_MAY_BE_TOUCHED);
 	option_ask(conn, fd);
 	if (threads_others_inside(conn->index)) {
 		atomic_store(&conn->touched, touched);
@@ -233,6 +232,7 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 		lifecycle_joining_end(conn, generation, before, REASON_BLOCKED_READER);
 		return;
 	}
+	conn_touch(conn);
 	if (cell)
 		lifecycle_accounts_settle(conn, cell);
 	struct wire_join message = describe_join(conn, fd);
@@ -249,8 +249,8 @@ static void join(struct conn *conn, int fd, enum conn_state before)
 		break;
 	case CELL_REFUSED:
 		reason = cell ? cell->reason : REASON_INTERNAL;
-		if (option_is_reason(reason)) /* and receives are TCP's own, as the option wants it */
-			atomic_store(&conn->touched, touched);
+		if (option_is_reason(reason) && !threads_others_inside(conn->index))
+			atomic_store(&conn->touched, touched); /* and receives are TCP's own, as the option wants it */
 		join_failed(conn, generation, before, reason);
 		break;
 	default:

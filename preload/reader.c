@@ -15,9 +15,9 @@ void reader_wake(struct memory_cell *cell)
 {
 	int saved = errno;
 
-	atomic_store(&cell->reader, 0);
-	raw_syscall(SYS_futex, &cell->reader, FUTEX_WAKE, INT_MAX, NULL, NULL,
-		    0); /* not PRIVATE: forked processes too */
+	if (atomic_fetch_and(&cell->reader, READER_SEIZED) & READER_AWAITED)
+		raw_syscall(SYS_futex, &cell->reader, FUTEX_WAKE, INT_MAX, NULL, NULL,
+			    0); /* not PRIVATE: forked processes too */
 	errno = saved;
 }
 
@@ -41,7 +41,7 @@ bool reader_await(struct memory_cell *cell)
 		if ((holder & ~READER_MARKS) != first || first == 0)
 			done = true;
 		else if (is_gone(first))
-			done = atomic_compare_exchange_strong(&cell->reader, &holder, 0);
+			done = atomic_compare_exchange_strong(&cell->reader, &holder, holder & READER_SEIZED);
 		else if ((holder & READER_AWAITED) ||
 			 atomic_compare_exchange_strong(&cell->reader, &holder, holder | READER_AWAITED))
 			raw_syscall(SYS_futex, &cell->reader, FUTEX_WAIT, holder | READER_AWAITED, &step, NULL, 0);

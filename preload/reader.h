@@ -5,7 +5,8 @@
  * taken the byte meanwhile it sleeps there, where no redirected byte wakes it. So whoever takes bytes, asleep or not, does
  * it as the only one: the claim is a word in the connection's cell, which forked processes share: the thread's id,
  * READER_AWAITED when others wait for the end of it, and READER_KEEPS while it is in the middle of taking what it has looked at
- * (transfer_splice.c): nobody may seize it then, however long it gets no CPU.
+ * (transfer_splice.c, transfer_topup.c): nobody may seize it then, however long it gets no CPU. READER_SEIZED once somebody has seized it
+ * (no thread's id has so many bits).
  *
  * A claim can be left behind: by a thread that was cancelled or killed in the middle (its id is no thread's any more), or that
  * left by siglongjmp (its next receive here takes the claim up again).
@@ -21,7 +22,8 @@
 
 #define READER_AWAITED 0x80000000u
 #define READER_KEEPS 0x40000000u
-#define READER_MARKS (READER_AWAITED | READER_KEEPS)
+#define READER_SEIZED 0x20000000u /* stays, whoever the reader is */
+#define READER_MARKS (READER_AWAITED | READER_KEEPS | READER_SEIZED)
 
 static inline uint32_t reader_self(void)
 {
@@ -36,9 +38,12 @@ static inline bool reader_claim(struct memory_cell *cell)
 {
 	uint32_t holder = 0, self = reader_self();
 
-	return atomic_compare_exchange_strong_explicit(&cell->reader, &holder, self, memory_order_acquire,
-						       memory_order_relaxed) ||
-	       (holder & ~READER_MARKS) == self;
+	if (atomic_compare_exchange_strong_explicit(&cell->reader, &holder, self, memory_order_acquire,
+						    memory_order_relaxed))
+		return true;
+	return (holder & ~READER_MARKS) == self ||
+	       (holder == READER_SEIZED &&
+		atomic_compare_exchange_strong(&cell->reader, &holder, self | READER_SEIZED));
 }
 
 void reader_wake(struct memory_cell *cell);
@@ -64,8 +69,9 @@ static inline bool reader_is_kept(const struct memory_cell *cell)
 	return atomic_load(&((struct memory_cell *)cell)->reader) & READER_KEEPS;
 }
 
-/* Whoever the reader was, it is no more, and takes nothing behind what it has: another receives meanwhile. False: it keeps, and did not
- * (`was_kept`) when somebody began to wait for it in vain. */
+/* Whoever the reader was, it is no more, and takes nothing behind what it has: another receives meanwhile. But it may be on its way to
+ * its first bytes, without a claim, so that nobody's receive is topped up from then on. False: it keeps, and did not (`was_kept`) when
+ * somebody began to wait for it in vain. */
 static inline bool reader_seize(struct memory_cell *cell, bool was_kept)
 {
 	uint32_t holder = atomic_load(&cell->reader);
@@ -73,8 +79,12 @@ static inline bool reader_seize(struct memory_cell *cell, bool was_kept)
 	do {
 		if ((holder & READER_KEEPS) && !was_kept)
 			return false;
-	} while (!atomic_compare_exchange_weak(&cell->reader, &holder, reader_self()));
+	} while (!atomic_compare_exchange_weak(&cell->reader, &holder, reader_self() | READER_SEIZED));
 	return true;
+}
+static inline bool reader_was_seized(const struct memory_cell *cell)
+{
+	return atomic_load(&((struct memory_cell *)cell)->reader) & READER_SEIZED;
 }
 
 /* Of the reader itself, around a step that takes what it has looked at. False: it is the reader no more. */

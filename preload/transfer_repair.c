@@ -350,10 +350,22 @@ static bool has_no_connection(const struct conn *conn, int fd)
 	return true;
 }
 
+/* Another connection is in its place by now: not topped up from that one. Ends the claim. */
+static bool is_over(const struct conn *conn, uint32_t generation, const struct receive_call *call,
+		    struct memory_cell *cell)
+{
+	if (call->held || atomic_load(&((struct conn *)conn)->generation) == generation)
+		return false;
+	if (cell)
+		reader_release(cell);
+	return true;
+}
+
 ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger)
 {
 	struct memory_cell *cell = call->held ? NULL : conn_cell(conn);
 	bool was_joined = lifecycle_may_be_redirected_to(conn);
+	uint32_t generation = atomic_load(&conn->generation);
 	struct receive_wait wait;
 	ssize_t result;
 
@@ -375,7 +387,8 @@ ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *
 		result = receive_polling(conn, call, &wait);
 	}
 	result = before_end(conn, call, 0, result);
-	if (result > 0 && (size_t)result < call->bytes && !(call->flags & MSG_PEEK))
+	if (result > 0 && (size_t)result < call->bytes && !(call->flags & MSG_PEEK) &&
+	    !is_over(conn, generation, call, cell))
 		result = transfer_top_up(conn, call, ledger, cell, was_joined, (size_t)result);
 	return result;
 }
@@ -384,7 +397,7 @@ ssize_t transfer_repair(struct conn *conn, const struct receive_call *call, stru
 			struct memory_cell *cell, struct receive_wait *wait, uint32_t generation, ssize_t result)
 {
 	result = before_end(conn, call, 0, receive_slept(conn, call, wait, generation, result));
-	if (result <= 0 || (size_t)result >= call->bytes)
+	if (result <= 0 || (size_t)result >= call->bytes || is_over(conn, generation, call, cell))
 		return result;
 	if (!cell && !call->held && (cell = conn_cell(conn)) && !reader_claim(cell))
 		return result; /* it has joined since, and what lies behind is another reader's */

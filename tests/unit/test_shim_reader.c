@@ -38,10 +38,47 @@ static void test_one_that_is_seized_does_not_keep(void **state)
 	assert_false(reader_keep(&cell));
 }
 
+/* It may be on its way to its first bytes: whoever receives later must not be topped up, and receives all the same. */
+static void test_a_seizure_is_remembered(void **state)
+{
+	struct memory_cell cell = { .reader = ANOTHER };
+
+	(void)state;
+	assert_false(reader_was_seized(&cell));
+	assert_true(reader_seize(&cell, false));
+	assert_true(reader_is_self(&cell));
+	reader_release(&cell);
+	assert_false(reader_is_self(&cell));
+	assert_true(reader_was_seized(&cell));
+	assert_true(reader_claim(&cell));
+	assert_true(reader_claim(&cell)); /* in a handler on top of it */
+	assert_true(reader_keep(&cell));
+	reader_keep_end(&cell);
+	reader_release(&cell);
+	assert_int_equal(atomic_load(&cell.reader), READER_SEIZED);
+	atomic_store(&cell.reader, ANOTHER | READER_SEIZED);
+	assert_false(reader_claim(&cell));
+	reader_release(&cell); /* not its own */
+	assert_int_equal(atomic_load(&cell.reader), ANOTHER | READER_SEIZED);
+}
+
+/* Killed in the middle of what it keeps. */
+static void test_one_that_is_gone_is_not_waited_for(void **state)
+{
+	struct memory_cell cell = { .reader = (READER_SEIZED - 1) | READER_KEEPS | READER_SEIZED }; /* no thread's id */
+
+	(void)state;
+	assert_true(reader_await(&cell));
+	assert_int_equal(atomic_load(&cell.reader), READER_SEIZED);
+	assert_true(reader_claim(&cell));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_one_that_has_begun_to_keep_is_not_seized),
-					    cmocka_unit_test(test_one_that_is_seized_does_not_keep) };
+					    cmocka_unit_test(test_one_that_is_seized_does_not_keep),
+					    cmocka_unit_test(test_a_seizure_is_remembered),
+					    cmocka_unit_test(test_one_that_is_gone_is_not_waited_for) };
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
