@@ -36,6 +36,20 @@ static void track_as_pinned(struct conn *conn, int fd)
 	conn_state_set(conn, CONN_PINNED, REASON_PASSED_FD);
 }
 
+/* Threads that receive on it take turns in the cell (reader.h), which nobody can who does not know the number yet. The helper says nothing
+ * there, as in one that replace_cell() (lifecycle.c) has bound. */
+static void bind_cell(struct conn *conn)
+{
+	struct session_memory *memory;
+
+	if (quiet_is_on() || fork_in_vfork_child())
+		return;
+	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
+	if (channel_session(&memory, channel_is_prompt() ? CHANNEL_WAIT_MS : 0) == CHANNEL_READY)
+		(void)lifecycle_bind_cell(conn, memory);
+	lifecycle_quiet_end(quiet);
+}
+
 /* Another number for what this process has, and may be in the sockhash: at its end the two are one holder. */
 static bool is_duplicate(int fd)
 {
@@ -63,6 +77,8 @@ static struct conn *adopt_new(int fd, bool may_be_joined)
 	if (may_be_joined)
 		track_as_pinned(conn, fd);
 	lifecycle_open_door();
+	if (may_be_joined)
+		bind_cell(conn);
 	latency_opened(conn);
 	return conn;
 }
