@@ -46,14 +46,22 @@ void lifecycle_forget(struct conn *conn)
 static enum cell_state leave(struct conn *conn, int fd, enum sm_reason reason)
 {
 	struct wire_pin message = { .cookie = conn->cookie, .reason = reason };
+	struct memory_cell *before = conn_cell(conn);
+	uint32_t epoch = conn->session_epoch, generation = conn->generation;
 	struct session_memory *memory;
 
-	/* A forked child has a session, and a cell, of its own. */
+	/* A forked child has a session, and a cell, of its own: for the answer. */
 	if (channel_session(&memory, CHANNEL_WAIT_MS) != CHANNEL_READY || !lifecycle_bind_cell(conn, memory))
 		return CELL_ABANDONED;
 	wire_header_init(&message.header, WIRE_LEAVE, sizeof(message), conn->index,
 			 conn->generation & CELL_GENERATION_MASK);
-	return lifecycle_request(conn, fd, &message, sizeof(message));
+	enum cell_state result = lifecycle_request(conn, fd, &message, sizeof(message));
+	/* Who receives goes on to claim where the other processes that have it do (reader.h). */
+	if (before && !channel_is_own(epoch) && result != CELL_ABANDONED && conn->generation == generation) {
+		conn->session_epoch = epoch;
+		atomic_store(&conn->cell, before);
+	}
+	return result;
 }
 
 /* The helper pins at once, and may say later than we wait that it could not do more. */
@@ -165,6 +173,7 @@ void lifecycle_forked(void)
 			ledger_forked(conn);
 		/* A join under way is the parent's, and goes on: the socket may be in the sockhash at any moment, or be there. */
 		if (state == CONN_JOINING) {
+			conn_touch(conn); /* it may not have come to that */
 			conn->retry_at_turn = conn->turns + TURNS_LOOK;
 			atomic_store(&conn->state, CONN_JOINED);
 		}
