@@ -2,11 +2,13 @@
 /* Several senders, or several receivers, at work on one connection at the same time. What TCP does then: a message that finds room is
  * written whole, and the bytes of one receive follow each other in the stream.
  *
- *   concurrent senders|readers threads|processes COUNT SECONDS
+ *   concurrent senders|readers|passed threads|processes|stopped COUNT SECONDS
  *
  * senders: COUNT of them send messages that begin with their length and are of one letter each; never so much is unread that a send would
  * have to wait for room, where TCP, too, may let another in. The reader takes a message in two receives at least.
  * readers: numbered records, some at a time, and COUNT readers with room for many; less is unread than TCP would cut in the middle of a record.
+ * passed: readers in a process to which the connection was passed (SCM_RIGHTS) in the middle.
+ * stopped: processes, each of which is stopped now and then, for longer than others wait for who is in the middle of a receive (reader.h).
  * One line of JSON: "messages" (or records), and "torn", how many were not whole (or did not follow the one before in the same receive);
  * after the first torn message there is no telling where the next begins, and the run is over. Exit status as in loopback.h.
  */
@@ -19,6 +21,7 @@
 
 #include "../support/loopback.h"
 #include "../support/random.h"
+#include "../support/rights.h"
 
 #define MESSAGE_MAX 3000u
 #define UNREAD_MAX (4 * MESSAGE_MAX)
@@ -29,6 +32,8 @@
 #define ROOM_WORDS 512u
 #define RECORDS_UNREAD_MAX 48000 /* a segment takes 65,483 */
 #define DEADLINE_S 30u
+#define STOP_US 30000
+#define STOPS_APART_US 3000
 
 struct shared {
 	_Atomic int64_t unread;
@@ -38,7 +43,7 @@ struct shared {
 static struct shared *shared;
 static uint64_t until_us;
 static unsigned count;
-static bool in_processes;
+static bool in_processes, are_stopped;
 static int fd;
 
 static void *send_messages(void *argument)
@@ -79,6 +84,28 @@ static void *receive_records(void *unused)
 	return unused;
 }
 
+static void end_of(pid_t child, bool may_fail)
+{
+	int status = 0;
+
+	if (waitpid(child, &status, 0) < 0 || (status != 0 && !may_fail))
+		die("a process ended with %d", status);
+}
+
+static void stop_now_and_then(const pid_t *processes)
+{
+	struct rng rng = rng_make(2, 0);
+
+	while (now_us() < until_us) {
+		pid_t process = processes[rng_below(&rng, count)];
+
+		kill(process, SIGSTOP);
+		pause_us(STOP_US);
+		kill(process, SIGCONT);
+		pause_us(rng_below(&rng, STOPS_APART_US));
+	}
+}
+
 /* COUNT of them, until all have ended. */
 static void all_do(void *work(void *))
 {
@@ -94,13 +121,13 @@ static void all_do(void *work(void *))
 			_exit(0);
 		}
 	}
+	if (are_stopped)
+		stop_now_and_then(processes);
 	for (unsigned i = 0; i < count; i++) {
-		int status = 0;
-
 		if (!in_processes)
 			pthread_join(threads[i], NULL);
-		else if (waitpid(processes[i], &status, 0) < 0 || status != 0)
-			die("a process ended with %d", status);
+		else
+			end_of(processes[i], false);
 	}
 }
 
@@ -153,20 +180,42 @@ static void turns(bool first)
 			die("a turn");
 }
 
+/* Before there is the connection that it is to be passed. */
+static pid_t reading_process(int *channel_out)
+{
+	int channel[2];
+	pid_t process;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, channel) < 0)
+		die("socketpair");
+	process = fork();
+	if (process == 0) {
+		alarm(DEADLINE_S);
+		fd = rights_take(channel[1], false);
+		all_do(receive_records);
+		_exit(0);
+	}
+	*channel_out = channel[0];
+	return process;
+}
+
 int main(int argc, char **argv)
 {
-	int listener = loopback_listen("127.0.0.1", 0, 1, 0), on = 1, status = 0;
-	bool senders = argc == 5 && !strcmp(argv[1], "senders");
-	pid_t child;
+	int listener = loopback_listen("127.0.0.1", 0, 1, 0), on = 1, channel = -1;
+	bool senders = argc == 5 && !strcmp(argv[1], "senders"), passed = argc == 5 && !strcmp(argv[1], "passed");
+	pid_t child, reader = 0;
 
 	if (argc != 5 || (count = (unsigned)atoi(argv[3])) < 1 || count > COUNT_MAX)
 		return EXIT_USAGE;
-	in_processes = !strcmp(argv[2], "processes");
+	are_stopped = !strcmp(argv[2], "stopped");
+	in_processes = are_stopped || !strcmp(argv[2], "processes");
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		die("mmap");
 	until_us = now_us() + (uint64_t)(atof(argv[4]) * 1e6);
 	alarm(DEADLINE_S);
+	if (passed)
+		reader = reading_process(&channel);
 	child = fork();
 	fd = child ? accept(listener, NULL, NULL) : loopback_connect("127.0.0.1", loopback_port(listener));
 	if (child == 0)
@@ -177,10 +226,14 @@ int main(int argc, char **argv)
 		senders ? all_do(send_messages) : send_records();
 		return 0;
 	}
-	senders ? check_messages() : all_do(receive_records);
+	if (passed && !rights_give(channel, fd))
+		die("SCM_RIGHTS");
+	if (!passed)
+		senders ? check_messages() : all_do(receive_records);
 	close(fd);
-	if (waitpid(child, &status, 0) < 0 || (status != 0 && !shared->torn))
-		die("the sending process ended with %d", status);
+	if (passed)
+		end_of(reader, false);
+	end_of(child, shared->torn);
 	printf("{\"messages\": %llu, \"torn\": %llu}\n", (unsigned long long)shared->messages,
 	       (unsigned long long)shared->torn);
 	return 0;
