@@ -155,6 +155,9 @@ bool transfer_send_uncopied(struct conn *conn, const struct send_call *call, str
 void transfer_take_reported_error(int fd);
 /* After a send on a joined end that was cut short: it took the error of a reset from the socket, which is the next call's. */
 bool transfer_took_reset(int fd);
+/* Of a connection that connect() has dissolved TCP tells the error that waits, or that there is none (ENOTCONN). In the sockhash a receive would
+ * sleep. True: errno says which. */
+bool transfer_has_no_connection(const struct conn *conn, int fd);
 /* The error of that, for the next call: EPIPE if the peer had shut down its sending before, as far as its wrappers know. */
 void transfer_owe_reset(struct conn *conn, uint32_t generation);
 /* EPIPE as TCP gives it, with SIGPIPE unless MSG_NOSIGNAL is among the flags: -1. */

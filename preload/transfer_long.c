@@ -53,6 +53,7 @@ struct parts {
 	const struct send_call *call;
 	struct ledger_cell *ledger;
 	int timeout_ms; /* -1: none */
+	bool unasked;   /* of that, and whether the fd waits at all: a short call mostly fits, and then needs neither */
 	int64_t started_ms;
 	struct signals_mark ran;
 	bool stopped;     /* redirecting, for want of memory */
@@ -139,14 +140,14 @@ static int await_room(struct parts *parts)
 
 		if (signals_interrupted(parts->ran, true))
 			return EINTR;
+		if (!has_file(parts))
+			return EBADF;
 		if (parts->timeout_ms >= 0) {
 			left_ms = parts->started_ms + parts->timeout_ms + TRANSFER_NOW_STEP_MS -
 				  transfer_now_ms(); /* never too early */
 			if (left_ms <= 0)
 				return EAGAIN;
 		}
-		if (!has_file(parts))
-			return EBADF;
 		ready = transfer_poll_stoppable(parts->fd, POLLOUT, (int)left_ms, parts->done > 0);
 		if (ready < 0 && errno == EINTR)
 			return EINTR;
@@ -155,6 +156,19 @@ static int await_room(struct parts *parts)
 			return EINTR;
 	}
 	return 0;
+}
+
+/* False: the fd does not wait. Keeps errno. */
+static bool ask(struct parts *parts)
+{
+	int saved = errno;
+
+	parts->unasked = false;
+	parts->timeout_ms = transfer_timeout_ms(parts->fd, SO_SNDTIMEO);
+	parts->started_ms = transfer_now_ms();
+	bool waits = !mode_is_nonblocking(parts->held.conn, parts->fd);
+	errno = saved;
+	return waits;
 }
 
 /* A part found that the reader may have no more memory. True: nothing is redirected any more. */
@@ -182,6 +196,8 @@ static bool goes_on_later(struct parts *parts, bool waited, ssize_t result)
 		transfer_owe_reset(parts->held.conn, parts->held.generation);
 		return false;
 	}
+	if (parts->unasked && has_file(parts) && !ask(parts))
+		return false;
 	errno = await_room(parts);
 	return errno == 0;
 }
@@ -194,7 +210,7 @@ static void pace(struct parts *parts)
 
 	if (parts->fd != held->fd && atomic_load(&held->conn->generation) != held->generation)
 		parts->ledger = NULL; /* it is no connection of this process any more */
-	if (!parts->ledger || !ledger_should_pace(held->conn, parts->ledger, bytes))
+	if (!parts->ledger || parts->unasked || !ledger_should_pace(held->conn, parts->ledger, bytes))
 		return;
 	ledger_pace(held->conn, parts->ledger, bytes);
 }
@@ -241,11 +257,11 @@ bool transfer_send_parts(struct conn *conn, const struct send_call *call, struct
 	if (!call->message || call->is_one_of_many || !call->perform_quietly || call->message->msg_controllen ||
 	    call->message->msg_name || (call->flags & ~MSG_NOSIGNAL))
 		return false;
-	parts.timeout_ms = transfer_timeout_ms(call->fd, SO_SNDTIMEO);
-	if ((parts.timeout_ms < 0 && !(may_cut && call->bytes > WHOLE_BYTES_MAX)) ||
-	    mode_is_nonblocking(conn, call->fd))
+	bool has_to_wait = ledger && ledger_should_pace(conn, ledger, call->bytes);
+	parts.unasked = call->bytes <= TRANSFER_LONG_BYTES && !has_to_wait;
+	parts.held.conn = conn;
+	if (!parts.unasked && (!ask(&parts) || (parts.timeout_ms < 0 && !(may_cut && call->bytes > WHOLE_BYTES_MAX))))
 		return false;
-	parts.started_ms = transfer_now_ms();
 	parts.held = held_begin(conn, call->fd, generation);
 	*result_out = send_parts(&parts);
 	held_end(&parts.held);

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "conn.h"
+#include "endpoint.h"
 #include "real.h"
 #include "transfer_internal.h"
 
@@ -57,4 +58,13 @@ void transfer_take_reported_error(int fd)
 	if (transfer_is_connections_error(error))
 		real_getsockopt(fd, SOL_SOCKET, SO_ERROR, &taken, &length);
 	errno = error;
+}
+
+bool transfer_has_no_connection(const struct conn *conn, int fd)
+{
+	if (__builtin_expect(!(atomic_load(&conn->marks) & CONN_DISSOLVED), 1) || !endpoint_is_dissolved(fd))
+		return false;
+	int error = endpoint_option(fd, SOL_SOCKET, SO_ERROR);
+	errno = error ? error : ENOTCONN;
+	return true;
 }

@@ -340,16 +340,6 @@ static ssize_t receive_sleeping(struct conn *conn, const struct receive_call *ca
 	return receive_slept(conn, call, &wait, generation, result);
 }
 
-/* Of a connection that connect() has dissolved TCP tells the error that waits, or that there is none. In the sockhash a receive would sleep. */
-static bool has_no_connection(const struct conn *conn, int fd)
-{
-	if (__builtin_expect(!(atomic_load(&conn->marks) & CONN_DISSOLVED), 1) || !endpoint_is_dissolved(fd))
-		return false;
-	int error = endpoint_option(fd, SOL_SOCKET, SO_ERROR);
-	errno = error ? error : ENOTCONN;
-	return true;
-}
-
 /* Another connection is in its place by now: not topped up from that one. Ends the claim. */
 static bool is_over(const struct conn *conn, uint32_t generation, const struct receive_call *call,
 		    struct memory_cell *cell)
@@ -372,7 +362,7 @@ ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *
 	spin_thread_used();
 	if (!call->message || (call->flags & (MSG_ERRQUEUE | MSG_OOB)))
 		return call->perform(call);
-	if (has_no_connection(conn, call->fd))
+	if (transfer_has_no_connection(conn, call->fd))
 		return -1;
 	if (call->flags & MSG_TRUNC)
 		return transfer_receive_truncated(conn, call, ledger);
