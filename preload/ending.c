@@ -72,7 +72,8 @@ static void reset_at_exit(struct conn *conn, int fd)
 
 static bool is_flushed(struct conn *conn)
 {
-	return (atomic_load(&conn->marks) & CONN_HAS_STREAM) || conn_get(STDOUT_FILENO) == conn || conn_get(STDERR_FILENO) == conn;
+	return (atomic_load(&conn->marks) & CONN_HAS_STREAM) || conn_get(STDOUT_FILENO) == conn ||
+	       conn_get(STDERR_FILENO) == conn;
 }
 
 /* The kernel is about to close all that this process has, but not what the helper has of it. The end of what libc has still to write to is
