@@ -33,6 +33,7 @@ static void track_as_pinned(struct conn *conn, int fd)
 	conn->cookie = endpoint_cookie(fd);
 	atomic_fetch_or(&conn->options, CONN_TIMES_OUT | CONN_SENDS_TIME_OUT);
 	conn_touch(conn);
+	conn->retry_at_turn = 0; /* for a cell */
 	conn_state_set(conn, CONN_PINNED, REASON_PASSED_FD);
 }
 
@@ -67,7 +68,7 @@ static bool is_duplicate(int fd)
 }
 
 /* NULL: there is no room for it. */
-static struct conn *adopt_new(int fd, bool may_be_joined)
+static struct conn *adopt_new(int fd, bool may_be_joined, bool is_wanted)
 {
 	fork_notice();
 	struct conn *conn = conn_open(fd, true);
@@ -77,13 +78,14 @@ static struct conn *adopt_new(int fd, bool may_be_joined)
 	if (may_be_joined)
 		track_as_pinned(conn, fd);
 	lifecycle_open_door();
-	if (may_be_joined)
+	if (may_be_joined && is_wanted)
 		bind_cell(conn);
 	latency_opened(conn);
 	return conn;
 }
 
-void lifecycle_adopt(int fd)
+/* is_wanted: this program has asked for it. Else its first receive binds the cell (lifecycle_step()). */
+static void adopt(int fd, bool is_wanted)
 {
 	bool may_be_joined = queue_may_be_joined(fd);
 	struct conn *conn = NULL;
@@ -91,9 +93,14 @@ void lifecycle_adopt(int fd)
 	if (may_be_joined && is_duplicate(fd))
 		conn = conn_get(fd);
 	else if (may_be_joined || endpoint_is_connected(fd))
-		conn = adopt_new(fd, may_be_joined);
+		conn = adopt_new(fd, may_be_joined, is_wanted);
 	if (conn && fd == STDIN_FILENO) /* as one that is put there (intercept_close.c) */
 		(void)lifecycle_make_plain(conn, fd, REASON_STDIO);
+}
+
+void lifecycle_adopt(int fd)
+{
+	adopt(fd, true);
 }
 
 /* Of a program that was executed by vfork(2) or posix_spawn(3) nobody has told the helper; others were pinned, with bytes unread. What comes as
@@ -104,7 +111,7 @@ static void adopt_inherited(int fd)
 {
 	if (!endpoint_is_tcp(fd) || !queue_may_be_joined(fd))
 		return;
-	lifecycle_adopt(fd);
+	adopt(fd, false);
 	struct conn *conn = fd > STDIN_FILENO && fd <= STDERR_FILENO ? conn_get(fd) : NULL;
 	if (conn && atomic_load(&conn->fds) == 1) /* else it has been asked for by its first number */
 		(void)lifecycle_make_plain(conn, fd, REASON_EXEC);

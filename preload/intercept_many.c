@@ -143,9 +143,12 @@ static int receive_messages(struct conn *conn, int fd, struct mmsghdr *messages,
 		struct msghdr *message = &messages[done].msg_hdr;
 
 		/* As in send_messages(). With MSG_WAITALL no receive sleeps in recv, and before it sleeps elsewhere it says so. */
-		if (done > 0) {
-			held_calling(&held, flags & MSG_WAITALL ? HELD_CALL_BRIEF : HELD_CALL_MAY_SLEEP);
+		held_calling(&held, flags & MSG_WAITALL ? HELD_CALL_BRIEF : HELD_CALL_MAY_SLEEP);
+		if (done > 0 || held.noted)
 			file = held_file(&held);
+		if (file < 0 && done == 0) {
+			saved = EBADF;
+			break;
 		}
 		if (done > 0 && (file < 0 || !readable_bytes(&messages[done], sizeof(messages[done]))))
 			break;

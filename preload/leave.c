@@ -42,8 +42,16 @@ void lifecycle_forget(struct conn *conn)
 	retire(conn, 0);
 }
 
+/* The helper pins at once, and may say later than we wait that it could not do more. */
+static bool says_pinned(struct conn *conn)
+{
+	struct memory_cell *cell = atomic_load(&conn->cell);
+
+	return cell && (atomic_load(&cell->status) & CELL_PINNED);
+}
+
 /* CELL_DONE when the helper has taken the pair out, CELL_REFUSED when it could only pin it; else nothing is known. */
-static enum cell_state leave(struct conn *conn, int fd, enum sm_reason reason)
+static enum cell_state leave(struct conn *conn, int fd, enum sm_reason reason, bool *pinned_out)
 {
 	struct wire_pin message = { .cookie = conn->cookie, .reason = reason };
 	struct memory_cell *before = conn_cell(conn);
@@ -56,20 +64,13 @@ static enum cell_state leave(struct conn *conn, int fd, enum sm_reason reason)
 	wire_header_init(&message.header, WIRE_LEAVE, sizeof(message), conn->index,
 			 conn->generation & CELL_GENERATION_MASK);
 	enum cell_state result = lifecycle_request(conn, fd, &message, sizeof(message));
-	/* Who receives goes on to claim where the other processes that have it do (reader.h). */
-	if (before && !channel_is_own(epoch) && result != CELL_ABANDONED && conn->generation == generation) {
+	*pinned_out = says_pinned(conn);
+	/* Who receives goes on to claim where the other processes that have it do (reader.h), answered or not. */
+	if (before && !channel_is_own(epoch) && conn->generation == generation) {
 		conn->session_epoch = epoch;
 		atomic_store(&conn->cell, before);
 	}
 	return result;
-}
-
-/* The helper pins at once, and may say later than we wait that it could not do more. */
-static bool says_pinned(struct conn *conn)
-{
-	struct memory_cell *cell = atomic_load(&conn->cell);
-
-	return cell && (atomic_load(&cell->status) & CELL_PINNED);
 }
 
 bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
@@ -98,12 +99,13 @@ bool lifecycle_make_plain(struct conn *conn, int fd, enum sm_reason reason)
 	}
 	if (lifecycle_in_sockhash(state)) {
 		ledger_inherit(conn);
-		enum cell_state result = leave(conn, fd, reason);
+		bool is_pinned = false;
+		enum cell_state result = leave(conn, fd, reason, &is_pinned);
 		/* Another thread was asking, and has been answered. */
 		if (result == CELL_ABANDONED && conn_state(conn) == CONN_REFUSED)
 			goto out;
 		plain = result == CELL_DONE;
-		atomic_store(&conn->not_pinned, result == CELL_ABANDONED && !says_pinned(conn));
+		atomic_store(&conn->not_pinned, result == CELL_ABANDONED && !is_pinned);
 		if (plain)
 			ledger_detach(conn);
 		conn_state_set(conn, plain ? CONN_REFUSED : CONN_PINNED, reason);

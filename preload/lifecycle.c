@@ -347,7 +347,7 @@ void lifecycle_step(struct conn *conn, int fd, bool may_join)
 		fork_notice();
 		uint32_t state = conn_state(conn);
 
-		if (lifecycle_in_sockhash(state) && atomic_load(&conn->cell) && !conn_cell(conn))
+		if (lifecycle_in_sockhash(state) && lifecycle_lacks_cell(conn))
 			replace_cell(conn, state);
 		if (conn->admission.wants_out) {
 			lifecycle_withdraw(conn, fd);

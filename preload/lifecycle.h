@@ -51,7 +51,8 @@ static inline bool lifecycle_due(const struct conn *conn)
 		return (status & (CELL_ARMED | CELL_TAKEN_OUT)) || conn->turns >= conn->retry_at_turn;
 	if (state == CONN_LEAVING)
 		return (status & CELL_TAKEN_OUT) || conn->admission.wants_out || conn->turns >= conn->retry_at_turn;
-	return state == CONN_PINNED && (status & CELL_TAKEN_OUT);
+	return state == CONN_PINNED &&
+	       ((status & CELL_TAKEN_OUT) || (!cell && conn->turns >= conn->retry_at_turn)); /* inherited: adopt.c */
 }
 /* Does it: offers, joins, attaches the ledger, takes notice of having been taken out. Waits for the helper only in a
  * join, at most CHANNEL_WAIT_MS. may_join: this is the entry of a receive, or of a send of an end that only sends. */

@@ -30,6 +30,11 @@ struct ledger_cell *lifecycle_find_ledger(const struct memory_cell *cell);
 
 /* adopt.c: it may be in the sockhash, and what is to become of it there is up to whoever this process has it from. */
 bool lifecycle_is_as_received(const struct conn *conn);
+/* Another connection's by now, of the process that forked this one; or it was inherited, and none has been bound yet (adopt.c). */
+static inline bool lifecycle_lacks_cell(struct conn *conn)
+{
+	return (atomic_load(&conn->cell) || lifecycle_is_as_received(conn)) && !conn_cell(conn);
+}
 
 /* adopt.c: asks the kernel for the accounts. In CONN_WATCHING, before a call. */
 void lifecycle_count_adopted(struct conn *conn, int fd);
