@@ -131,19 +131,26 @@ static inline int gate_has_room(const struct gate_receiver *to, __u32 size, __u3
 	return to->rcvbuf_locked ? with_window <= to->rcvbuf : with_window + gate_reserve(to->rmem_max) <= to->rmem_max;
 }
 
-/* The memory cgroup of the receiver: max and usage of one of its counters, and what can be got back of it, in pages. Some stays free, for
+/* The memory cgroup of the receiver: max and usage of its limit, and what can be got back of it, in pages. Some stays free, for
  * the kernel charges for other sockets, and for the reader itself, at the same time and in batches. What a reader leaves unread is in its own
- * cgroup when it is redirected, and hardly more than a first window of it when TCP has it: beyond that half stays free, for the reader and for TCP. */
+ * cgroup when it is redirected, and hardly more than a first window of it when TCP has it: beyond that so much stays free that many
+ * others could do the same, or half of all. */
 #define GATE_PAGE_BYTES 4096u /* where they are larger, fewer are charged */
 #define GATE_MEMORY_SPARE_MAX 4096u
 #define GATE_MEMORY_TCP_HOLDS (128u * 1024)
+#define GATE_MEMORY_OTHERS 64u
+/* So much of a direction may be unread without a look for each message: one in each tick of the clock. */
+#define GATE_MEMORY_UNSEEN (64u * 1024)
 
 static inline int gate_memory_has_room(__u64 max, __u64 usage, __u64 reclaimable, __u32 unread, __u32 size)
 {
 	__u64 spare = max / 16 < GATE_MEMORY_SPARE_MAX ? max / 16 : GATE_MEMORY_SPARE_MAX;
+	__u64 held = ((__u64)unread + size) / GATE_PAGE_BYTES * GATE_MEMORY_OTHERS;
 
-	if (unread + size > GATE_MEMORY_TCP_HOLDS)
-		spare = max / 2;
+	if ((__u64)unread + size > GATE_MEMORY_TCP_HOLDS) {
+		held = held < max / 2 ? held : max / 2;
+		spare = held > spare ? held : spare;
+	}
 	if ((__s64)usage < 0) /* it lags behind what CPUs give back */
 		usage = 0;
 	return usage + size / GATE_PAGE_BYTES + 1 + spare <= max + reclaimable;

@@ -3,8 +3,9 @@
  *
  * A redirect is charged to the receiver in the sender's call, where the kernel may wait for memory: in a cgroup that is full it ends the reader
  * (memory.max), or the send fails (the TCP limit of version 1). TCP, which charges in a softirq, drops the segment and sends it again. So
- * what would come near a limit is left to TCP. Pages of files are room: they are given back before anything is ended, and a
- * cgroup that reads files is always full.
+ * what would come near the limit is left to TCP. Pages of files are room: they are given back before anything is ended, and a
+ * cgroup that reads files is always full. The nearest limit counts, and none that is far above: such a cgroup is full of the
+ * files of others, of which nothing is known here.
  */
 #ifndef SMACCEL_MEMORY_H
 #define SMACCEL_MEMORY_H
@@ -18,7 +19,9 @@
 #include "facts.h"
 #include "gate.h"
 
-#define MEMORY_LEVELS_MAX 16 /* of nested cgroups; with more of them there is no room */
+#define MEMORY_LEVELS                                                                                                  \
+	3 /* of nested cgroups, from the socket's own: a container with services of its own has its limit two above them */
+#define MEMORY_UNLIMITED (1ull << 50) /* the kernel's PAGE_COUNTER_MAX is more, whatever the size of pages */
 #define ZONES_MAX 6
 enum lru_list { LRU_INACTIVE_FILE = 2, LRU_ACTIVE_FILE, ZONE_LISTS = 5 };
 
@@ -35,7 +38,9 @@ const volatile bool memory_cgroups_are_v1 = false;
 /* Those of its own on the first node: fewer than there are. */
 static __always_inline __u64 file_pages(__u64 memcg)
 {
-	__u64 node = (__u64)MEMORY_READ(mem_cgroup, memcg, nodeinfo[0]), lists, bytes, pages = 0;
+	/* A flexible array of pointers: behind a cast no field to the verifier. */
+	__u64 node = kernel_word((const void *)(memcg + bpf_core_field_offset(struct mem_cgroup, nodeinfo)), 0);
+	__u64 lists, bytes, pages = 0;
 
 	if (bpf_core_field_exists(struct mem_cgroup_per_node___flat, lru_zone_size)) {
 		lists = node + bpf_core_field_offset(struct mem_cgroup_per_node___flat, lru_zone_size);
@@ -54,29 +59,23 @@ static __always_inline __u64 file_pages(__u64 memcg)
 	return pages;
 }
 
-/* Of the counter and all above it; reclaimable pages count at the one that is short of room. */
 static __always_inline bool counters_have_room(__u64 counter, __u64 memcg, __u32 unread, __u32 size)
 {
-	__u64 reclaimable = 0;
-	bool asked = memory_cgroups_are_v1; /* no page of a file is in that counter */
-
-	for (int level = 0; level < MEMORY_LEVELS_MAX; level++) {
+	for (int level = 0; level < MEMORY_LEVELS && counter; level++) {
 		__u64 max = MEMORY_READ(page_counter, counter, max);
-		__u64 usage = (__u64)MEMORY_READ(page_counter, counter, usage.counter);
 
-		if (!gate_memory_has_room(max, usage, reclaimable, unread, size)) {
-			if (asked)
-				return false;
-			asked = true;
-			reclaimable = file_pages(memcg);
-			if (!gate_memory_has_room(max, usage, reclaimable, unread, size))
-				return false;
+		if (max < MEMORY_UNLIMITED) {
+			__u64 usage = (__u64)MEMORY_READ(page_counter, counter, usage.counter);
+
+			if (gate_memory_has_room(max, usage, 0, unread, size))
+				return true;
+			/* No page of a file is in the counter of version 1. */
+			return !memory_cgroups_are_v1 &&
+			       gate_memory_has_room(max, usage, file_pages(memcg), unread, size);
 		}
 		counter = (__u64)MEMORY_READ(page_counter, counter, parent);
-		if (!counter)
-			return true;
 	}
-	return false;
+	return true;
 }
 
 /* memcg: sk_memcg of the socket; 0: it is in the root's, which has no limit. */

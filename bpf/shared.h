@@ -45,7 +45,7 @@ struct sm_endref {
 	__u32 slot;
 	__u32 side;
 	__u32 generation;
-	__u32 reserved;
+	__u32 memory_tick; /* the verdict's: when it last saw that the reader's cgroup has room; 0 at first */
 	struct sm_small small;
 };
 

@@ -145,6 +145,18 @@ static __always_inline __u32 redirected_bytes(const struct sm_slot *slot, __u64 
 	return (__u32)(side ? slot->direction[1].redirected_bytes : slot->direction[0].redirected_bytes);
 }
 
+static __always_inline bool reader_may_take(const struct peer_view *peer, struct sm_endref *ref, __u32 size)
+{
+	__u32 tick = (__u32)bpf_jiffies64() | 1;
+
+	if (!peer->memcg)
+		return true;
+	if (ref->memory_tick == tick && peer->receiver.rmem_alloc + size < GATE_MEMORY_UNSEEN)
+		return true;
+	ref->memory_tick = memory_has_room(peer->memcg, peer->receiver.rmem_alloc, size) ? tick : 0;
+	return ref->memory_tick != 0;
+}
+
 /* The gate of the design. The cheap tests come first: a connection that is not armed pays for nothing else. */
 static __always_inline enum gate_decision verdict_decide(const struct tcp_sock *own, const struct sm_slot *slot,
 							 struct sm_endref *ref, __u32 size,
@@ -183,8 +195,7 @@ static __always_inline enum gate_decision verdict_decide(const struct tcp_sock *
 		return GATE_SPILL;
 	if (gate_would_wait(&peer.receiver, size))
 		return GATE_PASS_BUSY;
-	if (!memory_has_room(peer.memcg, peer.receiver.rmem_alloc, size) &&
-	    !(switches->test_without & SM_TEST_WITHOUT_MEMORY))
+	if (!reader_may_take(&peer, ref, size) && !(switches->test_without & SM_TEST_WITHOUT_MEMORY))
 		return GATE_SPILL;
 	/* An ACK is owed to a peer whose own messages are held to TCP: this one carries it. Redirected, it would not, and the
 	 * peer's next would sit in Nagle's algorithm until the delayed ACK's timer: 40 ms a turn. Not for any ACK: two ends

@@ -66,7 +66,8 @@ static struct bpf_map *skeleton_map(const struct smaccel_bpf *skeleton, int whic
 }
 
 /* Loads the programs over the maps in `fds` (or over new ones where they are -1; `fds` stays the caller's). */
-static int load(struct datapath *self, const struct datapath_map_spec *specs, const int *fds, bool rmem_counts)
+static int load(struct datapath *self, const struct datapath_map_spec *specs, const int *fds, bool rmem_counts,
+		int memory_cgroups)
 {
 	struct smaccel_bpf *skeleton = smaccel_bpf__open();
 	int error = 0;
@@ -75,7 +76,7 @@ static int load(struct datapath *self, const struct datapath_map_spec *specs, co
 		return -errno;
 	skeleton->rodata->use_rdonly_cast = self->uses_rdonly_cast;
 	skeleton->rodata->rmem_counts_redirected = rmem_counts;
-	skeleton->rodata->memory_cgroups_are_v1 = datapath_probe_memory_cgroups() == 1;
+	skeleton->rodata->memory_cgroups_are_v1 = memory_cgroups == 1;
 	skeleton->rodata->woken_wake_function_address = datapath_probe_woken_wake_function();
 	skeleton->rodata->pollwake_address = datapath_probe_pollwake();
 	for (int i = 0; i < DATAPATH_MAP_COUNT && !error; i++) {
@@ -117,15 +118,17 @@ static int load_best(struct datapath *self, const struct datapath_options *optio
 {
 	/* Unknown counts as "does not count": one message at a time is safe on any kernel (fact 12). */
 	bool rmem_counts = !options->skip_rmem_probe && datapath_probe_rmem() == 1;
+	int memory_cgroups =
+		options->force_memory_cgroups ? options->force_memory_cgroups : datapath_probe_memory_cgroups();
 	int error = -ENOTSUP;
 
 	libbpf_is_verbose = options->verbose_libbpf; /* the probe had it silenced */
 	self->uses_rdonly_cast = !options->force_probe_read && datapath_probe_rdonly_cast();
 	if (self->uses_rdonly_cast)
-		error = load(self, specs, fds, rmem_counts);
+		error = load(self, specs, fds, rmem_counts, memory_cgroups);
 	if (error) {
 		self->uses_rdonly_cast = false;
-		error = load(self, specs, fds, rmem_counts);
+		error = load(self, specs, fds, rmem_counts, memory_cgroups);
 	}
 	if (error)
 		fprintf(stderr, "smacceld: the kernel refused the BPF programs: %s; %s\n", strerror(-error),

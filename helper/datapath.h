@@ -18,8 +18,9 @@ struct datapath_options {
 	const char *pin_dir; /* e.g. /sys/fs/bpf/smaccel; made if missing (0700). NULL: private maps, no pins (tests) */
 	uint32_t slot_count; /* 0: SM_SLOTS_DEFAULT */
 	bool verbose_libbpf;
-	bool force_probe_read; /* tests: do not use bpf_rdonly_cast though the kernel has it */
-	bool skip_rmem_probe;  /* for that probe itself: take the kernel for one of before 6.1.123 / 6.12.8 (fact 12) */
+	bool force_probe_read;    /* tests: do not use bpf_rdonly_cast though the kernel has it */
+	int force_memory_cgroups; /* tests: their version, 1 or 2; 0: what this host has */
+	bool skip_rmem_probe; /* for that probe itself: take the kernel for one of before 6.1.123 / 6.12.8 (fact 12) */
 };
 
 /* Makes `pin_dir` (0700) and mounts bpffs on /sys/fs/bpf if nobody did, so that the folder can be locked before anything in it is

@@ -196,8 +196,18 @@ static bool goes_on_later(struct parts *parts, bool waited, ssize_t result)
 		transfer_owe_reset(parts->held.conn, parts->held.generation);
 		return false;
 	}
-	if (parts->unasked && has_file(parts) && !ask(parts))
-		return false;
+	if (parts->unasked && has_file(parts)) {
+		if (!ask(parts)) {
+			if (result < 0 && parts->fd == parts->held.fd)
+				lifecycle_spilled(parts->held.conn, parts->fd);
+			return false;
+		}
+		if (parts->timeout_ms < 0 &&
+		    !parts->done) { /* the system call itself sleeps, which a handler may restart */
+			errno = EINTR;
+			return !signals_interrupted(parts->ran, false);
+		}
+	}
 	errno = await_room(parts);
 	return errno == 0;
 }

@@ -251,7 +251,7 @@ static ssize_t send_in_turn(struct conn *conn, const struct send_call *call, str
 
 	if (!call->is_duplicate)
 		held = held_begin(conn, call->fd, generation);
-	bool may_sleep = call->waits || (!(call->flags & MSG_DONTWAIT) && !mode_is_nonblocking(conn, call->fd));
+	bool may_sleep = (call->waits || !(call->flags & MSG_DONTWAIT)) && !mode_is_nonblocking(conn, call->fd);
 	struct turn turn = wait_for_turn(conn, &ledger, call->fd, generation, may_sleep);
 	here.has_waited = true;
 	if (atomic_load(&conn->generation) != generation) /* its place in the ledger may be another's by now */

@@ -353,10 +353,32 @@ static void test_all(bool force_probe_read)
 	pins_remove();
 }
 
+/* The slower reads are for kernels that have nothing better, and would hide that the verifier refuses the others. */
+static void test_loads(int memory_cgroups, bool force_probe_read)
+{
+	const struct datapath_options options = { .slot_count = 1,
+						  .force_probe_read = force_probe_read,
+						  .force_memory_cgroups = memory_cgroups };
+	const char *names[2][2] = { { "memory-cgroups-1", "memory-cgroups-1-probing" },
+				    { "memory-cgroups-2", "memory-cgroups-2-probing" } };
+	bool is_cast = !force_probe_read && datapath_probe_rdonly_cast();
+	struct datapath *datapath;
+	int error = datapath_open(&datapath, &options);
+
+	check(error == 0 && datapath_uses_rdonly_cast(datapath) == is_cast, "load",
+	      names[memory_cgroups - 1][force_probe_read], "error %d, or the slower reads", error);
+	if (!error)
+		datapath_close(datapath);
+}
+
 int main(void)
 {
 	alarm(50);
 	pins_name();
+	for (int version = 1; version <= 2; version++) {
+		test_loads(version, false);
+		test_loads(version, true);
+	}
 	test_all(false);
 	test_all(true);
 	test_gate_before_rmem_counts();

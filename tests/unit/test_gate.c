@@ -272,14 +272,16 @@ static void test_gate_bounds_small_messages(void **state)
 
 static void test_gate_leaves_the_readers_cgroup_some_memory(void **state)
 {
-	const uint64_t max = 16384; /* 64 MiB: 4 stay free, 32 when much is unread */
+	const uint64_t max = 16384; /* 64 MiB: 4 stay free, 12 of 192 KiB, never more than 32 */
 
 	(void)state;
 	assert_true(gate_memory_has_room(max, 15359, 0, 0, 64));
 	assert_false(gate_memory_has_room(max, 15360, 0, 0, 64));
 	assert_true(gate_memory_has_room(max, 16384, 1025, 0, 64)); /* full of files */
-	assert_true(gate_memory_has_room(max, 8175, 0, 128 * KIB, 64 * KIB));
-	assert_false(gate_memory_has_room(max, 8176, 0, 128 * KIB, 64 * KIB));
+	assert_true(gate_memory_has_room(max, 13263, 0, 128 * KIB, 64 * KIB));
+	assert_false(gate_memory_has_room(max, 13312, 0, 128 * KIB, 64 * KIB));
+	assert_true(gate_memory_has_room(max, 8000, 0, 4 * MIB, 64 * KIB));
+	assert_false(gate_memory_has_room(max, 8200, 0, 4 * MIB, 64 * KIB));
 	assert_false(gate_memory_has_room(max, 20000, 0, 0, 1));                     /* lowered below what is used */
 	assert_true(gate_memory_has_room(1ull << 51, 1ull << 30, 0, MIB, 64 * KIB)); /* none */
 	assert_true(gate_memory_has_room(1ull << 40, (1ull << 40) - 4097, 0, 0, 1)); /* never more than 16 MiB */
