@@ -171,8 +171,8 @@ struct page_counter {
 };
 
 struct mem_cgroup_per_node {
-	unsigned long lru_zone_size[5]
-				   [5]; /* pages; [MAX_NR_ZONES][NR_LRU_LISTS], of the former some kernels have fewer */
+	/* Pages; [MAX_NR_ZONES][NR_LRU_LISTS], of the former some kernels have fewer. */
+	unsigned long lru_zone_size[5][5];
 };
 
 /* The same, as some versions of pahole put it into the kernel's BTF. */

@@ -19,8 +19,8 @@
 #include "facts.h"
 #include "gate.h"
 
-#define MEMORY_LEVELS                                                                                                  \
-	3 /* of nested cgroups, from the socket's own: a container with services of its own has its limit two above them */
+/* Of nested cgroups, from the socket's own: a container with services of its own has its limit two above them. */
+#define MEMORY_LEVELS 3
 #define MEMORY_UNLIMITED (1ull << 50) /* the kernel's PAGE_COUNTER_MAX is more, whatever the size of pages */
 #define ZONES_MAX 6
 enum lru_list { LRU_INACTIVE_FILE = 2, LRU_ACTIVE_FILE, ZONE_LISTS = 5 };

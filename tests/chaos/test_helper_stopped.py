@@ -170,15 +170,22 @@ def test_stopped_with_a_full_backlog(arm):
             calls.ask("turns 20")
 
 
+@contextlib.contextmanager
+def redirecting_ends(helper, program):
+    """A program of this folder with a pair of its own, whose turns are redirected."""
+    with Commanded([sys.executable, Path(__file__).with_name(program)], EAGER, helper.socket) as ends:
+        ends.answer(10)
+        before = helper.totals()["redirected_msgs"]
+        ends.ask("turns 20")
+        proved(helper.totals()["redirected_msgs"] > before, helper.explain)
+        yield ends
+
+
 def test_flagged_sends_of_an_armed_pair():
     """A joined end has no urgent data, and no completions of MSG_ZEROCOPY (fact 15), and without the helper it can neither leave nor be
     pinned: what TCP would do at once is refused at once, nothing hangs, and the byte does not turn up among the others."""
     with Helper() as helper:
-        with Commanded([sys.executable, Path(__file__).with_name("urgent.py")], EAGER, helper.socket) as ends:
-            ends.answer(10)
-            before = helper.totals()["redirected_msgs"]
-            ends.ask("turns 20")
-            proved(helper.totals()["redirected_msgs"] > before, helper.explain)
+        with redirecting_ends(helper, "urgent.py") as ends:
             helper.signal(signal.SIGSTOP)
             assert ends.ask("receive", 5) == {"received": "EINVAL"}
             assert ends.ask("send", 5) == {"sent": "ENOTSUP", "as_data": False}
@@ -196,11 +203,7 @@ def test_flagged_sends_of_an_armed_pair():
 def test_dissolved_while_stopped(dissolve, told, receives):
     """The socket cannot leave the sockhash. Nobody is to notice, and once the helper answers its next connection is accelerated."""
     with Helper() as helper:
-        with Commanded([sys.executable, Path(__file__).with_name("dissolving.py")], EAGER, helper.socket) as ends:
-            ends.answer(10)
-            before = helper.totals()["redirected_msgs"]
-            ends.ask("turns 20")
-            proved(helper.totals()["redirected_msgs"] > before, helper.explain)
+        with redirecting_ends(helper, "dissolving.py") as ends:
             ends.ask("reset")
             helper.signal(signal.SIGSTOP)
             for _ in range(2):

@@ -26,19 +26,13 @@ static void connect_waitless(struct pair *pair, int listener, const struct any_a
 	note("armed", "%s", pair_warm_up(pair) ? "yes" : "no");
 }
 
-/* Another connection by the socket a brings its own bytes alone. */
 static void connect_anew(struct pair *pair)
 {
 	struct any_address address;
 	int listener = pair_listen(&address);
 
 	TRY("connect", connect(pair->a, &address.any, address.length));
-	pair->b = accept(listener, NULL, NULL);
-	put(pair->b, "fresh");
-	settle();
-	get("first-bytes", pair->a, 64, MSG_DONTWAIT);
-	pair_warm_up(pair);
-	round_trip("trip", pair);
+	pair_meet_anew(pair, listener);
 	close(listener);
 }
 

@@ -170,6 +170,16 @@ bool pair_warm_up(const struct pair *pair)
 	return false;
 }
 
+void pair_meet_anew(struct pair *pair, int listener)
+{
+	pair->b = accept(listener, NULL, NULL);
+	put(pair->b, "fresh");
+	settle();
+	get("first-bytes", pair->a, 64, MSG_DONTWAIT);
+	pair_warm_up(pair);
+	round_trip("trip", pair);
+}
+
 /* Small writes in one direction, for which nothing stays joined. */
 static void stream_until_plain(const struct pair *pair)
 {

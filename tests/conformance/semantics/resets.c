@@ -238,12 +238,7 @@ static void dissolve(struct pair *pair, int how)
 	}
 	TRY("connect", connect(pair->a, &address.any, address.length));
 	close(pair->b);
-	pair->b = accept(listener, NULL, NULL);
-	put(pair->b, "fresh");
-	settle();
-	get("first-bytes", pair->a, 64, MSG_DONTWAIT);
-	pair_warm_up(pair);
-	round_trip("trip", pair);
+	pair_meet_anew(pair, listener);
 }
 
 /* The socket has two numbers, and connects anew by one; the other is the last to be closed, with data unread. */

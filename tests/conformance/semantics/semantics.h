@@ -153,6 +153,8 @@ struct any_address {
 int pair_listen(struct any_address *address);
 /* One-byte turns in both directions until both are redirected, or enough were made. True if they are. */
 bool pair_warm_up(const struct pair *pair);
+/* The socket a has connected anew, to this listener: the connection brings its own bytes alone. */
+void pair_meet_anew(struct pair *pair, int listener);
 int listen_any(uint16_t *port_h);
 struct sockaddr_in loopback_at(uint16_t port_h);
 /* Bytes that the peer sends, all of them; fails loudly. */
