@@ -4,10 +4,10 @@ what it is on plain TCP, FIN or a reset."""
 import contextlib
 import errno
 import os
+import select
 import signal
 import socket
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from support.program import EAGER, PLAIN, Program, auto, built, run
 
 STUCK_MS = 3000  # longer than what is asked of the end takes
 PEER_S = 1
+ANSWER_MS = 200
 TRIES = 5
 STEP_MS = 100  # longer than a join is waited for
 INSERTION = 3  # the call of bpf(2) of a join that does it: after two looks
@@ -40,7 +41,9 @@ def seen_by_peer(peer):
     peer.settimeout(PEER_S)
     seen = [outcome(lambda: peer.recv(64))]
     seen.append(outcome(lambda: peer.send(b"x")))
-    time.sleep(0.02)
+    poller = select.poll()  # what answers is busy in its close(): with a stolen CPU, some 1 in 400, for more than 20 ms
+    poller.register(peer, 0)
+    poller.poll(ANSWER_MS)
     return seen + [outcome(lambda: peer.send(b"x"))]
 
 
