@@ -91,7 +91,7 @@ static uint32_t judge_landing(struct request *request, const struct registry_end
 int pairing_handle_holders(struct request *request)
 {
 	const struct wire_holders *message = &request->message.holders;
-	struct request_end found = { NULL, NULL };
+	struct request_end found = { 0 };
 	int result = pin_identify_as(request, message->cookie, &found);
 	uint32_t holders = CELL_HOLDERS_UNKNOWN;
 

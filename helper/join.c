@@ -71,6 +71,7 @@ static bool may_cross(const struct join *join, const struct registry_end *peer)
 /* The other half of the peer's slot, or a slot of its own. */
 static enum sm_reason take_slot(struct join *join)
 {
+	const struct registry_owner owner = { .session_id = join->session->id, .cell = join->message->header.cell };
 	const struct registry_key mirror = registry_key_mirror(&join->key);
 	struct helper *helper = join->helper;
 	struct registry_end *peer = registry_find_joined(helper->registry, &mirror);
@@ -97,8 +98,16 @@ static enum sm_reason take_slot(struct join *join)
 		return REASON_NONE;
 	}
 	join->slot = slot_take(helper->slots, join->session->channel.uid);
-	if (!join->slot && retire_check_closing(helper))
-		join->slot = slot_take(helper->slots, join->session->channel.uid);
+	if (!join->slot) {
+		const bool has_room = retire_check_closing(helper);
+
+		/* That took notice of what processes say to have closed: perhaps this very end, which is freed then. */
+		join->end = registry_find_owner(helper->registry, owner);
+		if (!join->end)
+			return REASON_ABANDONED;
+		if (has_room)
+			join->slot = slot_take(helper->slots, join->session->channel.uid);
+	}
 	join->side = 0;
 	return join->slot ? REASON_NONE : REASON_TABLE_FULL;
 }

@@ -120,6 +120,7 @@ static enum leave_look look(struct helper *helper, const struct slot *slot, stru
 static void leave_finish(struct helper *helper, struct slot *slot, const struct leave *leave)
 {
 	struct registry_end *ends[SM_SIDES] = { slot->end[0], slot->end[1] };
+	struct registry_end *offers[SM_SIDES] = { NULL, NULL };
 
 	helper->switches->leaves_total++;
 	slot_state_set(slot, SM_SLOT_JOINED); /* for a successor: these may be deleted */
@@ -127,9 +128,9 @@ static void leave_finish(struct helper *helper, struct slot *slot, const struct 
 		  reason_name(leave->reason));
 	for (uint32_t side = 0; side < SM_SIDES; side++)
 		if (ends[side])
-			retire_take_out(helper, ends[side], leave->told, leave->keep_offer[side]);
+			offers[side] = retire_take_out(helper, ends[side], leave->told, leave->keep_offer[side]);
 	if (trial_refuses(leave->reason))
-		trial_pair_left(helper, leave->keep_offer[0] ? ends[0] : NULL, leave->keep_offer[1] ? ends[1] : NULL);
+		trial_pair_left(helper, offers[0], offers[1]);
 }
 
 /* As if it had been closed: the other one keeps what it has to read. */
@@ -357,13 +358,15 @@ void leave_unwaited(struct helper *helper, struct slot *slot, uint32_t uid, enum
 
 int pairing_handle_leave(struct request *request)
 {
-	struct request_end found = { NULL, NULL };
+	struct request_end found = { 0 };
 	int result = pin_identify(request, &found);
 
 	if (result <= 0)
 		return result;
 	if (found.end)
 		leave_start(request, &found);
+	else if (found.is_elsewhere) /* for good: what was redirected there may be unread */
+		session_word_answer(found.cell, request->message.header.generation, CELL_REFUSED, REASON_BUSY);
 	else
 		session_word_answer(found.cell, request->message.header.generation, CELL_DONE, REASON_NONE);
 	return 0;

@@ -53,6 +53,7 @@ void arm_expired(struct loop_timer *timer);
 struct request_end {
 	struct memory_cell *cell;
 	struct registry_end *end; /* NULL: not in the sockhash */
+	bool is_elsewhere;        /* but in that of an earlier helper, whose maps had another layout */
 };
 /* cookie: what the client claims. 1; 0: answered, or there is nobody to be answered; negative: a client that does not speak the
  * protocol. */
@@ -83,8 +84,9 @@ void withdraw_look(struct slot *slot);
 /* The end's socket left the sockhash by itself: it was closed or reset. Frees the slot when nobody is left in it. */
 void retire_end_gone(struct helper *helper, struct registry_end *end);
 /* Takes an end out of the sockhash: one that was never armed (clean: nothing was redirected to it), or is drained. It stays
- * known as an offer if its peer may still come. */
-void retire_take_out(struct helper *helper, struct registry_end *end, enum sm_reason reason, bool keep_offer);
+ * known as an offer, which is returned, if its peer may still come. NULL: it is freed. */
+struct registry_end *retire_take_out(struct helper *helper, struct registry_end *end, enum sm_reason reason,
+				     bool keep_offer);
 /* Something of that slot is being closed: look again soon. */
 void retire_check_soon(struct helper *helper, struct slot *slot);
 /* A slot is needed: looks at some of those. True if any became free. */

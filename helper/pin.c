@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 
+#include "datapath.h"
 #include "log.h"
 #include "pairing_internal.h"
 #include "sockfacts.h"
@@ -19,6 +20,7 @@ int pin_identify_as(struct request *request, uint64_t claimed, struct request_en
 	struct helper *helper = request->helper;
 	int fd = request->fd;
 	uint64_t cookie;
+	struct sm_look look;
 	bool is_tcp;
 
 	out->cell = session_cell(request->session, header->cell);
@@ -29,6 +31,8 @@ int pin_identify_as(struct request *request, uint64_t claimed, struct request_en
 	session_status_change(request->session, header->cell, header->generation, 0, CELL_HELD);
 	is_tcp = sockfacts_is_tcp(fd);
 	cookie = is_tcp ? sockfacts_cookie(fd) : 0;
+	out->end = registry_find_cookie(helper->registry, cookie);
+	out->is_elsewhere = cookie && !out->end && !datapath_look(helper->datapath, fd, &look) && look.facts.psock_refs;
 	request->fd = -1;
 	if (dispatch_put_away(helper, fd, sockfacts_closes_quickly(fd), request->channel->uid, &tag))
 		session_fd_closed(helper->sessions, &tag);
@@ -39,7 +43,6 @@ int pin_identify_as(struct request *request, uint64_t claimed, struct request_en
 		session_word_answer(out->cell, header->generation, CELL_REFUSED, REASON_BAD_REQUEST);
 		return 0;
 	}
-	out->end = registry_find_cookie(helper->registry, cookie);
 	return 1;
 }
 
@@ -70,14 +73,14 @@ void pin_both(struct helper *helper, struct slot *slot, enum sm_reason reason)
 int pairing_handle_pin(struct request *request)
 {
 	const struct wire_pin *message = &request->message.pin;
-	struct request_end found = { NULL, NULL };
+	struct request_end found = { 0 };
 	int result = pin_identify(request, &found);
 
 	if (result <= 0)
 		return result;
 	if (found.end)
 		pin_both(request->helper, slot_at(request->helper->slots, found.end->slot), message->reason);
-	/* Not in the sockhash: it passes anyhow. */
+	/* Not in the sockhash: it passes anyhow, also in an earlier helper's, whose kill switch is set. */
 	session_word_answer(found.cell, message->header.generation, CELL_DONE, REASON_NONE);
 	return 0;
 }

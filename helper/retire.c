@@ -51,7 +51,8 @@ void retire_end_gone(struct helper *helper, struct registry_end *end)
 	after_place_left(helper, slot);
 }
 
-void retire_take_out(struct helper *helper, struct registry_end *end, enum sm_reason reason, bool keep_offer)
+struct registry_end *retire_take_out(struct helper *helper, struct registry_end *end, enum sm_reason reason,
+				     bool keep_offer)
 {
 	struct slot *slot = slot_at(helper->slots, end->slot);
 
@@ -61,9 +62,12 @@ void retire_take_out(struct helper *helper, struct registry_end *end, enum sm_re
 	registry_unjoin(helper->registry, end);
 	if (reason == REASON_LONELY && end->lonely_times < UINT8_MAX)
 		end->lonely_times++;
-	if (!end->owner.session_id || !keep_offer)
+	if (!end->owner.session_id || !keep_offer) {
 		pairing_end_remove(helper, end);
+		end = NULL;
+	}
 	after_place_left(helper, slot);
+	return end;
 }
 
 /* ---- alone ---- */
