@@ -162,6 +162,23 @@ static void forget_new(const char *pin_dir, const struct datapath_map_spec *spec
 		unpin(pin_dir, specs[i].name, NEW_SUFFIX);
 }
 
+static bool has_new(const char *pin_dir, const char *name)
+{
+	char path[PATH_MAX];
+
+	return !pin_path(path, pin_dir, name, NEW_SUFFIX) && access(path, F_OK) == 0;
+}
+
+/* A start ended while it gave names: all new maps have theirs but the switches, so that these are still the old ones' and may seem to fit.
+ * Nothing has used the new ones: that one is missing makes it plain. True: so it was. */
+static bool undo_half_named(const char *pin_dir, const struct datapath_map_spec *specs)
+{
+	if (!has_new(pin_dir, specs[DATAPATH_SWITCHES].name) || has_new(pin_dir, specs[DATAPATH_SLOTS].name))
+		return false;
+	unpin(pin_dir, specs[DATAPATH_SLOTS].name, "");
+	return true;
+}
+
 int datapath_pins_open(const char *pin_dir, const struct datapath_map_spec *specs, int fds[DATAPATH_MAP_COUNT],
 		       int *old_switches)
 {
@@ -181,6 +198,8 @@ int datapath_pins_open(const char *pin_dir, const struct datapath_map_spec *spec
 		fit &= fds[i] >= 0 && map_fits(fds[i], &specs[i]);
 	}
 	if (fit && (bpf_map_lookup_elem(fds[DATAPATH_SWITCHES], &zero, &switches) < 0 || switches.abi != SM_ABI))
+		fit = false;
+	if (undo_half_named(pin_dir, specs))
 		fit = false;
 	if (fit) {
 		forget_new(pin_dir, specs);
@@ -224,9 +243,10 @@ static int make_all(const char *pin_dir, const struct datapath_map_spec *specs, 
 {
 	int error = 0;
 
-	for (int i = 0; i < DATAPATH_MAP_COUNT && !error; i++)
+	/* The switches last, in each of these: where they wait for their name, so did all others (undo_half_named()). */
+	for (int i = DATAPATH_MAP_COUNT - 1; i >= DATAPATH_SWITCHES && !error; i--)
 		error = pin_new(pin_dir, specs[i].name, fds[i]);
-	/* The switches last: while any other is missing nothing fits, and what they say is carried over once more. */
+	/* While any other is missing nothing fits, and what the switches say is carried over once more. */
 	for (int i = DATAPATH_SWITCHES + 1; i < DATAPATH_MAP_COUNT && !error; i++)
 		error = unpin(pin_dir, specs[i].name, "");
 	for (int i = DATAPATH_MAP_COUNT - 1; i >= DATAPATH_SWITCHES && !error; i--)
@@ -241,6 +261,7 @@ int datapath_pins_make(const char *pin_dir, const struct datapath_map_spec *spec
 	if (!error)
 		return 0;
 	fprintf(stderr, "smacceld: cannot pin the maps in %s: %s\n", pin_dir, strerror(-error));
+	undo_half_named(pin_dir, specs);
 	forget_new(pin_dir, specs);
 	return error;
 }
