@@ -17,6 +17,7 @@
 #include "wire/latency.h"
 
 #define COUNT_MAX (UINT64_C(1) << 40)
+#define JSON_COUNT_MAX ((uint64_t)INT64_MAX) /* more is no number to jansson */
 #define COUNTS_A_PAGE (SESSION_PAGE_BYTES / sizeof(uint64_t))
 
 const char *latency_arm_name(unsigned arm)
@@ -119,6 +120,11 @@ struct histogram *latency_set_get(struct latency_set *set, uint32_t key)
 	return !set->policy && latency_key_arm(key) != LATENCY_ALL ? arms_make(set, key) : histogram_make(set, key);
 }
 
+uint64_t latency_json_count(uint64_t count)
+{
+	return count < JSON_COUNT_MAX ? count : JSON_COUNT_MAX;
+}
+
 void latency_write_buckets(const struct histogram *histogram, FILE *out)
 {
 	const char *separator = "[";
@@ -126,15 +132,11 @@ void latency_write_buckets(const struct histogram *histogram, FILE *out)
 	for (uint32_t index = 0; index < HISTOGRAM_BUCKETS; index++) {
 		if (!histogram->counts[index])
 			continue;
-		fprintf(out, "%s[%" PRIu32 ",%" PRIu64 "]", separator, index, histogram->counts[index]);
+		fprintf(out, "%s[%" PRIu32 ",%" PRIu64 "]", separator, index,
+			latency_json_count(histogram->counts[index]));
 		separator = ",";
 	}
 	fputs(*separator == '[' ? "[]" : "]", out);
-}
-
-static uint64_t json_count(uint64_t count)
-{
-	return count > INT64_MAX ? INT64_MAX : count;
 }
 
 void latency_set_write(const struct latency_set *set, bool *first, FILE *out)
@@ -150,7 +152,8 @@ void latency_set_write(const struct latency_set *set, bool *first, FILE *out)
 			",\"sum_ns\":%" PRIu64 ",\"max_ns\":%" PRIu64 ",\"buckets\":",
 			*first ? "" : ",", latency_key_role(key) == LATENCY_CLIENT ? "client" : "server",
 			latency_key_port(key), latency_arm_name(latency_key_arm(key)), latency_key_part(key),
-			json_count(histogram->count), json_count(histogram->sum_ns), json_count(histogram->max_ns));
+			latency_json_count(histogram->count), latency_json_count(histogram->sum_ns),
+			latency_json_count(histogram->max_ns));
 		latency_write_buckets(histogram, out);
 		fputc('}', out);
 		*first = false;

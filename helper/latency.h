@@ -36,6 +36,8 @@ void latency_set_init_trial(struct latency_set *set);
 void latency_set_clear(struct latency_set *set);
 /* The histogram of that key, made if it is new. NULL: no room. */
 struct histogram *latency_set_get(struct latency_set *set, uint32_t key);
+/* What a reader of JSON takes, whatever a process claims. */
+uint64_t latency_json_count(uint64_t count);
 /* JSON as text, as there may be much: [[index, count], ...], and {"role", "port", "arm", "count", "sum_ns", "max_ns",
  * "buckets"} a series that is not empty, separated by commas (*first: none before it). */
 void latency_write_buckets(const struct histogram *histogram, FILE *out);

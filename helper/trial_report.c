@@ -96,7 +96,8 @@ static void write_unassigned(const struct trials *trials, FILE *out)
 	for (unsigned reason = 0; reason < REASON_COUNT; reason++) {
 		if (!trials->unassigned[reason])
 			continue;
-		fprintf(out, "%s\"%s\":%" PRIu64, separator, reason_name(reason), trials->unassigned[reason]);
+		fprintf(out, "%s\"%s\":%" PRIu64, separator, reason_name(reason),
+			latency_json_count(trials->unassigned[reason]));
 		separator = ",";
 	}
 	fputc('}', out);
@@ -143,8 +144,8 @@ static void write_report(struct trials *trials, FILE *out)
 	fprintf(out,
 		",\"stuck_pairs\":%" PRIu64 ",\"processes_ended\":%" PRIu64 ",\"latencies_lost\":%" PRIu64
 		",\"latencies_left_out\":%" PRIu64 ",\"connections_left_out\":%" PRIu64,
-		trials->stuck, trials->sessions_ended, trials->requests.unrecorded, trials->requests.lost,
-		trials->connections.lost);
+		trials->stuck, trials->sessions_ended, latency_json_count(trials->requests.unrecorded),
+		latency_json_count(trials->requests.lost), latency_json_count(trials->connections.lost));
 	write_set("requests", &trials->requests, out);
 	write_set("parts", &trials->parts, out);
 	write_set("connections", &trials->connections, out);
