@@ -46,7 +46,7 @@ struct statistics_interval statistics_interval(const double *values, size_t coun
 					       unsigned resamples, uint64_t seed);
 
 /* ---- statistics_rank.c: tests that assume no distribution ---- */
-/* Wilcoxon's signed rank test, two-sided: that `differences` lie symmetrically around 0. Exact without ties up to 50. 1 for none. */
+/* Wilcoxon's signed rank test, two-sided: that `differences` lie symmetrically around 0. Exact up to 50, with ties, too. 1 for none. */
 double statistics_signed_rank(const double *differences, size_t count);
 /* Mann and Whitney's, two-sided, for two independent samples; normal approximation with correction for ties. Both sorted. */
 double statistics_mann_whitney(const double *a, size_t count_a, const double *b, size_t count_b);

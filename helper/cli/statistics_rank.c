@@ -6,10 +6,11 @@
 #include "statistics.h"
 
 #define EXACT_MAX 50u
-#define EXACT_SUMS (EXACT_MAX * (EXACT_MAX + 1) / 2 + 1)
+#define EXACT_SUMS (EXACT_MAX * (EXACT_MAX + 1) + 1) /* of twice the ranks: those of ties are halves */
 
 struct signed_value {
 	double size;
+	unsigned twice_rank;
 	bool positive;
 };
 
@@ -21,16 +22,20 @@ static int compare_size(const void *left, const void *right)
 }
 
 /* P(sum of the ranks of one sign <= sum), twice: every one of the 2^count signs is equally likely under the hypothesis. */
-static double exact_signed_rank(size_t count, double sum)
+static double exact_signed_rank(const struct signed_value *values, size_t count, double sum)
 {
 	double ways[EXACT_SUMS] = { 1 };
-	size_t top = count * (count + 1) / 2;
 	double below = 0;
+	size_t top = 0;
 
-	for (size_t rank = 1; rank <= count; rank++)
+	for (size_t i = 0; i < count; i++) {
+		const size_t rank = values[i].twice_rank;
+
+		top += rank;
 		for (size_t s = top; s >= rank; s--)
 			ways[s] += ways[s - rank];
-	for (size_t s = 0; s <= top && (double)s <= sum; s++)
+	}
+	for (size_t s = 0; s <= top && (double)s <= 2 * sum; s++)
 		below += ways[s];
 	return fmin(1, 2 * ldexp(below, -(int)count));
 }
@@ -51,7 +56,7 @@ double statistics_signed_rank(const double *differences, size_t count)
 
 	for (size_t i = 0; i < count && used < STATISTICS_BLOCKS_MAX; i++)
 		if (differences[i] != 0) /* zeros say nothing about the sign: left out, as Wilcoxon does */
-			values[used++] = (struct signed_value){ fabs(differences[i]), differences[i] > 0 };
+			values[used++] = (struct signed_value){ .size = fabs(differences[i]), .positive = differences[i] > 0 };
 	if (!used)
 		return 1;
 	qsort(values, used, sizeof(values[0]), compare_size);
@@ -63,11 +68,13 @@ double statistics_signed_rank(const double *differences, size_t count)
 		group = (double)(end - i);
 		rank = ((double)i + 1 + (double)end) / 2;
 		ties += group * group * group - group;
-		for (size_t j = i; j < end; j++)
+		for (size_t j = i; j < end; j++) {
+			values[j].twice_rank = (unsigned)(i + 1 + end);
 			*(values[j].positive ? &positive : &negative) += rank;
+		}
 	}
-	if (ties == 0 && used <= EXACT_MAX)
-		return exact_signed_rank(used, fmin(positive, negative));
+	if (used <= EXACT_MAX)
+		return exact_signed_rank(values, used, fmin(positive, negative));
 	n = (double)used;
 	return normal_two_sided(positive - n * (n + 1) / 4, n * (n + 1) * (2 * n + 1) / 24 - ties / 48);
 }

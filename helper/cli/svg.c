@@ -47,7 +47,7 @@ void svg_text(FILE *out, const char *text)
 static double place(const struct svg_axis *axis, double value)
 {
 	if (axis->logarithmic)
-		return log(value / axis->low) / log(axis->high / axis->low);
+		return (log(value) - log(axis->low)) / (log(axis->high) - log(axis->low));
 	return (value - axis->low) / (axis->high - axis->low);
 }
 
@@ -72,6 +72,8 @@ static void widen(struct svg_axis *axis)
 
 		if (room < 1.001)
 			room = 1.05;
+		if (!isfinite(axis->high * room))
+			return;
 		axis->low /= room;
 		axis->high *= room;
 	} else {
@@ -110,12 +112,12 @@ static size_t linear_ticks(const struct svg_axis *axis, double ticks[TICKS_MAX])
 
 static size_t logarithmic_ticks(const struct svg_axis *axis, double ticks[TICKS_MAX])
 {
-	double decades = log10(axis->high / axis->low);
+	double decades = log10(axis->high) - log10(axis->low);
 	size_t count = 0;
 
 	if (decades < 0.8) /* so narrow that round numbers at even steps are denser */
 		return linear_ticks(axis, ticks);
-	for (double power = pow(10, floor(log10(axis->low))); power <= axis->high; power *= 10)
+	for (double power = pow(10, floor(log10(axis->low))); power <= axis->high && count < TICKS_MAX; power *= 10)
 		for (int i = 0; i < 3; i++) {
 			double at = power * (i == 0 ? 1 : i == 1 ? 2 : 5);
 

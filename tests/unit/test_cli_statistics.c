@@ -68,6 +68,11 @@ static void test_statistics_signed_rank(void **state)
 	assert_near(statistics_signed_rank(eight, 10), 0.0488, 0.0001);
 	assert_near(statistics_signed_rank(all, 0), 1, 0);
 	assert_near(statistics_signed_rank((double[]){ 0, 0 }, 2), 1, 0);
+	/* Ties decide no more than other values: by the normal distribution these had 0.037 and 0.020. */
+	assert_near(statistics_signed_rank((double[]){ 0, 5, 5, 5, 5, 5 }, 6), 2.0 / 32, 1e-12);
+	assert_near(statistics_signed_rank((double[]){ 5, 5, 5, 5, 5, 5 }, 6), 2.0 / 64, 1e-12);
+	/* Ranks 1, 2.5, 2.5: of the eight signs -1 and - alone have a sum of 1 or less. */
+	assert_near(statistics_signed_rank((double[]){ -1, 2, 2 }, 3), 2 * 2.0 / 8, 1e-12);
 	for (int i = 0; i < 200; i++)
 		many[i] = (i % 2 ? 1 : -1) * (double)(i + 1);
 	assert_true(statistics_signed_rank(many, 200) > 0.9);
