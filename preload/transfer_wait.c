@@ -150,8 +150,11 @@ void receive_wait_anew(struct receive_wait *wait, int fd)
 {
 	wait->ran.restarting = signals_ran.restarting;
 	wait->timeout_ms = transfer_timeout_ms(fd, SO_RCVTIMEO);
-	if (wait->timeout_ms >= 0)
-		wait->started_ms = transfer_now_ms();
+	if (wait->timeout_ms < 0)
+		return;
+	if (wait->started_ms == RECEIVE_UNBOUNDED) /* no stop has mattered so far, so that none was marked */
+		wait->stopped = stops_mark();
+	wait->started_ms = transfer_now_ms();
 }
 
 bool transfer_is_error_queues(int fd, short events)
