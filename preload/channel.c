@@ -105,7 +105,7 @@ static bool door_stands(void)
 
 	if (poller.fd < 0)
 		return false;
-	if (real_poll(&poller, 1, 0) == 0)
+	if (real_poll(&poller, 1, 0) <= 0) /* EINTR, as of a handler that ran meanwhile, says nothing */
 		return true;
 	log_info("the helper is gone");
 	lifecycle_helper_gone(doubted_ms ? 0 : atomic_load(&epoch));
