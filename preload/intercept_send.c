@@ -36,8 +36,11 @@ static enum way flagged_way(struct conn *conn, int fd, int flags)
 			ledger_detach(conn); /* of a pinned end: nobody counts these bytes */
 		return urgent ? PAST : TRACKED;
 	}
-	if (flags & MSG_FASTOPEN)
-		(void)lifecycle_make_plain(conn, fd, REASON_OPTION);
+	/* tcp_bpf_sendmsg() does not know that flag, and would send. */
+	if (flags & MSG_FASTOPEN && !lifecycle_make_plain(conn, fd, REASON_OPTION) && atomic_load(&conn->not_pinned)) {
+		errno = EISCONN;
+		return REFUSED;
+	}
 	return TRACKED;
 }
 

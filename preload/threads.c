@@ -2,6 +2,7 @@
 /* Thread slots: see threads.h. */
 #include "threads.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/membarrier.h>
 #include <linux/stat.h>
@@ -40,10 +41,13 @@ int32_t thread_tid(void)
 bool threads_are_several(void)
 {
 	struct statx tasks;
+	int saved = errno;
+	bool result = !libc_single_threaded() &&
+		      (raw_syscall(SYS_statx, AT_FDCWD, "/proc/self/task", 0, STATX_NLINK, &tasks) != 0 ||
+		       tasks.stx_nlink != 3);
 
-	return !libc_single_threaded() &&
-	       (raw_syscall(SYS_statx, AT_FDCWD, "/proc/self/task", 0, STATX_NLINK, &tasks) != 0 ||
-		tasks.stx_nlink != 3);
+	errno = saved;
+	return result;
 }
 
 struct thread_slot *thread_slot_at(uint32_t number)

@@ -27,12 +27,22 @@ static ssize_t perform_scratch(const struct receive_call *call)
 	return real_recvmsg(call->fd, call->message, call->flags);
 }
 
-/* Memory for pieces of so many bytes. For most calls it is what is in the CPU's cache anyhow: a mapping of its own costs ten times a receive. */
-static void *scratch_begin(size_t piece)
+/* Memory for pieces of so many bytes, or of less if there is no memory: then the call counts, or throws away, a part. For most calls it is
+ * what is in the CPU's cache anyhow: a mapping of its own costs ten times a receive. */
+static void *scratch_begin(size_t *piece)
 {
-	if (piece == NOWHERE_BYTES)
-		return scratch_nowhere;
-	return mmap(NULL, piece, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	int saved = errno;
+
+	if (*piece > NOWHERE_BYTES) {
+		void *memory = mmap(NULL, *piece, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+		if (memory != MAP_FAILED)
+			return memory;
+	}
+	errno = saved;
+	*piece = NOWHERE_BYTES;
+	return scratch_nowhere;
 }
 
 static void scratch_end(void *memory, size_t piece)
@@ -52,9 +62,7 @@ ssize_t transfer_receive_truncated(struct conn *conn, const struct receive_call 
 
 	while (piece < SCRATCH_PIECE_MAX && piece * SCRATCH_PIECES < call->bytes)
 		piece *= 2;
-	void *memory = scratch_begin(piece);
-	if (memory == MAP_FAILED)
-		return -1; /* ENOMEM */
+	void *memory = scratch_begin(&piece);
 	for (; left > 0 && count < SCRATCH_PIECES; left -= vector[count++].iov_len)
 		vector[count] = (struct iovec){ memory, left < piece ? left : piece };
 	message.msg_iov = vector;
