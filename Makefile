@@ -165,13 +165,16 @@ $(B)/libsmaccel.so: $(SHIM_OBJECTS) $(SHIM_SCRIPTS) $(B)/.sources
 	$(say) LINK $@
 	$(Q)$(CC) $(SHIM_CFLAGS) $(SHIM_LDFLAGS) -o $@ $(SHIM_OBJECTS)
 
+# With the name by which the library knows them (preload/init.c).
+PROGRAM_LDFLAGS = $(ALL_LDFLAGS) -Wl,--export-dynamic-symbol=smaccel_shim
+
 $(B)/smacceld: $(DAEMON_OBJECTS) $(B)/.sources
 	$(say) LINK $@
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(DAEMON_OBJECTS) $(DAEMON_LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(PROGRAM_LDFLAGS) -o $@ $(DAEMON_OBJECTS) $(DAEMON_LIBS)
 
 $(B)/smaccel: $(CLI_OBJECTS) $(PROBE_OBJECTS) $(B)/.sources
 	$(say) LINK $@
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(CLI_OBJECTS) $(PROBE_OBJECTS) $(CLI_LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(PROGRAM_LDFLAGS) -o $@ $(CLI_OBJECTS) $(PROBE_OBJECTS) $(CLI_LIBS)
 
 # ---- the shim by another compiler: musl's ------------------------------------------------------------------------------
 # $(B)/libsmaccel.so serves programs of both libcs. This one is for a system that has no glibc: there, its own CC does as well.

@@ -9,6 +9,7 @@
  *	clock_init                likewise, for what measures time
  *	log_init                  config_init complains about settings it cannot read
  *	config_init               SMACCEL=off ends it but for latency_init: every wrapper stays a pass-through for ever
+ *	must_be_off               likewise, where /etc/ld.so.preload brought the library that LD_PRELOAD would not have
  *	quiet_inherited           a program under a filter likewise: what follows makes system calls that it may not allow
  *	latency_init              needs the settings; a store, which does no harm in a shim that is off: nobody looks there
  *	fork_init                 the pid must be known before the first connection is
@@ -20,8 +21,10 @@
  *
  * The door to the helper is opened by the first socket() or listen(), not here, but for such connections: most programs never use a socket.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 
 #include "clock.h"
 #include "config.h"
@@ -36,14 +39,38 @@
 #include "signals.h"
 #include "threads.h"
 
+/* The one name that is no wrapper: by it a copy of the library finds out that another one comes before it. Each would take the other's
+ * handlers of signals, and its marks, for the application's. The helper's own programs have that name, too: what they try the kernel with
+ * must not join. */
+extern const char smaccel_shim[] __attribute__((visibility("default")));
+const char smaccel_shim[] = "libsmaccel";
+
+/* Why, or NULL. */
+static const char *must_be_off(void)
+{
+	/* In the program's order: by RTLD_DEFAULT a library that is linked with -Bsymbolic finds its own name first. */
+	void *program = dlopen(NULL, RTLD_LAZY);
+	const char *first = program ? dlsym(program, "smaccel_shim") : NULL;
+
+	if (first && first != smaccel_shim)
+		return "another copy of this library is loaded already, or this is one of smaccel's own programs";
+	return getauxval(AT_SECURE) ? "a setuid, setgid or file-capability program" : NULL;
+}
+
 __attribute__((constructor)) static void shim_init(void)
 {
 	int saved = errno;
+	const char *why;
 
 	real_init();
 	clock_init();
 	log_init(secure_getenv("SMACCEL_LOG"));
 	config_init();
+	why = must_be_off();
+	if (!config.off && why) {
+		log_info("%s: off", why);
+		config.off = true;
+	}
 	if (!config.off && !config.trusts_filter && quiet_inherited()) {
 		log_info("under a filter of system calls: off (SMACCEL_SECCOMP=trust says that it allows what is "
 			 "needed)");

@@ -3,8 +3,10 @@
 
 Both ends are tests/environment/talk.c, which checks every byte. Where the shim is loaded the helper must have redirected.
 """
+import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,28 @@ def test_neighbour_that_wraps_one_call_sees_it(helper, tmp_path, name):
         run([*preloading(*libraries, COUNTING_FILE=path), built("environment/calls"), TURNS], arm, helper.socket, timeout=TIMEOUT_S)
         counts.append(counts_of(path)[name])
     assert counts == [TURNS] * 3, counts
+
+
+HANDLED = """
+import ctypes, json, os, signal
+counted, libc = [], ctypes.CDLL(None)
+handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(counted.append)
+libc.signal(signal.SIGUSR1, handler)
+for interrupts in 1, 0:
+    libc.siginterrupt(signal.SIGUSR1, interrupts)
+    os.kill(os.getpid(), signal.SIGUSR1)
+print(json.dumps({"handled": len(counted)}))
+"""
+
+
+@pytest.mark.parametrize("arm", ARMS, ids=str)
+def test_second_copy_is_off(helper, tmp_path, arm):
+    """As where /etc/ld.so.preload has one, and `smaccel run` brings another: each would call the other's handlers of signals for ever."""
+    prefix = preloading(SHIM, shutil.copy(SHIM, tmp_path / "libsecond.so"))
+    grown, maps, seen = converse(helper, arm, prefix, prefix)
+    assert "/libsecond.so" in maps and "/libsmaccel.so" in maps
+    assert_accelerated(helper, grown, seen)
+    assert run([*prefix, sys.executable, "-c", HANDLED], arm, helper.socket, timeout=TIMEOUT_S) == {"handled": 2}
 
 
 @pytest.mark.parametrize("arm", [auto(1000000), EAGER], ids=str)

@@ -45,6 +45,7 @@ uniq -d "$folder/def" >"$folder/twice"
 aliases >"$folder/aliases"
 [ -s "$folder/aliases" ] || echo 'the list of aliases cannot be read' >>"$folder/twice"
 result test_exports_list_is_sound "$folder/twice"
+echo smaccel_shim >>"$folder/aliases" # by which a second copy finds the first
 names_exported | grep -vxFf "$folder/aliases" >"$folder/exported"
 same test_exports_equal_the_list "$folder/exported"
 names_in_map | grep -vxFf "$folder/aliases" >"$folder/map"
