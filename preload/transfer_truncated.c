@@ -34,8 +34,8 @@ static void *scratch_begin(size_t *piece)
 	int saved = errno;
 
 	if (*piece > NOWHERE_BYTES) {
-		void *memory = mmap(NULL, *piece, PROT_READ | PROT_WRITE,
-				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		void *memory =
+			mmap(NULL, *piece, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 		if (memory != MAP_FAILED)
 			return memory;

@@ -56,7 +56,8 @@ double statistics_signed_rank(const double *differences, size_t count)
 
 	for (size_t i = 0; i < count && used < STATISTICS_BLOCKS_MAX; i++)
 		if (differences[i] != 0) /* zeros say nothing about the sign: left out, as Wilcoxon does */
-			values[used++] = (struct signed_value){ .size = fabs(differences[i]), .positive = differences[i] > 0 };
+			values[used++] =
+				(struct signed_value){ .size = fabs(differences[i]), .positive = differences[i] > 0 };
 	if (!used)
 		return 1;
 	qsort(values, used, sizeof(values[0]), compare_size);
