@@ -118,10 +118,20 @@ def test_a_bare_arm_has_no_shim_where_the_caller_has_one(helper, tmp_path):
     assert grown["redirected_bytes"] == sum(run["proof"]["redirected_bytes"] for run in report["runs"] if run["arm"] == "B") > 0
 
 
+def test_a_bare_arm_is_plain_where_the_library_comes_by_itself(helper, tmp_path):
+    """As by /etc/ld.so.preload: it is in both arms, and off in A."""
+    log = tmp_path / "log"
+    log.unlink(missing_ok=True)
+    report = run_json("--rounds", 1, "--warmup", 0, "--bare-a", *PINGPONG_METRIC, "--", "sh", "-c",
+                      f'echo "off=$SMACCEL" >> {log}; LD_PRELOAD={ab.BUILD / "libsmaccel.so"} exec {" ".join(PINGPONG)}', helper=helper)
+    assert log.read_text().split() == ["off=off", "off=", "off=", "off=off"]
+    assert all((run["proof"]["redirected_bytes"] > 0) == (run["arm"] == "B") for run in report["runs"]), report["runs"]
+
+
 def test_a_bare_arm_proves_that_it_has_no_shim(helper):
     """One that comes in another way is seen: the trial is invalid."""
-    report = ab.run_json("--bare-a", "--a-env", f"LD_PRELOAD={ab.BUILD / 'libsmaccel.so'}", *PINGPONG_METRIC, "--", *PINGPONG,
-                         helper=helper, status=3)
+    report = ab.run_json("--bare-a", "--a-env", f"LD_PRELOAD={ab.BUILD / 'libsmaccel.so'}", "--a-env", "SMACCEL=", *PINGPONG_METRIC, "--",
+                         *PINGPONG, helper=helper, status=3)
     assert "redirected in a plain run" in report["invalid"]
 
 

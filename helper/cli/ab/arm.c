@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The environment of each arm. Both run under the same shim and the same helper: what differs is one variable. A bare arm has no shim,
- * even where the caller has one; it has its group all the same, so that the proof would see a shim that came in some other way. */
+ * even where the caller has one, and SMACCEL=off for one that comes in another way, as by /etc/ld.so.preload. It has its group all the
+ * same: the proof would see one that heeds neither. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,13 +36,18 @@ static bool set_treatment(const struct ab_options *options, enum ab_arm arm)
 	return preload_profile(options->title, options->profile);
 }
 
+static bool set_bare(const struct ab_options *options)
+{
+	return !preload_unset(options->title) && !setenv("SMACCEL", "off", 1);
+}
+
 bool ab_arm_prepare(const void *context)
 {
 	const struct ab_arm_context *arm = context;
 	const struct ab_options *options = arm->options;
 	bool bare = options->bare_a && arm->arm == ARM_A;
 
-	if (bare ? preload_unset(options->title)
+	if (bare ? !set_bare(options)
 		 : preload_set(options->title, arm->program) || !set_treatment(options, arm->arm))
 		return false;
 	if (!set_group(arm->group) || setenv("SMACCEL_SOCKET", options->socket_path, 1))
@@ -59,6 +65,6 @@ const char *ab_arm_text(const struct ab_options *options, enum ab_arm arm)
 	default:
 		if (arm == ARM_B)
 			return "accelerated";
-		return options->bare_a ? "plain TCP, without the shim" : "plain TCP under the shim, nothing offered";
+		return options->bare_a ? "plain TCP, without the shim (and SMACCEL=off)" : "plain TCP under the shim, nothing offered";
 	}
 }
