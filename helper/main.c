@@ -19,6 +19,7 @@
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
@@ -325,12 +326,23 @@ static void stop(struct helper *helper, struct signals *signals)
 		close(helper->pins_lock_fd);
 }
 
+/* What --version and --help say goes there, and nothing else does. At exit, which popt calls after --help. */
+static void finish_output(void)
+{
+	if (fflush(stdout) || ferror(stdout)) {
+		perror("smacceld: standard output");
+		_exit(1);
+	}
+}
+
 int main(int argc, const char **argv)
 {
 	struct signals signals = { .source.fd = -1 };
 	struct helper helper = { .pins_lock_fd = -1 };
 	int error;
 
+	if (atexit(finish_output))
+		return 1;
 	error = options_parse(&helper.options, argc, argv);
 	if (error)
 		return error == OPTIONS_EXIT ? 0 : EXIT_USAGE;

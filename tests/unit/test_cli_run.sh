@@ -59,10 +59,20 @@ for command in status ss off on; do
 	try "$smaccel" $command extra; expect no_arguments_$command 2 '' '*extra*'
 done
 
-for command in "" run ab status; do
-	# shellcheck disable=SC2086,SC2016  # no word, or one
-	try sh -c '"$0" $1 --help >/dev/full' "$smaccel" "$command"; expect "help_to_a_full_disk_$command" 1 '' '*standard output*'
-done
+full() { # NAME COMMAND...: what it was asked for cannot be written
+	local name=$1
+	shift
+	# shellcheck disable=SC2016
+	try sh -c 'exec "$@" >/dev/full' sh "$@"; expect "${name}_to_a_full_disk" 1 '' '*: standard output: No space left on device'
+	# shellcheck disable=SC2016
+	try sh -c 'exec "$@" >&-' sh "$@"; expect "${name}_to_a_closed_output" 1 '' '*: standard output: Bad file descriptor'
+}
+full help "$smaccel" --help
+full help_ab "$smaccel" ab --help
+full version "$smaccel" --version
+full semantics "$smaccel" semantics
+full daemon_help "$build/smacceld" --help
+full daemon_version "$build/smacceld" --version
 try "$smaccel" ab --rounds x true; expect ab_rounds_no_number 2 '' '*--rounds x*'
 try "$smaccel" ab --rounds 0 true; expect ab_rounds_none 2 '' '*--rounds: 1 to*'
 try "$smaccel" ab --seconds 0 true; expect ab_seconds_none 2 '' '*--seconds*'
