@@ -10,6 +10,7 @@
 #include "cli.h"
 #include "client.h"
 #include "fields.h"
+#include "output.h"
 #include "trial.h"
 
 /* Exit status of `report`: what it found is not worth a comparison. */
@@ -206,20 +207,36 @@ static int status_main(int argc, const char **argv)
 	return CLI_OK;
 }
 
+/* The page, malloc'ed. NULL: out of memory. */
+static char *make_page(const json_t *report, const struct trial_statistics *statistics, size_t *bytes)
+{
+	char *text = NULL;
+	FILE *out = open_memstream(&text, bytes);
+
+	if (!out)
+		return NULL;
+	trial_report_html(out, report, statistics);
+	if (fclose(out)) {
+		free(text);
+		text = NULL;
+	}
+	return text;
+}
+
 static bool write_page(const char *title, const char *path, const json_t *report,
 		       const struct trial_statistics *statistics)
 {
-	FILE *file = fopen(path, "we");
-	bool good = file != NULL;
+	struct output output;
+	size_t bytes = 0;
+	char *page = make_page(report, statistics, &bytes);
+	int err = page ? output_prepare(&output, path) : -ENOMEM;
 
-	if (file) {
-		trial_report_html(file, report, statistics);
-		good = !ferror(file);
-		good = !fclose(file) && good;
-	}
-	if (!good)
-		fprintf(stderr, "%s: %s: %s\n", title, path, strerror(errno));
-	return good;
+	if (!err)
+		err = output_write(&output, page, bytes);
+	free(page);
+	if (err)
+		fprintf(stderr, "%s: %s: %s\n", title, path, strerror(-err));
+	return !err;
 }
 
 static int show_report(const struct cli_options *options, const char *title, json_t *report,

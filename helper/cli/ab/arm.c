@@ -47,8 +47,7 @@ bool ab_arm_prepare(const void *context)
 	const struct ab_options *options = arm->options;
 	bool bare = options->bare_a && arm->arm == ARM_A;
 
-	if (bare ? !set_bare(options)
-		 : preload_set(options->title, arm->program) || !set_treatment(options, arm->arm))
+	if (bare ? !set_bare(options) : preload_set(options->title, arm->program) || !set_treatment(options, arm->arm))
 		return false;
 	if (!set_group(arm->group) || setenv("SMACCEL_SOCKET", options->socket_path, 1))
 		return false;
@@ -65,6 +64,7 @@ const char *ab_arm_text(const struct ab_options *options, enum ab_arm arm)
 	default:
 		if (arm == ARM_B)
 			return "accelerated";
-		return options->bare_a ? "plain TCP, without the shim (and SMACCEL=off)" : "plain TCP under the shim, nothing offered";
+		return options->bare_a ? "plain TCP, without the shim (and SMACCEL=off)"
+				       : "plain TCP under the shim, nothing offered";
 	}
 }

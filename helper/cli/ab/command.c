@@ -6,13 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "output.h"
 #include "report.h"
 #include "../cli.h"
 #include "../client.h"
+#include "../output.h"
 
 struct outputs {
-	struct ab_output html, save;
+	struct output html, save;
 };
 
 /* False after a message, if `err` is one. */
@@ -92,9 +92,9 @@ static bool report(const struct ab_trial *trial, struct outputs *outputs)
 	if (!good)
 		fprintf(stderr, "%s: the report cannot be made: %s\n", options->title, strerror(ENOMEM));
 	if (json)
-		good &= went_well(options, options->save_path, ab_output_write(&outputs->save, json, strlen(json)));
+		good &= went_well(options, options->save_path, output_write(&outputs->save, json, strlen(json)));
 	if (html)
-		good &= went_well(options, options->html_path, ab_output_write(&outputs->html, html, page_bytes));
+		good &= went_well(options, options->html_path, output_write(&outputs->html, html, page_bytes));
 	if (!options->json)
 		ab_report_text(stdout, trial, &analysis);
 	else if (json)
@@ -125,8 +125,8 @@ int cli_ab_main(int argc, const char **argv)
 		return status;
 	/* Better said now than after an hour of measuring: a folder that is not there, a helper that is not. */
 	if (!check_helper(&options) ||
-	    !went_well(&options, options.html_path, ab_output_prepare(&outputs.html, options.html_path)) ||
-	    !went_well(&options, options.save_path, ab_output_prepare(&outputs.save, options.save_path)))
+	    !went_well(&options, options.html_path, output_prepare(&outputs.html, options.html_path)) ||
+	    !went_well(&options, options.save_path, output_prepare(&outputs.save, options.save_path)))
 		return CLI_FAILURE;
 	err = ab_process_init();
 	if (err) {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "ab.h"
-#include "output.h"
+#include "../output.h"
 #include "../cli.h"
 #include "../preload.h"
 
@@ -186,7 +186,7 @@ static bool parse_outputs(struct ab_options *options, const struct raw *raw)
 	options->save_path = raw->save;
 	if ((raw->html && !*raw->html) || (raw->save && !*raw->save))
 		return refuse(options, "--%s: into which file?", raw->save && !*raw->save ? "save" : "html");
-	return !ab_output_is_same(raw->save, raw->html) || refuse(options, "--save and --html: one and the same file");
+	return !output_is_same(raw->save, raw->html) || refuse(options, "--save and --html: one and the same file");
 }
 
 static bool parse(struct ab_options *options, struct raw *raw, int argc, const char **argv)

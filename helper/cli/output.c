@@ -33,7 +33,7 @@ static char *resolve(const char *path)
 	return joined;
 }
 
-bool ab_output_is_same(const char *path, const char *other)
+bool output_is_same(const char *path, const char *other)
 {
 	char *resolved[2] = { path ? resolve(path) : NULL, other ? resolve(other) : NULL };
 	bool same = resolved[0] && resolved[1] && !strcmp(resolved[0], resolved[1]);
@@ -100,13 +100,13 @@ static char *replaceable(const char *path, const struct stat *file)
 	return target;
 }
 
-int ab_output_prepare(struct ab_output *output, const char *path)
+int output_prepare(struct output *output, const char *path)
 {
 	struct stat file;
 	bool exists = path && !stat(path, &file);
 	int standard = exists ? standard_fd(&file) : -1;
 
-	*output = (struct ab_output){ .path = path, .fd = -1 };
+	*output = (struct output){ .path = path, .fd = -1 };
 	if (!path)
 		return 0;
 	if (standard < 0)
@@ -186,7 +186,7 @@ static int replace(const char *target, const char *text, size_t bytes)
 	return err;
 }
 
-int ab_output_write(struct ab_output *output, const char *text, size_t bytes)
+int output_write(struct output *output, const char *text, size_t bytes)
 {
 	int err = 0;
 
@@ -195,6 +195,6 @@ int ab_output_write(struct ab_output *output, const char *text, size_t bytes)
 	else if (output->fd >= 0)
 		err = write_directly(output->fd, text, bytes);
 	free(output->target);
-	*output = (struct ab_output){ .fd = -1 };
+	*output = (struct output){ .fd = -1 };
 	return err;
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A file that a report goes to, as a whole or not at all. */
-#ifndef SMACCEL_CLI_AB_OUTPUT_H
-#define SMACCEL_CLI_AB_OUTPUT_H
+#ifndef SMACCEL_CLI_OUTPUT_H
+#define SMACCEL_CLI_OUTPUT_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-struct ab_output {
+struct output {
 	const char *path; /* as given; NULL: none */
 	char *target;     /* the file that is replaced; NULL: `fd` is written to */
 	int fd;
@@ -14,13 +14,13 @@ struct ab_output {
 
 /* Whether two reports would go to one file, however it is spelled: the second would be all that is left of them. Devices and pipes take
  * both. A NULL path is no output. */
-bool ab_output_is_same(const char *path, const char *other);
+bool output_is_same(const char *path, const char *other);
 
-/* Before the trial: whether the file can be written; what is in it stays as it is. A NULL path is no output. 0 or -errno. */
-int ab_output_prepare(struct ab_output *output, const char *path);
+/* Before the work is done: whether the file can be written; what is in it stays as it is. A NULL path is no output. 0 or -errno. */
+int output_prepare(struct output *output, const char *path);
 
 /* After it: the file holds `text` from now on; or, after an error, what it held before, unless it is written to directly. 0 or -errno.
  * Frees what *output owns. */
-int ab_output_write(struct ab_output *output, const char *text, size_t bytes);
+int output_write(struct output *output, const char *text, size_t bytes);
 
 #endif
