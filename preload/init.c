@@ -13,7 +13,8 @@
  *	quiet_inherited           a program under a filter likewise: what follows makes system calls that it may not allow
  *	latency_init              needs the settings; a store, which does no harm in a shim that is off: nobody looks there
  *	fork_init                 the pid must be known before the first connection is
- *	signals_init              reads the handlers that earlier constructors installed; from here on the wrappers keep them current
+ *	signals_init              reads the handlers that earlier constructors installed, of the signals that quiet_inherited found to have
+ *	                          one: to ask for each of them costs 80 us; from here on the wrappers keep them current
  *	threads_init              registers for membarrier, before any thread can be inside a call on a connection
  *	intercept_exit_init       as early as can be: what is registered first runs last
  *	conn_init                 the table of connections is what turns the wrappers on
@@ -79,7 +80,7 @@ __attribute__((constructor)) static void shim_init(void)
 	latency_init();
 	if (!config.off) {
 		fork_init();
-		signals_init();
+		signals_init(quiet_signals_caught());
 		threads_init();
 		intercept_exit_init();
 		if (conn_init() == 0)

@@ -36,6 +36,7 @@
 #define STATUS_PATH "/proc/self/status"
 #define STATUS_BYTES 8192 /* "Seccomp:" is about 1 KiB in */
 #define STATUS_READS 64
+#define CAUGHT "\nSigCgt:"
 
 /* The call that the dynamic linker of this libc opens libraries with. */
 #if !defined(__GLIBC__) && defined(SYS_open)
@@ -93,6 +94,7 @@ void quiet_begin(enum sm_reason reason)
 }
 
 static uint32_t fd_table_size;
+static uint64_t signals_caught = UINT64_MAX;
 
 /* The number in that line of /proc/PID/status; -1: there is none. */
 static long number_in(const char *text, const char *name)
@@ -117,6 +119,9 @@ bool quiet_inherited(void)
 		raw_syscall(SYS_close, fd);
 	long size = number_in(text, "\nFDSize:");
 	fd_table_size = size > 0 && size <= INT_MAX ? (uint32_t)size : 0;
+	const char *caught = strstr(text, CAUGHT);
+	if (caught)
+		signals_caught = strtoull(caught + sizeof(CAUGHT) - 1, NULL, 16);
 	/* Kernels without seccomp have no such line. */
 	return fd < 0 || bytes < 0 || number_in(text, "\nSeccomp:") > 0;
 }
@@ -124,4 +129,9 @@ bool quiet_inherited(void)
 uint32_t quiet_fd_table_size(void)
 {
 	return fd_table_size;
+}
+
+uint64_t quiet_signals_caught(void)
+{
+	return signals_caught;
 }

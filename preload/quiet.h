@@ -39,6 +39,8 @@ void quiet_begin(enum sm_reason reason);
 bool quiet_inherited(void);
 /* What that file said of the table of fds: no larger number was open. 0: not known. */
 uint32_t quiet_fd_table_size(void);
+/* And of the signals: bit n - 1 is set where signal n had a handler. All ones: not known. */
+uint64_t quiet_signals_caught(void);
 
 /* ---- quiet_stuck.c, quiet_record.c ---- */
 /* The fd's connection could not leave. From now on receives on it are repeated where the sockhash would show. Asks the fd

@@ -128,10 +128,11 @@ out:
 	errno = saved;
 }
 
-void signals_init(void)
+void signals_init(uint64_t caught)
 {
 	for (int number = 1; number <= SIGNALS; number++)
-		signals_changed(number);
+		if (caught >> (number - 1) & 1)
+			signals_changed(number);
 }
 
 void *signals_installed(int number)

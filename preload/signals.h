@@ -12,7 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-void signals_init(void);          /* constructor: takes over the handlers that are installed already */
+/* Constructor: takes over the handlers that are installed already; of signal n, if bit n - 1 is set. */
+void signals_init(uint64_t caught);
 void signals_changed(int number); /* a handler of this signal may have been installed, removed, or changed its flags */
 void *signals_installed(int number); /* the application's handler behind ours; NULL: none */
 /* Replaces our handler's address, as the kernel gave it back, by what the application had installed before. */

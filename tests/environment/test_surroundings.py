@@ -128,6 +128,15 @@ def test_second_copy_is_off(helper, tmp_path, arm):
     assert run([*prefix, sys.executable, "-c", HANDLED], arm, helper.socket, timeout=TIMEOUT_S) == {"handled": 2}
 
 
+@pytest.mark.parametrize("arm", [PLAIN, EAGER], ids=str)
+def test_handler_from_before_the_constructor(helper, arm):
+    """It was not installed by a wrapper that counts; it interrupts a receive all the same."""
+    with helper.counting() as grown:
+        seen = run([built("environment/early_handler")], arm, helper.socket, timeout=TIMEOUT_S)
+    if arm.accelerated:
+        assert_accelerated(helper, grown, seen)
+
+
 @pytest.mark.parametrize("arm", [auto(1000000), EAGER], ids=str)
 @pytest.mark.parametrize("name", ["read", "recv", "recvmsg", "readv", "write", "send", "sendmsg", "writev"])
 def test_process_of_one_thread_cancels_itself(helper, name, arm):
