@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Where the reports of `smaccel ab` go: what they hold whatever a program prints, and what is left when they cannot be written."""
+"""Where the reports of `smaccel ab`, and of `smaccel trial`, go: what they hold whatever a program prints, and what is left when they cannot be written."""
 import json
 import os
 import signal
@@ -9,6 +9,7 @@ import sys
 
 import ab
 import pytest
+from service import INVALID, start, trial
 from support.apps import wait_until
 
 ONE_ROUND = ("--aa", "--rounds", "1", "--warmup", "0")
@@ -110,6 +111,16 @@ def test_a_full_disk_is_said_once():
     status, out, err = ab.run(*ONE_ROUND, "--quiet", "--save", "/dev/full", "--html", "/dev/full", "--", "true")
     assert status == 1 and "Verdict" in out
     assert err.splitlines() == ["smaccel ab: /dev/full: No space left on device"] * 2
+
+
+def test_a_page_of_a_trial_that_cannot_be_written_leaves_the_old_one(helper, tmp_path):
+    page, full = tmp_path / "page.html", ("sh", "-c", 'trap "" XFSZ; ulimit -f 1; exec "$@"', "sh")
+    start(helper)
+    trial(helper, "report", "--html", str(page), expect=INVALID)
+    before = page.read_text()
+    done = trial(helper, "report", "--html", str(page), expect=1, prefix=full)
+    assert f"{page}: File too large" in done.stderr and done.stdout
+    assert page.read_text() == before and os.listdir(tmp_path) == [page.name]
 
 
 @pytest.mark.parametrize("exists", [True, False])
