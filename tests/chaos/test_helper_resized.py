@@ -5,6 +5,7 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from support.apps import Commanded, wait_until
 from support.helper import Helper
 from support.namespaces import Netns
 from support.program import BUILD, EAGER, built
+from support.proof import proved
 from support.scale import SCALE
 
 PAIRS = 3
@@ -47,6 +49,52 @@ def test_what_cannot_be_taken_over_goes_by_tcp():
         assert packets_of_turns(traffic) >= TURNS, helper.log
         traffic.ask(f"open {PAIRS}")
         wait_until(lambda: traffic.ask("turns 20") and helper.totals()["pairs_armed"] == PAIRS, 10, helper.explain)
+
+
+UNREAD = b"0123456789"
+
+# Two ends of one process, one line an answer: {"errno": of what failed}, or {}.
+ENDS = f"""
+import json, os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+near = socket.create_connection(listener.getsockname())
+far = listener.accept()[0]
+def turns():
+    for _ in range(20):
+        near.sendall(b"there")
+        far.recv(64)
+def urgent():
+    near.send(b"!", socket.MSG_OOB)
+    os.sched_yield()
+    far.recv(1, socket.MSG_OOB)
+def rest():
+    assert far.recv(100) == {UNREAD}
+commands = {{"turns": turns, "send": lambda: near.sendall({UNREAD}), "urgent": urgent, "rest": rest,
+            "lowat": lambda: far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 200)}}
+for line in sys.stdin:
+    said = {{}}
+    try:
+        commands[line.strip()]()
+    except OSError as error:
+        said["errno"] = error.errno
+    print(json.dumps(said), flush=True)
+"""
+
+
+@pytest.mark.parametrize("slots", [64, 128], ids=["same", "resized"])
+def test_what_was_redirected_and_is_unread_is_not_plain_tcp(slots):
+    """Though the next helper knows nothing of it: the socket is in the sockhash of the one before."""
+    with Helper("--slots", 64) as helper, Commanded([sys.executable, "-c", ENDS], EAGER, helper.socket) as ends:
+        wait_until(lambda: ends.ask("turns") == {} and helper.totals()["pairs_armed"] == 1, 10, helper.explain)
+        ends.ask("turns")
+        with helper.counting() as grown:
+            ends.ask("send")
+        proved(grown["redirected_bytes"] == len(UNREAD), helper.explain)
+        helper.stop()
+        helper.options = ["--slots", str(slots)]
+        helper.start()
+        said = [ends.ask(call).get("errno") for call in ("lowat", "urgent", "rest")]
+        assert said == [errno.ENOPROTOOPT, errno.EAGAIN, None], helper.explain()
 
 
 def struck(helper, how):
@@ -134,6 +182,22 @@ def test_a_start_that_fails_leaves_the_switch_as_it_was(kind, off):
         assert failed > 2, "it was not struck"
         helper.start()
         assert helper.status()["switches"]["off"] == off
+        assert not any(name.endswith("_new") for name in os.listdir(helper.pins)), "left over"
+
+
+def test_a_start_that_is_killed_before_its_last_name_is_not_taken_over():
+    """Its maps have all their names but one by then, and what is under that one is the old one's, which fits as well."""
+    with Netns() as netns, Helper("--slots", 64) as helper, \
+            Commanded([*netns.prefix, built("chaos/traffic")], EAGER, helper.socket) as traffic:
+        traffic.answer(5)
+        traffic.ask(f"open {PAIRS}")
+        wait_until(lambda: traffic.ask("turns 20") and helper.totals()["pairs_armed"] == PAIRS, 10, helper.explain)
+        helper.stop()
+        helper.options = ["--slots", "128"]
+        assert start_struck(helper, f"names:kill:{NAMES - 1}") == -signal.SIGKILL
+        assert packets_of_turns(traffic) < TURNS, "not redirected: nothing can be seen"
+        helper.start()
+        assert packets_of_turns(traffic) >= TURNS, helper.log
         assert not any(name.endswith("_new") for name in os.listdir(helper.pins)), "left over"
 
 

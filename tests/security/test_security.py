@@ -232,6 +232,16 @@ def test_hostile_clients_hurt_nobody(public):
         wait_until(lambda: traffic.ask("turns 20") and armed(helper) == PAIRS + 2, 10, helper.explain)
 
 
+def test_who_says_that_he_closed_what_he_joins():
+    """While there is no slot left, which makes the helper look what has been closed."""
+    with Helper("--slots", 1, "--lonely-ms", 3600000) as helper, Program([built("security/closed_in_join"), helper.socket]) as joining:
+        status = joining.wait(25)
+        assert helper.process.poll() is None, (helper.process.poll(), helper.log)
+        assert status == 0, joining.describe()
+        proved("noticed 0" not in joining.out, joining.describe)
+        assert helper.totals()["sockets_joined_now"] <= 1, helper.explain()
+
+
 def test_many_silent_clients_leave_room(helper, public):
     """A user who opens doors and says nothing meets a quota of his own; others still get in."""
     script = ("import socket, sys\n"
