@@ -8,11 +8,16 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
+#include "dispatch.h"
+#include "helper.h"
 #include "latency.h"
 #include "policy.h"
+#include "session.h"
 #include "siphash.h"
 #include "trial_guard.h"
+#include "trial_internal.h"
 #include "wire/latency.h"
 
 /* The vectors of the reference implementation: key 00 01 .. 0f, input 00 01 .. of 0 to 15 bytes. */
@@ -217,6 +222,43 @@ static void test_what_is_empty_is_not_written(void **state)
 	latency_set_clear(&set);
 }
 
+/* Numbers are what processes claim. */
+static void test_what_is_claimed_is_a_number_to_readers(void **state)
+{
+	static struct helper helper;
+	static struct trials trials;
+	const struct request request = { .helper = &helper };
+	struct histogram *histogram;
+	json_t *report;
+	char *text;
+
+	(void)state;
+	trials.helper = &helper;
+	trials.state = TRIAL_ENDED;
+	latency_set_init_trial(&trials.requests);
+	latency_set_init_trial(&trials.parts);
+	latency_set_init_trial(&trials.connections);
+	trials.requests.lost = trials.requests.unrecorded = trials.connections.lost = UINT64_MAX;
+	trials.unassigned[REASON_OOB] = UINT64_MAX;
+	histogram = latency_set_get(&trials.requests, key_of(LATENCY_CLIENT, LATENCY_PLAIN, 80));
+	histogram_add_counts(histogram, 1, UINT64_MAX);
+	histogram_add_sum(histogram, UINT64_MAX, UINT64_MAX);
+	helper.trials = &trials;
+	assert_int_equal(loop_open(&helper.loop), 0);
+	helper.sessions = sessions_new(&helper);
+	assert_non_null(helper.sessions);
+	text = trial_report_text(&request);
+	assert_non_null(text);
+	report = json_loads(text, 0, NULL);
+	assert_non_null(report);
+	assert_true(json_integer_value(json_object_get(report, "latencies_left_out")) == INT64_MAX);
+	json_decref(report);
+	free(text);
+	latency_set_clear(&trials.requests);
+	sessions_free(helper.sessions);
+	loop_close(helper.loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -229,6 +271,7 @@ int main(void)
 		cmocka_unit_test(test_the_last_place_is_not_for_one_arm),
 		cmocka_unit_test(test_a_users_arms_are_by_themselves),
 		cmocka_unit_test(test_what_is_empty_is_not_written),
+		cmocka_unit_test(test_what_is_claimed_is_a_number_to_readers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
