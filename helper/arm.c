@@ -143,7 +143,8 @@ static void give_up(struct helper *helper, struct slot *slot, enum sm_reason rea
 		group_refused(slot->group[side], reason);
 	for (int side = 0; side < SM_SIDES; side++)
 		if (ends[side])
-			retire_take_out(helper, ends[side], reason, reason == REASON_BLOCKED_READER);
+			retire_take_out(helper, ends[side], reason,
+					reason == REASON_BLOCKED_READER || trial_refuses(reason));
 }
 
 /* Whether it has to be tried again. */
@@ -151,10 +152,15 @@ static bool try_once(struct helper *helper, struct slot *slot)
 {
 	struct sm_facts facts[SM_SIDES];
 	enum arm_result result = examine(helper, slot, facts);
+	enum sm_reason reason;
 
 	switch (result) {
 	case ARM_DONE:
-		arm(helper, slot, facts);
+		reason = trial_assign(helper, slot->end[0], slot->end[1]); /* one may have begun or ended meanwhile */
+		if (reason)
+			give_up(helper, slot, reason);
+		else
+			arm(helper, slot, facts);
 		return false;
 	case ARM_GONE:
 		retire_check(helper, slot); /* frees it, or leaves one end, which is then lonely */

@@ -329,10 +329,9 @@ static int stop(struct trials *trials)
 	if (!trials->off)
 		return -EALREADY;
 	trials->off = false;
-	if (trials->state == TRIAL_ENDED) { /* who was kept out may come in: once more through all sessions */
+	if (trials->state == TRIAL_ENDED)
 		state_set(trials, TRIAL_ENDING);
-		sweep_begin(trials);
-	}
+	sweep_begin(trials); /* who was kept out may come in: once more through all sessions */
 	return 0;
 }
 

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""smaccel trial: what its guard sees, and what it leaves behind."""
+"""smaccel trial: what its guard sees, and what it leaves behind; whom its start finds."""
 import time
 from collections import Counter
 
 from service import arms_of, load, report, rows_of, settled, start, trial, trial_state  # noqa: F401: a fixture
 from support.apps import wait_until
+from support.helper import Helper
+from support.program import Program, built
+from support.proof import proved
 
 
 def test_the_guard_ends_it_and_turns_acceleration_off(helper, load):
@@ -72,3 +75,9 @@ def test_the_guard_leaves_equal_arms_alone(helper, load):
     answer = report(helper)
     assert answer["ended_by"] == "duration" and not answer["guard_fired"] and not answer["selection_off"]
     settled(helper, load, 20, ("armed",))
+
+
+def test_pairs_that_wait_to_be_armed_are_divided_too():
+    with Helper() as helper, Program([built("trials/arming"), helper.socket]) as arming:
+        assert arming.wait(25) == 0, arming.describe() + helper.log
+        proved("later 0" not in arming.out, arming.describe)

@@ -259,6 +259,32 @@ static void test_what_is_claimed_is_a_number_to_readers(void **state)
 	loop_close(helper.loop);
 }
 
+/* Sessions that the sweep has been at were kept out. */
+static void test_a_stop_at_the_end_begins_the_sweep_anew(void **state)
+{
+	static const enum trial_state states[] = { TRIAL_ENDING, TRIAL_ENDED };
+	struct channel channel = { .source.fd = -1 };
+	struct helper helper = { 0 };
+	struct request request = { .helper = &helper, .channel = &channel };
+
+	(void)state;
+	assert_int_equal(loop_open(&helper.loop), 0);
+	helper.trials = trials_new(&helper);
+	assert_non_null(helper.trials);
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		helper.trials->state = states[i];
+		helper.trials->off = true;
+		helper.trials->cursor = helper.trials->slot_cursor = 7;
+		assert_int_equal(trial_handle_stop(&request), 0);
+		assert_false(helper.trials->off);
+		assert_int_equal(helper.trials->state, TRIAL_ENDING);
+		assert_int_equal(helper.trials->cursor, 0);
+		assert_int_equal(helper.trials->slot_cursor, 0);
+	}
+	loop_close(helper.loop);
+	trials_free(helper.trials);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -272,6 +298,7 @@ int main(void)
 		cmocka_unit_test(test_a_users_arms_are_by_themselves),
 		cmocka_unit_test(test_what_is_empty_is_not_written),
 		cmocka_unit_test(test_what_is_claimed_is_a_number_to_readers),
+		cmocka_unit_test(test_a_stop_at_the_end_begins_the_sweep_anew),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
