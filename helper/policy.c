@@ -18,6 +18,7 @@
 #define LIMIT_DOORS 4096
 #define LIMIT_SESSIONS 4096
 #define LIMIT_OFFERS 65536
+#define OFFERS_OF_USERS 8 /* times that; 400 bytes each */
 #define LIMIT_GROUPS 64
 #define LIMIT_HISTOGRAMS 256 /* 224 KiB each at the very most */
 #define LIMIT_LEAVES 1024
@@ -36,6 +37,7 @@ struct policy {
 	uint32_t slot_count;
 	struct account *accounts;
 	uint32_t files, files_max; /* of all users but root */
+	uint64_t offers, offers_max; /* likewise */
 };
 
 static const uint8_t files_each[POLICY_KIND_COUNT] = { [POLICY_DOORS] = 1, [POLICY_SESSIONS] = 2 };
@@ -247,6 +249,12 @@ int policy_settings_parse(struct policy_settings *settings, const char *line)
 	return settings_assign(settings, name, value);
 }
 
+/* Beside those that have joined: slots are bounded by themselves. */
+static uint64_t offers_of_users(uint32_t limit, uint32_t slot_count)
+{
+	return OFFERS_OF_USERS * (uint64_t)(limit > LIMIT_OFFERS ? limit : LIMIT_OFFERS) + 2 * (uint64_t)slot_count;
+}
+
 struct policy *policy_new(const struct policy_settings *settings, uint32_t slot_count)
 {
 	struct policy *policy = calloc(1, sizeof(*policy));
@@ -256,6 +264,7 @@ struct policy *policy_new(const struct policy_settings *settings, uint32_t slot_
 	policy->settings = *settings;
 	policy->slot_count = slot_count;
 	policy->files_max = UINT32_MAX;
+	policy->offers_max = offers_of_users(settings->limit[POLICY_OFFERS], slot_count);
 	if (!policy->settings.limit[POLICY_SLOTS])
 		policy->settings.limit[POLICY_SLOTS] = (slot_count + 1) / 2;
 	return policy;
@@ -325,8 +334,11 @@ int policy_take(struct policy *policy, uint32_t uid, enum policy_kind kind)
 		return -ENOMEM;
 	if (account->held[kind] >= limit_of(policy, uid, kind))
 		return -EDQUOT;
+	if (uid && kind == POLICY_OFFERS && policy->offers >= policy->offers_max)
+		return -EDQUOT;
 	account->held[kind]++;
 	policy->files += uid ? files_each[kind] : 0;
+	policy->offers += uid && kind == POLICY_OFFERS;
 	return 0;
 }
 
@@ -339,6 +351,7 @@ void policy_give(struct policy *policy, uint32_t uid, enum policy_kind kind)
 		return;
 	account->held[kind]--;
 	policy->files -= uid ? files_each[kind] : 0;
+	policy->offers -= uid && kind == POLICY_OFFERS;
 	for (int i = 0; i < POLICY_KIND_COUNT; i++)
 		sum += account->held[i];
 	if (sum)

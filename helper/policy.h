@@ -66,7 +66,8 @@ void policy_free(struct policy *policy);
 void policy_bound_files(struct policy *policy, uint32_t files);
 /* Whether that user may have another `more`. Root may. */
 bool policy_has_files(const struct policy *policy, uint32_t uid, uint32_t more);
-/* Charges one of `kind` to uid. 0; -EDQUOT: the limit is reached; -ENOMEM. Root may hold every slot. */
+/* Charges one of `kind` to uid. 0; -EDQUOT: the limit is reached; -ENOMEM. Root may hold every slot. All users but root together have
+ * room for the offers of some of them only. */
 int policy_take(struct policy *policy, uint32_t uid, enum policy_kind kind);
 void policy_give(struct policy *policy, uint32_t uid, enum policy_kind kind);
 uint32_t policy_held(const struct policy *policy, uint32_t uid, enum policy_kind kind);

@@ -91,6 +91,26 @@ static void test_policy_users_leave_files_to_root(void **state)
 	assert_false(policy_has_files(policy, BOB, 2));
 }
 
+static void test_policy_users_leave_memory_for_offers_to_root(void **state)
+{
+	const uint32_t users_max = 20;
+	struct policy_settings settings;
+	struct policy *policy = *state;
+	uint32_t users = 0, held = 0;
+
+	policy_settings_init(&settings);
+	for (; users < users_max && policy_take(policy, ALICE + users, POLICY_OFFERS) == 0; users++)
+		for (held++; policy_take(policy, ALICE + users, POLICY_OFFERS) == 0;)
+			held++;
+	assert_in_range(users, 8, users_max - 1);
+	assert_int_equal(held, 8 * settings.limit[POLICY_OFFERS] + 2 * 10);
+	assert_int_equal(policy_take(policy, 0, POLICY_OFFERS), 0);
+	policy_give(policy, 0, POLICY_OFFERS);
+	assert_int_equal(policy_take(policy, BOB + users_max, POLICY_OFFERS), -EDQUOT);
+	policy_give(policy, ALICE, POLICY_OFFERS);
+	assert_int_equal(policy_take(policy, BOB + users_max, POLICY_OFFERS), 0);
+}
+
 static void test_settings_lines(void **state)
 {
 	struct policy_settings settings;
@@ -215,6 +235,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_policy_root_may_hold_every_slot, open_policy, close_policy),
 		cmocka_unit_test_setup_teardown(test_policy_give_without_take_is_harmless, open_policy, close_policy),
 		cmocka_unit_test_setup_teardown(test_policy_users_leave_files_to_root, open_policy, close_policy),
+		cmocka_unit_test_setup_teardown(test_policy_users_leave_memory_for_offers_to_root, open_policy, close_policy),
 		cmocka_unit_test(test_settings_lines),
 		cmocka_unit_test(test_settings_refuse),
 		cmocka_unit_test(test_settings_fit_the_files_that_there_may_be),
