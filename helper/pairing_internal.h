@@ -60,6 +60,8 @@ struct request_end {
 int pin_identify_as(struct request *request, uint64_t cookie, struct request_end *out);
 /* The same for a message that begins as a PIN does. */
 int pin_identify(struct request *request, struct request_end *out);
+/* Whether a client may give that reason: those of trials are the helper's. If not it does not speak the protocol, which is counted. */
+bool pin_may_say(struct helper *helper, uint32_t reason);
 /* Verdicts of both directions pass from now on; both owners see CELL_PINNED. */
 void pin_both(struct helper *helper, struct slot *slot, enum sm_reason reason);
 

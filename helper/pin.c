@@ -10,6 +10,7 @@
 #include "log.h"
 #include "pairing_internal.h"
 #include "sockfacts.h"
+#include "trial.h"
 
 #define PIN_BOTH 3u
 
@@ -49,14 +50,20 @@ int pin_identify_as(struct request *request, uint64_t claimed, struct request_en
 	return 1;
 }
 
+bool pin_may_say(struct helper *helper, uint32_t reason)
+{
+	if (reason < REASON_COUNT && !trial_refuses(reason))
+		return true;
+	helper->refusals[REASON_BAD_REQUEST]++;
+	return false;
+}
+
 int pin_identify(struct request *request, struct request_end *out)
 {
 	const struct wire_pin *message = &request->message.pin;
 
-	if (message->reason >= REASON_COUNT) {
-		request->helper->refusals[REASON_BAD_REQUEST]++;
+	if (!pin_may_say(request->helper, message->reason))
 		return -EPROTO;
-	}
 	return pin_identify_as(request, message->cookie, out);
 }
 

@@ -75,10 +75,8 @@ int pairing_handle_withdraw(struct request *request)
 	struct slot *slot;
 	bool keep_offer[SM_SIDES];
 
-	if (message->reason >= REASON_COUNT) {
-		request->helper->refusals[REASON_BAD_REQUEST]++;
+	if (!pin_may_say(request->helper, message->reason))
 		return -EPROTO;
-	}
 	if (!end || end->state != END_JOINED || end->generation != message->header.generation ||
 	    end->cookie != message->cookie)
 		return 0; /* it is out already */

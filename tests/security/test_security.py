@@ -242,6 +242,11 @@ def test_who_says_that_he_closed_what_he_joins():
         assert helper.totals()["sockets_joined_now"] <= 1, helper.explain()
 
 
+def test_reasons_that_only_the_helper_has(helper):
+    with Program([built("security/forged_reasons"), helper.socket]) as forged:
+        assert forged.wait(25) == 0, forged.describe()
+
+
 def test_many_silent_clients_leave_room(helper, public):
     """A user who opens doors and says nothing meets a quota of his own; others still get in."""
     script = ("import socket, sys\n"
