@@ -19,12 +19,12 @@ void statistics_sort(double *values, size_t count)
 
 double statistics_quantile(const double *sorted, size_t count, double part)
 {
-	size_t place;
+	/* Rounding must not push 0.99 of 100 values to the hundredth. */
+	double rank = ceil(part * (double)count * (1 - 1e-12));
 
 	if (!count)
 		return NAN;
-	place = (size_t)(part * (double)count);
-	return sorted[place < count ? place : count - 1];
+	return sorted[rank < 1 ? 0 : rank < (double)count ? (size_t)rank - 1 : count - 1];
 }
 
 double statistics_median(const double *sorted, size_t count)

@@ -30,6 +30,9 @@ static void test_statistics_order(void **state)
 	assert_near(statistics_median(odd, 3), 2, 0);
 	assert_near(statistics_median(even, 4), 2.5, 0);
 	assert_near(statistics_quantile(even, 4, 0.99), 4, 0);
+	assert_near(statistics_quantile(even, 4, 0.76), 4, 0);
+	assert_near(statistics_quantile(even, 4, 0.75), 3, 0);
+	assert_near(statistics_quantile(even, 4, 0.5), 2, 0);
 	assert_near(statistics_quantile(even, 4, 0), 1, 0);
 	assert_near(statistics_quantile(even, 4, 1), 4, 0);
 	assert_true(isnan(statistics_median(odd, 0)) && isnan(statistics_quantile(odd, 0, 0.5)));
