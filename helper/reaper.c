@@ -294,18 +294,28 @@ void reaper_close_socket(struct reaper *reaper, int fd)
 	close(fd);
 }
 
+/* Better than to keep it for good: most do not block, and most that do give up on the alarm. */
+static void close_without_memory(struct reaper *reaper, int fd, const struct reaper_tag *tag)
+{
+	log_error("out of memory: a client's fd is closed on the spot");
+	reaper_close_socket(reaper, fd);
+	if (tag && tag->session_id)
+		reaper->done(reaper->context, tag);
+}
+
 int reaper_put(struct reaper *reaper, int fd, uint32_t uid, const struct reaper_tag *tag)
 {
 	struct job *job = calloc(1, sizeof(*job));
-	bool is_full = true;
+	bool is_full;
 
 	pthread_mutex_lock(&reaper->lock);
 	if (job)
 		job->owner = owner_get(reaper, uid);
 	if (!job || !job->owner) {
-		log_error("out of memory: a client's fd stays open");
+		pthread_mutex_unlock(&reaper->lock);
 		free(job);
-		goto out;
+		close_without_memory(reaper, fd, tag);
+		return 0;
 	}
 	job->fd = fd;
 	if (tag)
@@ -315,7 +325,6 @@ int reaper_put(struct reaper *reaper, int fd, uint32_t uid, const struct reaper_
 	is_full = ++job->owner->waiting > QUEUE_PER_USER;
 	owner_settle(reaper, job->owner);
 	thread_start(reaper);
-out:
 	pthread_mutex_unlock(&reaper->lock);
 	return is_full ? -EDQUOT : 0;
 }

@@ -17,7 +17,7 @@ struct reaper_tag {
 	uint32_t generation;
 };
 
-/* `done` is called in the loop, after the fd of `tag` was closed. 0 or -errno. */
+/* `done` is called in the loop's thread, after the fd of `tag` was closed. 0 or -errno. */
 int reaper_open(struct reaper **out, struct loop *loop, void (*done)(void *context, const struct reaper_tag *tag),
 		void *context);
 void reaper_free(struct reaper *reaper); /* what is still queued is left to the end of the process */
@@ -28,7 +28,8 @@ void reaper_alarm(struct reaper *reaper);
 /* Closes a socket that a client sent, on the spot, for a few milliseconds at the most. */
 void reaper_close_socket(struct reaper *reaper, int fd);
 /* Closes any other fd, in a thread: the file behind it may block for ever. Takes the fd. 0, or -EDQUOT: taken as well,
- * but this user has so many such fds waiting that it should be thrown out. */
+ * but this user has so many such fds waiting that it should be thrown out. Without memory it is
+ * closed, and told, before this returns. */
 int reaper_put(struct reaper *reaper, int fd, uint32_t uid, const struct reaper_tag *tag);
 /* How many fds it has of all users but root. */
 uint32_t reaper_files_of_users(struct reaper *reaper);
