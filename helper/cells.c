@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <stddef.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -62,9 +63,13 @@ struct memory_cell *session_cell(struct session *session, uint32_t index)
 
 struct latency_memory *session_latency(struct session *session)
 {
-	const uint64_t page = LATENCY_OFFSET / SESSION_PAGE_BYTES; /* of two that make up the head */
+	const uint64_t first = LATENCY_OFFSET / SESSION_PAGE_BYTES;
+	const uint64_t head = offsetof(struct latency_memory, counts) / SESSION_PAGE_BYTES;
+	uint64_t page = first;
 
-	if (!page_touched(session, page) && !page_touched(session, page + 1))
+	while (page < first + head && !page_touched(session, page))
+		page++;
+	if (page == first + head)
 		return NULL;
 	return (struct latency_memory *)((char *)session->memory + LATENCY_OFFSET);
 }

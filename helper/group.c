@@ -137,12 +137,12 @@ struct group *group_enter(struct groups *groups, uint32_t uid, uint64_t number)
 
 /* ---- what a session's memory says ---- */
 
-/* Everything but what is still open. False: too much for one go, the rest stays where it is. */
 struct latency_set *group_latencies(struct group *group)
 {
 	return &group->latencies;
 }
 
+/* Everything but what is still open. False: too much for one go, the rest stays where it is. */
 bool group_drain(struct group *group, struct session *session, uint32_t *budget)
 {
 	struct latency_memory *memory = session_latency(session);
@@ -193,12 +193,7 @@ void group_refused(struct group *group, enum sm_reason reason)
 
 void group_sums_add(struct sm_direction *sums, const struct slot *slot, uint32_t side)
 {
-	const struct sm_direction *now = &slot->shared->direction[side], *then = &slot->group_base[side];
-
-	sums->redirected_msgs += now->redirected_msgs - then->redirected_msgs;
-	sums->redirected_bytes += now->redirected_bytes - then->redirected_bytes;
-	sums->passed_msgs += now->passed_msgs - then->passed_msgs;
-	sums->passed_bytes += now->passed_bytes - then->passed_bytes;
+	slot_sums_add_since(sums, &slot->shared->direction[side], &slot->group_base[side]);
 }
 
 static void side_give(struct slot *slot, uint32_t side)

@@ -99,7 +99,7 @@ static enum sm_reason take_slot(struct join *join)
 	}
 	join->slot = slot_take(helper->slots, join->session->channel.uid);
 	if (!join->slot) {
-		const bool has_room = retire_check_closing(helper);
+		const bool has_room = retire_make_room(helper);
 
 		/* That took notice of what processes say to have closed: perhaps this very end, which is freed then. */
 		join->end = registry_find_owner(helper->registry, owner);

@@ -8,13 +8,16 @@
 
 bool log_verbose;
 
-static void write_line(const char *format, va_list arguments)
+void log_write(const char *format, ...)
 {
 	char line[512];
-	int head = snprintf(line, sizeof(line), "smacceld: ");
-	int body = vsnprintf(line + head, sizeof(line) - head - 1, format, arguments);
+	int head = snprintf(line, sizeof(line), "smacceld: "), body;
+	va_list arguments;
 	size_t bytes;
 
+	va_start(arguments, format);
+	body = vsnprintf(line + head, sizeof(line) - head - 1, format, arguments);
+	va_end(arguments);
 	if (body < 0)
 		return;
 	bytes = head + body;
@@ -23,22 +26,4 @@ static void write_line(const char *format, va_list arguments)
 	line[bytes++] = '\n';
 	if (write(STDERR_FILENO, line, bytes) < 0)
 		return; /* nobody listens: nothing else can be done */
-}
-
-void log_error(const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	write_line(format, arguments);
-	va_end(arguments);
-}
-
-void log_write(const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	write_line(format, arguments);
-	va_end(arguments);
 }

@@ -7,9 +7,10 @@
 
 extern bool log_verbose; /* --verbose; off by default, and then log_debug() costs a test */
 
-/* A line that is always written: what an administrator must see. Call it rarely; clients must not be able to cause it at will. */
-void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_write(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* A line that is always written: what an administrator must see. Call it rarely; clients must not be able to cause it at will. */
+#define log_error(...) log_write(__VA_ARGS__)
 
 #define log_debug(...)                                                                                                 \
 	do {                                                                                                           \

@@ -150,8 +150,10 @@ static int apply_all(struct options *options, struct arguments *arguments)
 		return error;
 	if (arguments->test_bound) {
 		options->test_bound_bytes = strtoul(arguments->test_bound, &end, 10);
-		if (*end || !*arguments->test_bound)
+		if (*end || !*arguments->test_bound) {
+			fprintf(stderr, "smacceld: --test-bound: not a number: %s\n", arguments->test_bound);
 			return -EINVAL;
+		}
 	}
 	options->test_no_order = arguments->test_no_order;
 	options->test_no_memory = arguments->test_no_memory;

@@ -91,8 +91,9 @@ struct registry_end *retire_take_out(struct helper *helper, struct registry_end 
 				     bool keep_offer);
 /* Something of that slot is being closed: look again soon. */
 void retire_check_soon(struct helper *helper, struct slot *slot);
-/* A slot is needed: looks at some of those. True if any became free. */
-bool retire_check_closing(struct helper *helper);
+/* A slot is needed: takes notice of what all processes say to have closed, which frees ends, and looks at some of those slots. True if any
+ * became free. */
+bool retire_make_room(struct helper *helper);
 /* Looks now. */
 void retire_check(struct helper *helper, struct slot *slot);
 /* One end has joined and waits for the other. */

@@ -207,7 +207,7 @@ void retire_check_expired(struct loop_timer *timer)
 		loop_timer_set(helper->loop, timer, now_ns + CHECK_FIRST_NS);
 }
 
-bool retire_check_closing(struct helper *helper)
+bool retire_make_room(struct helper *helper)
 {
 	uint32_t used = slots_used(helper->slots);
 	struct slot *slot, *next;

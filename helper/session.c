@@ -7,7 +7,8 @@
  * sockets do.
  *
  * The memory is the helper's memfd, sealed so that nobody can shrink it under us (nor punch holes, once it is used: cells.c), and written
- * by the client at will. The helper reads words and stores answers; no index, length or pointer is ever taken from it.
+ * by the client at will. The helper reads words and stores answers; no pointer or length is ever taken
+ * from it, and what names something, a cell that was closed (retired[]) or a series, is looked up and may be any other of that session's.
  */
 #include "session.h"
 

@@ -148,15 +148,22 @@ struct slot *slot_adopt(struct slots *slots, uint32_t index, uint32_t uid)
 	return slot;
 }
 
-static void totals_add(struct sm_direction *sum, const struct sm_direction *one)
+void slot_sums_add(struct sm_direction *sums, const struct sm_direction *one)
 {
-	sum->redirected_msgs += one->redirected_msgs;
-	sum->redirected_bytes += one->redirected_bytes;
-	sum->passed_msgs += one->passed_msgs;
-	sum->passed_bytes += one->passed_bytes;
-	sum->spills += one->spills;
-	sum->order_passes += one->order_passes;
-	sum->busy_passes += one->busy_passes;
+	const struct sm_direction nothing = { 0 };
+
+	slot_sums_add_since(sums, one, &nothing);
+	sums->spills += one->spills;
+	sums->order_passes += one->order_passes;
+	sums->busy_passes += one->busy_passes;
+}
+
+void slot_sums_add_since(struct sm_direction *sums, const struct sm_direction *now, const struct sm_direction *then)
+{
+	sums->redirected_msgs += now->redirected_msgs - then->redirected_msgs;
+	sums->redirected_bytes += now->redirected_bytes - then->redirected_bytes;
+	sums->passed_msgs += now->passed_msgs - then->passed_msgs;
+	sums->passed_bytes += now->passed_bytes - then->passed_bytes;
 }
 
 void slot_release(struct slots *slots, struct slot *slot)
@@ -173,7 +180,7 @@ void slot_release(struct slots *slots, struct slot *slot)
 	for (int side = 0; side < SM_SIDES; side++) {
 		slot->shared->end[side].cookie = 0;
 		slot->end[side] = NULL;
-		totals_add(&helper->switches->retired, &slot->shared->direction[side]);
+		slot_sums_add(&helper->switches->retired, &slot->shared->direction[side]);
 	}
 	memset(slot->shared->direction, 0, sizeof(slot->shared->direction));
 	for (int queue = 0; queue < SLOT_QUEUE_COUNT; queue++) {

@@ -73,6 +73,10 @@ struct slot *slot_adopt(struct slots *slots, uint32_t index, uint32_t uid);
 /* Neither socket is in the sockhash (or their verdicts have nothing to redirect any more): counters go to the totals, the
  * slot, its ledger cell and its quota are free again. */
 void slot_release(struct slots *slots, struct slot *slot);
+/* Adds one direction's counters. */
+void slot_sums_add(struct sm_direction *sums, const struct sm_direction *one);
+/* What it has redirected and passed since `then`, alone. */
+void slot_sums_add_since(struct sm_direction *sums, const struct sm_direction *now, const struct sm_direction *then);
 
 void slot_state_set(struct slot *slot, enum sm_slot_state state);
 const char *slot_state_name(unsigned state);

@@ -72,15 +72,7 @@ static json_t *totals(struct helper *helper)
 
 	for (struct slot *slot = slots_first(helper->slots); slot; slot = slot->used_next) {
 		for (int side = 0; side < SM_SIDES; side++) {
-			const struct sm_direction *one = &slot->shared->direction[side];
-
-			sum.redirected_msgs += one->redirected_msgs;
-			sum.redirected_bytes += one->redirected_bytes;
-			sum.passed_msgs += one->passed_msgs;
-			sum.passed_bytes += one->passed_bytes;
-			sum.spills += one->spills;
-			sum.order_passes += one->order_passes;
-			sum.busy_passes += one->busy_passes;
+			slot_sums_add(&sum, &slot->shared->direction[side]);
 			joined += slot->end[side] != NULL;
 		}
 		armed += slot->shared->state == SM_SLOT_ARMED && slot->end[0] && slot->end[1];

@@ -201,12 +201,17 @@ static bool sweep(struct trials *trials)
 
 /* ---- the course of a trial ---- */
 
-static void state_set(struct trials *trials, enum trial_state state)
+const char *trial_state_name(enum trial_state state)
 {
 	static const char *const names[] = { "none", "starting", "running", "ending", "ended" };
 
 	_Static_assert(sizeof(names) / sizeof(names[0]) == TRIAL_STATE_COUNT, "a name for each state");
-	log_debug("trial %u: %s -> %s", trials->number, names[trials->state], names[state]);
+	return names[state];
+}
+
+static void state_set(struct trials *trials, enum trial_state state)
+{
+	log_debug("trial %u: %s -> %s", trials->number, trial_state_name(trials->state), trial_state_name(state));
 	trials->state = state;
 }
 

@@ -112,14 +112,8 @@ bool trial_is_plain(const struct helper *helper, const struct registry_end *end)
 
 void trial_slot_sums(const struct slot *slot, struct sm_direction *sums)
 {
-	for (int side = 0; side < SM_SIDES; side++) {
-		const struct sm_direction *now = &slot->shared->direction[side], *then = &slot->trial_base[side];
-
-		sums->redirected_msgs += now->redirected_msgs - then->redirected_msgs;
-		sums->redirected_bytes += now->redirected_bytes - then->redirected_bytes;
-		sums->passed_msgs += now->passed_msgs - then->passed_msgs;
-		sums->passed_bytes += now->passed_bytes - then->passed_bytes;
-	}
+	for (int side = 0; side < SM_SIDES; side++)
+		slot_sums_add_since(sums, &slot->shared->direction[side], &slot->trial_base[side]);
 }
 
 /* By the arm of its ends: should one of the plain arm ever be armed, its redirected bytes would show there. */

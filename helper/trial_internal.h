@@ -83,6 +83,7 @@ uint32_t trial_connections_end(struct session *session);
 char *trial_report_text(const struct request *request); /* JSON; runs in a child process. NULL: out of memory */
 
 /* ---- trial.c ---- */
+const char *trial_state_name(enum trial_state state);
 static inline bool trial_is_assigning(const struct trials *trials)
 {
 	return trials->state == TRIAL_STARTING || trials->state == TRIAL_RUNNING;

@@ -9,22 +9,6 @@
 #include "session.h"
 #include "trial_internal.h"
 
-static const char *state_name(const struct trials *trials)
-{
-	switch (trials->state) {
-	case TRIAL_NONE:
-		return "none";
-	case TRIAL_STARTING: /* for some milliseconds, as ENDING below */
-		return "starting";
-	case TRIAL_RUNNING:
-		return "running";
-	case TRIAL_ENDING:
-		return "ending";
-	default:
-		return "ended";
-	}
-}
-
 static const char *end_name(enum trial_end end)
 {
 	static const char *const names[] = { "", "stopped", "duration", "guard", "kill switch" };
@@ -125,7 +109,7 @@ static void write_report(struct trials *trials, FILE *out)
 {
 	uint64_t until_ns = trial_is_assigning(trials) ? loop_now_ns() : trials->ended_ns;
 
-	fprintf(out, "{\"state\":\"%s\"", state_name(trials));
+	fprintf(out, "{\"state\":\"%s\"", trial_state_name(trials->state));
 	if (trials->state == TRIAL_NONE) {
 		fputc('}', out);
 		return;
