@@ -36,7 +36,7 @@ struct policy {
 	struct policy_settings settings;
 	uint32_t slot_count;
 	struct account *accounts;
-	uint32_t files, files_max; /* of all users but root */
+	uint32_t files, files_max;   /* of all users but root */
 	uint64_t offers, offers_max; /* likewise */
 };
 
