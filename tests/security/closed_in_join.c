@@ -25,7 +25,7 @@ static void *say_closed(void *unused)
 
 int main(int argc, char **argv)
 {
-	int held[2], ends[2], error, noticed = 0;
+	int held[2], ends[2], error = 0, noticed = 0;
 	struct hostile holder;
 	pthread_t thread;
 	uint64_t took_us;
