@@ -21,6 +21,7 @@
  * may both be late, and the others. */
 #define EXIT_BUDGET_MS CHANNEL_WAIT_MS
 #define EXIT_BUDGET_LONG_MS (2 * CHANNEL_WAIT_LONG_MS)
+#define LINGERS 16
 #define PARENT_LOOK_EVERY 64 /* connections: getppid(2) is half the time of one */
 
 /* Calls visit for every connection that would lose bytes if its fds were closed now. */
@@ -113,20 +114,60 @@ static bool all_go_with_exec(struct conn *conn)
 	return all;
 }
 
-/* Its fds go with the exec; and it is one whose SO_LINGER the application has not set, so that it can be taken back. */
+static bool get_linger(int fd, struct linger *linger)
+{
+	socklen_t length = sizeof(*linger);
+
+	return real_getsockopt(fd, SOL_SOCKET, SO_LINGER, linger, &length) == 0;
+}
+
+/* Its fds go with the exec; and it is not reset anyhow. */
 static bool ends_at_exec(struct conn *conn, int fd)
 {
-	struct linger linger = { 0 };
-	socklen_t length = sizeof(linger);
+	struct linger linger;
 
 	return lifecycle_in_sockhash(conn_state(conn)) && (real_fcntl(fd, F_GETFD) & FD_CLOEXEC) &&
-	       (atomic_load(&conn->fds) == 1 || all_go_with_exec(conn)) &&
-	       real_getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 && !linger.l_onoff;
+	       (atomic_load(&conn->fds) == 1 || all_go_with_exec(conn)) && get_linger(fd, &linger) &&
+	       (!linger.l_onoff || linger.l_linger != 0);
+}
+
+/* What an exec that fails has to put back, of so many connections with an SO_LINGER of the application's. */
+static struct {
+	struct conn *_Atomic conn;
+	int seconds;
+} lingers[LINGERS];
+
+static bool keep_linger(struct conn *conn, int seconds)
+{
+	for (int i = 0; i < LINGERS; i++) {
+		struct conn *before = NULL;
+
+		if (!atomic_compare_exchange_strong(&lingers[i].conn, &before, conn) && before != conn)
+			continue;
+		lingers[i].seconds = seconds;
+		return true;
+	}
+	return false;
+}
+
+static void put_linger_back(struct conn *conn, int fd)
+{
+	struct linger linger = { 0 };
+
+	for (int i = 0; i < LINGERS && !linger.l_onoff; i++)
+		if (atomic_load(&lingers[i].conn) == conn) {
+			linger = (struct linger){ .l_onoff = 1, .l_linger = lingers[i].seconds };
+			atomic_store(&lingers[i].conn, NULL);
+		}
+	real_setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 }
 
 static void reset_at_exec(struct conn *conn, int fd)
 {
-	if (closing_set_reset(fd, true))
+	struct linger linger;
+
+	if (get_linger(fd, &linger) && (!linger.l_onoff || keep_linger(conn, linger.l_linger)) &&
+	    closing_set_reset(fd, true))
 		atomic_fetch_or(&conn->options, CONN_EXEC_RESETS);
 }
 
@@ -168,7 +209,7 @@ void lifecycle_exec_failed(void)
 		if (!conn)
 			continue;
 		if (atomic_fetch_and(&conn->options, (uint8_t)~CONN_EXEC_RESETS) & CONN_EXEC_RESETS)
-			closing_set_reset((int)fd, false);
+			put_linger_back(conn, (int)fd);
 		conn_publish(conn); /* holders_are_none_but() took it back */
 	}
 	errno = saved;

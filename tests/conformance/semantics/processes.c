@@ -253,6 +253,36 @@ static void daemonised(struct pair *pair, int unused)
 	get("end", pair->a, 6, 0);
 }
 
+/* exec with bytes unread, and an SO_LINGER of the program's own; 1: it fails, and that stays. */
+static void exec_lingers(struct pair *pair, int fails)
+{
+	struct linger linger = { .l_onoff = 1, .l_linger = 5 };
+	char *const arguments[] = { "x", NULL };
+	socklen_t length = sizeof(linger);
+	char text[64];
+	int gate[2];
+
+	note("pipe", "%d", pipe2(gate, O_CLOEXEC));
+	put(pair->a, "unread");
+	settle();
+	pid_t child = fork();
+	if (child == 0) {
+		close(pair->a);
+		setsockopt(pair->b, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+		if (read(gate[0], text, 1) != 1)
+			_exit(8);
+		execvp(fails ? "/nowhere/to/be/found" : "true", arguments);
+		getsockopt(pair->b, SOL_SOCKET, SO_LINGER, &linger, &length);
+		_exit(linger.l_onoff == 1 && linger.l_linger == 5 && recv(pair->b, text, sizeof(text), 0) == 6 ? 0 : 7);
+	}
+	close(pair->b);
+	TRY("go", write(gate[1], "x", 1));
+	join_child(child);
+	settle();
+	note_poll("poll", pair->a, POLLIN | POLLRDHUP, 200);
+	get("receive", pair->a, 64, MSG_DONTWAIT);
+}
+
 static const struct semantics_case cases[] = {
 	{ "fork-both-send", both_send, 0, 0 },
 	{ "fork-both-receive", both_receive, 0, 0 },
@@ -272,5 +302,7 @@ static const struct semantics_case cases[] = {
 	{ "pass-fd-self-unread", pass_fd, 0, 0 },
 	{ "pass-fd-child-unread", pass_fd, 1, 0 },
 	{ "double-fork", daemonised, 0, 0 },
+	{ "exec-lingers-unread", exec_lingers, 0, 0 },
+	{ "exec-lingers-fails", exec_lingers, 1, 0 },
 };
 FAMILY(processes);
