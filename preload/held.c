@@ -40,7 +40,8 @@
 
 #define WAIT_STEPS 100
 #define SLEEPING_CALL_US 10000
-#define BRIEF_CALL_US 200000 /* its thread has no CPU */
+/* Of a thread that has no CPU; of one that may sleep, too, as long as it is seen not to. */
+#define BRIEF_CALL_US 200000
 
 #define SLEEPERS 256 /* those of a remainder replace each other */
 
@@ -201,7 +202,10 @@ void held_calling(const struct held *held, enum held_call call)
 	uint64_t bits = call == HELD_CALL_OVER ? 0 : call == HELD_CALL_BRIEF ? CALLING : CALLING | MAY_SLEEP;
 	uint64_t note = note_of(held);
 
-	while (note && !atomic_compare_exchange_weak(&thread_self->held, &note, (note & ~(CALLING | MAY_SLEEP)) | bits))
+	/* With a duplicate there it does not use the number any more. */
+	while (note && !atomic_compare_exchange_weak(&thread_self->held, &note,
+						     (note & ~(CALLING | MAY_SLEEP)) |
+							     (held_duplicate_in(note) < 0 ? bits : 0)))
 		;
 }
 
@@ -269,6 +273,24 @@ static int64_t calling_us(const struct thread_slot *slot, uint64_t key, uint64_t
 	return note & MAY_SLEEP ? SLEEPING_CALL_US : BRIEF_CALL_US;
 }
 
+/* All together no longer than one: several may sleep. By the clock: a nap may take several times as long. */
+static void await_calls(uint64_t key, uint64_t cookie, int fd)
+{
+	int64_t begun_us = clock_us(), most_us;
+	struct thread_slot *slot;
+
+	for (uint32_t i = 0; (slot = thread_slot_at(i)); i++)
+		while ((most_us = calling_us(slot, key, cookie)) != 0) {
+			enum proc_place place = proc_place_of(atomic_load(&slot->tid), fd);
+
+			if (place == PROC_MAY_COME_TO_IT)
+				most_us = BRIEF_CALL_US;
+			if (place == PROC_ASLEEP_ON_FD || clock_us() >= begun_us + most_us)
+				break;
+			held_pause_briefly();
+		}
+}
+
 static uint64_t life_of(const struct conn *conn, uint32_t generation)
 {
 	return ((uint64_t)conn->index + 1) << 32 | generation;
@@ -312,12 +334,8 @@ void held_hand_over(struct conn *conn, int fd)
 			raw_syscall(SYS_close, duplicate);
 		change_end(change);
 	}
-	/* All together no longer than one: several may sleep. By the clock: a nap may take several times as long. */
-	int64_t begun_us = cookie ? clock_us() : 0;
-	for (uint32_t i = 0; cookie && (slot = thread_slot_at(i)); i++)
-		while (clock_us() < begun_us + calling_us(slot, key, cookie) &&
-		       !proc_sleeps_in_call_on(atomic_load(&slot->tid), fd))
-			held_pause_briefly();
+	if (cookie)
+		await_calls(key, cookie, fd);
 	errno = saved;
 }
 

@@ -34,8 +34,8 @@ int proc_open(const char *before, uint32_t number, const char *after)
 	return (int)raw_syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
 }
 
-/* "46 0x5 0x7ffc0a 0x0 ...", or "running". */
-bool proc_sleeps_in_call_on(int32_t tid, int fd)
+/* "46 0x5 0x7ffc0a 0x0 ...", or "running"; -1: asleep, but in no call. */
+enum proc_place proc_place_of(int32_t tid, int fd)
 {
 	char text[CALL_BYTES + 1];
 	int file = proc_open("/proc/self/task/", (uint32_t)tid, "/syscall");
@@ -45,8 +45,10 @@ bool proc_sleeps_in_call_on(int32_t tid, int fd)
 	if (file >= 0)
 		raw_syscall(SYS_close, file);
 	if (bytes <= 0)
-		return false;
+		return PROC_ELSEWHERE;
 	text[bytes] = 0;
-	return strtol(text, &rest, 10) >= 0 && rest != text && *rest == ' ' &&
-	       strtoul(rest, NULL, 16) == (unsigned long)fd;
+	if (strtol(text, &rest, 10) < 0 || text[0] == 'r')
+		return PROC_MAY_COME_TO_IT;
+	return rest != text && *rest == ' ' && strtoul(rest, NULL, 16) == (unsigned long)fd ? PROC_ASLEEP_ON_FD
+											    : PROC_ELSEWHERE;
 }

@@ -78,3 +78,11 @@ def test_close_under_many_sleeping_sends(helper):
         seen = run([sys.executable, "-c", SLEEPERS.replace("NUMBER", str(number))], EAGER, helper.socket, timeout=60)
     assert seen["shortest_ms"] < 60, seen
     proved(grown["pairs_armed_total"] == 3, grown)
+
+
+def test_no_cpu_between_two_messages(helper):
+    """And the number is another connection's by then: the second message went there, and the third to where the first had gone."""
+    with helper.counting() as grown:
+        seen = run([built("chaos/torn_many")], EAGER, helper.socket, timeout=30)
+    assert seen == {"sent": 3, "at_peer": 3, "at_other": 0}, seen
+    proved(grown["redirected_msgs"] >= 3, grown)
