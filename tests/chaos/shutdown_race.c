@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What was sent comes before the end of the stream, also if another thread or process shuts down in the middle of a send.
  *
- * shutdown_race ROUNDS SENDERS thread|process: each round is one connection, in use before for some ms, on which SENDERS threads send without a pause
- * until the end is shut down by the main thread, or by a child, at a random moment. "lost" counts the rounds in which the reader was told
- * of the end before it had all that sends have returned. Prints one JSON line, with the bytes read, the longest shutdown() and how many took
- * longer than SLOW_US, but for the time in which its thread waited for a CPU.
+ * shutdown_race ROUNDS SENDERS thread|process [sendfile]: each round is one connection, in use before for some ms, on which SENDERS threads
+ * send without a pause until the end is shut down by the main thread, or by a child, at a random moment. "lost" counts the rounds in which
+ * the reader was told of the end before it had all that sends have returned. Prints one JSON line, with the bytes read, the longest
+ * shutdown() and how many took longer than SLOW_US, but for the time in which its thread waited for a CPU.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/wait.h>
 
 #include "../support/loopback.h"
@@ -23,16 +26,25 @@
 #define SHORT_SLEEP_US 300
 #define DEADLINE_S 90
 
-static int ends[2]; /* the senders', and the reader's */
+static int ends[2];      /* the senders', and the reader's */
+static int file_fd = -1; /* sendfile() of it, which takes no turn (preload/turn.h) */
 static _Atomic uint64_t sent;
 static uint64_t got;
 
-static void *sender(void *unused)
+static ssize_t send_message(void)
 {
 	char message[MESSAGE_BYTES] = "";
+	off_t start = 0;
+
+	return file_fd < 0 ? send(ends[0], message, sizeof(message), MSG_NOSIGNAL)
+			   : sendfile(ends[0], file_fd, &start, sizeof(message));
+}
+
+static void *sender(void *unused)
+{
 	ssize_t bytes;
 
-	while ((bytes = send(ends[0], message, sizeof(message), MSG_NOSIGNAL)) > 0)
+	while ((bytes = send_message()) > 0)
 		atomic_fetch_add(&sent, (uint64_t)bytes);
 	if (errno != EPIPE)
 		die("send");
@@ -114,10 +126,13 @@ int main(int argc, char **argv)
 	uint64_t longest_us = 0, bytes = 0;
 	unsigned rounds, count, lost = 0, slow = 0;
 
-	if (argc != 4 || (count = (unsigned)atoi(argv[2])) > SENDERS_MAX)
+	if (argc < 4 || (count = (unsigned)atoi(argv[2])) > SENDERS_MAX)
 		return EXIT_USAGE;
 	rounds = (unsigned)atoi(argv[1]);
 	alarm(DEADLINE_S);
+	signal(SIGPIPE, SIG_IGN);
+	if (argc > 4 && ((file_fd = memfd_create("file", MFD_CLOEXEC)) < 0 || ftruncate(file_fd, MESSAGE_BYTES)))
+		die("file");
 	int listener = loopback_listen("127.0.0.1", 0, 8, 0);
 	for (unsigned i = 0; i < rounds; i++) {
 		open_connection(listener);

@@ -13,7 +13,7 @@ from support.scale import SCALE
 
 # Those that make calls of their own: forks and ends, and what is asked of /proc or of the helper. By hand all others were looked at, too
 # (36 families, 53 s), but for io_uring's and musl's. A third of the cases at a scale of less than 3.
-FAMILIES = ["forks", "processes", "exits", "closing", "escapes", "held", "stdios", "blocking", "timeouts", "stops"]
+FAMILIES = ["forks", "processes", "exits", "closing", "escapes", "held", "stdios", "blocking", "timeouts", "changes", "stops"]
 EVERY = 1 if SCALE >= 3 else 3
 JOBS = 8
 DEADLINE_MS = 20_000  # of a case, that is traced

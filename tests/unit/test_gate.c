@@ -159,6 +159,16 @@ static void test_gate_growth_is_needed_beyond_the_buffer(void **state)
 	assert_false(gate_needs_growth(&to, 64 * KIB));
 }
 
+static void test_gate_room_that_hardly_grows_is_a_quarter(void **state)
+{
+	struct gate_receiver to = receiver_autotuned(MIB - 1);
+
+	(void)state;
+	to.rcvbuf = 128 * KIB;
+	assert_true(gate_has_room(&to, 32 * KIB, 0));
+	assert_false(gate_has_room(&to, 32 * KIB + 1, 0));
+}
+
 static void test_gate_room_locked_is_a_quarter(void **state)
 {
 	struct gate_receiver to = receiver_locked(128 * KIB);
@@ -285,8 +295,11 @@ static void test_gate_leaves_the_readers_cgroup_some_memory(void **state)
 	assert_false(gate_memory_has_room(max, 20000, 0, 0, 1));                     /* lowered below what is used */
 	assert_true(gate_memory_has_room(1ull << 51, 1ull << 30, 0, MIB, 64 * KIB)); /* none */
 	assert_true(gate_memory_has_room(1ull << 40, (1ull << 40) - 4097, 0, 0, 1)); /* never more than 16 MiB */
+	/* Nor less for others. */
+	assert_false(gate_memory_has_room(1ull << 40, (1ull << 40) - 4000, 0, 128 * KIB, 64 * KIB));
 	assert_true(gate_memory_has_room(max, (uint64_t)-2, 0, 0, 64));
-	assert_false(gate_memory_has_room(0, 0, 0, 0, 0)); /* could not be read */
+	assert_true(gate_memory_has_room(max, (uint64_t)-5000, 0, 0, 64)); /* more than stays free */
+	assert_false(gate_memory_has_room(0, 0, 0, 0, 0));                 /* could not be read */
 }
 
 int main(void)
@@ -301,6 +314,7 @@ int main(void)
 		cmocka_unit_test(test_gate_room_does_not_grow_with_a_large_tcp_rmem),
 		cmocka_unit_test(test_gate_room_leaves_what_the_backlog_wants),
 		cmocka_unit_test(test_gate_growth_is_needed_beyond_the_buffer),
+		cmocka_unit_test(test_gate_room_that_hardly_grows_is_a_quarter),
 		cmocka_unit_test(test_gate_room_locked_is_a_quarter),
 		cmocka_unit_test(test_gate_room_locked_ignores_tcp_rmem),
 		cmocka_unit_test(test_gate_room_test_bound_only_lowers),

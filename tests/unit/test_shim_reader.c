@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* reader.h: who may be seized, and when. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -73,12 +75,34 @@ static void test_one_that_is_gone_is_not_waited_for(void **state)
 	assert_true(reader_claim(&cell));
 }
 
+static void *release_later(void *argument)
+{
+	struct memory_cell *cell = argument;
+
+	usleep(5 * READER_PATIENCE_MS * 1000);
+	atomic_store(&cell->reader, 0);
+	return NULL;
+}
+
+/* It has looked at what it takes, and has no CPU to take it. */
+static void test_one_that_keeps_is_waited_for_longer(void **state)
+{
+	struct memory_cell cell = { .reader = reader_self() | READER_KEEPS };
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, release_later, &cell), 0);
+	assert_true(reader_await(&cell));
+	pthread_join(thread, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_one_that_has_begun_to_keep_is_not_seized),
 					    cmocka_unit_test(test_one_that_is_seized_does_not_keep),
 					    cmocka_unit_test(test_a_seizure_is_remembered),
-					    cmocka_unit_test(test_one_that_is_gone_is_not_waited_for) };
+					    cmocka_unit_test(test_one_that_is_gone_is_not_waited_for),
+					    cmocka_unit_test(test_one_that_keeps_is_waited_for_longer) };
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);

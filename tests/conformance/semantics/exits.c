@@ -181,21 +181,6 @@ static void ends_with_many(struct pair *pair, int way)
 		look(i % 2 ? "end" : "receive", pairs[i].a);
 }
 
-/* exec that fails leaves things as they were. */
-static void exec_fails(struct pair *pair, int unused)
-{
-	char *const arguments[] = { "x", NULL };
-
-	(void)unused;
-	put(pair->a, "unread");
-	settle();
-	TRY("exec", execv("/nowhere/to/be/found", arguments));
-	get("data", pair->b, 64, 0);
-	round_trip("trip", pair);
-	TRY("close", close(pair->b));
-	look("receive", pair->a);
-}
-
 /* A shell's child has it when the parent closes it with bytes unread; the child reads them. 1: fork before, 2: it does not read */
 static void held_by_shell(struct pair *pair, int how)
 {
@@ -382,7 +367,6 @@ static const struct semantics_case cases[] = {
 	{ "exit-many", ends_with_many, RETURN_EXIT, 0 },
 	{ "exit-many-_exit", ends_with_many, BY__EXIT, 0 },
 	{ "exit-many-exec", ends_with_many, BY_EXEC, 0 },
-	{ "exec-fails-unread", exec_fails, 0, 0 },
 	{ "close-held-by-shell", held_by_shell, 0, 0 },
 	{ "close-held-by-shell-forked", held_by_shell, 1, 0 },
 	{ "close-left-to-shell", held_by_shell, 2, 0 },

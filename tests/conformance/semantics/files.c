@@ -238,6 +238,23 @@ static void send_file_ends(struct pair *pair, int unused)
 	get("end", pair->b, 64, MSG_DONTWAIT);
 }
 
+/* A SIGPIPE that the program has blocked, and that waits for it, is not taken away. The file has less than is asked for. */
+static void send_file_pending(struct pair *pair, int unused)
+{
+	int file = memory_file(100);
+	sigset_t pipe_only, pending;
+
+	(void)unused;
+	sigemptyset(&pipe_only);
+	sigaddset(&pipe_only, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &pipe_only, NULL);
+	raise(SIGPIPE);
+	TRY("sent", sendfile(pair->a, file, NULL, 1000));
+	sigpending(&pending);
+	note("sigpipe", "%s", sigismember(&pending, SIGPIPE) ? "waits" : "gone");
+	get("arrived", pair->b, 100, MSG_WAITALL);
+}
+
 static void send_file_full(struct pair *pair, int unused)
 {
 	const size_t bytes = 32 << 20;
@@ -277,6 +294,7 @@ static const struct semantics_case cases[] = {
 	{ "sendfile-small", send_file, 100, 0 },
 	{ "sendfile-large", send_file, 500000, 0 },
 	{ "sendfile-after-shutdown", send_file_ends, 0, 0 },
+	{ "sendfile-signal-pending", send_file_pending, 0, 0 },
 	{ "sendfile-full", send_file_full, 0, 0 },
 };
 FAMILY(files);

@@ -15,6 +15,7 @@ enum how {
 	FIRST = 64,   /* closed before anything has come */
 	FRESH = 128,  /* nothing was sent before */
 	SIGNAL = 256, /* then a handler ends it, which the application wants restarted */
+	BEFORE = 512, /* such a handler runs before it is closed */
 };
 
 #define MESSAGES 3
@@ -52,6 +53,11 @@ static void *peer(void *unused)
 	static const char *const texts[MESSAGES] = { "one ", "two ", "end " };
 
 	pause_ms(2 * SOON_MS);
+	if (lasting.how & BEFORE) {
+		wait_asleep(lasting.receiver_id);
+		pthread_kill(lasting.receiver, SIGUSR1);
+		pause_ms(2 * SOON_MS);
+	}
 	for (int i = 0; i < MESSAGES; i++) {
 		wait_asleep(lasting.receiver_id);
 		if (i == !(lasting.how & FIRST))
@@ -149,6 +155,7 @@ static const struct semantics_case cases[] = {
 	{ "lasting-waitall", last, BY_CLOSE | WAITALL, 0 },
 	{ "lasting-waitall-first", last, BY_SOCKET | WAITALL | FIRST, 0 },
 	{ "lasting-waitall-timed", last, BY_FILE | WAITALL | TIMED, 0 },
+	{ "lasting-waitall-handled", last, BY_CLOSE | WAITALL | FIRST | BEFORE, 0 },
 	{ "lasting-signal", last, BY_CLOSE | SIGNAL, 0 },
 };
 FAMILY(lasting);

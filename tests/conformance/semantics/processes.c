@@ -253,15 +253,15 @@ static void daemonised(struct pair *pair, int unused)
 	get("end", pair->a, 6, 0);
 }
 
-/* exec with bytes unread, and an SO_LINGER of the program's own; 1: it fails, and that stays. */
-static void exec_lingers(struct pair *pair, int fails)
+/* exec with bytes unread, and an SO_LINGER of the program's own. */
+static void exec_lingers(struct pair *pair, int unused)
 {
-	struct linger linger = { .l_onoff = 1, .l_linger = 5 };
+	const struct linger linger = { .l_onoff = 1, .l_linger = 5 };
 	char *const arguments[] = { "x", NULL };
-	socklen_t length = sizeof(linger);
 	char text[64];
 	int gate[2];
 
+	(void)unused;
 	note("pipe", "%d", pipe2(gate, O_CLOEXEC));
 	put(pair->a, "unread");
 	settle();
@@ -271,9 +271,8 @@ static void exec_lingers(struct pair *pair, int fails)
 		setsockopt(pair->b, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 		if (read(gate[0], text, 1) != 1)
 			_exit(8);
-		execvp(fails ? "/nowhere/to/be/found" : "true", arguments);
-		getsockopt(pair->b, SOL_SOCKET, SO_LINGER, &linger, &length);
-		_exit(linger.l_onoff == 1 && linger.l_linger == 5 && recv(pair->b, text, sizeof(text), 0) == 6 ? 0 : 7);
+		execvp("true", arguments);
+		_exit(7);
 	}
 	close(pair->b);
 	TRY("go", write(gate[1], "x", 1));
@@ -281,6 +280,26 @@ static void exec_lingers(struct pair *pair, int fails)
 	settle();
 	note_poll("poll", pair->a, POLLIN | POLLRDHUP, 200);
 	get("receive", pair->a, 64, MSG_DONTWAIT);
+}
+
+/* exec that fails leaves things as they were, an SO_LINGER of the program's own too. */
+static void exec_fails(struct pair *pair, int linger_s)
+{
+	char *const arguments[] = { "x", NULL };
+	struct linger linger = { .l_onoff = linger_s > 0, .l_linger = linger_s };
+	socklen_t length = sizeof(linger);
+
+	if (linger_s)
+		setsockopt(pair->b, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	put(pair->a, "unread");
+	settle();
+	TRY("exec", execv("/nowhere/to/be/found", arguments));
+	TRY("linger", getsockopt(pair->b, SOL_SOCKET, SO_LINGER, &linger, &length));
+	note("lingers", "%d %d", linger.l_onoff, linger.l_linger);
+	get("data", pair->b, 64, 0);
+	round_trip("trip", pair);
+	TRY("close", close(pair->b));
+	get("end", pair->a, 64, 0);
 }
 
 static const struct semantics_case cases[] = {
@@ -294,6 +313,8 @@ static const struct semantics_case cases[] = {
 	{ "fork-child-closes-unread", child_leaves_unread, 0, 0 },
 	{ "exec-cat", run_cat, 0, 0 },
 	{ "exec-cat-drained", run_cat, 3, 0 },
+	{ "exec-fails-unread", exec_fails, 0, 0 },
+	{ "exec-fails-unread-lingering", exec_fails, 5, 0 },
 	{ "spawn-cat", run_cat, 1, 0 },
 	{ "vfork-cat", run_cat, 2, 0 },
 	{ "system-echo", run_shell, 0, 0 },
@@ -303,6 +324,5 @@ static const struct semantics_case cases[] = {
 	{ "pass-fd-child-unread", pass_fd, 1, 0 },
 	{ "double-fork", daemonised, 0, 0 },
 	{ "exec-lingers-unread", exec_lingers, 0, 0 },
-	{ "exec-lingers-fails", exec_lingers, 1, 0 },
 };
 FAMILY(processes);

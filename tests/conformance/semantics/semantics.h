@@ -55,6 +55,7 @@ struct family {
 #define FAMILIES(X)                                                                                                    \
 	X(blocking)                                                                                                    \
 	X(timeouts)                                                                                                    \
+	X(changes)                                                                                                     \
 	X(stops)                                                                                                       \
 	X(traps)                                                                                                       \
 	X(signals)                                                                                                     \

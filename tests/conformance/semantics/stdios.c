@@ -224,6 +224,28 @@ static void raw_messages(struct pair *pair, int by_call)
 	get("timed", pair->b, 64, 0);
 }
 
+/* The number becomes that of another connection, with bytes unread, and no wrapper sees it. The close is of that number only. */
+static void raw_another(struct pair *pair, int unused)
+{
+	struct linger linger = { 0 };
+	socklen_t length = sizeof(linger);
+	int process = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	struct pair other;
+
+	(void)unused;
+	note("made", "%d", pair_make(&other, true) || !getenv("LD_PRELOAD"));
+	put(other.a, "unread");
+	settle();
+	TRY("raw-close", close_unseen(pair->b));
+	TRY("dup", (int)syscall(SYS_pidfd_getfd, process, other.b, 0) == pair->b);
+	TRY("close", close(pair->b));
+	TRY("linger", getsockopt(other.b, SOL_SOCKET, SO_LINGER, &linger, &length));
+	note("resets", "%d", linger.l_onoff);
+	get("end", pair->a, 64, 0);
+	get("data", other.b, 64, 0);
+	round_trip("trip", &other);
+}
+
 static void raw_signal(struct pair *pair, int flags)
 {
 	char text[64];
@@ -303,6 +325,7 @@ static const struct semantics_case cases[] = {
 	{ "raw-writer", raw_writer, 0, 0 },
 	{ "raw-then-counts", raw_then_counts, 0, 0 },
 	{ "raw-close", raw_close, 0, 0 },
+	{ "raw-close-another", raw_another, 0, 0 },
 	{ "raw-file", raw_file, 0, 0 },
 	{ "raw-messages", raw_messages, 0, 0 },
 	{ "raw-messages-by-call", raw_messages, 1, 0 },
