@@ -190,6 +190,7 @@ def test_flagged_sends_of_an_armed_pair():
             assert ends.ask("receive", 5) == {"received": "EINVAL"}
             assert ends.ask("send", 5) == {"sent": "ENOTSUP", "as_data": False}
             assert ends.ask("uncopied", 5) == {"sent": "ENOBUFS", "arrived": ""}
+            assert ends.ask("opening", 5) == {"sent": ["EISCONN"] * 3, "arrived": False}
             ends.ask("turns 20")
             helper.signal(signal.SIGCONT)
             helper.totals()  # it has a CPU again

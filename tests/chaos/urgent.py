@@ -3,6 +3,7 @@
 
   turns N    one byte there and back       send    an urgent byte: what send() and the peer say       recv    asks for one
   uncopied   a byte sent with MSG_ZEROCOPY, for which the listener has set the option: the same
+  opening    a byte sent with MSG_FASTOPEN, by three functions: what each says, and what has come of it
 """
 import errno
 import json
@@ -45,6 +46,10 @@ def main():
             sent = outcome(lambda: far.send(b"?", MSG_ZEROCOPY))
             arrived = bool(select.select([near], [], [], 0.1)[0])
             answer = {"sent": sent, "arrived": near.recv(64).decode() if arrived else ""}
+        elif command == "opening":
+            sent = [outcome(lambda: near.send(b"^", socket.MSG_FASTOPEN)), outcome(lambda: near.sendto(b"^", socket.MSG_FASTOPEN, far.getsockname())),
+                    outcome(lambda: near.sendmsg([b"^"], [], socket.MSG_FASTOPEN))]
+            answer = {"sent": sent, "arrived": bool(select.select([far], [], [], 0.1)[0])}
         else:
             answer = {"received": str(outcome(lambda: far.recv(1, socket.MSG_OOB)))}
         print(json.dumps(answer), flush=True)

@@ -145,6 +145,27 @@ static void own_table(struct pair *pair, int how)
 	round_trip("trip", pair);
 }
 
+/* Where /proc is out of reach, errno stays what it was. */
+static void *unshare_table(void *unused)
+{
+	errno = 0;
+	int result = unshare(CLONE_FILES);
+	note("errno", "%d %d", result, errno);
+	return unused;
+}
+
+static void own_table_in_chroot(struct pair *pair, int unused)
+{
+	pthread_t thread;
+
+	(void)unused;
+	TRY("chroot", chroot("/usr"));
+	pthread_create(&thread, NULL, sleep_on, NULL);
+	pthread_create(&thread, NULL, unshare_table, NULL);
+	pthread_join(thread, NULL);
+	round_trip("trip", pair);
+}
+
 enum limits { BY_SETRLIMIT, BY_PRLIMIT, UNREAD = 2 };
 
 static uint64_t burnt_ms(void)
@@ -252,6 +273,7 @@ static const struct semantics_case cases[] = {
 	{ "own-table", own_table, UNSHARES, 0 },
 	{ "own-table-call", own_table, UNSHARES_BY_CALL, 0 },
 	{ "own-table-range", own_table, UNSHARES_RANGE, 0 },
+	{ "own-table-chroot", own_table_in_chroot, 0, 0 },
 	{ "shared-table", shared_table, 0, 0 },
 	{ "shared-table-unread", shared_table, 1, 0 },
 	{ "no-files", no_files, BY_SETRLIMIT, 0 },

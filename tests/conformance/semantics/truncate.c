@@ -3,6 +3,7 @@
 #include "semantics.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 static void discard(struct pair *pair, int with_buffer)
 {
@@ -111,6 +112,22 @@ static void peek_length(struct pair *pair, int bytes)
 	settle();
 	TRY("length-more", recv(pair->b, NULL, 1 << 20, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT));
 	drain("data", pair->b, (size_t)bytes + 3);
+}
+
+/* There is no memory for as much as is asked for, and TCP needs none. */
+static void without_memory(struct pair *pair, int bytes)
+{
+	FILE *sizes = fopen("/proc/self/statm", "r");
+	unsigned long pages = 0;
+
+	put_bytes(pair->a, (size_t)bytes, 3);
+	settle();
+	note("read", "%d", sizes ? fscanf(sizes, "%lu", &pages) : -1);
+	struct rlimit limit = { pages * (rlim_t)getpagesize() + (1 << 20), RLIM_INFINITY };
+	TRY("limit", setrlimit(RLIMIT_AS, &limit));
+	TRY("length", recv(pair->b, NULL, 1 << 30, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT));
+	TRY("discard", recv(pair->b, NULL, 1 << 30, MSG_TRUNC | MSG_DONTWAIT));
+	round_trip("trip", pair);
 }
 
 static void empty_receive(struct pair *pair, int flags)
@@ -324,6 +341,7 @@ static const struct semantics_case cases[] = {
 	{ "empty-recvmsg-results", discard_message, 0, 0 },
 	{ "peek-trunc-length", peek_length, 6, 0 },
 	{ "peek-trunc-length-large", peek_length, 40000, 0 },
+	{ "trunc-without-memory", without_memory, 30000, 0 },
 	{ "empty-recv", empty_receive, 0, 0 },
 	{ "empty-recv-peek", empty_receive, MSG_PEEK, 0 },
 	{ "empty-recv-blocks", empty_receive_blocks, 0, 0 },
