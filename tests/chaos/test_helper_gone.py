@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 from support.apps import ACCELERATED, Commanded, fd_count, median, wait_until
 from support.helper import Helper
-from support.program import BUILD, EAGER, PLAIN, auto, built
+from support.program import BUILD, EAGER, PLAIN, Arm, Program, auto, built
 from support.proof import proved
+from support.scale import scaled
 
 PAIRS = 6
 PAUSE_US = 5000
 SWEEP_S = 1.1
+CONNECTIONS, TICK_US = scaled(150), 60
 
 
 def smaccel(helper, *command):
@@ -283,3 +285,13 @@ def test_what_is_blocked_at_its_start_is_not():
             assert not blocked & 1 << (signal.SIGALRM - 1)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def test_there_while_handlers_run():
+    """A handler that ran while the shim looked whether the helper is there was taken for its end: some 15 sessions for 150 connections."""
+    arm = Arm("eager", "eager", {"SMACCEL_LOG": "info"})
+    with Helper() as helper, helper.counting() as grown, \
+            Program([built("chaos/door_signals"), CONNECTIONS, TICK_US], arm, helper.socket) as program:
+        assert program.result(20)["ticks"] > CONNECTIONS, program.describe()
+        assert program.err.count("stands") == 1 and "is gone" not in program.err, program.describe()
+    proved(grown["pairs_armed_total"] > CONNECTIONS // 2, grown)
