@@ -6,7 +6,8 @@ import socket
 import subprocess
 
 import pytest
-from support.program import BUILD
+from support.helper import Helper
+from support.program import BUILD, EAGER, Program
 
 READY = "smacceld: ready"
 
@@ -102,3 +103,13 @@ def test_settings_that_cannot_be_read(place):
     os.mkdir(folder)
     status, said = start(place, "--config", folder)
     assert status == 2 and str(folder) in said, said
+
+
+def test_smaccels_own_programs_stay_plain(helper):
+    """Where the library comes from /etc/ld.so.preload: what they try the kernel with must not join a helper that runs already."""
+    with Program([BUILD / "smaccel", "probe"], EAGER, helper.socket) as probe:
+        assert probe.wait(40) == 0, probe.describe()
+    second = Helper()
+    second.prefix = ["env", *(f"{name}={value}" for name, value in EAGER.environment(helper.socket).items() if name.startswith(("LD_", "SMACCEL_")))]
+    with second:
+        assert helper.totals()["sockets_joined"] == 0, helper.explain()

@@ -3,6 +3,7 @@
 
 Both ends are tests/environment/talk.c, which checks every byte. Where the shim is loaded the helper must have redirected.
 """
+import array
 import shutil
 import signal
 import subprocess
@@ -185,3 +186,45 @@ def test_static_program_is_a_plain_peer(helper, static_end, arm):
     grown, maps, _ = converse(helper, arm, program=programs[0], peer=programs[1], accelerated=False)
     assert ("/libsmaccel.so" in maps) == (static_end == "client")
     assert grown["redirected_bytes"] == 0 and grown["pairs_armed_total"] == 0, grown
+
+
+# The program at its second argument's mode, as nobody, with a /etc and a /run of its own: there the library is in ld.so.preload, and the
+# helper where it usually is, as programs with other rights than their caller are told of no other.
+PRELOADED = """
+set -e
+shim=$1 mode=$2 program=$3
+shift 3
+mount -t tmpfs -o size=16m tmpfs /etc
+mount -t tmpfs tmpfs /run
+mkdir /run/smaccel
+: >/run/smaccel/smaccel.sock
+mount --bind "$SMACCEL_SOCKET" /run/smaccel/smaccel.sock
+unset SMACCEL_SOCKET
+cp "$shim" /etc/libsmaccel.so
+cp "$program" /etc/program
+chmod "$mode" /etc/program
+echo /etc/libsmaccel.so >/etc/ld.so.preload
+exec setpriv --reuid=65534 --regid=65534 --clear-groups -- /etc/program "$@"
+"""
+AT_SECURE = 23
+
+
+def is_secure(pid):
+    words = array.array("L", Path(f"/proc/{pid}/auxv").read_bytes())
+    return dict(zip(words[::2], words[1::2]))[AT_SECURE] == 1
+
+
+@pytest.mark.parametrize("mode, secure", [("755", False), ("4755", True)], ids=["plain", "setuid"])
+def test_preloaded_for_all(helper, mode, secure):
+    """/etc/ld.so.preload reaches the programs that LD_PRELOAD does not: they stay on plain TCP."""
+    command = ["env", f"SMACCEL_SOCKET={helper.socket}", "unshare", "--mount", "sh", "-c", PRELOADED, "sh", SHIM, mode, built("environment/talk")]
+    with helper.counting() as grown, Commanded([*command, "server"]) as server:
+        port = server.wait_output("port ")
+        assert is_secure(server.pid) == secure, "is /etc mounted nosuid?"
+        assert "/etc/libsmaccel.so" in Path(f"/proc/{server.pid}/maps").read_text()
+        when = [] if secure else ["when-redirecting"]
+        assert run([*command, "client", port, TURNS, *when], timeout=TIMEOUT_S)["turns"] == TURNS
+    if secure:
+        assert grown["sockets_joined"] == grown["pairs_armed_total"] == grown["redirected_bytes"] == 0, grown
+    else:
+        proved(grown["redirected_bytes"] > 0, helper.explain)
