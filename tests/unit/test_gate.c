@@ -2,6 +2,7 @@
 /* The gate's arithmetic (bpf/gate.h) at its edges. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -280,6 +281,39 @@ static void test_gate_bounds_small_messages(void **state)
 	}
 }
 
+/* 2000 were sent, 1500 of them when the byte was that the mark is at. */
+static bool may_queue_behind_mark(uint32_t start, uint32_t read_past_mark, uint32_t unread)
+{
+	struct sm_small small = { start + 2000, start, start + 1500, start };
+
+	return gate_may_queue(&small, unread, start + read_past_mark + unread);
+}
+
+static void test_gate_counts_small_messages_from_the_mark(void **state)
+{
+	uint32_t start[] = { 0, UINT32_MAX - 1000, UINT32_MAX - 1700, (1u << 31) - 100 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(start) / sizeof(start[0]); i++) {
+		assert_false(may_queue_behind_mark(start[i], (uint32_t)-2, 2048));
+		assert_true(may_queue_behind_mark(start[i], 0, 2048));
+		assert_true(may_queue_behind_mark(start[i], 0xbfffffff, 2048)); /* long past */
+		assert_false(may_queue_behind_mark(start[i], 0xc0000000, 2048));
+		/* There are no more than bytes. */
+		assert_true(may_queue_behind_mark(start[i], (uint32_t)-2, GATE_SMALL_UNREAD_MAX - 1));
+		assert_false(may_queue_behind_mark(start[i], (uint32_t)-2, GATE_SMALL_UNREAD_MAX));
+	}
+}
+
+static void test_gate_counts_no_small_message_of_a_drained_queue(void **state)
+{
+	struct sm_small small = { 2000, 0, 500, 0 };
+
+	(void)state;
+	assert_true(gate_may_queue(&small, 0, 5000));
+	assert_true(gate_may_queue(&small, 2048, 6024));
+}
+
 static void test_gate_leaves_the_readers_cgroup_some_memory(void **state)
 {
 	const uint64_t max = 16384; /* 64 MiB: 4 stay free, 12 of 192 KiB, never more than 32 */
@@ -321,6 +355,8 @@ int main(void)
 		cmocka_unit_test(test_gate_room_one_message_where_the_kernel_does_not_count),
 		cmocka_unit_test(test_gate_room_survives_nonsense),
 		cmocka_unit_test(test_gate_bounds_small_messages),
+		cmocka_unit_test(test_gate_counts_small_messages_from_the_mark),
+		cmocka_unit_test(test_gate_counts_no_small_message_of_a_drained_queue),
 		cmocka_unit_test(test_gate_leaves_the_readers_cgroup_some_memory),
 		cmocka_unit_test(test_gate_waits_for_a_busy_reader_only_with_large_messages),
 	};

@@ -153,6 +153,18 @@ static void unspec_both(struct pair *pair, int unused)
 	connect_anew(pair);
 }
 
+/* More than one call throws away. */
+static void unspec_much(struct pair *pair, int bytes)
+{
+	struct sockaddr nothing = { .sa_family = AF_UNSPEC };
+
+	put_bytes(pair->b, (size_t)bytes, 1);
+	settle();
+	TRY("dissolve", connect(pair->a, &nothing, sizeof(nothing)));
+	see(pair->a, MSG_DONTWAIT);
+	connect_anew(pair);
+}
+
 static const struct semantics_case cases[] = {
 	{ "connect-reset", reset, LOOKS, CASE_BARE },
 	{ "connect-reset-waits", reset, LOOKS | WAITS, CASE_BARE },
@@ -173,5 +185,6 @@ static const struct semantics_case cases[] = {
 	{ "connect-unspec-reset-large", unspec_reset, LARGE, 0 },
 	{ "connect-unspec-reset-raw", unspec_reset, UNREAD | RAW, 0 },
 	{ "connect-unspec-both", unspec_both, 0, 0 },
+	{ "connect-unspec-much", unspec_much, 1 << 20, 0 },
 };
 FAMILY(dissolving);
