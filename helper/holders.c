@@ -9,9 +9,9 @@
  *
  * Processes that close at the same time would each be told of the others, and nobody would reset. So who was told of
  * others is remembered for a moment: he closes. Whoever asks when all others are such is told so, and asks again until that has happened.
- * One is enough: who asks while he waits is told of others, or, as those who have closed are not forgotten at once, two might wait for each other. The
- * one who waits is not told that he is the last before he is: that the references which are left are those is only a guess. (One may
- * have gone, and somebody else have got another; or an exec have failed.)
+ * One is enough: who asks while he waits is told of others, or, as those who have closed are not forgotten at once, two might wait for
+ * each other. The one who waits is not told that he is the last before he is: that the references which are left are those is only a guess.
+ * (One may have gone, and somebody else have got another; or an exec have failed.)
  *
  * A message that has passed the verdict may take its time to the receiver's queue: its sender is preempted, or its CPU stolen. As long as
  * it is inside it holds references to the psocks of both ends, awake (fact 19a).

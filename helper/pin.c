@@ -22,7 +22,7 @@ int pin_identify_as(struct request *request, uint64_t claimed, struct request_en
 	int fd = request->fd;
 	uint64_t cookie;
 	struct sm_look look;
-	bool is_tcp, is_elsewhere;
+	bool is_tcp;
 
 	out->cell = session_cell(request->session, header->cell);
 	if (!out->cell || header->generation > CELL_GENERATION_MASK) {
@@ -32,8 +32,8 @@ int pin_identify_as(struct request *request, uint64_t claimed, struct request_en
 	session_status_change(request->session, header->cell, header->generation, 0, CELL_HELD);
 	is_tcp = sockfacts_is_tcp(fd);
 	cookie = is_tcp ? sockfacts_cookie(fd) : 0;
-	is_elsewhere = cookie && !registry_find_cookie(helper->registry, cookie) &&
-		       !datapath_look(helper->datapath, fd, &look) && look.facts.psock_refs;
+	out->end = registry_find_cookie(helper->registry, cookie);
+	out->is_elsewhere = cookie && !out->end && !datapath_look(helper->datapath, fd, &look) && look.facts.psock_refs;
 	request->fd = -1;
 	if (dispatch_put_away(helper, fd, sockfacts_closes_quickly(fd), request->channel->uid, &tag))
 		session_fd_closed(helper->sessions, &tag);
@@ -44,9 +44,6 @@ int pin_identify_as(struct request *request, uint64_t claimed, struct request_en
 		session_word_answer(out->cell, header->generation, CELL_REFUSED, REASON_BAD_REQUEST);
 		return 0;
 	}
-	/* Only now: putting the fd away may have thrown out another channel, and its ends. */
-	out->end = registry_find_cookie(helper->registry, cookie);
-	out->is_elsewhere = is_elsewhere && !out->end;
 	return 1;
 }
 
