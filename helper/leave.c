@@ -365,7 +365,7 @@ int pairing_handle_leave(struct request *request)
 		return result;
 	if (found.end)
 		leave_start(request, &found);
-	else if (found.is_elsewhere) /* for good: what was redirected there may be unread */
+	else if (found.is_elsewhere) /* nobody can take it out */
 		session_word_answer(found.cell, request->message.header.generation, CELL_REFUSED, REASON_BUSY);
 	else
 		session_word_answer(found.cell, request->message.header.generation, CELL_DONE, REASON_NONE);

@@ -33,7 +33,8 @@ int pin_identify_as(struct request *request, uint64_t claimed, struct request_en
 	is_tcp = sockfacts_is_tcp(fd);
 	cookie = is_tcp ? sockfacts_cookie(fd) : 0;
 	out->end = registry_find_cookie(helper->registry, cookie);
-	out->is_elsewhere = cookie && !out->end && !datapath_look(helper->datapath, fd, &look) && look.facts.psock_refs;
+	out->is_elsewhere =
+		cookie && !out->end && !datapath_look(helper->datapath, fd, &look) && look.facts.psock_queued;
 	request->fd = -1;
 	if (dispatch_put_away(helper, fd, sockfacts_closes_quickly(fd), request->channel->uid, &tag))
 		session_fd_closed(helper->sessions, &tag);

@@ -137,17 +137,24 @@ static struct {
 	int seconds;
 } lingers[LINGERS];
 
-static bool keep_linger(struct conn *conn, int seconds)
+/* False: no room. */
+static bool keep_linger(struct conn *conn, const struct linger *linger)
 {
+	/* Of a connection before it, which was closed by another thread before its exec failed. */
 	for (int i = 0; i < LINGERS; i++) {
+		struct conn *before = conn;
+
+		atomic_compare_exchange_strong(&lingers[i].conn, &before, NULL);
+	}
+	for (int i = 0; i < LINGERS && linger->l_onoff; i++) {
 		struct conn *before = NULL;
 
-		if (!atomic_compare_exchange_strong(&lingers[i].conn, &before, conn) && before != conn)
+		if (!atomic_compare_exchange_strong(&lingers[i].conn, &before, conn))
 			continue;
-		lingers[i].seconds = seconds;
+		lingers[i].seconds = linger->l_linger;
 		return true;
 	}
-	return false;
+	return !linger->l_onoff;
 }
 
 static void put_linger_back(struct conn *conn, int fd)
@@ -166,8 +173,7 @@ static void reset_at_exec(struct conn *conn, int fd)
 {
 	struct linger linger;
 
-	if (get_linger(fd, &linger) && (!linger.l_onoff || keep_linger(conn, linger.l_linger)) &&
-	    closing_set_reset(fd, true))
+	if (get_linger(fd, &linger) && keep_linger(conn, &linger) && closing_set_reset(fd, true))
 		atomic_fetch_or(&conn->options, CONN_EXEC_RESETS);
 }
 

@@ -53,6 +53,8 @@ static const char *must_be_off(void)
 	void *program = dlopen(NULL, RTLD_LAZY);
 	const char *first = program ? dlsym(program, "smaccel_shim") : NULL;
 
+	if (!first) /* it was opened by the program, which may ask for an error of its own call */
+		(void)dlerror();
 	if (first && first != smaccel_shim)
 		return "another copy of this library is loaded already, or this is one of smaccel's own programs";
 	return getauxval(AT_SECURE) ? "a setuid, setgid or file-capability program" : NULL;

@@ -46,8 +46,12 @@ static enum way flagged_way(struct conn *conn, int fd, int flags)
 
 static inline enum way choose_way(struct conn *conn, int fd, size_t bytes, int flags)
 {
-	if (bytes == 0)
-		return PAST;
+	if (bytes == 0) {
+		if (__builtin_expect(flags & MSG_FASTOPEN, 0) == 0 || !conn_is_joined(conn))
+			return PAST;
+		errno = EISCONN;
+		return REFUSED;
+	}
 	if (__builtin_expect(flags & (MSG_OOB | MSG_ZEROCOPY | MSG_FASTOPEN), 0) == 0)
 		return TRACKED;
 	return flagged_way(conn, fd, flags);
