@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Connections whose fds come over a unix socket, used by the receiver as any other: in this process, which is as good as
  * another one for what the receiver sees. And streams of stdio that are closed with bytes unread or unwritten. */
+#include <linux/net_tstamp.h>
+
 #include "../../support/rights.h"
 #include "semantics.h"
 
@@ -76,17 +78,19 @@ static void *asleep(void *fd)
 	return NULL;
 }
 
-/* A thread sleeps in a receive on it when a duplicate is given away. */
-static void passed_while_blocked(struct pair *pair, int unused)
+/* A thread sleeps in a receive on it when a duplicate is given away; stamped: and when the receiver sets an option that a joined end refuses. */
+static void passed_while_blocked(struct pair *pair, int stamped)
 {
 	struct pair now = *pair;
 	pthread_t thread;
 
-	(void)unused;
 	pthread_create(&thread, NULL, asleep, &pair->b);
 	pause_ms(SOON_MS);
 	give(dup(pair->b));
 	now.b = take(false);
+	if (stamped)
+		TRY("stamps", setsockopt(now.b, SOL_SOCKET, SO_TIMESTAMPING, &(int){ SOF_TIMESTAMPING_RX_SOFTWARE },
+					 sizeof(int)));
 	put(pair->a, "for the thread");
 	pthread_join(thread, NULL);
 	round_trip("trip", &now);
@@ -171,6 +175,7 @@ static const struct semantics_case cases[] = {
 	{ "passed-recvmmsg", receives, 2, 0 },
 	{ "passed-closes-unread", closes_unread, 0, 0 },
 	{ "passed-while-blocked", passed_while_blocked, 0, 0 },
+	{ "passed-while-blocked-stamped", passed_while_blocked, 1, 0 },
 	{ "passed-unused", unused_one, 0, CASE_BARE },
 	{ "passed-unused-data", unused_one, 1, CASE_BARE },
 	{ "stream-closed-unread", stream_closed, 0, 0 },
