@@ -173,7 +173,8 @@ static void reset_at_exec(struct conn *conn, int fd)
 {
 	struct linger linger;
 
-	if (get_linger(fd, &linger) && keep_linger(conn, &linger) && closing_set_reset(fd, true))
+	if (get_linger(fd, &linger) && (!linger.l_onoff || linger.l_linger) && keep_linger(conn, &linger) &&
+	    closing_set_reset(fd, true))
 		atomic_fetch_or(&conn->options, CONN_EXEC_RESETS);
 }
 
