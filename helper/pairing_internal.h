@@ -53,7 +53,7 @@ void arm_expired(struct loop_timer *timer);
 struct request_end {
 	struct memory_cell *cell;
 	struct registry_end *end; /* NULL: not in the sockhash */
-	bool is_elsewhere;        /* but in that of an earlier helper, of another layout, and redirected bytes are unread there */
+	bool is_elsewhere; /* but in that of an earlier helper, of another layout, and redirected bytes are unread there */
 };
 /* cookie: what the client claims. 1; 0: answered, or there is nobody to be answered; negative: a client that does not speak the
  * protocol. */
