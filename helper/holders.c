@@ -9,9 +9,6 @@
  *
  * Processes that close at the same time would each be told of the others, and nobody would reset. So who was told of
  * others is remembered for a moment: he closes. Whoever asks when all others are such is told so, and asks again until that has happened.
- * One is enough: who asks while he waits is told of others, or, as those who have closed are not forgotten at once, two might wait for
- * each other. The one who waits is not told that he is the last before he is: that the references which are left are those is only a guess.
- * (One may have gone, and somebody else have got another; or an exec have failed.)
  *
  * A message that has passed the verdict may take its time to the receiver's queue: its sender is preempted, or its CPU stolen. As long as
  * it is inside it holds references to the psocks of both ends, awake (fact 19a).
@@ -22,8 +19,7 @@
 #include "pairing_internal.h"
 #include "sockfacts.h"
 
-#define CLOSING_NS (300 * LOOP_NS_PER_MS) /* longer than anybody asks (preload/holders.c) */
-#define WAITER_NS (200 * LOOP_NS_PER_MS)  /* longer than he pauses */
+#define CLOSING_NS (50 * LOOP_NS_PER_MS)
 #define LAST_CLOSING_NS (5 * LOOP_NS_PER_MS)
 
 /* References that go with those who were told, but for this asker, who asks anew. */
@@ -34,12 +30,6 @@ static uint32_t told_others(const struct slot_closing *closing, uint64_t session
 	for (uint32_t i = 0; i < closing->count; i++)
 		told += closing->told[i].session == (uint32_t)session_id ? 0 : closing->told[i].own;
 	return told;
-}
-
-static bool another_waits(const struct slot_closing *closing, uint64_t session_id, uint64_t now_ns)
-{
-	return closing->waiter_asked_ns && closing->waiter != (uint32_t)session_id &&
-	       closing->waiter_asked_ns + WAITER_NS > now_ns;
 }
 
 static void note_closer(struct slot_closing *closing, const struct request *request, uint64_t now_ns)
@@ -80,16 +70,8 @@ static uint32_t judge(struct request *request, const struct registry_end *end)
 	/* The one that asks for the last time is told as well, or all would wait for each other; but not in the moment after another was: as soon as
 	 * that one has closed this is the last. */
 	if (others <= told_others(closing, request->session->id) &&
-	    !another_waits(closing, request->session->id, now_ns) &&
-	    (!message->is_final || closing->at_ns + LAST_CLOSING_NS > now_ns)) {
-		if (!message->is_final) {
-			closing->waiter = (uint32_t)request->session->id;
-			closing->waiter_asked_ns = now_ns;
-		}
+	    (!message->is_final || closing->at_ns + LAST_CLOSING_NS > now_ns))
 		return CELL_HOLDERS_CLOSING;
-	}
-	if (closing->waiter == (uint32_t)request->session->id)
-		closing->waiter_asked_ns = 0;
 	note_closer(closing, request, now_ns);
 	return others;
 }

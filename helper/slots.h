@@ -56,8 +56,6 @@ struct slot {
 			uint32_t session; /* its id, the low half */
 			uint32_t own;     /* references that go with it */
 		} told[SLOT_CLOSERS_MAX];
-		uint32_t waiter;          /* the session that waits for them */
-		uint64_t waiter_asked_ns; /* when it asked last; 0: none does */
 	} closing[SM_SIDES];
 	struct paying_counts seen[SM_SIDES]; /* as the sweep last saw them */
 	struct slot_link queued[SLOT_QUEUE_COUNT];

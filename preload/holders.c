@@ -29,10 +29,9 @@
 
 /* For a holder that closes at the same time, or is on its way to its end. */
 #define CLOSING_TRIES 7
-/* For one that may have to wait for a CPU: who was told of others; a child that is about to execute its program, a thread in a call. */
-#define CLOSING_TRIES_TOLD 9
-#define CLOSING_TRIES_LONG 10
-#define CLOSING_STEP_NS 500000 /* half of the first pause; each is twice the one before: 63 ms together, 255, or 511 */
+#define CLOSING_TRIES_LONG                                                                                             \
+	10 /* for a child that is about to execute its program, or a thread in a call: it may have to wait for a CPU */
+#define CLOSING_STEP_NS 500000 /* half of the first pause; each is twice the one before: 63 ms together, or 511 */
 #define LAST_TRIES 10          /* while another one has just been told that it is not the last */
 #define CHILD_CLOSES_MS 50     /* so long a child is believed to be on its way */
 
@@ -147,8 +146,6 @@ bool holders_are_none_but(struct conn *conn, int fd, uint32_t own)
 			nanosleep(&step, NULL);
 		if (i == CLOSING_TRIES - 1 && (may_be_own || goes_with_exec(fd)))
 			tries = CLOSING_TRIES_LONG;
-		else if (i == CLOSING_TRIES - 1 && others == CELL_HOLDERS_CLOSING)
-			tries = CLOSING_TRIES_TOLD;
 		/* A call that the helper has counted may be over by now, and another have begun. */
 		uint32_t calls_before = own_calls(conn);
 		others = ask_for_others(conn, fd, own, i == tries - 1);

@@ -9,7 +9,6 @@ from support.program import EAGER, PLAIN, auto, built, run
 from support.proof import proved
 
 ROUNDS = 60
-STARVED_ROUNDS = 3
 FORGOTTEN_MOST = 2  # the list of differences: one that was told so, and got no CPU to close for 5 ms
 
 
@@ -21,16 +20,6 @@ def test_all_together(helper, arm):
     assert seen["ends"] <= (FORGOTTEN_MOST if arm.accelerated else 0), (seen, grown)
     if arm.accelerated:
         proved(grown["redirected_bytes"] > 100 * ROUNDS, grown)
-
-
-@pytest.mark.parametrize("arm", [PLAIN, EAGER], ids=str)
-def test_one_without_a_cpu(helper, arm):
-    """Just before its close(): the other one waits for it."""
-    with helper.counting() as grown:
-        seen = run([built("chaos/closers"), "starved", STARVED_ROUNDS], arm, helper.socket, timeout=70)
-    assert seen == {"counted": STARVED_ROUNDS, "resets": STARVED_ROUNDS, "ends": 0}, (seen, grown)
-    if arm.accelerated:
-        proved(grown["redirected_bytes"] > 100 * STARVED_ROUNDS, grown)
 
 
 @pytest.mark.parametrize("arm", [PLAIN, EAGER, auto(1)], ids=str)
