@@ -198,3 +198,18 @@ int output_write(struct output *output, const char *text, size_t bytes)
 	*output = (struct output){ .fd = -1 };
 	return err;
 }
+
+char *output_text(void (*print)(FILE *out, const void *context), const void *context, size_t *bytes)
+{
+	char *text = NULL;
+	FILE *out = open_memstream(&text, bytes);
+
+	if (!out)
+		return NULL;
+	print(out, context);
+	if (fclose(out)) {
+		free(text);
+		text = NULL;
+	}
+	return text;
+}

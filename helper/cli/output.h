@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 struct output {
 	const char *path; /* as given; NULL: none */
@@ -22,5 +23,8 @@ int output_prepare(struct output *output, const char *path);
 /* After it: the file holds `text` from now on; or, after an error, what it held before, unless it is written to directly. 0 or -errno.
  * Frees what *output owns. */
 int output_write(struct output *output, const char *text, size_t bytes);
+
+/* What print() writes, malloc'ed. NULL: out of memory. */
+char *output_text(void (*print)(FILE *out, const void *context), const void *context, size_t *bytes);
 
 #endif

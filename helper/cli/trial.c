@@ -207,20 +207,16 @@ static int status_main(int argc, const char **argv)
 	return CLI_OK;
 }
 
-/* The page, malloc'ed. NULL: out of memory. */
-static char *make_page(const json_t *report, const struct trial_statistics *statistics, size_t *bytes)
-{
-	char *text = NULL;
-	FILE *out = open_memstream(&text, bytes);
+struct page {
+	const json_t *report;
+	const struct trial_statistics *statistics;
+};
 
-	if (!out)
-		return NULL;
-	trial_report_html(out, report, statistics);
-	if (fclose(out)) {
-		free(text);
-		text = NULL;
-	}
-	return text;
+static void print_page(FILE *out, const void *context)
+{
+	const struct page *page = context;
+
+	trial_report_html(out, page->report, page->statistics);
 }
 
 static bool write_page(const char *title, const char *path, const json_t *report,
@@ -228,12 +224,12 @@ static bool write_page(const char *title, const char *path, const json_t *report
 {
 	struct output output;
 	size_t bytes = 0;
-	char *page = make_page(report, statistics, &bytes);
-	int err = page ? output_prepare(&output, path) : -ENOMEM;
+	char *text = output_text(print_page, &(struct page){ report, statistics }, &bytes);
+	int err = text ? output_prepare(&output, path) : -ENOMEM;
 
 	if (!err)
-		err = output_write(&output, page, bytes);
-	free(page);
+		err = output_write(&output, text, bytes);
+	free(text);
 	if (err)
 		fprintf(stderr, "%s: %s: %s\n", title, path, strerror(-err));
 	return !err;

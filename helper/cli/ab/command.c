@@ -46,19 +46,16 @@ static bool check_helper(struct ab_options *options)
 	return !off;
 }
 
-static char *page(const struct ab_trial *trial, const struct ab_analysis *analysis, size_t *bytes)
-{
-	char *text = NULL;
-	FILE *out = open_memstream(&text, bytes);
+struct report {
+	const struct ab_trial *trial;
+	const struct ab_analysis *analysis;
+};
 
-	if (!out)
-		return NULL;
-	ab_report_html(out, trial, analysis);
-	if (fclose(out)) {
-		free(text);
-		text = NULL;
-	}
-	return text;
+static void print_page(FILE *out, const void *context)
+{
+	const struct report *report = context;
+
+	ab_report_html(out, report->trial, report->analysis);
 }
 
 /* With a line's end; NULL: it could not be made. */
@@ -87,7 +84,7 @@ static bool report(const struct ab_trial *trial, struct outputs *outputs)
 	ab_analyze(trial, &analysis);
 	json = json_text(trial, &analysis);
 	if (options->html_path)
-		html = page(trial, &analysis, &page_bytes);
+		html = output_text(print_page, &(struct report){ trial, &analysis }, &page_bytes);
 	good = json && (html || !options->html_path);
 	if (!good)
 		fprintf(stderr, "%s: the report cannot be made: %s\n", options->title, strerror(ENOMEM));
