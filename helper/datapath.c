@@ -247,12 +247,22 @@ int datapath_commit(struct datapath *self)
 	if (error)
 		return error;
 	datapath_pins_retire(self->old_switches);
+	datapath_committed(self);
+	return 0;
+}
+
+bool datapath_is_committed(const struct datapath *self)
+{
+	return !self->pin_dir;
+}
+
+void datapath_committed(struct datapath *self)
+{
 	if (self->old_switches >= 0)
 		close(self->old_switches);
 	self->old_switches = -1;
 	free(self->pin_dir);
 	self->pin_dir = NULL;
-	return 0;
 }
 
 void datapath_close(struct datapath *self)

@@ -34,6 +34,8 @@ int datapath_open(struct datapath **out, const struct datapath_options *options)
  * then on. The last step of a start that needs capabilities: one that fails before it has changed nothing for the next helper. 0 (also
  * if there was nothing to do), or -errno with a line on stderr. */
 int datapath_commit(struct datapath *datapath);
+bool datapath_is_committed(const struct datapath *datapath); /* or there was nothing to do */
+void datapath_committed(struct datapath *datapath);          /* a child of this process has done so */
 /* Closes fds and mappings. Pins stay: armed pairs run on (fact 21). NULL is fine. */
 void datapath_close(struct datapath *datapath);
 

@@ -8,8 +8,8 @@
  *   data path               the maps: new ones, or those that run
  *   take-over               before the first client can ask for anything
  *   listening               whoever connects from here on waits for the loop
- *   names of new maps       when all has been tried: a start that fails leaves the last helper's pairs to the next one
- *   privileges              the last thing before the first client is heard
+ *   privileges              before the first client is heard
+ *   names of new maps       when nothing else can fail: a start that does leaves the last helper's pairs to the next one (handover.c)
  *   ready
  * The end is the reverse; armed pairs run on without us.
  */
@@ -29,6 +29,7 @@
 #include "datapath.h"
 #include "eviction.h"
 #include "group.h"
+#include "handover.h"
 #include "helper.h"
 #include "ledger.h"
 #include "listener.h"
@@ -263,6 +264,7 @@ static int load_programs(struct helper *helper)
 
 static int start(struct helper *helper, struct signals *signals)
 {
+	struct handover handover = { .fd = -1 };
 	int error;
 
 	error = loop_open(&helper->loop);
@@ -289,12 +291,15 @@ static int start(struct helper *helper, struct signals *signals)
 	if (!error)
 		error = listener_start(helper->listener);
 	if (!error)
-		error = datapath_commit(helper->datapath);
+		error = handover_prepare(&handover, helper->datapath);
 	json_object_seed(0); /* while random numbers can be had: jansson would ask for them at its first object */
 	if (!error)
 		error = privileges_drop(try_everything, helper->datapath);
 	if (!error)
 		error = watchdog_start(helper);
+	if (!error)
+		error = handover_commit(&handover, helper->datapath);
+	handover_close(&handover);
 	return error;
 }
 
