@@ -98,7 +98,7 @@ int main(void)
 		skip("gate", "a-busy-reader", "no userfaultfd");
 		return kernel_test_finish();
 	}
-	for (int probe_read = 0; probe_read < 2; probe_read++) {
+	for (int probe_read = 0; probe_read < ways_to_read(); probe_read++) {
 		const struct datapath_options options = { .slot_count = SLOTS,
 							  .pin_dir = pin_dir,
 							  .force_probe_read = probe_read };

@@ -375,12 +375,11 @@ int main(void)
 {
 	alarm(50);
 	pins_name();
-	for (int version = 1; version <= 2; version++) {
-		test_loads(version, false);
-		test_loads(version, true);
+	for (int probe_read = 0; probe_read < ways_to_read(); probe_read++) {
+		test_loads(1, probe_read);
+		test_loads(2, probe_read);
+		test_all(probe_read);
 	}
-	test_all(false);
-	test_all(true);
 	test_gate_before_rmem_counts();
 	return kernel_test_finish();
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Facts of a socket by the caller's own fd (datapath_look()): the same name and numbers as the system calls tell, of
- * TCP sockets only, whatever else an fd may be. Both ways of reading are put through it. */
+ * TCP sockets only, whatever else an fd may be. Both ways of reading are put through it, where the kernel has both. */
 #define _GNU_SOURCE
-#include "kernel_test.h"
+#include "kernel_pair.h"
 
 #include <limits.h>
 #include <linux/filter.h>
@@ -229,7 +229,7 @@ int main(void)
 
 	alarm(30);
 	setrlimit(RLIMIT_NOFILE, &limit);
-	for (int probe_read = 0; probe_read < 2; probe_read++) {
+	for (int probe_read = 0; probe_read < ways_to_read(); probe_read++) {
 		options.force_probe_read = probe_read;
 		require(datapath_open(&datapath, &options) == 0);
 		test_names("127.0.0.1", "127.0.0.1", "names-of-ipv4");

@@ -138,8 +138,8 @@ int main(void)
 {
 	alarm(50);
 	pins_name();
-	test_takeover(false);
-	test_takeover(true);
+	for (int probe_read = 0; probe_read < ways_to_read(); probe_read++)
+		test_takeover(probe_read);
 	test_without_capabilities();
 	return kernel_test_finish();
 }
