@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Runs tests/vm/guest.sh under other kernels: `make check-vm`.
 #   tests/vm/run.sh [KERNEL...]          6.1 6.12 when none is named
+#   tests/vm/run.sh fetch [KERNEL...]    only gets them, as far as they can be had
 #   VM_PARTS="kernel order" tests/vm/run.sh 6.1      only these parts of the suite
 #   VM_EVERY=2 tests/vm/run.sh           every second semantics case, on each kernel others (6.1: the odd ones), and half of what takes long
 #   VM_LATER_PARTS="kernel" tests/vm/run.sh          only these on all kernels but the first
@@ -119,6 +120,8 @@ command -v qemu-system-x86_64 >/dev/null || {
 	echo "ok vm # SKIP the programs are not for x86_64"
 	exit 0
 }
+is_fetch=
+[ "${1:-}" != fetch ] || { is_fetch=1; shift; }
 mkdir -p "$cache"
 exec 9>"$cache/lock"
 flock -w 600 9 || exit 1 # one virtual machine at a time
@@ -134,7 +137,7 @@ for kernel in "$@"; do
 		echo "ok $kernel boot # SKIP ${why##*$'\n'}"
 	fi
 done
-[ ${#ready[@]} != 0 ] || exit 0
+[ ${#ready[@]} != 0 ] && [ -z "$is_fetch" ] || exit 0
 "$here/initramfs.sh" "$build" "$cache/initramfs" "$cache/busybox/busybox" "${modules[@]}" || exit 1
 pids=()
 trap 'kill "${pids[@]}" 2>/dev/null; wait' EXIT
