@@ -27,6 +27,7 @@ int cli_run_main(int argc, const char **argv);
 int cli_ab_main(int argc, const char **argv);
 int cli_status_main(int argc, const char **argv);
 int cli_connections_main(int argc, const char **argv);
+int cli_explain_main(int argc, const char **argv);
 int cli_probe_main(int argc, const char **argv);
 int cli_semantics_main(int argc, const char **argv);
 int cli_off_main(int argc, const char **argv);

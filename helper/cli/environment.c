@@ -2,7 +2,6 @@
 /* What the environment says to the shim, as far as it would not be understood: the shim itself is silent in programs. */
 #include "environment.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,15 +47,27 @@ static bool is_spin(const char *value)
 	return is_number(value, SPIN_US_MAX);
 }
 
-/* Whatever is none of the first four leaves it on; the other four are how one says so. */
-static bool is_switch(const char *value)
+static bool is_word(const char *value, const char *const words[])
 {
-	static const char *const words[] = { "off", "0", "no", "false", "on", "1", "yes", "true", NULL };
-
-	for (size_t i = 0; words[i]; i++)
-		if (!strcasecmp(value, words[i]))
+	for (; *words; words++)
+		if (!strcasecmp(value, *words))
 			return true;
 	return false;
+}
+
+bool environment_means_off(const char *value)
+{
+	static const char *const words[] = { "off", "0", "no", "false", NULL };
+
+	return is_word(value, words);
+}
+
+/* Whatever does not mean off leaves it on; these are how one says so. */
+static bool is_switch(const char *value)
+{
+	static const char *const words[] = { "on", "1", "yes", "true", NULL };
+
+	return environment_means_off(value) || is_word(value, words);
 }
 
 static bool is_trust(const char *value)

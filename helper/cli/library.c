@@ -59,7 +59,7 @@ static bool is_library(const char *entry, size_t length)
 	       (length == name_length || entry[length - name_length - 1] == '/');
 }
 
-static bool list_names_library(const char *list)
+bool library_is_named(const char *list)
 {
 	while (*(list += strspn(list, SEPARATORS))) {
 		size_t length = strcspn(list, SEPARATORS);
@@ -77,7 +77,7 @@ char *library_preload_value(const char *current, const char *path)
 
 	if (!current || !*current)
 		return strdup(path);
-	if (list_names_library(current))
+	if (library_is_named(current))
 		return strdup(current);
 	return asprintf(&value, "%s:%s", current, path) < 0 ? NULL : value;
 }

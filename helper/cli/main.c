@@ -14,6 +14,7 @@ static const struct cli_command commands[] = {
 	{ "status", "smaccel status", "the helper, the kernel, totals", cli_status_main },
 	{ "ss", "smaccel ss", "one row an end of a connection, with its state and the reason for it",
 	  cli_connections_main },
+	{ "explain", "smaccel explain", "why a process's connections are accelerated, or not", cli_explain_main },
 	{ "probe", "smaccel probe", "test what this kernel does; takes root", cli_probe_main },
 	{ "trial", "smaccel trial",
 	  "accelerate some connections of a running service, at random, and compare; takes root", cli_trial_main },

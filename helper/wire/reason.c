@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Names, explanations and kinds of the reasons; the one list is reason.def. */
 #include <stddef.h>
+#include <string.h>
 
 #include "reason.h"
 
@@ -40,6 +41,15 @@ bool reason_is_transient(unsigned reason)
 const char *reason_name(unsigned reason)
 {
 	return reason < REASON_COUNT && names[reason] ? names[reason] : "unknown";
+}
+
+unsigned reason_of_name(const char *name)
+{
+	unsigned reason = 0;
+
+	while (reason < REASON_COUNT && strcmp(names[reason], name))
+		reason++;
+	return reason;
 }
 
 const char *reason_text(unsigned reason)

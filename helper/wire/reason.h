@@ -17,6 +17,8 @@ enum sm_reason {
 bool reason_is_transient(unsigned reason);
 /* The name shown by `ss` and `status` ("unseen-traffic"); never NULL, "unknown" for a bad value. */
 const char *reason_name(unsigned reason);
+/* The reason of that name; REASON_COUNT for one that this version does not know. */
+unsigned reason_of_name(const char *name);
 /* One sentence for a person; never NULL. */
 const char *reason_text(unsigned reason);
 

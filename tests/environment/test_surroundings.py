@@ -4,6 +4,7 @@
 Both ends are tests/environment/talk.c, which checks every byte. Where the shim is loaded the helper must have redirected.
 """
 import array
+import json
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from support.apps import Commanded, wait_until
 from support.helper import Helper
 from support.program import BUILD, EAGER, PLAIN, Program, auto, built, run
 from support.proof import proved
+from support.scripts import CONNECTED_PAIR
 
 LIBRARIES = Path("/usr/lib") / subprocess.run(["gcc", "-print-multiarch"], capture_output=True, text=True, check=True).stdout.strip()
 SHIM = BUILD / "libsmaccel.so"
@@ -228,3 +230,40 @@ def test_preloaded_for_all(helper, mode, secure):
         assert grown["sockets_joined"] == grown["pairs_armed_total"] == grown["redirected_bytes"] == 0, grown
     else:
         proved(grown["redirected_bytes"] > 0, helper.explain)
+
+
+# Both ends of a connection, held until standard input ends.
+HOLDS = CONNECTED_PAIR + """
+import sys
+ends = connected_pair()
+ends[0].sendall(b"x")
+ends[1].recv(1)
+print("up", flush=True)
+sys.stdin.read()
+"""
+
+
+def explain(helper, program):
+    """Exit status, and what `smaccel explain` says of it."""
+    said = subprocess.run([BUILD / "smaccel", "explain", "--json", str(program.pid)], capture_output=True, text=True, timeout=TIMEOUT_S)
+    seen = json.loads(said.stdout)
+    return said.returncode, {each["subject"] for each in seen["findings"] if each["hinders"]}, seen["connections"]
+
+
+def switch(helper, command):
+    subprocess.run([BUILD / "smaccel", command, "--socket", helper.socket], check=True, stdout=subprocess.DEVNULL, timeout=TIMEOUT_S)
+
+
+def test_what_explain_says(helper):
+    """It asks the helper that the process was started with; what hinders is the exit status; connections are counted by reason."""
+    with Commanded([sys.executable, "-c", HOLDS], EAGER, helper.socket) as program:
+        program.wait_output("up")
+        status, hindering, connections = explain(helper, program)
+        assert (status, hindering) == (0, set()), hindering
+        assert [(each["reason"], each["count"]) for each in connections] == [("armed", 2)], connections
+        try:
+            switch(helper, "off")
+            assert explain(helper, program)[:2] == (1, {"helper"})
+        finally:
+            switch(helper, "on")
+        assert explain(helper, program)[0] == 0

@@ -46,10 +46,10 @@ program() { # NAME FLAGS...
 }
 
 try "$smaccel"; expect usage_without_command 2 '' 'Usage:*'
-try "$smaccel" --help; expect help 0 'Usage:*run*ab*status*ss*probe*semantics*off*on*' ''
+try "$smaccel" --help; expect help 0 'Usage:*run*ab*status*ss*explain*probe*semantics*off*on*' ''
 try "$smaccel" --version; expect version 0 'smaccel [0-9]*' ''
 try "$smaccel" nonsense; expect unknown_command 2 '' '*nonsense*'
-for command in run ab status ss probe semantics off on; do
+for command in run ab status ss explain probe semantics off on; do
 	try "$smaccel" $command --help; expect help_$command 0 "Usage: smaccel $command*" ''
 	try "$smaccel" $command --nonsense; expect bad_option_$command 2 '' '*--nonsense*'
 done

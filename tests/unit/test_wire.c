@@ -240,10 +240,12 @@ static void test_names_are_complete(void **state)
 	for (unsigned reason = 0; reason < REASON_COUNT; reason++) {
 		assert_true(strlen(reason_name(reason)) > 0 && strcmp(reason_name(reason), "unknown"));
 		assert_true(strlen(reason_text(reason)) > 0);
+		assert_int_equal(reason_of_name(reason_name(reason)), reason);
 		for (unsigned other = 0; other < reason; other++)
 			assert_string_not_equal(reason_name(reason), reason_name(other));
 	}
 	assert_string_equal(reason_name(REASON_COUNT), "unknown");
+	assert_int_equal(reason_of_name("unknown"), REASON_COUNT);
 	assert_non_null(reason_text(UINT32_MAX));
 	for (unsigned conn = 0; conn < CONN_STATE_COUNT; conn++)
 		assert_true(strcmp(conn_state_name(conn), "unknown"));

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* smaccel explain: why the connections of a process are accelerated, or not. What `ss` cannot show: a process that the shim is not in, or in which it may
+ * do nothing, has no row there. */
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "../wire/reason.h"
+#include "../wire/wire.h"
+#include "cli.h"
+#include "client.h"
+#include "environment.h"
+#include "fields.h"
+#include "library.h"
+#include "program.h"
+#include "running.h"
+#include "table.h"
+#include "words.h"
+
+#define TEXT_BYTES 1024
+
+struct explanation {
+	const char *title, *socket_path;
+	json_t *findings;    /* {subject, hinders, text} */
+	json_t *connections; /* {state, reason, text, count, remote}; NULL: not known */
+	bool hindered;
+};
+
+__attribute__((format(printf, 4, 5))) static void find(struct explanation *explanation, const char *subject,
+						       bool hinders, const char *format, ...)
+{
+	char text[TEXT_BYTES];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	/* A process has any bytes in its environment, and a cut may have come in the middle of a character. */
+	for (char *c = text; *c; c++)
+		if (*c < ' ' || *c == 0x7f)
+			*c = '?';
+	explanation->hindered |= hinders;
+	json_array_append_new(explanation->findings,
+			      json_pack("{ss sb ss}", "subject", subject, "hinders", hinders, "text", text));
+}
+
+/* ---- the process ----------------------------------------------------------------------------------------------- */
+/* Why the library is not in it. */
+static void explain_absence(struct explanation *explanation, const struct running *running)
+{
+	const char *wanted = running_variable(running, "LD_PRELOAD");
+	char link[64];
+	struct program program;
+	enum program_verdict verdict;
+
+	snprintf(link, sizeof(link), "/proc/%d/exe", (int)running->pid);
+	verdict = *running->program ? program_examine(link, &program) : PROGRAM_GOOD;
+	if (!*running->program)
+		find(explanation, "library", true, "it is a thread of the kernel, which has no libraries");
+	else if (verdict != PROGRAM_GOOD && verdict != PROGRAM_UNREADABLE)
+		find(explanation, "library", true, "libsmaccel.so cannot be loaded: of %s, %s", running->program,
+		     program_verdict_text(verdict));
+	else if (running->is_secure)
+		find(explanation, "library", true,
+		     "libsmaccel.so is not loaded: the program was started with more rights than its caller has "
+		     "(setuid, capabilities), and the dynamic linker ignores LD_PRELOAD then");
+	else if (wanted && library_is_named(wanted))
+		find(explanation, "library", true,
+		     "LD_PRELOAD=%s, but it is not loaded: the dynamic linker did not find it there, or may not load "
+		     "it (another root folder, NoExecPaths= of its unit, a file system without exec, musl); what it "
+		     "said is in the program's standard error",
+		     wanted);
+	else
+		find(explanation, "library", true,
+		     "libsmaccel.so is not loaded: LD_PRELOAD did not name it when %s was started; see smaccel run",
+		     running->program);
+}
+
+static void explain_library(struct explanation *explanation, const struct running *running)
+{
+	if (!*running->library)
+		explain_absence(explanation, running);
+	else if (running->is_secure)
+		find(explanation, "library", true,
+		     "%s is loaded, and does nothing: the program was started with more rights than its caller has "
+		     "(setuid, capabilities)",
+		     running->library);
+	else if (running->library_replaced)
+		find(explanation, "library", false,
+		     "%s is loaded as it was before it was replaced: the program has the new one when it is restarted",
+		     running->library);
+	else
+		find(explanation, "library", false, "%s is loaded", running->library);
+}
+
+static void explain_filter(struct explanation *explanation, const struct running *running)
+{
+	const char *setting = running_variable(running, "SMACCEL_SECCOMP");
+
+	if (!running->is_filtered)
+		find(explanation, "filter", false, "its system calls are not filtered");
+	else if (setting && !strcmp(setting, "trust"))
+		find(explanation, "filter", false,
+		     "its system calls are filtered; SMACCEL_SECCOMP=trust: one that it was started under is trusted, "
+		     "one "
+		     "that it has installed itself keeps its connections on plain TCP");
+	else
+		find(explanation, "filter", true,
+		     "its system calls are filtered (seccomp), and the shim makes none of its own: plain TCP. If the "
+		     "filter allows what smaccel(1) lists: SMACCEL_SECCOMP=trust");
+}
+
+static void explain_settings(struct explanation *explanation, const struct running *running)
+{
+	static const char *const names[] = { "SMACCEL",       "SMACCEL_ADMIT", "SMACCEL_SPIN_US", "SMACCEL_SECCOMP",
+					     "SMACCEL_GROUP", "SMACCEL_LOG",   "SMACCEL_SOCKET" };
+	const char *main_switch = running_variable(running, "SMACCEL");
+	const char *admission = running_variable(running, "SMACCEL_ADMIT");
+	char text[TEXT_BYTES] = "";
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		const char *value = running_variable(running, names[i]);
+
+		if (value && *value)
+			words_add(text, sizeof(text), "%s%s=%s", *text ? " " : "", names[i], value);
+	}
+	if (main_switch && environment_means_off(main_switch))
+		find(explanation, "settings", true, "%s: switched off when it was started", text);
+	else if (admission && !strcmp(admission, "never"))
+		find(explanation, "settings", true, "%s: its connections never join", text);
+	else
+		find(explanation, "settings", false, "%s", *text ? text : "the defaults");
+}
+
+/* ---- the helper ------------------------------------------------------------------------------------------------ */
+static bool explain_helper(struct explanation *explanation)
+{
+	char *text = NULL;
+	int err = client_request(explanation->socket_path, WIRE_STATUS, &text);
+	json_t *status = err || !text ? NULL : json_loads(text, 0, NULL);
+
+	free(text);
+	if (err == -ENOENT || err == -ECONNREFUSED)
+		find(explanation, "helper", true, "there is none at %s: start it (systemctl start smacceld)",
+		     explanation->socket_path);
+	else if (err)
+		find(explanation, "helper", true, "at %s: %s", explanation->socket_path, strerror(-err));
+	else if (json_is_true(json_object_get(json_object_get(status, "switches"), "off")))
+		find(explanation, "helper", true,
+		     "the kill switch is set: every connection is on plain TCP until `smaccel on`");
+	else
+		find(explanation, "helper", false, "it answers at %s", explanation->socket_path);
+	json_decref(status);
+	return !err;
+}
+
+/* ---- the connections ------------------------------------------------------------------------------------------- */
+static json_t *group_of(json_t *groups, const json_t *row)
+{
+	json_t *group;
+	size_t i;
+
+	json_array_foreach (groups, i, group) {
+		if (!strcmp(fields_text(group, "state"), fields_text(row, "state")) &&
+		    !strcmp(fields_text(group, "reason"), fields_text(row, "reason")))
+			return group;
+	}
+	group = json_pack("{ss ss ss si ss}", "state", fields_text(row, "state"), "reason", fields_text(row, "reason"),
+			  "text", reason_text(reason_of_name(fields_text(row, "reason"))), "count", 0, "remote",
+			  fields_text(row, "remote"));
+	json_array_append_new(groups, group);
+	return group;
+}
+
+/* The rows of the process, counted by state and reason. */
+static void count_connections(struct explanation *explanation, pid_t pid)
+{
+	struct wire_request message = { 0 };
+	json_t *answer;
+	const json_t *row;
+	size_t i;
+
+	wire_header_init(&message.header, WIRE_CONNECTIONS, sizeof(message), 0, 0);
+	answer = client_ask_long(explanation->title, explanation->socket_path, &message, sizeof(message));
+	if (!answer)
+		return;
+	explanation->connections = json_array();
+	json_array_foreach (json_object_get(answer, "connections"), i, row) {
+		json_t *group;
+
+		if (fields_number(row, "pid") != (uint64_t)pid)
+			continue;
+		group = group_of(explanation->connections, row);
+		json_object_set_new(group, "count", json_integer((json_int_t)fields_number(group, "count") + 1));
+	}
+	json_decref(answer);
+}
+
+static void print_connections(const json_t *groups)
+{
+	const json_t *group;
+	size_t i;
+
+	if (!groups)
+		return;
+	if (!json_array_size(groups))
+		puts("\nIt has no connection that smaccel knows. Those to other hosts are not counted, nor those that "
+		     "were there before the "
+		     "library, as of inetd.");
+	json_array_foreach (groups, i, group) {
+		char count[TABLE_NUMBER_BYTES];
+
+		if (!i)
+			puts("\nIts connections on this host, by state and reason:");
+		printf("%8s  %s, %s (%s%s): %s\n", table_format_count(count, fields_number(group, "count")),
+		       fields_text(group, "state"), fields_text(group, "reason"),
+		       fields_number(group, "count") > 1 ? "one to " : "to ", fields_text(group, "remote"),
+		       fields_text(group, "text"));
+	}
+}
+
+/* ---- the command ----------------------------------------------------------------------------------------------- */
+static void print_explanation(const struct explanation *explanation, const struct running *running)
+{
+	const json_t *finding;
+	size_t i;
+
+	printf("%s/%d, user %" PRIu32 "\n", running->name, (int)running->pid, running->uid);
+	json_array_foreach (explanation->findings, i, finding) {
+		printf("  %-3s %-9s %s\n", json_is_true(json_object_get(finding, "hinders")) ? "NO" : "ok",
+		       fields_text(finding, "subject"), fields_text(finding, "text"));
+	}
+	print_connections(explanation->connections);
+}
+
+static bool print_json(struct explanation *explanation, const struct running *running)
+{
+	json_t *root = json_pack("{sI ss sI sb sO sO?}", "pid", (json_int_t)running->pid, "comm", running->name, "uid",
+				 (json_int_t)running->uid, "hindered", explanation->hindered, "findings",
+				 explanation->findings, "connections", explanation->connections);
+	bool good = root && !json_dumpf(root, stdout, JSON_COMPACT);
+
+	if (good)
+		putchar('\n');
+	else
+		fprintf(stderr, "%s: out of memory\n", explanation->title);
+	json_decref(root);
+	return good;
+}
+
+static int explain(const char *title, pid_t pid, const char *socket_option, bool as_json)
+{
+	struct explanation explanation = { .title = title };
+	struct running running;
+	const char *socket_path;
+	int err = running_read(pid, &running);
+	bool good = true;
+
+	if (err == -EACCES || err == -EPERM)
+		fprintf(stderr, "%s: process %d is another user's: it takes root to look into it\n", title, (int)pid);
+	else if (err)
+		fprintf(stderr, "%s: process %d: %s\n", title, (int)pid, strerror(-err));
+	if (err)
+		return CLI_FAILURE;
+	explanation.findings = json_array();
+	socket_path = running_variable(&running, "SMACCEL_SOCKET");
+	explanation.socket_path = cli_socket_path(socket_option ? socket_option : socket_path);
+	explain_library(&explanation, &running);
+	explain_filter(&explanation, &running);
+	explain_settings(&explanation, &running);
+	if (explain_helper(&explanation))
+		count_connections(&explanation, pid);
+	if (as_json)
+		good = print_json(&explanation, &running);
+	else
+		print_explanation(&explanation, &running);
+	json_decref(explanation.connections);
+	json_decref(explanation.findings);
+	running_free(&running);
+	return good && !explanation.hindered ? CLI_OK : CLI_FAILURE;
+}
+
+/* -1: it is not a process's number. */
+static pid_t parse_pid(const char *text)
+{
+	char *end;
+	unsigned long number = strtoul(text, &end, 10);
+
+	return *text >= '1' && *text <= '9' && !*end && number <= INT_MAX ? (pid_t)number : -1;
+}
+
+int cli_explain_main(int argc, const char **argv)
+{
+	char *socket_path = NULL;
+	int json = 0, status = CLI_USAGE;
+	struct poptOption table[] = {
+		{ "socket", 0, POPT_ARG_STRING, &socket_path, 0,
+		  "the helper's socket (else the process's own SMACCEL_SOCKET, or this one's)", "PATH" },
+		{ "json", 0, POPT_ARG_NONE, &json, 0, "print JSON, for programs", NULL },
+		POPT_AUTOHELP POPT_TABLEEND,
+	};
+	poptContext context = poptGetContext(NULL, argc, argv, table, 0);
+	const char *argument;
+
+	poptSetOtherOptionHelp(context, "[--json] [--socket=PATH] PID");
+	if (cli_options_read(context, argv) && cli_socket_is_named(socket_path, argv[0])) {
+		argument = poptGetArg(context);
+		if (!argument)
+			fprintf(stderr, "%s: which process? See `%s --help`\n", argv[0], argv[0]);
+		else if (parse_pid(argument) < 0)
+			fprintf(stderr, "%s: \"%s\" is no process's number; pidof(1) finds it\n", argv[0], argument);
+		else if (poptPeekArg(context))
+			fprintf(stderr, "%s: one process at a time\n", argv[0]);
+		else
+			status = explain(argv[0], parse_pid(argument), socket_path, json);
+	}
+	free(socket_path);
+	poptFreeContext(context);
+	return status;
+}
