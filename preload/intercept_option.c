@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What changes or asks for the nature of a connection: ioctl, sockatmark, setsockopt, getsockopt, fdopen; and option_check().
- *
- * The table of options is the whole policy. Options that are not in it pass: they act on the socket or on its TCP side
- * and harm no redirected byte.
- */
+/* What changes or asks for the nature of a connection: ioctl, sockatmark, setsockopt, getsockopt, fdopen. */
 #include "intercept.h"
 
 #include <asm/sockios.h>
@@ -23,6 +19,7 @@
 #include "lifecycle_internal.h"
 #include "mode.h"
 #include "option.h"
+#include "option_rules.h"
 #include "queue.h"
 #include "quiet.h"
 #include "readable.h"
@@ -33,13 +30,6 @@
 #ifndef TCP_ZEROCOPY_RECEIVE
 #define TCP_ZEROCOPY_RECEIVE 35
 #endif
-#define OPTION_TCP_AO_ADD_KEY 38
-#define OPTION_TCP_AO_DEL_KEY 39
-#define OPTION_TCP_AO_INFO 40
-#define OPTION_TCP_AO_REPAIR 42
-#define OPTION_SO_TIMESTAMP_NEW 63
-#define OPTION_SO_TIMESTAMPNS_NEW 64
-#define OPTION_SO_TIMESTAMPING_NEW 65
 #define OPTION_SO_RCVTIMEO_NEW 66
 #define OPTION_SO_SNDTIMEO_NEW 67
 
@@ -47,97 +37,6 @@
 struct int_anywhere {
 	int value;
 } __attribute__((packed));
-
-/* The values of an option that matter. */
-enum condition {
-	ANY_VALUE,
-	NOT_ZERO,
-	ABOVE_ONE,
-	NOT_NEGATIVE,
-	NOT_ALL_ONES,
-};
-
-/* What becomes of the call when the end could not leave and is only pinned. */
-enum fallback {
-	REFUSE, /* ENOPROTOOPT, the answer of a kernel without the feature: it would act on redirected bytes wrongly */
-	EMPTY, /* the same, but if it is only the peer that has such bytes unread: nothing comes here past TCP any more */
-	PASS,   /* what TCP carries from now on is served right */
-	FILTER, /* the same, but not while the helper does not answer and nothing is pinned */
-	STAY,   /* TCP_INQ: it need not leave, the wrappers do what TCP would (inq.h) */
-};
-
-struct option_rule {
-	int level;
-	int name;
-	enum condition condition;
-	enum sm_reason reason;
-	enum fallback fallback;
-	bool can_be_asked; /* by option_check(), with getsockopt and an int */
-	bool tells_pieces; /* shows how many pieces a send passes in */
-};
-
-static const struct option_rule rules[] = {
-	{ SOL_SOCKET, SO_RCVLOWAT, ABOVE_ONE, REASON_LOWAT, EMPTY, true, false },
-	{ SOL_SOCKET, SO_PEEK_OFF, NOT_NEGATIVE, REASON_OPTION, EMPTY, true, false },
-	{ SOL_SOCKET, SO_TIMESTAMP, NOT_ZERO, REASON_OPTION, FILTER, true, false },
-	{ SOL_SOCKET, SO_TIMESTAMPNS, NOT_ZERO, REASON_OPTION, FILTER, true, false },
-	{ SOL_SOCKET, SO_TIMESTAMPING, NOT_ZERO, REASON_OPTION, REFUSE, true, true },
-	{ SOL_SOCKET, OPTION_SO_TIMESTAMP_NEW, NOT_ZERO, REASON_OPTION, FILTER, true, false },
-	{ SOL_SOCKET, OPTION_SO_TIMESTAMPNS_NEW, NOT_ZERO, REASON_OPTION, FILTER, true, false },
-	{ SOL_SOCKET, OPTION_SO_TIMESTAMPING_NEW, NOT_ZERO, REASON_OPTION, REFUSE, true, true },
-	{ SOL_SOCKET, SO_ATTACH_FILTER, ANY_VALUE, REASON_OPTION, FILTER, false, false },
-	{ SOL_SOCKET, SO_ATTACH_BPF, ANY_VALUE, REASON_OPTION, FILTER, false, false },
-	/* Loopback has no queue to poll, so that a default of the system (net.core.busy_read) is no reason. */
-	{ SOL_SOCKET, SO_BUSY_POLL, NOT_ZERO, REASON_OPTION, PASS, false, false },
-	/* How fast, and how late, TCP sends what it is given. */
-	{ SOL_SOCKET, SO_MAX_PACING_RATE, NOT_ALL_ONES, REASON_OPTION, PASS, true, false },
-	{ IPPROTO_TCP, TCP_TX_DELAY, NOT_ZERO, REASON_OPTION, PASS, true, false },
-	/* Which segments TCP takes, and where they go. */
-	{ SOL_SOCKET, SO_BINDTODEVICE, ANY_VALUE, REASON_OPTION, PASS, false, false },
-	{ SOL_SOCKET, SO_BINDTOIFINDEX, ANY_VALUE, REASON_OPTION, PASS, false, false },
-	{ IPPROTO_IP, IP_MINTTL, NOT_ZERO, REASON_OPTION, PASS, true, false },
-	{ IPPROTO_IPV6, IPV6_MINHOPCOUNT, NOT_ZERO, REASON_OPTION, PASS, true, false },
-	/* An error by ICMP, which does not end the connection: a receive that sleeps in the sockhash is not told. */
-	{ IPPROTO_IP, IP_RECVERR, NOT_ZERO, REASON_OPTION, PASS, true, false },
-	{ IPPROTO_IPV6, IPV6_RECVERR, NOT_ZERO, REASON_OPTION, PASS, true, false },
-	{ IPPROTO_TCP, TCP_ULP, ANY_VALUE, REASON_ULP, REFUSE, false, false },
-	{ IPPROTO_TCP, TCP_REPAIR, NOT_ZERO, REASON_OPTION, REFUSE, true, false },
-	{ IPPROTO_TCP, TCP_INQ, NOT_ZERO, REASON_OPTION, STAY, true, false },
-	{ IPPROTO_TCP, TCP_MD5SIG, ANY_VALUE, REASON_OPTION, PASS, false, false },
-	{ IPPROTO_TCP, TCP_MD5SIG_EXT, ANY_VALUE, REASON_OPTION, PASS, false, false },
-	{ IPPROTO_TCP, OPTION_TCP_AO_ADD_KEY, ANY_VALUE, REASON_OPTION, PASS, false, false },
-	{ IPPROTO_TCP, OPTION_TCP_AO_DEL_KEY, ANY_VALUE, REASON_OPTION, PASS, false, false },
-	{ IPPROTO_TCP, OPTION_TCP_AO_INFO, ANY_VALUE, REASON_OPTION, PASS, false, false },
-	{ IPPROTO_TCP, OPTION_TCP_AO_REPAIR, ANY_VALUE, REASON_OPTION, PASS, false, false },
-	/* Turns a v4-mapped socket into an IPv4 one; the kernel says EBUSY to a joined socket. */
-	{ IPPROTO_IPV6, IPV6_ADDRFORM, ANY_VALUE, REASON_OPTION, PASS, false, false },
-};
-#define RULES (sizeof(rules) / sizeof(rules[0]))
-
-static bool condition_holds(enum condition condition, int value)
-{
-	switch (condition) {
-	case NOT_ZERO:
-		return value != 0;
-	case ABOVE_ONE:
-		return value > 1;
-	case NOT_NEGATIVE:
-		return value >= 0;
-	case NOT_ALL_ONES:
-		return value != -1;
-	case ANY_VALUE:
-		break;
-	}
-	return true;
-}
-
-static const struct option_rule *find_rule(int level, int name)
-{
-	for (size_t i = 0; i < RULES; i++)
-		if (rules[i].name == name && rules[i].level == level)
-			return &rules[i];
-	return NULL;
-}
 
 /* An end that has to leave for the rule's sake. False: the answer is ENOPROTOOPT. */
 static bool make_way(struct conn *conn, int fd, const struct option_rule *rule)
@@ -231,11 +130,22 @@ static bool never_waits(const void *value, socklen_t length)
 	return timeout.tv_sec < 0;
 }
 
+/* As the kernel reads it: options of IP may be one byte (do_ip_setsockopt()). */
+static int number_of(int level, const void *value, socklen_t length)
+{
+	int number = 0;
+
+	if (length >= sizeof(number) && readable_bytes(value, sizeof(number)))
+		memcpy(&number, value, sizeof(number));
+	else if (level == IPPROTO_IP && length >= 1 && readable_bytes(value, 1))
+		number = *(const unsigned char *)value;
+	return number;
+}
+
 static __attribute__((noinline)) int long_setsockopt(struct conn *conn, int fd, int level, int name, const void *value,
 						     socklen_t length)
 {
-	const struct option_rule *rule = conn ? find_rule(level, name) : NULL;
-	int number = 0;
+	const struct option_rule *rule = conn ? option_rule_find(level, name) : NULL;
 
 	if (conn && is_set_by_library(level, name))
 		return take_over(conn, fd, name, value, length);
@@ -250,9 +160,7 @@ static __attribute__((noinline)) int long_setsockopt(struct conn *conn, int fd, 
 				     never_waits(value, length) ? 1 : transfer_timeout_ms(fd, SO_RCVTIMEO));
 		return set;
 	}
-	if (length >= sizeof(number) && readable_bytes(value, sizeof(number)))
-		memcpy(&number, value, sizeof(number));
-	if (condition_holds(rule->condition, number) && !make_way(conn, fd, rule)) {
+	if (option_rule_holds(rule, number_of(level, value, length)) && !make_way(conn, fd, rule)) {
 		errno = ENOPROTOOPT;
 		return -1;
 	}
@@ -301,46 +209,6 @@ int wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
 	if (conn && result == 0)
 		correct_answer(conn, fd, level, name, value, *length);
 	return result;
-}
-
-static bool has_ulp(int fd)
-{
-	char ulp[16];
-	socklen_t length = sizeof(ulp);
-
-	return real_getsockopt(fd, IPPROTO_TCP, TCP_ULP, ulp, &length) == 0 && length > 0;
-}
-
-static bool has_filter(int fd)
-{
-	socklen_t length = 0;
-
-	/* The length is a number of instructions; of an eBPF filter it says nothing but that it is there. */
-	if (real_getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &length) != 0)
-		return errno == EACCES;
-	return length > 0;
-}
-
-enum sm_reason option_check(int fd)
-{
-	enum sm_reason reason = REASON_NONE;
-	int saved = errno;
-
-	for (size_t i = 0; i < RULES && reason == REASON_NONE; i++) {
-		int value = 0;
-		socklen_t length = sizeof(value);
-
-		/* A kernel that does not know the option has not got it set. */
-		if (rules[i].can_be_asked && real_getsockopt(fd, rules[i].level, rules[i].name, &value, &length) == 0 &&
-		    length > 0 && condition_holds(rules[i].condition, value))
-			reason = rules[i].reason;
-	}
-	if (reason == REASON_NONE && has_ulp(fd))
-		reason = REASON_ULP;
-	if (reason == REASON_NONE && has_filter(fd))
-		reason = REASON_OPTION;
-	errno = saved;
-	return reason;
 }
 
 /* The mark is a place in TCP's queue: it is not reached as long as redirected bytes are before that. */

@@ -6,6 +6,7 @@
 #include "intercept.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 
 #include "direct.h"
@@ -29,6 +30,8 @@ static ssize_t receive_buffer(struct conn *conn, struct receive_call *call, void
 	struct iovec vector = { .iov_base = buffer, .iov_len = transfer_cut(call->bytes) };
 
 	call->bytes = vector.iov_len;
+	call->flags &=
+		INT_MAX; /* MSG_CMSG_COMPAT: recv() ignores it, recvmsg(), which may be called in its place, says EINVAL */
 	call->message = &(struct msghdr){ .msg_iov = &vector, .msg_iovlen = 1 };
 	return transfer_receive(conn, call);
 }
@@ -83,7 +86,7 @@ static bool urgent_is_hidden(struct conn *conn, int fd, int flags)
 	int saved = errno;
 
 	/* Under another thread's call an end that has left keeps the sockhash's functions (fact 19). */
-	if (!(flags & MSG_OOB) ||
+	if (!(flags & MSG_OOB) || (flags & MSG_ERRQUEUE) ||
 	    (lifecycle_make_plain(conn, fd, REASON_OOB) && !(conn->touched && threads_count_inside(conn->index))))
 		return false;
 	bool waits = real_poll(&poller, 1, 0) == 1 && (poller.revents & POLLPRI);
@@ -251,19 +254,6 @@ static ssize_t perform_recvfrom(const struct receive_call *call)
 	return result;
 }
 
-/* TCP names no sender: a length of 0. Said here where the bytes came by another call than the application's. */
-static int name_nobody(int fd, socklen_t *length)
-{
-	int error = writable_int(fd, length);
-
-	if (error == 0)
-		*length = 0;
-	if (error != EFAULT)
-		return 0;
-	errno = EFAULT;
-	return -1;
-}
-
 static ssize_t receive_recvfrom(struct conn *conn, int fd, void *buffer, size_t count, int flags,
 				struct sockaddr *address, socklen_t *length)
 {
@@ -276,7 +266,7 @@ static ssize_t receive_recvfrom(struct conn *conn, int fd, void *buffer, size_t 
 	};
 	ssize_t result = receive_buffer(conn, &call, buffer);
 
-	if (result >= 0 && address && !performed && name_nobody(fd, length) != 0)
+	if (result >= 0 && address && !performed && transfer_name_nobody(fd, length) != 0)
 		return -1;
 	return result;
 }
@@ -286,7 +276,7 @@ static ssize_t receive_nothing_from(struct conn *conn, int fd, int flags, const 
 {
 	ssize_t result = receive_nothing(conn, fd, flags);
 
-	return result >= 0 && address && name_nobody(fd, length) != 0 ? -1 : result;
+	return result >= 0 && address && transfer_name_nobody(fd, length) != 0 ? -1 : result;
 }
 
 ssize_t wrap_recvfrom(int fd, void *buffer, size_t count, int flags, struct sockaddr *address, socklen_t *length)

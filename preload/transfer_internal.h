@@ -168,6 +168,9 @@ void transfer_owe_if_same(struct conn *conn, uint32_t generation, int error);
 bool transfer_is_connections_error(int error);
 /* The results in a message, of a receive that brought nothing but bytes and was made with another message: 0, or -1 and EFAULT. */
 int transfer_clear_results(int fd, struct msghdr *message);
+/* Of a recvfrom() that wants its sender's address: TCP names none, a length of 0. Said here where the bytes came by another call than the application's.
+ * 0, or -1 with errno: EFAULT, EINVAL. */
+int transfer_name_nobody(int fd, socklen_t *length);
 
 /* poll(2) of one fd that says EINTR also when the thread was stopped and continued, and always after a handler. 0 also if only some of
  * the time is over. timeout_ms: above 0, or -1 for ever. */

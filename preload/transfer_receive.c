@@ -27,6 +27,19 @@ size_t transfer_iov_window(const struct iovec *in, size_t count, size_t skip, si
 	return used;
 }
 
+int transfer_name_nobody(int fd, socklen_t *length)
+{
+	bool is_negative = readable_bytes(length, sizeof(*length)) && (int)*length < 0;
+	int error = is_negative ? EINVAL : writable_int(fd, length);
+
+	if (error == 0)
+		*length = 0;
+	if (error != EFAULT && !is_negative)
+		return 0;
+	errno = error;
+	return -1;
+}
+
 int transfer_clear_results(int fd, struct msghdr *message)
 {
 	if (writable_int(fd, &message->msg_flags) == EFAULT) {

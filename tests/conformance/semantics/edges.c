@@ -2,6 +2,8 @@
 /* What meets bytes that wait: options and calls that need plain TCP, ends of a connection, and calls that no wrapper sees. */
 #include "semantics.h"
 
+#include <limits.h>
+
 #include <linux/bpf.h>
 #include <linux/filter.h>
 #include <sys/mman.h>
@@ -190,7 +192,45 @@ static void raw_close_unread(struct pair *pair, int by_call)
 	get("receive", pair->a, 64, MSG_DONTWAIT);
 }
 
+/* recv() does not look at the bit of MSG_CMSG_COMPAT, recvmsg() refuses it. */
+static void compat_bit(struct pair *pair, int flags)
+{
+	put(pair->a, "abc");
+	settle();
+	get("receive", pair->b, 3, INT_MIN | flags);
+	round_trip("trip", pair);
+}
+
+static void errqueue_and_oob(struct pair *pair, int unused)
+{
+	char byte;
+
+	(void)unused;
+	TRY("receive", recv(pair->b, &byte, 1, MSG_ERRQUEUE | MSG_OOB | MSG_DONTWAIT));
+	round_trip("trip", pair);
+}
+
+/* The length of the address that is to be told is below 0. */
+static void negative_length(struct pair *pair, int flags)
+{
+	struct sockaddr_storage from;
+	socklen_t length = (socklen_t)-1;
+	char text[3];
+
+	put(pair->a, "abc");
+	settle();
+	TRY("receive", recvfrom(pair->b, text, sizeof(text), flags, (struct sockaddr *)&from, &length));
+	note("length", "%d", (int)length);
+	round_trip("trip", pair);
+}
+
 static const struct semantics_case cases[] = {
+	{ "flag-compat-waitall", compat_bit, MSG_WAITALL, 0 },
+	{ "flag-compat-trunc", compat_bit, MSG_TRUNC, 0 },
+	{ "flag-errqueue-oob", errqueue_and_oob, 0, 0 },
+	{ "flag-negative-length", negative_length, 0, 0 },
+	{ "flag-negative-length-waitall", negative_length, MSG_WAITALL, 0 },
+	{ "flag-negative-length-trunc", negative_length, MSG_TRUNC, 0 },
 	{ "md5-signatures", signatures, 0, 0 },
 	{ "md5-signatures-unread", signatures, 1, 0 },
 	{ "repair-unread", repair_unread, 0, 0 },

@@ -2,6 +2,7 @@
 /* Receive flags: MSG_WAITALL, MSG_PEEK, MSG_DONTWAIT, and SO_RCVLOWAT, SO_PEEK_OFF. */
 #include "semantics.h"
 
+#include <poll.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -288,6 +289,19 @@ static void odd_flags(struct pair *pair, int flags)
 	round_trip("trip", pair);
 }
 
+/* INT_MAX to the kernel. */
+static void lowat_negative(struct pair *pair, int unused)
+{
+	struct pollfd poller = { .fd = pair->b, .events = POLLIN };
+
+	(void)unused;
+	TRY("set", set_int(pair->b, SOL_SOCKET, SO_RCVLOWAT, -1));
+	put(pair->a, "abc");
+	settle();
+	TRY("poll", poll(&poller, 1, 0));
+	get("rest", pair->b, 64, MSG_DONTWAIT);
+}
+
 /* Every bit that a receive, and a send, may be given, alone and with MSG_PEEK or MSG_NOSIGNAL; but those that wait for something else. */
 static void every_flag(struct pair *pair, int with)
 {
@@ -352,6 +366,7 @@ static const struct semantics_case cases[] = {
 	{ "nonblock-cleared-child", nonblock_cleared, BY_CHILD, 0 },
 	{ "lowat", lowat, 0, 0 },
 	{ "lowat-end", lowat_end, 0, 0 },
+	{ "lowat-negative", lowat_negative, 0, 0 },
 	{ "flag-nosignal", odd_flags, MSG_NOSIGNAL, 0 },
 	{ "flag-confirm", odd_flags, MSG_CONFIRM, 0 },
 	{ "flag-eor", odd_flags, MSG_EOR, 0 },

@@ -272,12 +272,13 @@ static void paced(struct pair *pair, int unused)
 }
 
 /* TCP drops what comes with a lower TTL. */
-static void below_minimum(struct pair *pair, int unused)
+static void below_minimum(struct pair *pair, int bytes)
 {
 	int level = pair_is_ipv6 ? IPPROTO_IPV6 : IPPROTO_IP;
 
-	(void)unused;
-	TRY("set", set_int(pair->b, level, pair_is_ipv6 ? IPV6_MINHOPCOUNT : IP_MINTTL, 20));
+	/* IP takes a number of one byte, too; IPv6 does not. */
+	TRY("set",
+	    setsockopt(pair->b, level, pair_is_ipv6 ? IPV6_MINHOPCOUNT : IP_MINTTL, &(int){ 20 }, (socklen_t)bytes));
 	round_trip("one", pair);
 	TRY("lower", set_int(pair->a, level, pair_is_ipv6 ? IPV6_UNICAST_HOPS : IP_TTL, 10));
 	put(pair->a, "lost");
@@ -350,7 +351,8 @@ static const struct semantics_case cases[] = {
 	{ "ulp-unknown", upper_protocol, 2, 0 },
 	{ "repair", repair_mode, 0, 0 },
 	{ "paced", paced, 0, 0 },
-	{ "below-minimum-ttl", below_minimum, 0, 0 },
+	{ "below-minimum-ttl", below_minimum, sizeof(int), 0 },
+	{ "below-minimum-ttl-byte", below_minimum, 1, 0 },
 	{ "filter-accept", filter, 0, 0 },
 	{ "filter-detach", filter, 1, 0 },
 	{ "filter-drops", filter_drops, 0, 0 },
