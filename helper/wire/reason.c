@@ -5,6 +5,8 @@
 
 #include "reason.h"
 
+#define REASON_RESERVED "never given"
+
 static const char *const names[] = {
 #define REASON(id, name, text) [id] = name,
 #include "reason.def"

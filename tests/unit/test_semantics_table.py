@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """helper/cli/semantics.def, `smaccel semantics` and the man page say what the differential suite has cases for; and the man page has every reason
-of helper/wire/reason.def.
+of helper/wire/reason.def that is given.
 
   python3 tests/unit/test_semantics_table.py --update     writes the tables into the man page
 """
@@ -17,7 +17,7 @@ BUILD = Path(os.environ.get("SMACCEL_BUILD", TOP / "build"))
 MAN_PAGE = TOP / "helper/man/smaccel.1"
 DIFFERENCES = TOP / "tests/conformance/semantics/differences"
 REASONS = TOP / "helper/wire/reason.def"
-REASON = re.compile(r'^REASON\(\w+, "(.*?)", "(.*)"\)$', re.MULTILINE)
+REASON = re.compile(r'^REASON\((\w+), "(.*?)", (?:"(.*)"|REASON_RESERVED)\)$', re.MULTILINE)
 KINDS = {"native", "repaired", "leaves first", "pinned", "never joins", "differs"}
 
 
@@ -52,7 +52,7 @@ def man_rows(rows):
 
 def reason_rows():
     lines = [".TS", "lw(17n) lw(50n)."]
-    for name, text in REASON.findall(REASONS.read_text()):
+    for name, text in [(name, text) for _, name, text in REASON.findall(REASONS.read_text()) if text]:
         lines += ["T{", name.replace("-", "\\-"), "T}\tT{", text.replace("-", "\\-"), "T}"]
     return lines + [".TE"]
 
@@ -110,8 +110,15 @@ def test_man_page_has_the_same_table():
 
 def test_man_page_has_every_reason():
     assert reason_rows().count("T{") >= 40
-    assert REASONS.read_text().count("\nREASON(") == reason_rows().count("T{"), "lines of another form"
+    assert REASONS.read_text().count("\nREASON(") == len(REASON.findall(REASONS.read_text())), "lines of another form"
     assert man_page_parts("reasons")[1] == reason_rows(), "run tests/unit/test_semantics_table.py --update"
+
+
+def test_the_reasons_that_are_given_are_those_of_the_man_page():
+    sources = "".join(path.read_text() for folder in ("preload", "helper") for path in sorted((TOP / folder).rglob("*.[ch]")))
+    words = set(re.findall(r"\bREASON_\w+", sources))
+    for identifier, name, text in REASON.findall(REASONS.read_text()):
+        assert (identifier in words) == bool(text), name
 
 
 def main(arguments):
