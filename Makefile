@@ -53,8 +53,8 @@ endif
 WIRE_SOURCES := $(sort $(wildcard helper/wire/*.c))
 DAEMON_SOURCES := $(sort $(wildcard helper/*.c)) $(WIRE_SOURCES)
 CLI_SOURCES := $(sort $(wildcard helper/cli/*.c helper/cli/ab/*.c)) $(WIRE_SOURCES)
-# `smaccel probe` runs the self-test in its own process: these, and nothing else of the command line, know libbpf.
-PROBE_SOURCES := $(sort $(wildcard helper/selftest*.c helper/datapath*.c helper/loopback*.c))
+# `smaccel probe` runs the self-test in its own process: these (what they have to say goes by log.c), and nothing else of the command line, know libbpf.
+PROBE_SOURCES := $(sort $(wildcard helper/selftest*.c helper/datapath*.c helper/loopback*.c) helper/log.c)
 SHIM_SOURCES := $(sort $(wildcard preload/*.c)) $(WIRE_SOURCES)
 BPF_SOURCES := $(sort $(wildcard bpf/*.bpf.c))
 

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "datapath_internal.h"
+#include "log.h"
 #include "smaccel.skel.h"
 
 struct datapath {
@@ -112,6 +113,22 @@ static const char *advice(int error)
 	}
 }
 
+#define KERNEL_ENOTSUPP 524 /* not EOPNOTSUPP, and in no header */
+
+/* Neither a right nor a resource that was missing: it would be the same the next time. */
+static bool is_kernels_fault(int error)
+{
+	static const int faults[] = {
+		EINVAL,         EACCES /* the verifier's */, ESRCH /* no BTF */, ENOENT, ENOSYS, E2BIG, EOPNOTSUPP,
+		KERNEL_ENOTSUPP
+	};
+
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+		if (error == -faults[i])
+			return true;
+	return false;
+}
+
 /* A kernel may have bpf_rdonly_cast and yet refuse it here: then the slower reads do. */
 static int load_best(struct datapath *self, const struct datapath_options *options,
 		     const struct datapath_map_spec *specs, const int *fds)
@@ -131,9 +148,8 @@ static int load_best(struct datapath *self, const struct datapath_options *optio
 		error = load(self, specs, fds, rmem_counts, memory_cgroups);
 	}
 	if (error)
-		fprintf(stderr, "smacceld: the kernel refused the BPF programs: %s; %s\n", strerror(-error),
-			advice(error));
-	return error;
+		log_error("the kernel refused the BPF programs: %s; %s", strerror(-error), advice(error));
+	return is_kernels_fault(error) ? -EOPNOTSUPP : error;
 }
 
 static int attach(struct datapath *self)
@@ -167,14 +183,14 @@ static int finish(struct datapath *self)
 
 	error = attach(self);
 	if (error) {
-		fprintf(stderr, "smacceld: cannot attach the BPF programs: %s\n", strerror(-error));
+		log_error("cannot attach the BPF programs: %s", strerror(-error));
 		return error;
 	}
 	self->slots = map_memory(self->skeleton->maps.smaccel_slots, &self->slots_bytes);
 	self->switches = map_memory(self->skeleton->maps.smaccel_switches, &self->switches_bytes);
 	if (!self->slots || !self->switches) {
 		error = -errno;
-		fprintf(stderr, "smacceld: cannot map the BPF maps: %s\n", strerror(-error));
+		log_error("cannot map the BPF maps: %s", strerror(-error));
 		return error;
 	}
 	self->switches->abi = SM_ABI;

@@ -29,6 +29,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "log.h"
+
 #define BPFFS_ROOT "/sys/fs/bpf"
 #define NEW_SUFFIX "_new"
 #define SWITCHES_MAX 4096 /* bytes; they are a page at the most */
@@ -74,24 +76,20 @@ int datapath_pins_prepare(const char *pin_dir)
 	if (!strncmp(pin_dir, BPFFS_ROOT "/", strlen(BPFFS_ROOT "/")) && !is_bpffs(BPFFS_ROOT) &&
 	    mount("bpf", BPFFS_ROOT, "bpf", 0, "mode=0700") < 0) {
 		error = -errno;
-		fprintf(stderr, "smacceld: cannot mount bpffs: %s; try: mount -t bpf bpf " BPFFS_ROOT "\n",
-			strerror(-error));
+		log_error("cannot mount bpffs: %s; try: mount -t bpf bpf " BPFFS_ROOT, strerror(-error));
 		return error;
 	}
 	if (is_mount_point(pin_dir)) {
-		fprintf(stderr, "smacceld: %s is everybody's; choose a folder of its own below it (--pin-dir)\n",
-			pin_dir);
+		log_error("%s is everybody's; choose a folder of its own below it (--pin-dir)", pin_dir);
 		return -EINVAL;
 	}
 	if (mkdir(pin_dir, 0700) < 0 && errno != EEXIST) {
 		error = -errno;
-		fprintf(stderr, "smacceld: cannot make %s: %s; its parent must exist (--pin-dir)\n", pin_dir,
-			strerror(-error));
+		log_error("cannot make %s: %s; its parent must exist (--pin-dir)", pin_dir, strerror(-error));
 		return error;
 	}
 	if (!is_bpffs(pin_dir)) {
-		fprintf(stderr, "smacceld: %s is not on a bpf file system; choose a --pin-dir below " BPFFS_ROOT "\n",
-			pin_dir);
+		log_error("%s is not on a bpf file system; choose a --pin-dir below " BPFFS_ROOT, pin_dir);
 		return -EINVAL;
 	}
 	return 0;
@@ -206,10 +204,9 @@ int datapath_pins_open(const char *pin_dir, const struct datapath_map_spec *spec
 		return 1;
 	}
 	if (found)
-		fprintf(stderr,
-			"smacceld: the maps in %s have another layout or size: new ones are made, and what runs on "
-			"them goes by TCP once these are ready\n",
-			pin_dir);
+		log_error("the maps in %s have another layout or size: new ones are made, and what runs on "
+			  "them goes by TCP once these are ready",
+			  pin_dir);
 	*old_switches = fds[DATAPATH_SWITCHES];
 	fds[DATAPATH_SWITCHES] = -1;
 	close_all(fds);
@@ -260,7 +257,7 @@ int datapath_pins_make(const char *pin_dir, const struct datapath_map_spec *spec
 
 	if (!error)
 		return 0;
-	fprintf(stderr, "smacceld: cannot pin the maps in %s: %s\n", pin_dir, strerror(-error));
+	log_error("cannot pin the maps in %s: %s", pin_dir, strerror(-error));
 	undo_half_named(pin_dir, specs);
 	forget_new(pin_dir, specs);
 	return error;

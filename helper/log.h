@@ -7,15 +7,22 @@
 
 extern bool log_verbose; /* --verbose; off by default, and then log_debug() costs a test */
 
-void log_write(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* What a line that tells of an error begins with: "<3>" where standard error is the journal (sd-daemon(3)), else nothing. */
+extern const char *log_error_mark;
 
-/* A line that is always written: what an administrator must see. Call it rarely; clients must not be able to cause it at will. */
-#define log_error(...) log_write(__VA_ARGS__)
+/* Looks where standard error goes. */
+void log_open(void);
+void log_write(const char *mark, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Lines that are always written: what an administrator must see, and what one has done. Call them rarely; clients must not be able to cause
+ * them at will. */
+#define log_error(...) log_write(log_error_mark, __VA_ARGS__)
+#define log_info(...) log_write("", __VA_ARGS__)
 
 #define log_debug(...)                                                                                                 \
 	do {                                                                                                           \
 		if (__builtin_expect(log_verbose, 0))                                                                  \
-			log_write(__VA_ARGS__);                                                                        \
+			log_write("", __VA_ARGS__);                                                                    \
 	} while (0)
 
 #endif

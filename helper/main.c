@@ -50,7 +50,8 @@
 #include "wakes.h"
 #include "watchdog.h"
 
-#define EXIT_USAGE 2
+#define EXIT_USAGE 2 /* the unit does not start it again after these two */
+#define EXIT_KERNEL 3
 #define MALLOC_MMAP_MAX_BYTES (32 << 20) /* the most that mallopt(3) takes */
 #define MALLOC_KEPT_BYTES (256 << 20)
 #define MALLOC_THRESHOLD_BYTES (128 << 10) /* the default of both */
@@ -154,7 +155,7 @@ static int open_datapath(struct helper *helper)
 	return 0;
 }
 
-/* A kernel on which the design's ground does not hold is served by nobody: plain TCP for all. */
+/* A kernel on which the design's ground does not hold is served by nobody: plain TCP for all. -EOPNOTSUPP then, as from datapath_open(). */
 static int find_features(struct helper *helper)
 {
 	struct selftest_result results[SELFTEST_RESULTS_MAX];
@@ -346,6 +347,7 @@ int main(int argc, const char **argv)
 	struct helper helper = { .pins_lock_fd = -1 };
 	int error;
 
+	log_open();
 	if (atexit(finish_output))
 		return 1;
 	error = options_parse(&helper.options, argc, argv);
@@ -357,9 +359,8 @@ int main(int argc, const char **argv)
 	if (!error) {
 		helper.files_max = privileges_raise_limits();
 		if (!policy_settings_fit(&helper.options.settings, helper.files_max))
-			fprintf(stderr,
-				"smacceld: only %u files may be open (RLIMIT_NOFILE): at most %u processes a user\n",
-				helper.files_max, helper.options.settings.limit[POLICY_SESSIONS]);
+			log_error("only %u files may be open (RLIMIT_NOFILE): at most %u processes a user",
+				  helper.files_max, helper.options.settings.limit[POLICY_SESSIONS]);
 		error = start(&helper, &signals);
 		if (!error) {
 			fputs("smacceld: ready\n", stderr);
@@ -372,5 +373,5 @@ int main(int argc, const char **argv)
 		stop(&helper, &signals);
 	}
 	options_free(&helper.options);
-	return error ? 1 : 0;
+	return error == -EOPNOTSUPP ? EXIT_KERNEL : error ? 1 : 0;
 }

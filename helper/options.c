@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log.h"
 #include "wire/protocol.h"
 
 #define PIN_DIR_DEFAULT "/sys/fs/bpf/smaccel"
@@ -20,6 +21,9 @@ struct arguments {
 	char *socket_path, *pin_dir, *config, *slots, *socket_mode, *socket_group, *lonely_ms, *test_bound;
 	int verbose, version, test_no_order, test_no_memory, test_wait_for_locks;
 };
+
+/* The line may go on: print_wanted(). */
+#define complain(format, ...) fprintf(stderr, "%ssmacceld: " format, log_error_mark, ##__VA_ARGS__)
 
 /* What would be right in a line "name = value". */
 static void print_wanted(const char *line)
@@ -57,7 +61,7 @@ static int read_config(struct policy_settings *settings, const char *path, bool 
 		error = -errno;
 		if (!required && error == -ENOENT)
 			return 0;
-		fprintf(stderr, "smacceld: cannot read %s: %s\n", path, strerror(-error));
+		complain("cannot read %s: %s\n", path, strerror(-error));
 		return error;
 	}
 	while (!error && getline(&line, &room, file) >= 0) {
@@ -65,11 +69,11 @@ static int read_config(struct policy_settings *settings, const char *path, bool 
 		error = policy_settings_parse(settings, line);
 	}
 	if (error) {
-		fprintf(stderr, "smacceld: %s:%d: not a setting, or its value is not right: ", path, number);
+		complain("%s:%d: not a setting, or its value is not right: ", path, number);
 		print_wanted(line);
 	} else if (ferror(file)) { /* a folder, for example: what it says must not be taken for nothing */
 		error = -errno;
-		fprintf(stderr, "smacceld: cannot read %s: %s\n", path, strerror(-error));
+		complain("cannot read %s: %s\n", path, strerror(-error));
 	}
 	free(line);
 	fclose(file);
@@ -87,7 +91,7 @@ static int apply(struct policy_settings *settings, const char *name, const char 
 	length = snprintf(line, sizeof(line), "%s = %s", name, value);
 	if (length < 0 || (size_t)length >= sizeof(line) || strpbrk(value, "#\n=") ||
 	    policy_settings_parse(settings, line)) {
-		fprintf(stderr, "smacceld: --%s: bad value '%s': ", name, value);
+		complain("--%s: bad value '%s': ", name, value);
 		print_wanted(name);
 		return -EINVAL;
 	}
@@ -107,7 +111,7 @@ static int find_group(const char *name, gid_t *group_out)
 	errno = 0;
 	number = strtoul(name, &end, 10);
 	if (*name < '0' || *name > '9' || *end || errno || number >= UINT32_MAX) {
-		fprintf(stderr, "smacceld: socket-group: there is no group '%s'\n", name);
+		complain("socket-group: there is no group '%s'\n", name);
 		return -EINVAL;
 	}
 	*group_out = (gid_t)number;
@@ -119,7 +123,7 @@ static int refuse_empty(const char *name, const char *path)
 {
 	if (!path || *path)
 		return 0;
-	fprintf(stderr, "smacceld: --%s: the path is empty\n", name);
+	complain("--%s: the path is empty\n", name);
 	return -EINVAL;
 }
 
@@ -151,7 +155,7 @@ static int apply_all(struct options *options, struct arguments *arguments)
 	if (arguments->test_bound) {
 		options->test_bound_bytes = strtoul(arguments->test_bound, &end, 10);
 		if (*end || !*arguments->test_bound) {
-			fprintf(stderr, "smacceld: --test-bound: not a number: %s\n", arguments->test_bound);
+			complain("--test-bound: not a number: %s\n", arguments->test_bound);
 			return -EINVAL;
 		}
 	}

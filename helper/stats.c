@@ -237,7 +237,8 @@ int stats_handle_switch(struct request *request)
 		trial_switched_off(helper);
 	else
 		pairing_switched_on(helper);
-	log_debug("kill switch: %s", off ? "off" : "on");
+	log_info("acceleration switched %s by uid %u, pid %d", off ? "off" : "on", request->creds.uid,
+		 request->creds.pid);
 	stats_reply(request->channel->source.fd, 0);
 	return 0;
 }

@@ -215,8 +215,21 @@ static void state_set(struct trials *trials, enum trial_state state)
 	trials->state = state;
 }
 
+static void log_end(const struct trials *trials, enum trial_end end)
+{
+	if (end == TRIAL_END_GUARD)
+		log_info("trial %u: its guard has fired: what it selects is not accelerated until `smaccel trial stop`",
+			 trials->number);
+	else if (end == TRIAL_END_DURATION)
+		log_info("trial %u: its time is over", trials->number);
+	else if (end == TRIAL_END_SWITCH)
+		log_info("trial %u: ended by the kill switch", trials->number);
+}
+
+/* Who has asked for the end is logged by the request. */
 static void trial_finish(struct trials *trials, enum trial_end end)
 {
+	log_end(trials, end);
 	trials->end = end;
 	trials->ended_ns = loop_now_ns();
 	clock_gettime(CLOCK_REALTIME, &trials->ended);
@@ -275,6 +288,12 @@ static bool may_ask(const struct request *request)
 	return dispatch_is_privileged(request->creds.uid);
 }
 
+static void log_request(const struct request *request, const char *what)
+{
+	log_info("trial %u: %s by uid %u, pid %d", request->helper->trials->number, what, request->creds.uid,
+		 request->creds.pid);
+}
+
 static bool is_same_selection(const struct wire_trial *a, const struct wire_trial *b)
 {
 	return a->port_h == b->port_h && a->uid == b->uid && !strncmp(a->comm, b->comm, sizeof(a->comm) - 1);
@@ -320,6 +339,8 @@ int trial_handle_start(struct request *request)
 {
 	int error = may_ask(request) ? start(request->helper->trials, &request->message.trial) : -EPERM;
 
+	if (!error)
+		log_request(request, "started");
 	stats_reply(request->channel->source.fd, error);
 	return 0;
 }
@@ -344,6 +365,8 @@ int trial_handle_stop(struct request *request)
 {
 	int error = may_ask(request) ? stop(request->helper->trials) : -EPERM;
 
+	if (!error)
+		log_request(request, "stopped");
 	stats_reply(request->channel->source.fd, error);
 	return 0;
 }

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Who starts a helper for others: the units for systemd leave it enough (there is no systemd here, so what it would do is done by
 hand), and examples/with-helper passes on what its command needs."""
+import os
+import re
 import socket
 import subprocess
 from pathlib import Path
 
+from support.helper import Helper
 from support.program import BUILD
 
 TREE = Path(__file__).resolve().parents[2]
@@ -51,6 +54,26 @@ def test_the_socket_outlives_a_stop_of_the_service():
     service, sock = directives("smacceld.service.in"), directives("smacceld.socket")
     assert Path(sock["ListenSequentialPacket"]).parent == Path("/run", service["RuntimeDirectory"])
     assert service["RuntimeDirectoryPreserve"] == "yes"
+
+
+def test_what_ends_it_for_good(place):
+    """An end by any signal does not; what would be the same the next time does: status 2 (unit/cli-run) and 3, a kernel that refuses."""
+    unit = directives("smacceld.service.in")
+    assert (unit["Restart"], unit["RestartPreventExitStatus"]) == ("always", "2 3")
+    done = subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=bpf", "-e", "inject=bpf:error=EINVAL", str(BUILD / "smacceld"), "--socket",
+                           str(place.socket), "--pin-dir", str(place.pins)], capture_output=True, text=True, timeout=40, check=False)
+    assert done.returncode == 3 and "Linux 6.1 or later" in done.stderr, done
+
+
+def test_the_log_has_what_root_has_done(root_only):
+    with Helper() as helper:
+        for command in ("off", "on", "trial start", "trial stop", "trial start", "off"):
+            subprocess.run([str(BUILD / "smaccel"), *command.split()], env=dict(os.environ, SMACCEL_SOCKET=str(helper.socket)), check=True, timeout=15,
+                           capture_output=True)
+        asked = r" by uid 0, pid \d+\n"
+        assert re.search("acceleration switched off" + asked + "smacceld: acceleration switched on" + asked + "smacceld: trial 1: started" + asked +
+                         "smacceld: trial 1: stopped" + asked + "smacceld: trial 2: started" + asked + "smacceld: trial 2: ended by the kill switch\n",
+                         helper.log), helper.log
 
 
 def start_activated(place, *options):

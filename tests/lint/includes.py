@@ -22,7 +22,7 @@ RULES = [
     ("helper/cli/statistics*",       ("helper/cli/statistics.h",),                     LIBBPF + INPUT_OUTPUT),
     ("helper/cli/probe.c",           ("helper/cli/*", "helper/wire/*", "helper/selftest.h"), LIBBPF),
     ("helper/cli/*",                 ("helper/cli/*", "helper/wire/*"),                LIBBPF),
-    ("helper/datapath*",             ("helper/datapath*.h", "helper/loopback.h", "bpf/shared.h", "bpf/*.skel.h"), ()),
+    ("helper/datapath*",             ("helper/datapath*.h", "helper/log.h", "helper/loopback.h", "bpf/shared.h", "bpf/*.skel.h"), ()),
     ("helper/selftest*",             ("helper/*.h", "bpf/shared.h", "bpf/smaccel.skel.h"), ()),
     ("helper/*",                     ("helper/*.h", "helper/wire/*", "bpf/shared.h"),  LIBBPF),
     ("preload/*",                    ("preload/*", "helper/wire/*"),                   LIBBPF + ("popt.h", "jansson.h", "uthash.h")),
