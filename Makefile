@@ -26,6 +26,7 @@ PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 SBINDIR ?= $(PREFIX)/sbin
 MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/smaccel
 UNITDIR ?= $(if $(filter /usr,$(PREFIX)),/lib/systemd/system,$(PREFIX)/lib/systemd/system)
 # Debian's linker looks in $(PREFIX)/lib/<multiarch> for /usr and /usr/local; elsewhere lib64 or lib is the place.
 MULTIARCH ?= $(shell $(CC) -print-multiarch 2>/dev/null || gcc -print-multiarch 2>/dev/null)
@@ -227,9 +228,12 @@ try:
 # ---- installing ----------------------------------------------------------------------------------------------------------
 # The library goes where the dynamic linker looks by itself, so that LD_PRELOAD=libsmaccel.so is enough.
 .PHONY: install uninstall
+SAMPLES := smacceld.conf systemd-service.conf
+# sd_booted(3): without it `systemctl restart` would start what the unit was.
+RELOAD_UNITS = [ ! -d /run/systemd/system ] || systemctl daemon-reload
 install: all
 	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(MANDIR)/man1' \
-		'$(DESTDIR)$(MANDIR)/man8' '$(DESTDIR)$(UNITDIR)'
+		'$(DESTDIR)$(MANDIR)/man8' '$(DESTDIR)$(UNITDIR)' '$(DESTDIR)$(DOCDIR)'
 	$(INSTALL) -m 755 $(B)/smaccel '$(DESTDIR)$(BINDIR)/smaccel'
 	$(INSTALL) -m 755 $(B)/smacceld '$(DESTDIR)$(SBINDIR)/smacceld'
 	$(INSTALL) -m 644 $(B)/libsmaccel.so '$(DESTDIR)$(LIBDIR)/libsmaccel.so.new'
@@ -239,18 +243,28 @@ install: all
 	sed 's|@SBINDIR@|$(SBINDIR)|g' helper/systemd/smacceld.service.in > '$(DESTDIR)$(UNITDIR)/smacceld.service'
 	chmod 644 '$(DESTDIR)$(UNITDIR)/smacceld.service'
 	$(INSTALL) -m 644 helper/systemd/smacceld.socket '$(DESTDIR)$(UNITDIR)/smacceld.socket'
+	$(INSTALL) -m 644 $(SAMPLES:%=examples/%) '$(DESTDIR)$(DOCDIR)'
 ifeq ($(DESTDIR),)
 	PATH="$$PATH:/usr/sbin:/sbin" ldconfig
+	$(RELOAD_UNITS)
 	@PATH="$$PATH:/usr/sbin:/sbin" ldconfig -p | grep -qF '$(LIBDIR)/libsmaccel.so' || echo 'note: the dynamic linker does not' \
 		'search $(LIBDIR): use `smaccel run`, or LD_PRELOAD=$(LIBDIR)/libsmaccel.so'
 endif
 
+# Not while ld.so is told to load the library into each program: all of them would complain from then on.
 uninstall:
+	@! grep -qsF libsmaccel.so '$(DESTDIR)/etc/ld.so.preload' || { echo 'uninstall: $(DESTDIR)/etc/ld.so.preload names the library:' \
+		'take that line out first, or each program that starts prints an error' >&2; exit 1; }
 	rm -f '$(DESTDIR)$(BINDIR)/smaccel' '$(DESTDIR)$(SBINDIR)/smacceld' '$(DESTDIR)$(LIBDIR)/libsmaccel.so' \
 		'$(DESTDIR)$(MANDIR)/man1/smaccel.1' '$(DESTDIR)$(MANDIR)/man8/smacceld.8' '$(DESTDIR)$(UNITDIR)/smacceld.service' \
-		'$(DESTDIR)$(UNITDIR)/smacceld.socket'
+		'$(DESTDIR)$(UNITDIR)/smacceld.socket' $(SAMPLES:%='$(DESTDIR)$(DOCDIR)/%')
+	! [ -d '$(DESTDIR)$(DOCDIR)' ] || rmdir --ignore-fail-on-non-empty '$(DESTDIR)$(DOCDIR)'
 ifeq ($(DESTDIR),)
 	PATH="$$PATH:/usr/sbin:/sbin" ldconfig
+	$(RELOAD_UNITS)
+	@echo 'What stays: a smacceld that runs, and programs that have the library (end them);' \
+		'links that `systemctl enable` has made (systemctl disable smacceld.service smacceld.socket);' \
+		'/etc/smaccel; the pinned maps (rm -r /sys/fs/bpf/smaccel, when both have ended); /run/smaccel.'
 endif
 
 .PHONY: clean

@@ -76,6 +76,23 @@ def test_the_log_has_what_root_has_done(root_only):
                          helper.log), helper.log
 
 
+def uninstall(root):
+    return subprocess.run(["make", "-s", "uninstall", f"DESTDIR={root}", "PREFIX=/usr", "LIBDIR=/usr/lib", "MULTIARCH=none"], cwd=TREE, text=True,
+                          capture_output=True, timeout=50, check=False, env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")})
+
+
+def test_uninstall_leaves_no_ld_so_preload_without_its_library(tmp_path):
+    library, preload = tmp_path / "usr/lib/libsmaccel.so", tmp_path / "etc/ld.so.preload"
+    for path, text in ((library, ""), (preload, "/usr/lib/libsmaccel.so\n")):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    done = uninstall(tmp_path)
+    assert done.returncode and "take that line out first" in done.stderr and library.exists(), done
+    preload.write_text("")
+    done = uninstall(tmp_path)
+    assert done.returncode == 0 and not library.exists(), done
+
+
 def start_activated(place, *options):
     """What it says, with a socket of systemd's."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
