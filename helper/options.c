@@ -169,6 +169,15 @@ static int apply_all(struct options *options, struct arguments *arguments)
 	return options->socket_path && options->pin_dir ? 0 : -ENOMEM;
 }
 
+/* -h, beside popt's own -?. */
+static void add_h(poptContext context)
+{
+	struct poptAlias alias = { .shortName = 'h' };
+
+	if (!poptParseArgvString("--help", &alias.argc, &alias.argv))
+		poptAddAlias(context, alias, 0);
+}
+
 static int parse_command_line(struct arguments *a, int argc, const char **argv)
 {
 	const struct poptOption table[] = {
@@ -179,7 +188,7 @@ static int parse_command_line(struct arguments *a, int argc, const char **argv)
 		{ "config", 0, POPT_ARG_STRING, &a->config, 0, "settings (" CONFIG_DEFAULT ", if it is there)",
 		  "FILE" },
 		{ "verbose", 'v', POPT_ARG_NONE, &a->verbose, 0, "say on stderr what happens", NULL },
-		{ "slots", 0, POPT_ARG_STRING, &a->slots, 0, "how many pairs there is room for", "N" },
+		{ "slots", 0, POPT_ARG_STRING, &a->slots, 0, "how many pairs there is room for (32768)", "N" },
 		{ "socket-mode", 0, POPT_ARG_STRING, &a->socket_mode, 0, "permissions of the socket, octal (666)",
 		  "MODE" },
 		{ "socket-group", 0, POPT_ARG_STRING, &a->socket_group, 0, "group of the socket", "GROUP" },
@@ -194,14 +203,17 @@ static int parse_command_line(struct arguments *a, int argc, const char **argv)
 		POPT_AUTOHELP POPT_TABLEEND
 	};
 	poptContext context = poptGetContext("smacceld", argc, argv, table, 0);
-	int result = poptGetNextOpt(context), error = 0;
+	int result, error = 0;
+
+	add_h(context);
+	result = poptGetNextOpt(context);
 
 	if (result < -1) {
-		fprintf(stderr, "smacceld: %s: %s\n", poptBadOption(context, POPT_BADOPTION_NOALIAS),
-			poptStrerror(result));
+		complain("%s: %s; see smacceld --help\n", poptBadOption(context, POPT_BADOPTION_NOALIAS),
+			 poptStrerror(result));
 		error = -EINVAL;
 	} else if (poptPeekArg(context)) {
-		fprintf(stderr, "smacceld: unexpected argument '%s'; see smacceld --help\n", poptPeekArg(context));
+		complain("unexpected argument '%s'; see smacceld --help\n", poptPeekArg(context));
 		error = -EINVAL;
 	}
 	poptFreeContext(context);

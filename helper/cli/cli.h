@@ -50,6 +50,8 @@ enum cli_accepts {
  * after a message on stderr (the command then ends with CLI_USAGE). --help prints and exits. */
 bool cli_options_parse(struct cli_options *options, int argc, const char **argv, unsigned accepts, const char *about);
 
+/* A context for the options of a table, with -h beside popt's own -?. */
+poptContext cli_context(int argc, const char **argv, const struct poptOption *table, unsigned flags);
 /* Reads the options of a table; argv is the context's. True, or false after a message on stderr. */
 bool cli_options_read(poptContext context, const char **argv);
 /* Whether no word is left that is no option; false after a message on stderr. */

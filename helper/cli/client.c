@@ -175,6 +175,12 @@ void client_complain(const char *title, const char *socket_path, int error)
 			"start it as root: smacceld, or systemctl start smacceld; one at another path: --socket PATH\n",
 			title, socket_path, strerror(-err));
 		break;
+	case -EACCES:
+		fprintf(stderr,
+			"%s: not allowed to ask the helper at %s (%s)\n"
+			"join the socket's group (`ls -l` names it; smacceld(8), socket-group), or ask as root\n",
+			title, socket_path, strerror(-err));
+		break;
 	case -EPERM:
 		fprintf(stderr, "%s: only root may do that\n", title);
 		break;

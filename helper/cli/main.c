@@ -49,7 +49,7 @@ static int dispatch(int argc, const char **argv)
 		print_help(stdout);
 		return CLI_OK;
 	}
-	if (!strcmp(name, "--version")) {
+	if (!strcmp(name, "--version") || !strcmp(name, "-V")) {
 		puts("smaccel " SMACCEL_VERSION);
 		return CLI_OK;
 	}

@@ -21,6 +21,16 @@ const char *cli_socket_path(const char *option)
 	return path && *path ? path : WIRE_SOCKET_DEFAULT;
 }
 
+poptContext cli_context(int argc, const char **argv, const struct poptOption *table, unsigned flags)
+{
+	poptContext context = poptGetContext(NULL, argc, argv, table, flags);
+	struct poptAlias alias = { .shortName = 'h' };
+
+	if (!poptParseArgvString("--help", &alias.argc, &alias.argv))
+		poptAddAlias(context, alias, 0);
+	return context;
+}
+
 bool cli_options_read(poptContext context, const char **argv)
 {
 	int outcome = poptGetNextOpt(context);
@@ -31,10 +41,11 @@ bool cli_options_read(poptContext context, const char **argv)
 	/* Of a value that is a word of its own popt does not say whose it is. */
 	for (size_t i = 1; *bad != '-' && argv[i]; i++)
 		if (argv[i + 1] == bad) {
-			fprintf(stderr, "%s: %s %s: %s\n", argv[0], argv[i], bad, poptStrerror(outcome));
+			fprintf(stderr, "%s: %s %s: %s; see `%s --help`\n", argv[0], argv[i], bad,
+				poptStrerror(outcome), argv[0]);
 			return false;
 		}
-	fprintf(stderr, "%s: %s: %s\n", argv[0], bad, poptStrerror(outcome));
+	fprintf(stderr, "%s: %s: %s; see `%s --help`\n", argv[0], bad, poptStrerror(outcome), argv[0]);
 	return false;
 }
 
@@ -70,7 +81,7 @@ bool cli_options_parse(struct cli_options *options, int argc, const char **argv,
 	table[entries++] =
 		(struct poptOption){ NULL, 0, POPT_ARG_INCLUDE_TABLE, poptHelpOptions, 0, "Help options:", NULL };
 
-	context = poptGetContext(NULL, argc, argv, table, 0);
+	context = cli_context(argc, argv, table, 0);
 	poptSetOtherOptionHelp(context, about);
 	good = cli_options_read(context, argv) && cli_no_arguments(context, argv[0]) &&
 	       cli_socket_is_named(socket_path, argv[0]);

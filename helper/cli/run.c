@@ -33,7 +33,7 @@ static bool parse_options(struct run_options *options, int argc, const char **ar
 		POPT_AUTOHELP POPT_TABLEEND,
 	};
 	/* Our options end at the first word that is none: the rest belongs to the program. */
-	poptContext context = poptGetContext(NULL, argc, argv, table, POPT_CONTEXT_POSIXMEHARDER);
+	poptContext context = cli_context(argc, argv, table, POPT_CONTEXT_POSIXMEHARDER);
 
 	poptSetOtherOptionHelp(context, "[--profile=NAME] [--socket=PATH] [--] PROGRAM [ARGUMENT...]");
 	if (!cli_options_read(context, argv) || !cli_socket_is_named(options->socket_path, argv[0]))

@@ -21,7 +21,10 @@
 static const char usage[] =
 	"Usage: smaccel trial start [--percent=50] [--port=P] [--comm=NAME] [--uid=U] [--duration=T] "
 	"[--stop-if=GUARD [--window=T]]\n"
-	"       smaccel trial status | report | stop   [--json] [--socket=PATH]   report: [--html=FILE]\n"
+	"       smaccel trial status [--json]\n"
+	"       smaccel trial report [--json] [--html=FILE]\n"
+	"       smaccel trial stop\n"
+	"Each takes --socket=PATH as well.\n"
 	"Accelerates some connections of a running service, at random, and compares their latencies with the others'.\n"
 	"Takes part: connections between processes that run under smaccel and whose traffic qualifies. One trial at a\n"
 	"time; it ends with the helper. GUARD, such as 'p99 worse by 20%', ends it and turns acceleration off for "
@@ -45,11 +48,11 @@ static bool understand(const char *title, const struct start_words *words, struc
 	out->accelerated_permyriad = 5000;
 	out->uid = WIRE_TRIAL_ANY_UID;
 	if (words->percent && !trial_parse_percent(words->percent, &out->accelerated_permyriad))
-		return complain(title, "percent", words->percent, "above 0 and below 100");
+		return complain(title, "percent", words->percent, "a number above 0 and below 100");
 	if (words->port && !trial_parse_port(words->port, &out->port_h))
-		return complain(title, "port", words->port, "a port");
+		return complain(title, "port", words->port, "a port, from 1 to 65535");
 	if (words->uid && !trial_parse_uid(words->uid, &out->uid))
-		return complain(title, "uid", words->uid, "a user");
+		return complain(title, "uid", words->uid, "a user's name or number");
 	if (words->duration && !trial_parse_duration(words->duration, &out->duration_s))
 		return complain(title, "duration", words->duration, "a time, such as 90s, 5m or 2h");
 	if (words->guard && !trial_parse_guard(words->guard, out))
@@ -83,7 +86,7 @@ static bool parse_start(struct start_words *w, int argc, const char **argv)
 		  "PATH" },
 		POPT_AUTOHELP POPT_TABLEEND
 	};
-	poptContext context = poptGetContext(NULL, argc, argv, table, 0);
+	poptContext context = cli_context(argc, argv, table, 0);
 	bool good = cli_options_read(context, argv) && cli_no_arguments(context, argv[0]) &&
 		    cli_socket_is_named(w->socket_path, argv[0]);
 

@@ -208,6 +208,23 @@ static void test_client_says_that_there_is_no_helper(void **state)
 	assert_int_equal(client_request(long_path, WIRE_STATUS, NULL), -ENAMETOOLONG);
 }
 
+static void test_client_says_what_to_do_without_the_right_to_ask(void **state)
+{
+	int said_fd = memfd_create("test", MFD_CLOEXEC), error_fd = dup(STDERR_FILENO);
+	char said[400] = { 0 };
+
+	(void)state;
+	dup2(said_fd, STDERR_FILENO);
+	client_complain("title", "/the/socket", -EACCES);
+	dup2(error_fd, STDERR_FILENO);
+	close(error_fd);
+	assert_true(pread(said_fd, said, sizeof(said) - 1, 0) > 0);
+	close(said_fd);
+	assert_non_null(strstr(said, "/the/socket"));
+	assert_non_null(strstr(said, "join the socket's group"));
+	assert_non_null(strstr(said, "as root"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -218,6 +235,7 @@ int main(void)
 		cmocka_unit_test(test_client_waits_no_longer_than_its_bound),
 		cmocka_unit_test(test_client_waits_longer_for_what_takes_long),
 		cmocka_unit_test(test_client_says_that_there_is_no_helper),
+		cmocka_unit_test(test_client_says_what_to_do_without_the_right_to_ask),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -48,11 +48,24 @@ program() { # NAME FLAGS...
 try "$smaccel"; expect usage_without_command 2 '' 'Usage:*'
 try "$smaccel" --help; expect help 0 'Usage:*run*ab*status*ss*explain*probe*semantics*off*on*' ''
 try "$smaccel" --version; expect version 0 'smaccel [0-9]*' ''
+try "$smaccel" -V; expect version_in_short 0 'smaccel [0-9]*' ''
 try "$smaccel" nonsense; expect unknown_command 2 '' '*nonsense*'
 for command in run ab status ss explain probe semantics off on; do
 	try "$smaccel" $command --help; expect help_$command 0 "Usage: smaccel $command*" ''
-	try "$smaccel" $command --nonsense; expect bad_option_$command 2 '' '*--nonsense*'
+	try "$smaccel" $command -h; expect help_in_short_$command 0 "Usage: smaccel $command*" ''
+	try "$smaccel" $command --nonsense; expect bad_option_$command 2 '' "*--nonsense*; see \`smaccel $command --help\`"
 done
+for command in start status report stop; do
+	try "$smaccel" trial $command -h; expect help_in_short_trial_$command 0 "Usage: smaccel trial $command*" ''
+done
+# What a usage names is taken, and what it does not is not: an option that is known asks the helper, that is not there.
+try "$smaccel" trial -h; expect trial_usage 0 $'*trial status [[]--json]\n*trial report [[]--json] [[]--html=FILE]\n*trial stop\n*' ''
+try "$smaccel" trial status --json; expect trial_status_json 1 '' '*no helper*'
+try "$smaccel" trial report --json --html "$work/html"; expect trial_report_html 1 '' '*no helper*'
+try "$smaccel" trial stop --json; expect trial_stop_json 2 '' '*--json*'
+try "$smaccel" trial status --html "$work/html"; expect trial_status_html 2 '' '*--html*'
+try "$smaccel" trial start --percent 50x; expect trial_percent 2 '' '*--percent=50x: not a number above 0 and below 100'
+try "$smaccel" trial start --port=0; expect trial_port 2 '' '*--port=0: not a port, from 1 to 65535'
 for command in status ss off on; do
 	try "$smaccel" $command; expect no_helper_$command 1 '' "*no helper at $SMACCEL_SOCKET*start it*"
 	try "$smaccel" $command --socket "$work/other"; expect socket_option_$command 1 '' "*no helper at $work/other*"
@@ -93,7 +106,14 @@ try "$build/smacceld" --socket "$work/daemon" --config "$work/conf"; expect daem
 cd - >/dev/null || exit 1
 echo 'nonsense = 1' >"$work/conf"
 try "$build/smacceld" --config "$work/conf"; expect daemon_unknown_setting 2 '' '*conf:1*smacceld(8)*'
-try "$build/smacceld" --nonsense; expect daemon_bad_option 2 '' '*--nonsense*'
+try "$build/smacceld" --nonsense; expect daemon_bad_option 2 '' 'smacceld: --nonsense*; see smacceld --help'
+try "$build/smacceld" -h; expect daemon_help_in_short 0 'Usage: smacceld*--slots=N*(32768)*' ''
+JOURNAL_STREAM=$(stat -c %d:%i "$work/err") try "$build/smacceld" --nonsense; expect daemon_error_in_the_journal 2 '' '<3>smacceld: --nonsense*'
+JOURNAL_STREAM=$(stat -c %d:%i "$work/out") try "$build/smacceld" --nonsense; expect daemon_error_beside_the_journal 2 '' 'smacceld: *'
+# The sample's settings are all good: the option that comes after them is what is refused.
+sed 's/^#\([a-z]\)/\1/' "$here/examples/smacceld.conf" >"$work/conf"
+grep -q '^peers = ' "$work/conf"; result $? daemon_sample_has_settings
+try "$build/smacceld" --config "$work/conf" --lonely-ms x; expect daemon_sample_settings 2 '' 'smacceld: --lonely-ms: *'
 
 try "$smaccel" run; expect run_nothing 2 '' '*which program*'
 try "$smaccel" run --profile nonsense true; expect run_bad_profile 2 '' '*nonsense*'

@@ -229,7 +229,7 @@ static bool parse(struct ab_options *options, struct raw *raw, int argc, const c
 	};
 	static poptContext context; /* lives as long as the process: CMD's words are its */
 
-	context = poptGetContext(NULL, argc, argv, table, POPT_CONTEXT_POSIXMEHARDER);
+	context = cli_context(argc, argv, table, POPT_CONTEXT_POSIXMEHARDER);
 	poptSetOtherOptionHelp(context, "[OPTION...] [--] CMD [ARGUMENT...]");
 	if (!cli_options_read(context, argv) || !cli_socket_is_named(raw->socket_path, options->title))
 		return false;
