@@ -5,17 +5,14 @@
  * the window, but not more often than the guard looks, which is each second; so each third is up to a ninth of the window, or a second,
  * longer than it was asked to be.
  *
- * Why thirds: the guard looks again and again, for days, and its bounds hold for requests that are independent, which those of one
- * connection are not: some seconds of hard work on few connections would show as a difference of the arms. In each third, it must have
- * lasted longer than one of them (of two halves, a short one across the middle would reach both). And what is by chance one false
- * alarm in a million looks at one third is one in 10^18 at three.
+ * Why thirds: the guard looks again and again, for days, and some seconds of hard work on the connections of one arm would show as a
+ * difference of the arms. In each third, it must have lasted longer than one of them (of two halves, a short one across the middle
+ * would reach both). The thirds are no three independent witnesses: they may be the same connections.
  */
 #include "trial_window.h"
 
 #include <string.h>
 #include <sys/mman.h>
-
-#include "trial_guard.h"
 
 #define SNAPSHOTS_A_WINDOW 9u
 
@@ -28,6 +25,8 @@ bool trial_window_open(struct trial_window *window, uint64_t length_ns)
 		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		return false;
+	madvise(memory, TRIAL_SNAPSHOTS * sizeof(struct trial_snapshot),
+		MADV_NOHUGEPAGE); /* few of its pages are used */
 	*window = (struct trial_window){ .length_ns = length_ns, .snapshots = memory };
 	return true;
 }
@@ -39,19 +38,28 @@ void trial_window_close(struct trial_window *window)
 	window->snapshots = NULL;
 }
 
-/* Writes only what differs: most buckets are 0 for ever. */
-static void copy(struct histogram *to, const struct histogram *from)
+/* What came between; earlier NULL: all. The greatest value of it is not known: that of all does no harm but to a quantile that is the
+ * maximum. Writes only what differs: most buckets are 0 for ever. */
+static void difference(struct histogram *out, const struct histogram *later, const struct histogram *earlier)
 {
-	to->count = from->count;
-	to->sum_ns = from->sum_ns;
-	to->max_ns = from->max_ns;
-	for (uint32_t index = 0; index < HISTOGRAM_BUCKETS; index++)
-		if (to->counts[index] != from->counts[index])
-			to->counts[index] = from->counts[index];
+	static const struct histogram nothing;
+
+	later = later ? later : &nothing;
+	earlier = earlier ? earlier : &nothing;
+	if (out->count || later->count > earlier->count)
+		for (uint32_t index = 0; index < HISTOGRAM_BUCKETS; index++) {
+			uint64_t count = later->counts[index] - earlier->counts[index];
+
+			if (out->counts[index] != count)
+				out->counts[index] = count;
+		}
+	out->count = later->count - earlier->count;
+	out->sum_ns = later->sum_ns - earlier->sum_ns;
+	out->max_ns = later->max_ns;
 }
 
 void trial_window_note(struct trial_window *window, uint64_t now_ns, unsigned role,
-		       const struct histogram *const arms[WINDOW_ARMS])
+		       const struct guard_arm arms[WINDOW_ARMS])
 {
 	struct trial_snapshot *snapshot = window->snapshots ? &window->snapshots[window->newest] : NULL;
 
@@ -68,7 +76,8 @@ void trial_window_note(struct trial_window *window, uint64_t now_ns, unsigned ro
 	snapshot = &window->snapshots[window->newest];
 	snapshot->at_ns = now_ns;
 	for (unsigned arm = 0; arm < WINDOW_ARMS; arm++)
-		copy(&snapshot->arms[arm], arms[arm]);
+		for (unsigned i = 0; i < LATENCY_PARTS; i++)
+			difference(&snapshot->parts[arm][i], arms[arm].parts[i], NULL);
 }
 
 /* The youngest that is at least so old; NULL: there is none. */
@@ -85,30 +94,25 @@ static const struct trial_snapshot *snapshot_before(const struct trial_window *w
 	return found;
 }
 
-/* What came between. The greatest value of it is not known: that of all does no harm but to a quantile that is the maximum. */
-static void difference(struct histogram *out, const struct histogram *later, const struct histogram *earlier)
+static bool is_worse_since(const struct trial_snapshot *earlier, const struct guard_arm later[WINDOW_ARMS], double part,
+			   double percent)
 {
-	out->count = later->count - earlier->count;
-	out->sum_ns = later->sum_ns - earlier->sum_ns;
-	out->max_ns = later->max_ns;
-	for (uint32_t index = 0; index < HISTOGRAM_BUCKETS; index++)
-		out->counts[index] = later->counts[index] - earlier->counts[index];
-}
-
-static bool is_worse_since(const struct trial_snapshot *earlier, const struct histogram *const later[WINDOW_ARMS],
-			   double part, double percent)
-{
-	static struct histogram between[WINDOW_ARMS]; /* too large for the stack; the helper has one thread */
+	/* Too large for the stack; the helper has one thread. */
+	static struct histogram between[WINDOW_ARMS][LATENCY_PARTS];
+	struct guard_arm arms[WINDOW_ARMS];
 
 	for (unsigned arm = 0; arm < WINDOW_ARMS; arm++)
-		difference(&between[arm], later[arm], &earlier->arms[arm]);
-	return trial_guard_is_worse(&between[WINDOW_ACCELERATED], &between[WINDOW_PLAIN], part, percent);
+		for (unsigned i = 0; i < LATENCY_PARTS; i++) {
+			difference(&between[arm][i], later[arm].parts[i], &earlier->parts[arm][i]);
+			arms[arm].parts[i] = &between[arm][i];
+		}
+	return trial_guard_is_worse(&arms[WINDOW_ACCELERATED], &arms[WINDOW_PLAIN], part, percent);
 }
 
-bool trial_window_is_worse(const struct trial_window *window, uint64_t now_ns,
-			   const struct histogram *const arms[WINDOW_ARMS], double part, double percent)
+bool trial_window_is_worse(const struct trial_window *window, uint64_t now_ns, const struct guard_arm arms[WINDOW_ARMS],
+			   double part, double percent)
 {
-	const struct histogram *later[WINDOW_ARMS] = { arms[WINDOW_ACCELERATED], arms[WINDOW_PLAIN] };
+	struct guard_arm later[WINDOW_ARMS] = { arms[WINDOW_ACCELERATED], arms[WINDOW_PLAIN] };
 	uint64_t age_ns = 0;
 
 	for (unsigned third = 0; third < WINDOW_THIRDS; third++) {
@@ -119,7 +123,8 @@ bool trial_window_is_worse(const struct trial_window *window, uint64_t now_ns,
 			return false;
 		age_ns = now_ns - earlier->at_ns;
 		for (unsigned arm = 0; arm < WINDOW_ARMS; arm++)
-			later[arm] = &earlier->arms[arm];
+			for (unsigned i = 0; i < LATENCY_PARTS; i++)
+				later[arm].parts[i] = &earlier->parts[arm][i];
 	}
 	return true;
 }

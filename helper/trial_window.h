@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "wire/histogram.h"
+#include "trial_guard.h"
 
 #define WINDOW_THIRDS 3u
 /* One each ninth of the window, or each second, whichever is more: enough to reach back over all of it, each third being up to a ninth
@@ -19,7 +19,7 @@ enum { WINDOW_ACCELERATED, WINDOW_PLAIN, WINDOW_ARMS };
 /* All that was recorded up to a moment. */
 struct trial_snapshot {
 	uint64_t at_ns; /* 0: none */
-	struct histogram arms[WINDOW_ARMS];
+	struct histogram parts[WINDOW_ARMS][LATENCY_PARTS];
 };
 
 struct trial_window {
@@ -36,11 +36,11 @@ void trial_window_close(struct trial_window *window);
 
 /* `arms`: all that has been recorded so far, of one role. Kept if a snapshot is due. */
 void trial_window_note(struct trial_window *window, uint64_t now_ns, unsigned role,
-		       const struct histogram *const arms[WINDOW_ARMS]);
+		       const struct guard_arm arms[WINDOW_ARMS]);
 
 /* Whether the accelerated arm was worse (trial_guard.h) in each third of the window by itself. False until there is a whole window, and
  * if one of its thirds has too few requests to say. */
-bool trial_window_is_worse(const struct trial_window *window, uint64_t now_ns,
-			   const struct histogram *const arms[WINDOW_ARMS], double part, double percent);
+bool trial_window_is_worse(const struct trial_window *window, uint64_t now_ns, const struct guard_arm arms[WINDOW_ARMS],
+			   double part, double percent);
 
 #endif

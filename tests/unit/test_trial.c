@@ -47,25 +47,45 @@ static double uniform(void)
 	return (double)(random_state >> 11) / (double)(UINT64_C(1) << 53);
 }
 
+static double one_duration(double factor)
+{
+	return factor * 50000 * (1 + 1 / (1.0001 - uniform()));
+}
+
 /* Durations with a long tail, around 100 us. */
 static void fill(struct histogram *histogram, size_t count, double factor)
 {
 	memset(histogram, 0, sizeof(*histogram));
-	for (size_t i = 0; i < count; i++) {
-		double one = 1 / (1.0001 - uniform());
+	for (size_t i = 0; i < count; i++)
+		histogram_add(histogram, (uint64_t)one_duration(factor), 1);
+}
 
-		histogram_add(histogram, (uint64_t)(factor * 50000 * (1 + one)), 1);
+static struct histogram of_parts[2][LATENCY_PARTS];
+static struct guard_arm accelerated, plain;
+
+static void arms_clear(void)
+{
+	memset(of_parts, 0, sizeof(of_parts));
+	for (unsigned i = 0; i < LATENCY_PARTS; i++) {
+		accelerated.parts[i] = &of_parts[0][i];
+		plain.parts[i] = &of_parts[1][i];
 	}
 }
 
-static struct histogram accelerated, plain;
+/* The same of every part: connections are all alike. */
+static void fill_parts(struct histogram parts[LATENCY_PARTS], size_t count, double factor)
+{
+	for (unsigned i = 0; i < LATENCY_PARTS; i++)
+		fill(&parts[i], count / LATENCY_PARTS, factor);
+}
 
 static void test_guard_sees_what_is_much_worse(void **state)
 {
 	(void)state;
 	random_state = 1;
-	fill(&plain, 20000, 1);
-	fill(&accelerated, 20000, 2);
+	arms_clear();
+	fill_parts(of_parts[1], 20000, 1);
+	fill_parts(of_parts[0], 20000, 2);
 	assert_true(trial_guard_is_worse(&accelerated, &plain, 0.5, 20));
 	assert_true(trial_guard_is_worse(&accelerated, &plain, 0.99, 20));
 	assert_false(trial_guard_is_worse(&plain, &accelerated, 0.99, 20));
@@ -78,11 +98,12 @@ static void test_guard_wants_enough_to_say(void **state)
 
 	(void)state;
 	random_state = 2;
-	fill(&plain, 100, 1);
-	fill(&accelerated, 100, 10);
-	assert_false(trial_guard_bounds(&plain, 0.999, &lower_ns, &upper_ns));
+	arms_clear();
+	fill_parts(of_parts[1], 104, 1);
+	fill_parts(of_parts[0], 104, 10);
+	assert_false(trial_guard_bounds(&of_parts[1][0], 0.999, &lower_ns, &upper_ns));
 	assert_false(trial_guard_is_worse(&accelerated, &plain, 0.999, 0));
-	memset(&plain, 0, sizeof(plain));
+	memset(of_parts[1], 0, sizeof(of_parts[1]));
 	assert_false(trial_guard_is_worse(&accelerated, &plain, 0.5, 0));
 	assert_false(trial_guard_is_worse(&plain, &accelerated, 0.5, 0));
 }
@@ -97,12 +118,13 @@ static void test_guard_is_not_set_off_by_chance(void **state)
 	for (int trial = 0; trial < 200; trial++) {
 		bool stopped = false;
 
-		memset(&plain, 0, sizeof(plain));
-		memset(&accelerated, 0, sizeof(accelerated));
+		arms_clear();
 		for (int look = 0; look < 300 && !stopped; look++) {
 			for (int i = 0; i < 20; i++) {
-				histogram_add(&plain, (uint64_t)(100000 / (1.001 - uniform())), 1);
-				histogram_add(&accelerated, (uint64_t)(100000 / (1.001 - uniform())), 1);
+				histogram_add(&of_parts[1][i % LATENCY_PARTS], (uint64_t)(100000 / (1.001 - uniform())),
+					      1);
+				histogram_add(&of_parts[0][i % LATENCY_PARTS], (uint64_t)(100000 / (1.001 - uniform())),
+					      1);
 			}
 			if (look % 10 == 9) /* each costs a walk over all buckets */
 				stopped = trial_guard_is_worse(&accelerated, &plain, 0.99, 5);
@@ -110,6 +132,72 @@ static void test_guard_is_not_set_off_by_chance(void **state)
 		fired += stopped;
 	}
 	assert_int_equal(fired, 0);
+}
+
+/* Connections, each in an arm and in a part of it by chance; the first `slow` of them have requests 40 times as long, those of the
+ * accelerated arm all `factor` times. */
+static bool fires(unsigned connections, unsigned slow, double factor, bool at_worst)
+{
+	arms_clear();
+	for (unsigned i = 0; i < connections; i++) {
+		unsigned arm = at_worst ? i >= slow : uniform() < 0.5;
+		unsigned part = (unsigned)(uniform() * LATENCY_PARTS);
+
+		for (int request = 0; request < 50; request++)
+			histogram_add(&of_parts[arm][part],
+				      (uint64_t)one_duration((i < slow ? 40 : 1) * (arm ? 1 : factor)), 1);
+	}
+	return trial_guard_is_worse(&accelerated, &plain, 0.5, 50);
+}
+
+/* Of two connections that work at different things one is in each arm: requests, however many, do not make that a difference of arms. */
+static void test_guard_wants_connections_to_say_it(void **state)
+{
+	unsigned fired = 0;
+
+	(void)state;
+	random_state = 6;
+	assert_false(fires(2, 1, 1, true));
+	assert_false(fires(10, 5, 1, true)); /* five parts at the most */
+	for (int trial = 0; trial < 1500; trial++)
+		fired += fires(4 + (unsigned)trial % 40, (4 + (unsigned)trial % 40) / 2, 1, false);
+	assert_in_range(fired, 0, 1);
+}
+
+static void test_guard_fires_where_many_connections_are_worse(void **state)
+{
+	unsigned fired = 0;
+
+	(void)state;
+	random_state = 7;
+	for (int trial = 0; trial < 50; trial++)
+		fired += fires(40, 0, 2, false);
+	assert_in_range(fired, 45, 50);
+}
+
+/* Every part of one arm worse than every part of the other; of 8 and 8 four pairs may be the other way round, of 6 and 6 none. */
+static void test_guard_parts_are_ranked(void **state)
+{
+	(void)state;
+	random_state = 8;
+	arms_clear();
+	for (unsigned i = 0; i < LATENCY_PARTS; i++) {
+		histogram_add(&of_parts[0][i], 1000 + i, 10);
+		histogram_add(&of_parts[1][i], i < 4 ? 500 : 600, 10);
+	}
+	assert_true(trial_guard_parts_are_worse(&accelerated, &plain, 0.5, 50));
+	assert_false(trial_guard_parts_are_worse(&accelerated, &plain, 0.5, 70)); /* 1007 is not 70 % above 600 */
+	histogram_add(&of_parts[0][0], 550, 20);                                  /* worse than four of them */
+	assert_true(trial_guard_parts_are_worse(&accelerated, &plain, 0.5, 0));
+	histogram_add(&of_parts[0][1], 590, 20);
+	assert_false(trial_guard_parts_are_worse(&accelerated, &plain, 0.5, 0));
+	for (unsigned i = 0; i < 2; i++)
+		accelerated.parts[i] = plain.parts[i] = NULL;
+	assert_true(trial_guard_parts_are_worse(&accelerated, &plain, 0.5, 50));
+	histogram_add(&of_parts[1][7], 5000, 20);
+	assert_false(trial_guard_parts_are_worse(&accelerated, &plain, 0.5, 50));
+	plain.parts[7] = NULL; /* five have no say */
+	assert_false(trial_guard_parts_are_worse(&accelerated, &plain, 0.5, 50));
 }
 
 /* The bounds hold the true quantile: of 300 samples of 2,000, all but a few in a thousand. */
@@ -123,8 +211,8 @@ static void test_guard_bounds_hold_the_quantile(void **state)
 	for (int i = 0; i < 300; i++) {
 		uint64_t lower_ns = 0, upper_ns = 0;
 
-		fill(&plain, 2000, 1);
-		assert_true(trial_guard_bounds(&plain, 0.99, &lower_ns, &upper_ns));
+		fill(&of_parts[0][0], 2000, 1);
+		assert_true(trial_guard_bounds(&of_parts[0][0], 0.99, &lower_ns, &upper_ns));
 		outside += (double)lower_ns > true_p99 * 1.001 || (double)upper_ns < true_p99 * 0.999;
 	}
 	assert_in_range(outside, 0, 3);
@@ -292,6 +380,9 @@ int main(void)
 		cmocka_unit_test(test_guard_sees_what_is_much_worse),
 		cmocka_unit_test(test_guard_wants_enough_to_say),
 		cmocka_unit_test(test_guard_is_not_set_off_by_chance),
+		cmocka_unit_test(test_guard_wants_connections_to_say_it),
+		cmocka_unit_test(test_guard_fires_where_many_connections_are_worse),
+		cmocka_unit_test(test_guard_parts_are_ranked),
 		cmocka_unit_test(test_guard_bounds_hold_the_quantile),
 		cmocka_unit_test(test_a_port_has_both_arms_or_neither),
 		cmocka_unit_test(test_the_last_place_is_not_for_one_arm),
