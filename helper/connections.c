@@ -145,6 +145,22 @@ static const struct registry_end *end_of_cell(const struct listing *listing, con
 	return end && end->state == END_JOINED && end->uid == session->channel.uid ? end : NULL;
 }
 
+/* What an offer does not learn: the shim only knows that it waits. What it has been told of a trial may be over. */
+static void reason_of_trial(const struct helper *helper, const struct registry_end *offer, struct row *row)
+{
+	bool is_told = row->state == CONN_OFFERED && trial_refuses((enum sm_reason)row->reason);
+
+	if (offer && trial_is_plain(helper, offer)) {
+		row->state = CONN_REFUSED;
+		row->reason = REASON_TRIAL_PLAIN;
+	} else if (trial_is_off(helper) && (is_told || (offer && trial_keeps_out(helper, offer)))) {
+		row->state = CONN_REFUSED;
+		row->reason = REASON_TRIAL_STOPPED;
+	} else if (is_told) {
+		row->reason = REASON_WAITING_PEER;
+	}
+}
+
 static void list_cell(struct listing *listing, const struct session *session, uint32_t index,
 		      const struct memory_cell *cell)
 {
@@ -166,10 +182,8 @@ static void list_cell(struct listing *listing, const struct session *session, ui
 		.side = end ? end->side : 0,
 	};
 
-	if (!end && offer && trial_is_plain(listing->helper, offer)) { /* the shim only knows that it waits */
-		row.state = CONN_REFUSED;
-		row.reason = REASON_TRIAL_PLAIN;
-	}
+	if (!end)
+		reason_of_trial(listing->helper, offer, &row);
 	copy_comm(comm, session->comm);
 	add_row(listing, &row);
 }

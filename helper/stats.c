@@ -128,8 +128,9 @@ json_t *stats_status(struct helper *helper)
 				 (int)sessions_count(helper->sessions), "slots_used", (int)slots_used(helper->slots),
 				 "slots", (int)slots_count(helper->slots));
 
-	return json_pack("{so so so so s{sb}}", "totals", totals(helper), "refusals", refusals(helper), "helper", self,
-			 "kernel", kernel(helper), "switches", "off", (int)(helper->switches->off != 0));
+	return json_pack("{so so so so s{sb} so}", "totals", totals(helper), "refusals", refusals(helper), "helper",
+			 self, "kernel", kernel(helper), "switches", "off", (int)(helper->switches->off != 0), "trial",
+			 trial_status(helper));
 }
 
 /* ---- replies ---- */

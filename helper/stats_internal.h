@@ -16,6 +16,7 @@ void stats_reply_by_child(struct request *request, char *(*make)(const struct re
 
 /* New references; NULL: out of memory. */
 json_t *stats_status(struct helper *helper);
+json_t *trial_status(const struct helper *helper); /* what everybody may know of a trial */
 /* The rows that uid may see: its own, or all for root. */
 json_t *stats_connections(struct helper *helper, uint32_t uid);
 

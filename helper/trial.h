@@ -52,6 +52,9 @@ static inline bool trial_refuses(enum sm_reason reason)
 	return reason == REASON_TRIAL_PLAIN || reason == REASON_TRIAL_STOPPED;
 }
 bool trial_is_plain(const struct helper *helper, const struct registry_end *end);
+/* Whether a guard keeps that end out: its shim knows only that it waits. */
+bool trial_keeps_out(const struct helper *helper, const struct registry_end *end);
+bool trial_is_off(const struct helper *helper); /* a guard has turned acceleration off for a selection */
 /* Its process has closed the connection of that cell: what was recorded is taken. The lower half of its generation. */
 void trial_connection_closed(struct session *session, uint32_t cell, uint16_t generation);
 void trial_slot_armed(struct helper *helper, struct slot *slot);

@@ -108,6 +108,33 @@ bool trial_is_plain(const struct helper *helper, const struct registry_end *end)
 	return trial_is_assigning(helper->trials) && end_has_arm(helper->trials, end) && end->arm == LATENCY_PLAIN;
 }
 
+struct kept_out {
+	const struct trials *trials;
+	const struct registry_end *end;
+	bool is_selected;
+};
+
+static void peer_visit(struct registry_end *peer, void *context)
+{
+	struct kept_out *kept_out = context;
+
+	kept_out->is_selected |= trial_selects(kept_out->trials, kept_out->end, peer);
+}
+
+bool trial_keeps_out(const struct helper *helper, const struct registry_end *end)
+{
+	struct kept_out kept_out = { .trials = helper->trials, .end = end };
+
+	if (helper->trials->off)
+		registry_each_peer(helper->registry, &end->key, peer_visit, &kept_out);
+	return kept_out.is_selected;
+}
+
+bool trial_is_off(const struct helper *helper)
+{
+	return helper->trials->off;
+}
+
 /* ---- slots ---- */
 
 void trial_slot_sums(const struct slot *slot, struct sm_direction *sums)

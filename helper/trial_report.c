@@ -7,6 +7,7 @@
 #include "dispatch.h"
 #include "helper.h"
 #include "session.h"
+#include "stats_internal.h"
 #include "trial_internal.h"
 
 static const char *end_name(enum trial_end end)
@@ -85,6 +86,17 @@ static void write_unassigned(const struct trials *trials, FILE *out)
 		separator = ",";
 	}
 	fputc('}', out);
+}
+
+json_t *trial_status(const struct helper *helper)
+{
+	const struct trials *trials = helper->trials;
+	json_t *status =
+		json_pack("{ss sb}", "state", trial_state_name(trials->state), "selection_off", (int)trials->off);
+
+	if (trials->state >= TRIAL_ENDING)
+		json_object_set_new(status, "ended_by", json_string(end_name(trials->end)));
+	return status;
 }
 
 /* What is still running is added to the child's own copy of the sums. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* smaccel status: the helper, the kernel, totals. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli.h"
 #include "client.h"
@@ -79,6 +80,19 @@ static void print_refusals(json_t *refusals)
 	puts(*separator ? "" : "none");
 }
 
+/* What a trial does to connections here and now. */
+static void print_trial(const json_t *trial)
+{
+	const char *state = fields_text(trial, "state");
+
+	if (json_is_true(json_object_get(trial, "selection_off")))
+		puts("trial       its guard has turned acceleration off for what it selected; `smaccel trial stop` "
+		     "takes that "
+		     "back");
+	else if (!strcmp(state, "starting") || !strcmp(state, "running"))
+		puts("trial       running; `smaccel trial status` shows it");
+}
+
 int cli_status_main(int argc, const char **argv)
 {
 	struct cli_options options;
@@ -97,6 +111,7 @@ int cli_status_main(int argc, const char **argv)
 		print_kernel(json_object_get(status, "kernel"));
 		print_totals(json_object_get(status, "totals"));
 		print_refusals(json_object_get(status, "refusals"));
+		print_trial(json_object_get(status, "trial"));
 		if (json_is_true(json_object_get(json_object_get(status, "switches"), "off")))
 			puts("The kill switch is set: every message goes through TCP. `smaccel on` takes it back.");
 	}

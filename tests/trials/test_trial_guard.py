@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """smaccel trial: what its guard sees, and what it leaves behind; whom its start finds."""
+import os
+import subprocess
 import time
 from collections import Counter
 
-from service import arms_of, load, report, rows_of, settled, start, trial, trial_state  # noqa: F401: a fixture
+from service import TRIAL, arms_of, load, report, rows_of, settled, start, trial, trial_state  # noqa: F401: a fixture
 from support.apps import wait_until
 from support.helper import Helper
 from support.program import Program, built
@@ -25,13 +27,19 @@ def test_the_guard_ends_it_and_turns_acceleration_off(helper, load):
     connections = answer["statistics"]["connections"]
     assert connections["verdict"] == "slower" and connections["low"] > 1, connections
     assert "ended by its guard" in trial(helper, "report", expect=None).stdout
-    wait_until(lambda: set(arms_of(helper, load).values()) <= {"offered", "plain"}, 20,
+    wait_until(lambda: set(arms_of(helper, load).values()) == {"refused"}, 20,
                lambda: str(Counter(arms_of(helper, load).values())))
     load.ask("open 5")  # nor is anything new accelerated
     before, armed_before = load.answered(), helper.totals()["pairs_armed_total"]
     wait_until(lambda: load.answered() > before + 20 * count, 20, load.describe)
     assert helper.totals()["pairs_armed_total"] == armed_before and helper.totals()["pairs_armed"] == 0
-    assert "trial-stopped" in {row["reason"] for rows in rows_of(helper, load).values() for row in rows}
+    def shown():
+        return Counter((row["state"], row["reason"]) for rows in rows_of(helper, load).values() for row in rows)
+    wait_until(lambda: shown() == {("refused", "trial-stopped"): 2 * (count + 5)}, 20, lambda: str(shown()))  # new ones, too
+    told = subprocess.run([TRIAL[0], "status"], env=dict(os.environ, SMACCEL_SOCKET=str(helper.socket)), timeout=20,
+                          capture_output=True, text=True).stdout
+    assert "its guard has turned acceleration off" in told, told
+    assert helper.status()["trial"] == {"state": "ended", "selection_off": True, "ended_by": "guard"}
     for words in (), ("--port", "9"), ("--port", str(load.port), "--uid", "0"), ("--port", str(load.port), "--comm", "trial_load"):
         refused = trial(helper, "start", *words, expect=1).stderr  # of anything else: what is off would be forgotten
         assert "a guard has turned acceleration off" in refused and "`smaccel trial stop` first" in refused, refused
