@@ -8,6 +8,7 @@
 #include "cli.h"
 #include "client.h"
 #include "fields.h"
+#include "filter.h"
 #include "table.h"
 
 static const struct table_column columns[] = {
@@ -82,19 +83,45 @@ static void say_off(const char *title, const char *socket_path)
 	free(text);
 }
 
+/* Texts live as long as the process. */
+static bool parse(struct cli_options *options, struct filter *filter, int argc, const char **argv)
+{
+	static char *socket_path;
+	int json = 0;
+	const struct poptOption table[] = {
+		{ "pid", 0, POPT_ARG_STRING, &filter->pid, 0, "only that process's ends", "N" },
+		{ "port", 0, POPT_ARG_STRING, &filter->port, 0, "only connections with that port, of either end", "P" },
+		{ "state", 0, POPT_ARG_STRING, &filter->state, 0, "only ends in that state", "NAME" },
+		{ "reason", 0, POPT_ARG_STRING, &filter->reason, 0, "only ends with that reason", "NAME" },
+		{ "json", 0, POPT_ARG_NONE, &json, 0, "print JSON, for programs", NULL },
+		{ "socket", 0, POPT_ARG_STRING, &socket_path, 0, "the helper's socket (also: SMACCEL_SOCKET)", "PATH" },
+		POPT_AUTOHELP POPT_TABLEEND,
+	};
+	poptContext context = poptGetContext(NULL, argc, argv, table, 0);
+	bool good = cli_options_read(context, argv) && cli_no_arguments(context, argv[0]) &&
+		    cli_socket_is_named(socket_path, argv[0]) && filter_is_good(filter, argv[0]);
+
+	options->socket_path = cli_socket_path(socket_path);
+	options->json = json;
+	poptFreeContext(context);
+	return good;
+}
+
 int cli_connections_main(int argc, const char **argv)
 {
 	struct wire_request message = { 0 };
+	struct filter filter = { 0 };
 	struct cli_options options;
 	int status = CLI_OK;
 	json_t *answer;
 
-	if (!cli_options_parse(&options, argc, argv, CLI_ACCEPTS_SOCKET | CLI_ACCEPTS_JSON, "[--json] [--socket=PATH]"))
+	if (!parse(&options, &filter, argc, argv))
 		return CLI_USAGE;
 	wire_header_init(&message.header, WIRE_CONNECTIONS, sizeof(message), 0, 0);
 	answer = client_ask_long(argv[0], options.socket_path, &message, sizeof(message));
 	if (!answer)
 		return CLI_FAILURE;
+	filter_rows(&filter, json_is_array(answer) ? answer : json_object_get(answer, "connections"));
 	if (options.json) {
 		json_dumpf(answer, stdout, JSON_COMPACT);
 		putchar('\n');

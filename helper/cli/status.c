@@ -6,14 +6,20 @@
 #include "cli.h"
 #include "client.h"
 #include "fields.h"
+#include "prometheus.h"
 #include "table.h"
 
 static void print_helper(const json_t *helper)
 {
-	char uptime[TABLE_NUMBER_BYTES];
+	char uptime[TABLE_NUMBER_BYTES], used[TABLE_NUMBER_BYTES], slots[TABLE_NUMBER_BYTES];
+	char sessions[TABLE_NUMBER_BYTES];
 
 	printf("helper      pid %llu, version %s, up %s\n", (unsigned long long)fields_number(helper, "pid"),
 	       fields_text(helper, "version"), table_format_seconds(uptime, fields_number(helper, "uptime_s")));
+	printf("in use      %s of %s slots; %s processes\n",
+	       table_format_count(used, fields_number(helper, "slots_used")),
+	       table_format_count(slots, fields_number(helper, "slots")),
+	       table_format_count(sessions, fields_number(helper, "sessions")));
 }
 
 /* features: an array of names, or an object of name: true/false. */
@@ -93,28 +99,61 @@ static void print_trial(const json_t *trial)
 		puts("trial       running; `smaccel trial status` shows it");
 }
 
+static void print_status(json_t *status)
+{
+	print_helper(json_object_get(status, "helper"));
+	print_kernel(json_object_get(status, "kernel"));
+	print_totals(json_object_get(status, "totals"));
+	print_refusals(json_object_get(status, "refusals"));
+	print_trial(json_object_get(status, "trial"));
+	if (json_is_true(json_object_get(json_object_get(status, "switches"), "off")))
+		puts("The kill switch is set: every message goes through TCP. `smaccel on` takes it back.");
+}
+
+/* Texts live as long as the process. */
+static bool parse(struct cli_options *options, bool *is_prometheus, int argc, const char **argv)
+{
+	static char *socket_path;
+	int json = 0, prometheus = 0;
+	const struct poptOption table[] = {
+		{ "json", 0, POPT_ARG_NONE, &json, 0, "print JSON, for programs", NULL },
+		{ "prometheus", 0, POPT_ARG_NONE, &prometheus, 0, "print metrics in Prometheus's text format", NULL },
+		{ "socket", 0, POPT_ARG_STRING, &socket_path, 0, "the helper's socket (also: SMACCEL_SOCKET)", "PATH" },
+		POPT_AUTOHELP POPT_TABLEEND,
+	};
+	poptContext context = poptGetContext(NULL, argc, argv, table, 0);
+	bool good = cli_options_read(context, argv) && cli_no_arguments(context, argv[0]) &&
+		    cli_socket_is_named(socket_path, argv[0]);
+
+	if (good && json && prometheus) {
+		fprintf(stderr, "%s: --json and --prometheus: one of them\n", argv[0]);
+		good = false;
+	}
+	options->socket_path = cli_socket_path(socket_path);
+	options->json = json;
+	*is_prometheus = prometheus;
+	poptFreeContext(context);
+	return good;
+}
+
 int cli_status_main(int argc, const char **argv)
 {
 	struct cli_options options;
+	bool is_prometheus;
 	char *text = NULL;
 	json_t *status;
 
-	if (!cli_options_parse(&options, argc, argv, CLI_ACCEPTS_SOCKET | CLI_ACCEPTS_JSON, "[--json] [--socket=PATH]"))
+	if (!parse(&options, &is_prometheus, argc, argv))
 		return CLI_USAGE;
 	status = client_ask_json(argv[0], options.socket_path, WIRE_STATUS, &text);
 	if (!status)
 		return CLI_FAILURE;
-	if (options.json) {
+	if (options.json)
 		puts(text);
-	} else {
-		print_helper(json_object_get(status, "helper"));
-		print_kernel(json_object_get(status, "kernel"));
-		print_totals(json_object_get(status, "totals"));
-		print_refusals(json_object_get(status, "refusals"));
-		print_trial(json_object_get(status, "trial"));
-		if (json_is_true(json_object_get(json_object_get(status, "switches"), "off")))
-			puts("The kill switch is set: every message goes through TCP. `smaccel on` takes it back.");
-	}
+	else if (is_prometheus)
+		prometheus_print(status, stdout);
+	else
+		print_status(status);
 	json_decref(status);
 	free(text);
 	return CLI_OK;
