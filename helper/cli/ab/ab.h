@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/utsname.h>
 
 #include "metrics.h"
 #include "process.h"
@@ -45,6 +46,7 @@ enum ab_kind {
 /* Exit statuses beside those of cli.h. Ended by a signal: 128 + its number, as a shell says it. */
 enum ab_exit {
 	AB_EXIT_INVALID = 3, /* no proof of treatment */
+	AB_EXIT_SLOWER = 4,  /* the verdict, with --fail-if slower */
 };
 
 struct ab_options {
@@ -55,7 +57,7 @@ struct ab_options {
 	uint16_t ready_port_h;
 	regex_t ready_regex;
 	enum ab_kind kind;
-	bool bare_a, json, quiet;
+	bool bare_a, json, quiet, fails_if_slower;
 	unsigned rounds, warmup;
 	double seconds; /* 0: no limit */
 	double timeout_s;
@@ -96,8 +98,18 @@ struct ab_run {
 	struct ab_values values;
 };
 
+/* When it began, and where. */
+struct ab_machine {
+	char started[32]; /* ISO 8601, UTC */
+	char host[65], cpu[128];
+	int cpus;
+	double load; /* the average of the minute before; -1: not known */
+	struct utsname kernel;
+};
+
 struct ab_trial {
 	const struct ab_options *options;
+	struct ab_machine machine;
 	int64_t start_ns;
 	double elapsed_s;
 	struct ab_metrics metrics;
@@ -130,6 +142,9 @@ struct ab_arm_context {
 bool ab_arm_prepare(const void *context);
 /* "plain TCP under the shim": for reports. */
 const char *ab_arm_text(const struct ab_options *options, enum ab_arm arm);
+
+/* ---- machine.c ---- */
+void ab_machine_read(struct ab_machine *machine);
 
 /* ---- server.c: 0, or -1 with why ---- */
 int ab_server_start(struct ab_process *server, const struct ab_options *options, const struct ab_arm_context *context,

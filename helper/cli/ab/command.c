@@ -73,18 +73,16 @@ static char *json_text(const struct ab_trial *trial, const struct ab_analysis *a
 }
 
 /* The files first: who reads standard output may have gone. */
-static bool report(const struct ab_trial *trial, struct outputs *outputs)
+static bool report(const struct ab_trial *trial, struct outputs *outputs, const struct ab_analysis *analysis)
 {
-	static struct ab_analysis analysis;
 	const struct ab_options *options = trial->options;
 	size_t page_bytes = 0;
 	char *json, *html = NULL;
 	bool good;
 
-	ab_analyze(trial, &analysis);
-	json = json_text(trial, &analysis);
+	json = json_text(trial, analysis);
 	if (options->html_path)
-		html = output_text(print_page, &(struct report){ trial, &analysis }, &page_bytes);
+		html = output_text(print_page, &(struct report){ trial, analysis }, &page_bytes);
 	good = json && (html || !options->html_path);
 	if (!good)
 		fprintf(stderr, "%s: the report cannot be made: %s\n", options->title, strerror(ENOMEM));
@@ -93,7 +91,7 @@ static bool report(const struct ab_trial *trial, struct outputs *outputs)
 	if (html)
 		good &= went_well(options, options->html_path, output_write(&outputs->html, html, page_bytes));
 	if (!options->json)
-		ab_report_text(stdout, trial, &analysis);
+		ab_report_text(stdout, trial, analysis);
 	else if (json)
 		fputs(json, stdout);
 	free(json);
@@ -101,19 +99,25 @@ static bool report(const struct ab_trial *trial, struct outputs *outputs)
 	return good;
 }
 
-static int status_of(const struct ab_trial *trial)
+static int status_of(const struct ab_trial *trial, const struct ab_analysis *analysis)
 {
+	bool is_slower =
+		analysis->primary < AB_METRICS_MAX && analysis->results[analysis->primary].verdict == VERDICT_SLOWER;
+
 	if (trial->ended_by)
 		return 128 + trial->ended_by;
 	if (trial->invalid[0])
 		return AB_EXIT_INVALID;
-	return trial->failure[0] ? CLI_FAILURE : CLI_OK;
+	if (trial->failure[0])
+		return CLI_FAILURE;
+	return is_slower && trial->options->fails_if_slower ? AB_EXIT_SLOWER : CLI_OK;
 }
 
 int cli_ab_main(int argc, const char **argv)
 {
 	static struct ab_options options;
 	static struct ab_trial trial;
+	static struct ab_analysis analysis;
 	struct outputs outputs;
 	int status = ab_options_parse(&options, argc, argv);
 	int err;
@@ -132,8 +136,9 @@ int cli_ab_main(int argc, const char **argv)
 	}
 	trial.options = &options;
 	ab_trial_run(&trial);
-	status = status_of(&trial);
-	if (!report(&trial, &outputs) && !status)
+	ab_analyze(&trial, &analysis);
+	status = status_of(&trial, &analysis);
+	if (!report(&trial, &outputs, &analysis) && (!status || status == AB_EXIT_SLOWER))
 		status = CLI_FAILURE;
 	if (!options.json && (trial.invalid[0] || trial.failure[0]) && !trial.ended_by)
 		fprintf(stderr, "%s: %s\n", options.title, trial.invalid[0] ? trial.invalid : trial.failure);

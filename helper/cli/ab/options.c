@@ -15,7 +15,7 @@
 
 /* What popt fills in; texts live as long as the process. */
 struct raw {
-	char *server, *ready, *pin, *reader, *primary, *profile, *socket_path, *html, *save;
+	char *server, *ready, *pin, *reader, *primary, *profile, *socket_path, *html, *save, *fail_if;
 	char **metrics, **environment[ARMS];
 	int warmup, aa, env_only, bare_a, json, quiet;
 	long seed;
@@ -137,6 +137,20 @@ static bool parse_numbers(struct ab_options *options, const struct raw *raw)
 	return true;
 }
 
+/* Said at once: the runs may take an hour. */
+static void warn_of_few_rounds(const struct ab_options *options)
+{
+	/* The smallest p of the rank test, where all rounds say the same, is 2 / 2^rounds. */
+	unsigned needed = 1 + (unsigned)ceil(-log2(1 - options->confidence) - 1e-9);
+
+	if (options->rounds < STATISTICS_BLOCKS_MIN)
+		fprintf(stderr, "%s: fewer than %u rounds decide nothing, whatever the runs say\n", options->title,
+			STATISTICS_BLOCKS_MIN);
+	else if (options->rounds < needed)
+		fprintf(stderr, "%s: fewer than %u rounds cannot show a difference at %g %%\n", options->title, needed,
+			options->confidence * 100);
+}
+
 static bool parse_kind(struct ab_options *options, const struct raw *raw)
 {
 	if (raw->aa && raw->env_only)
@@ -182,6 +196,9 @@ static bool parse_outputs(struct ab_options *options, const struct raw *raw)
 {
 	options->json = raw->json;
 	options->quiet = raw->quiet;
+	options->fails_if_slower = raw->fail_if != NULL;
+	if (raw->fail_if && strcmp(raw->fail_if, "slower") != 0)
+		return refuse(options, "--fail-if: slower is the only verdict to fail for, not \"%s\"", raw->fail_if);
 	options->html_path = raw->html;
 	options->save_path = raw->save;
 	if ((raw->html && !*raw->html) || (raw->save && !*raw->save))
@@ -219,6 +236,7 @@ static bool parse(struct ab_options *options, struct raw *raw, int argc, const c
 		{ "a-env", 0, POPT_ARG_ARGV, &raw->environment[ARM_A], 0, "environment of arm A", "NAME=VALUE" },
 		{ "b-env", 0, POPT_ARG_ARGV, &raw->environment[ARM_B], 0, "environment of arm B", "NAME=VALUE" },
 		{ "seed", 0, POPT_ARG_LONG, &raw->seed, 0, "of the bootstrap (1)", "N" },
+		{ "fail-if", 0, POPT_ARG_STRING, &raw->fail_if, 0, "status 4 if that is the verdict", "slower" },
 		{ "json", 0, POPT_ARG_NONE, &raw->json, 0, "the report as JSON", NULL },
 		{ "save", 0, POPT_ARG_STRING, &raw->save, 0, "JSON into a file as well", "FILE" },
 		{ "html", 0, POPT_ARG_STRING, &raw->html, 0, "a page with plots, complete in itself", "FILE" },
@@ -255,6 +273,7 @@ int ab_options_parse(struct ab_options *options, int argc, const char **argv)
 	    !parse_pin(options, &raw) || !parse_server(options, &raw) || !parse_metrics(options, &raw) ||
 	    !parse_outputs(options, &raw))
 		return CLI_USAGE;
+	warn_of_few_rounds(options);
 	options->profile = raw.profile;
 	options->socket_path = cli_socket_path(raw.socket_path);
 	if (!preload_profile_exists(options->title, raw.profile))

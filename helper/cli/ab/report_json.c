@@ -3,8 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
-#include <unistd.h>
 
 #include "report.h"
 #include "../utf8.h"
@@ -52,14 +50,11 @@ static json_t *settings(const struct ab_options *options)
 		"margin", options->margin, "confidence", options->confidence, "seed", (json_int_t)options->seed);
 }
 
-static json_t *machine(void)
+static json_t *machine_json(const struct ab_machine *machine)
 {
-	struct utsname name;
-
-	if (uname(&name))
-		return json_null();
-	return json_pack("{ss ss si}", "kernel", name.release, "architecture", name.machine, "cpus",
-			 (int)sysconf(_SC_NPROCESSORS_ONLN));
+	return json_pack("{so ss ss so si so}", "host", text_json(machine->host), "kernel", machine->kernel.release,
+			 "architecture", machine->kernel.machine, "cpu", text_json(machine->cpu), "cpus", machine->cpus,
+			 "load_before", machine->load < 0 ? json_null() : json_real(machine->load));
 }
 
 static json_t *metric(const struct ab_trial *trial, const struct ab_result *result)
@@ -141,7 +136,8 @@ json_t *ab_report_json(const struct ab_trial *trial, const struct ab_analysis *a
 			      "finished", (int)trial->rounds_done));
 	good &= put(root, "elapsed_s", json_real(trial->elapsed_s));
 	good &= put(root, "settings", settings(trial->options));
-	good &= put(root, "machine", machine());
+	good &= put(root, "started", json_string(trial->machine.started));
+	good &= put(root, "machine", machine_json(&trial->machine));
 	good &= put(root, "version", json_string(SMACCEL_VERSION));
 	good &= put(root, "metrics", metrics);
 	good &= put(root, "runs", runs);

@@ -11,6 +11,15 @@
 
 #define BINS 48
 
+static void print_machine(FILE *out, const struct ab_machine *machine)
+{
+	fprintf(out, "  %s on %s: %s%s%d CPUs, Linux %s", machine->started, *machine->host ? machine->host : "?",
+		machine->cpu, *machine->cpu ? ", " : "", machine->cpus, machine->kernel.release);
+	if (machine->load >= 0)
+		fprintf(out, ", load average before %.2f", machine->load);
+	fputc('\n', out);
+}
+
 static void print_head(FILE *out, const struct ab_trial *trial, const struct ab_analysis *analysis)
 {
 	const struct ab_options *options = trial->options;
@@ -18,6 +27,7 @@ static void print_head(FILE *out, const struct ab_trial *trial, const struct ab_
 	unsigned begun = trial->run_count ? (unsigned)(trial->runs[trial->run_count - 1]->round + 1) : 0;
 
 	fprintf(out, "%s: %s\n", options->title, ab_words_command(words, options->command));
+	print_machine(out, &trial->machine);
 	if (options->server)
 		fprintf(out, "  server  %s\n", ab_words_command(words, options->server));
 	for (int arm = 0; arm < ARMS; arm++)

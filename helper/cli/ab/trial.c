@@ -110,6 +110,7 @@ void ab_trial_run(struct ab_trial *trial)
 	unsigned bad_in_a_row = 0;
 	bool good;
 
+	ab_machine_read(&trial->machine);
 	trial->start_ns = ab_now_ns();
 	ab_progress_begin(trial);
 	if (!warm_up(trial))
