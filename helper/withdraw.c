@@ -81,7 +81,7 @@ int pairing_handle_withdraw(struct request *request)
 	    end->cookie != message->cookie)
 		return 0; /* it is out already */
 	slot = slot_at(request->helper->slots, end->slot);
-	if (slot->shared->state != SM_SLOT_ARMED)
+	if (slot->shared->state == SM_SLOT_FREE)
 		return 0;
 	keep_offer[end->side] = false;
 	keep_offer[!end->side] = true;

@@ -49,12 +49,18 @@ static bool must_ask(struct conn *conn, int fd)
 	       channel_is_prompt() && !queue_has_end(fd) && !queue_has_redirected(fd);
 }
 
+void closing_stop_redirects(const struct conn *conn, int fd)
+{
+	if (endpoint_cookie(fd) == conn->cookie)
+		real_setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){ CLOSING_RCVBUF_BYTES }, sizeof(int));
+}
+
 /* Only while nobody else can be using the connection. What is unread already decides by itself. */
 static void stop_redirecting(struct conn *conn, int fd)
 {
 	if (lifecycle_may_be_redirected_to(conn) && endpoint_cookie(fd) == conn->cookie &&
 	    (lifecycle_alone_by_forks(conn) || (must_ask(conn, fd) && holders_are_none_now(conn, fd))))
-		real_setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){ CLOSING_RCVBUF_BYTES }, sizeof(int));
+		closing_stop_redirects(conn, fd);
 }
 
 /* Of the last fd of this process. True: its close() is to reset the connection. */

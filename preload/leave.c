@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "../helper/wire/wire.h"
 #include "clock.h"
+#include "closing.h"
 #include "config.h"
 #include "fork.h"
 #include "held.h"
@@ -18,8 +20,11 @@
 #include "turn.h"
 #include "window.h"
 
-/* All the leaves of one exec together wait no longer than this. */
+/* All the leaves of one exec together wait no longer than this. A process under a quota has used it up by being throttled. */
 #define EXEC_BUDGET_MS 100
+/* And so often for room in the session's queue, for those that cannot be waited for. */
+#define ROOM_TRIES 100
+#define ROOM_STEP_NS 1000000
 
 static void retire(struct conn *conn, uint64_t cookie)
 {
@@ -132,6 +137,47 @@ void lifecycle_give_away(struct conn *conn, int fd, enum sm_reason reason)
 		ledger_detach(conn);
 }
 
+/* What there is no time for, or no answer, is asked for all the same: the helper pins it when it comes to that, and takes it out once it is
+ * read. The end of this session without the fd, which a helper that is stopped would keep open; another it knows by nothing else, and is
+ * not asked while it is silent. False: it cannot be asked. */
+static bool leave_unwaited(struct conn *conn, int fd, int *tries)
+{
+	bool is_own = conn_cell(conn) && conn->session_epoch == channel_epoch();
+	struct wire_pin message = { .cookie = conn->cookie, .reason = REASON_EXEC };
+	struct timespec step = { .tv_nsec = ROOM_STEP_NS };
+	struct session_memory *memory;
+	int error;
+
+	if (is_own ? !(channel_features() & WIRE_FEATURE_WITHDRAW) : channel_session(&memory, 0) != CHANNEL_READY)
+		return false;
+	wire_header_init(&message.header, is_own ? WIRE_WITHDRAW : WIRE_PIN, sizeof(message), conn->index,
+			 conn->generation & CELL_GENERATION_MASK);
+	while ((error = channel_send(&message, sizeof(message), is_own ? -1 : fd)) == -EAGAIN && --*tries > 0)
+		nanosleep(&step, NULL);
+	return error == 0;
+}
+
+/* For a program that may have no shim: plain TCP, or at least pinned. */
+static void give_to_program(struct conn *conn, int fd, bool in_time, int *tries)
+{
+	bool may_narrow = channel_is_own(conn->session_epoch) || fd <= STDERR_FILENO; /* else it is the parent's */
+
+	if (in_time)
+		lifecycle_give_away(conn, fd, REASON_EXEC);
+	uint32_t state = conn_state(conn);
+	if (!lifecycle_in_sockhash(state))
+		return;
+	if (state != CONN_PINNED || atomic_load(&conn->not_pinned)) {
+		if (!leave_unwaited(conn, fd, tries) && may_narrow)
+			closing_stop_redirects(conn, fd);
+		atomic_store(&conn->not_pinned, 1);
+		conn_state_set(conn, CONN_PINNED, REASON_EXEC);
+	}
+	ledger_inherit(conn);
+	ledger_detach(conn);
+	window_restore(conn, fd);
+}
+
 void lifecycle_before_exec(void)
 {
 	if (!conn_table() || fork_in_vfork_child())
@@ -139,6 +185,7 @@ void lifecycle_before_exec(void)
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
 	int64_t deadline_ms = clock_ms() + EXEC_BUDGET_MS;
 	uint32_t high = atomic_load(&conn_fd_high);
+	int tries = ROOM_TRIES;
 
 	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {
 		struct conn *conn = conn_get((int)fd);
@@ -148,10 +195,10 @@ void lifecycle_before_exec(void)
 		atomic_store(&conn->given_away, 1);
 		if (!lifecycle_in_sockhash(conn_state(conn)))
 			continue;
-		if (!lifecycle_is_as_received(conn) && clock_ms() <= deadline_ms)
-			lifecycle_give_away(conn, (int)fd, REASON_EXEC);
-		else
+		if (lifecycle_is_as_received(conn))
 			window_restore(conn, (int)fd);
+		else
+			give_to_program(conn, (int)fd, clock_ms() <= deadline_ms, &tries);
 	}
 	lifecycle_quiet_end(quiet);
 }

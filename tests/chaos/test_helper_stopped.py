@@ -170,6 +170,21 @@ def test_stopped_with_a_full_backlog(arm):
             calls.ask("turns 20")
 
 
+# COUNT: one is asked for in vain, and nobody waits for the others; or more than the session's queue takes. Where they were left as they
+# are, whole were 0 of 12, and 14 of 600.
+@pytest.mark.parametrize("count", [12, 600])
+def test_handed_to_a_program_while_stopped(count):
+    """Pinned when the helper comes to it, and taken out once they are read; or by their own receive buffer."""
+    with Helper() as helper, Commanded([sys.executable, Path(__file__).with_name("handing_over.py"), count], EAGER, helper.socket) as ends:
+        ends.answer(20)
+        wait_until(lambda: ends.ask("turns 5", 20) == {} and helper.totals()["pairs_armed"] == count, 20, helper.explain)
+        helper.signal(signal.SIGSTOP)
+        ends.ask("exec", 10)
+        helper.signal(signal.SIGCONT)
+        wait_until(lambda: helper.totals()["leaves"] >= min(count, 100), 5, helper.explain)
+        assert ends.ask("send", 20) == {"whole": count}
+
+
 @contextlib.contextmanager
 def redirecting_ends(helper, program):
     """A program of this folder with a pair of its own, whose turns are redirected."""
