@@ -14,13 +14,16 @@
 #include "holders.h"
 #include "landing.h"
 #include "lifecycle_internal.h"
+#include "queue.h"
 #include "quiet.h"
 #include "real.h"
 
-/* All the questions of a process that ends together; and those that only the helper can answer: for a session, the first answer, which
- * may both be late, and the others. */
+/* All the questions of a process that ends together, of those that brought nothing; and those that only the helper can answer: for a
+ * session, the first answer, which may both be late, and the others. */
 #define EXIT_BUDGET_MS CHANNEL_WAIT_MS
 #define EXIT_BUDGET_LONG_MS (2 * CHANNEL_WAIT_LONG_MS)
+/* And with all that were answered: a process under a quota is throttled nearly all the time, and its helper may be, too. */
+#define EXIT_MOST_MS 5000
 #define LINGERS 16
 #define PARENT_LOOK_EVERY 64 /* connections: getppid(2) is half the time of one */
 
@@ -28,7 +31,7 @@
 static void each_losing(bool (*concerns)(struct conn *conn, int fd), void (*visit)(struct conn *conn, int fd))
 {
 	struct lifecycle_quiet quiet = lifecycle_quiet_begin();
-	int64_t started_ms = clock_ms();
+	int64_t started_ms = clock_ms(), spent_ms = 0;
 	uint32_t high = atomic_load(&conn_fd_high), looks = 0;
 	bool parent_lives = false;
 
@@ -44,10 +47,17 @@ static void each_losing(bool (*concerns)(struct conn *conn, int fd), void (*visi
 			continue;
 		looks = 0; /* the helper is asked, which may take long */
 		struct landing landing = landing_find(conn);
-		if (clock_ms() - started_ms < (lifecycle_alone_by_forks(conn) ? EXIT_BUDGET_MS : EXIT_BUDGET_LONG_MS)
-			    ? closing_loses_bytes_alone(conn, (int)fd, atomic_load(&conn->fds), &landing)
-			    : lifecycle_alone_by_forks(conn) && closing_loses_bytes(conn, (int)fd, NULL))
+		bool is_alone = lifecycle_alone_by_forks(conn), loses;
+		int64_t begun_ms = clock_ms();
+		if (begun_ms - started_ms < EXIT_MOST_MS &&
+		    spent_ms < (is_alone ? EXIT_BUDGET_MS : EXIT_BUDGET_LONG_MS))
+			loses = closing_loses_bytes_alone(conn, (int)fd, atomic_load(&conn->fds), &landing);
+		else
+			loses = is_alone && closing_loses_bytes(conn, (int)fd, NULL);
+		if (loses)
 			visit(conn, (int)fd);
+		else if (clock_ms() > begun_ms && queue_has_redirected((int)fd))
+			spent_ms += clock_ms() - begun_ms;
 	}
 	lifecycle_quiet_end(quiet);
 }

@@ -32,7 +32,9 @@
 #include "raw_syscall.h"
 #include "window.h"
 
+/* For those that could not leave; and together with those that could, whose helper may be late each time, or this process throttled. */
 #define QUIET_BUDGET_MS 500
+#define QUIET_MOST_MS 3000
 #define STATUS_PATH "/proc/self/status"
 #define STATUS_BYTES 8192 /* "Seccomp:" is about 1 KiB in */
 #define STATUS_READS 64
@@ -65,7 +67,7 @@ static bool take_leave(struct conn *conn, int fd, enum sm_reason reason, bool in
 void quiet_begin(enum sm_reason reason)
 {
 	int saved = errno;
-	int64_t deadline_ms = clock_ms() + QUIET_BUDGET_MS;
+	int64_t started_ms = clock_ms(), spent_ms = 0;
 	uint32_t high = conn_table() ? atomic_load(&conn_fd_high) : 0;
 	uint32_t stuck = 0;
 
@@ -76,8 +78,13 @@ void quiet_begin(enum sm_reason reason)
 	for (uint32_t fd = 0; fd <= high && fd < CONN_FD_MAX; fd++) {
 		struct conn *conn = conn_get((int)fd);
 
-		if (conn && !take_leave(conn, (int)fd, reason, clock_ms() < deadline_ms)) {
+		if (!conn)
+			continue;
+		int64_t begun_ms = clock_ms();
+		bool in_time = spent_ms < QUIET_BUDGET_MS && begun_ms - started_ms < QUIET_MOST_MS;
+		if (!take_leave(conn, (int)fd, reason, in_time)) {
 			quiet_stuck_add(conn, (int)fd);
+			spent_ms += clock_ms() - begun_ms;
 			stuck++;
 		}
 	}

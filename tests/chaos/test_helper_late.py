@@ -6,14 +6,16 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 from support.helper import Helper, stuck
-from support.apps import wait_until
+from support.apps import Commanded, wait_until
 from support.program import AUTO, EAGER, Program, run
 from support.proof import proved
 
 CONNECTIONS = 60
 SECONDS = 2
+ANSWER_MS = 70
 LATE_MS = 3  # each of a join's system calls
 # One thread a side.
 TURNS = """
@@ -53,6 +55,20 @@ def test_waits_for_a_late_helper_are_few():
             run([sys.executable, "-c", TURNS, str(CONNECTIONS), str(SECONDS)], AUTO, helper.socket, timeout=60)
     assert grown["sockets_joined"] <= CONNECTIONS, grown
     proved(grown["sockets_joined"] >= 1, grown)  # none: each step of the helper took a CPU's turn more
+
+
+# With a budget of time rather than of questions in vain: 6 of 12.
+def test_an_answer_that_brings_a_reset_costs_no_other_one():
+    """As to a process that a quota throttles, each is late, and all together are more than what is waited for without one."""
+    with Helper() as helper, Commanded([sys.executable, Path(__file__).with_name("ending.py")], EAGER, helper.socket) as ends:
+        ends.answer(10)
+        wait_until(lambda: ends.ask("turns 20") == {} and helper.totals()["pairs_armed"] == 12, 10, helper.explain)
+        ends.ask("fork 1")
+        ends.ask("turns 20")
+        with stuck(helper, ANSWER_MS):
+            seen = ends.ask("end exit", 10)
+        assert seen["errors"] == 12, seen
+        assert seen["ms"] >= 500, seen  # as it was meant
 
 
 # A server that goes on for a client which has said all it will.

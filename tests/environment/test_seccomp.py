@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from support.apps import Commanded, ss_rows, strace_counts, wait_until
-from support.program import EAGER, PLAIN, Program, auto, built, run
+from support.helper import stuck
+from support.program import Arm, EAGER, PLAIN, Program, auto, built, run
 from support.proof import proved
 from support.scripts import CONNECTED_PAIR
 
@@ -68,6 +69,32 @@ seen.append(here.recv(64).decode() if seen[0] < 0 or seen[0] > 6 else os.read(pi
 peer.sendall(b"more")
 seen.append(outcome(os.splice, here.fileno(), pipe[1], 64))
 print(json.dumps({"seen": [*seen, (here.recv(64) if seen[2] > 6 else os.read(pipe[0], 64)).decode()]}))
+"""
+
+# A filter that allows all comes for 80 connections, whose other ends are a forked child's.
+MANY = """
+import ctypes, json, os, socket, struct, sys, time
+listener = socket.create_server(("127.0.0.1", 0), backlog=80)
+child = os.fork()
+if not child:
+    ends = [socket.create_connection(listener.getsockname()) for _ in range(80)]
+    while True:
+        for end in ends:
+            end.sendall(end.recv(64) or os._exit(0))
+ends = [listener.accept()[0] for _ in range(80)]
+for _ in range(10):
+    for end in ends:
+        end.sendall(b"turn")
+    for end in ends:
+        end.recv(64)
+print("{}", flush=True)
+sys.stdin.readline()
+rule = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000))
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", 1, ctypes.addressof(rule)))
+libc = ctypes.CDLL(None)
+began = time.monotonic()
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.c_void_p(ctypes.addressof(program)), 0, 0) == 0
+print(json.dumps({"ms": (time.monotonic() - began) * 1000}), flush=True)
 """
 
 # Two connections with bytes unread, whose numbers are 1,024 apart, and duplicates of one of them that are made after the filter. That has
@@ -290,3 +317,15 @@ def test_sandbox_holds_no_way_to_the_helper(helper):
         finally:
             os.kill(peer.pid, signal.SIGCONT)
         assert subject.wait(TIMEOUT_S) == 0, subject.describe()
+
+
+# With a budget of time rather than of leaves in vain: 35 to 48 of 80.
+def test_leaves_of_a_process_without_a_cpu(helper):
+    """It is answered at once each time, but comes to ask so late that together they are more than what is waited for without an answer."""
+    talks = Arm("eager", "eager", {"SMACCEL_LOG": "info"})
+    with helper.counting() as grown, Commanded([sys.executable, "-c", MANY], talks, helper.socket) as ends:
+        ends.answer(10)
+        with stuck(ends, 10, call="sendmsg"):
+            ms = ends.ask("filter", 10)["ms"]
+    proved(grown["pairs_armed_total"] == 80 and "does not answer" not in ends.err, lambda: f"{ms} ms: {grown}\n{ends.err}")
+    assert grown["leaves"] == 80, f"{ms} ms: {grown}"

@@ -144,10 +144,10 @@ class Helper:
 
 
 @contextlib.contextmanager
-def stuck(helper, call_ms, when="enter", which="1+"):
+def stuck(helper, call_ms, when="enter", which="1+", call="bpf"):
     """The helper goes on, but each of its bpf(2) calls (or `which`, as strace counts) takes so long, before it does anything or (exit)
-    afterwards: it is late in the middle of whatever it does."""
-    trace = subprocess.Popen(["strace", "-f", "-o", "/dev/null", "-e", "trace=bpf", "-e", f"inject=bpf:delay_{when}={call_ms}ms:when={which}", "-p",
+    afterwards: it is late in the middle of whatever it does. Or another program, in another call."""
+    trace = subprocess.Popen(["strace", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:delay_{when}={call_ms}ms:when={which}", "-p",
                               str(helper.pid)], stderr=subprocess.PIPE, text=True)
     try:
         seen = trace.stderr.readline()
