@@ -45,6 +45,7 @@ struct sessions {
 	struct loop_timer dissolve;
 	uint64_t last_id;
 	bool is_ending;
+	bool is_foreign_told; /* in the log, once */
 	struct session_spin past_spin;
 };
 
@@ -307,6 +308,15 @@ int session_handle_hello(struct request *request)
 	if (request->creds.uid == (uid_t)-1 || !sockfacts_is_channel(request->fd)) {
 		helper->refusals[REASON_BAD_REQUEST]++;
 		return -EPROTO;
+	}
+	if (request->creds.pid == 0) { /* the kernel has no number for it here */
+		helper->refusals[REASON_PID_NAMESPACE]++;
+		if (!helper->sessions->is_foreign_told)
+			log_error("a process of a PID namespace that this one does not contain is left to plain TCP, "
+				  "as are others");
+		helper->sessions->is_foreign_told = true;
+		hang_up(request->fd);
+		return 0;
 	}
 	error = dispatch_may_come(helper, request->creds.uid)
 			? policy_take(helper->policy, request->creds.uid, POLICY_SESSIONS)

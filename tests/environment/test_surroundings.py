@@ -267,3 +267,19 @@ def test_what_explain_says(helper):
         finally:
             switch(helper, "on")
         assert explain(helper, program)[0] == 0
+
+
+def test_helper_in_a_pid_namespace_without_its_clients():
+    """It has no numbers for them: no session, plain TCP, and one line in its log."""
+    class Contained(Helper):
+        prefix = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+        def stop(self, timeout=10):
+            self.kill()  # unshare, and with it the helper
+
+    with Contained() as helper:
+        for _ in range(2):
+            assert run([sys.executable, "-c", CONNECTED_PAIR + "connected_pair()\nprint('{}')"], EAGER, helper.socket) == {}
+        assert helper.status()["refusals"]["pid-namespace"] >= 2, helper.explain()
+        assert helper.totals()["sockets_joined"] == 0, helper.explain()
+        assert helper.log.count("a process of a PID namespace") == 1, helper.log
