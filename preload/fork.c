@@ -9,6 +9,9 @@
  *	0              any           a forked child that nobody has told of: a raw clone that no wrapper has seen
  *	pid            another       a vfork child: hands off
  *
+ * In a PID namespace of its own (unshare) a vfork child may have its parent's number. It is told by what no child inherits: a list of robust
+ * futexes, which glibc gives to each thread. (musl gives it to those that have such a mutex: there it is not told.)
+ *
  * After fork(3) the atfork handler has written the child's pid before anything else can look.
  */
 #include "fork.h"
@@ -17,12 +20,15 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "config.h"
 #include "held.h"
 #include "lifecycle.h"
 #include "quiet.h"
+#include "raw_syscall.h"
 
 #define PAGE_BYTES 4096
 #define PROGRAM_BEGINS_MS 50 /* so long it is believed to be on its way */
@@ -40,7 +46,25 @@ static _Atomic uint32_t parent_pid;
 static _Atomic bool files_are_shared;
 static _Atomic uint32_t spawns; /* under way */
 static _Atomic int64_t program_begins_ms = -PROGRAM_BEGINS_MS;
+static _Atomic bool numbers_repeat;
 static __thread bool memory_is_lent;
+
+static bool has_robust_list(void)
+{
+	void *head = NULL;
+	size_t bytes;
+	int saved = errno;
+	long error = raw_syscall(SYS_get_robust_list, 0, &head, &bytes);
+
+	errno = saved;
+	return !error && head;
+}
+
+void fork_numbers_anew(void)
+{
+	if (page && !quiet_is_on() && !config.trusts_filter && !fork_in_vfork_child() && has_robust_list())
+		atomic_store(&numbers_repeat, true);
+}
 
 uint32_t fork_count(void)
 {
@@ -51,7 +75,9 @@ bool fork_in_vfork_child(void)
 {
 	uint32_t pid = page ? atomic_load_explicit(&page->pid, memory_order_relaxed) : 0;
 
-	return pid != 0 && (memory_is_lent || pid != (uint32_t)getpid());
+	return pid != 0 &&
+	       (memory_is_lent || pid != (uint32_t)getpid() ||
+		(atomic_load_explicit(&numbers_repeat, memory_order_relaxed) && !quiet_is_on() && !has_robust_list()));
 }
 
 bool fork_memory_is_lent(void)
@@ -75,6 +101,7 @@ bool fork_happened(void)
 		return false;
 	atomic_store(&parent_pid, 0);
 	atomic_store(&files_are_shared, false);
+	atomic_store(&numbers_repeat, false);
 	atomic_store(&spawns, 0);
 	memory_is_lent = false; /* one that it was lent to has forked */
 	atomic_fetch_add(&forks, 1);
@@ -170,6 +197,7 @@ void fork_in_child(void)
 	} else if (page) {
 		atomic_store(&parent_pid, atomic_load(&forking_pid));
 		atomic_store(&files_are_shared, false);
+		atomic_store(&numbers_repeat, false);
 		memory_is_lent = false;
 		atomic_store(&page->pid, (uint32_t)getpid());
 		lifecycle_forked();

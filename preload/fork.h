@@ -47,6 +47,9 @@ void fork_program_begins(void);
 /* A child may have what this process closes now, but only until it becomes another program. */
 bool fork_programs_begin(void);
 
+/* unshare(CLONE_NEWPID) is about to be called: a vfork child may have this process's number from here on. */
+void fork_numbers_anew(void);
+
 /* How many forks there were, before or in this process, that this process knows of. */
 uint32_t fork_count(void);
 

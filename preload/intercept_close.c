@@ -154,6 +154,8 @@ void intercept_unshares(long flags)
 {
 	if ((flags & CLONE_FILES) && conn_table() && !fork_in_vfork_child() && threads_are_several())
 		quiet_begin(REASON_FD_TABLE);
+	if (flags & CLONE_NEWPID)
+		fork_numbers_anew();
 }
 
 int wrap_unshare(int flags)

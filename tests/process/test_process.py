@@ -6,7 +6,7 @@ the conversation was redirected before the deed, and the helper must hold no fd 
 """
 import pytest
 from support.apps import ARMS, fd_count, wait_until
-from support.program import EAGER, Program, built
+from support.program import EAGER, PLAIN, Program, built
 from support.proof import proved
 
 CASES = {
@@ -49,3 +49,12 @@ def test_process_case(helper, program, case, role, arm):
         proved(grown["sockets_joined"] >= 4, lambda: f"the pair opened afterwards did not join: {grown}\n{helper.explain()}")
     wait_until(lambda: fd_count(helper.pid) <= fds_before, 5,
                lambda: f"the helper keeps fds: {fds_before} before, {fd_count(helper.pid)} now\n{helper.explain()}")
+
+
+# Taken for its parent, the child closes the parent's connection for the shim: -EAGAIN, or 8 of the bytes.
+@pytest.mark.parametrize("arm", [PLAIN, EAGER], ids=str)
+def test_a_vfork_child_has_its_parents_number(helper, arm):
+    namespace = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    with helper.counting() as grown, Program([*namespace, built("process/vfork_renumbered")], arm, helper.socket) as run:
+        assert run.wait(TIMEOUT_S) == 0 and run.out == "16\n", run.describe()
+    proved(not arm.accelerated or grown["redirected_msgs"] > 20, helper.explain)
