@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "raw_syscall.h"
 
@@ -44,8 +45,8 @@ enum proc_place proc_place_of(int32_t tid, int fd)
 
 	if (file >= 0)
 		raw_syscall(SYS_close, file);
-	if (bytes <= 0)
-		return PROC_ELSEWHERE;
+	if (bytes <= 0) /* there is no /proc, or it does not say; or no such thread */
+		return raw_syscall(SYS_tgkill, getpid(), tid, 0) ? PROC_ELSEWHERE : PROC_MAY_COME_TO_IT;
 	text[bytes] = 0;
 	if (strtol(text, &rest, 10) < 0 || text[0] == 'r')
 		return PROC_MAY_COME_TO_IT;

@@ -6,7 +6,9 @@
 #include <stdatomic.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,6 +19,7 @@
 #include "../../preload/conn.h"
 #include "../../preload/fork.h"
 #include "../../preload/held.h"
+#include "../../preload/proc.h"
 #include "../../preload/real.h"
 #include "../../preload/signals.h"
 
@@ -330,6 +333,44 @@ static int start(void **state)
 	return conn_init() || pthread_barrier_init(&meeting, NULL, 2);
 }
 
+/* Asleep in read(), for all that /proc tells. */
+static void *sleep_in_read(void *tid)
+{
+	char byte;
+
+	atomic_store((atomic_int *)tid, (int)syscall(SYS_gettid));
+	assert_int_equal(read(ends[0], &byte, 1), 1);
+	return NULL;
+}
+
+/* Without an fd for /proc nothing is known of a thread but that it is there. */
+static void test_held_place_of_a_thread(void **state)
+{
+	struct rlimit files, none;
+	atomic_int tid = 0;
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+	none = (struct rlimit){ .rlim_max = files.rlim_max };
+	assert_int_equal(pthread_create(&thread, NULL, sleep_in_read, &tid), 0);
+	for (int i = 0; i < TRIES && proc_place_of(tid, ends[0]) != PROC_ASLEEP_ON_FD; i++)
+		usleep(SLEEPS_US);
+	assert_int_equal(proc_place_of(tid, ends[0]), PROC_ASLEEP_ON_FD);
+	assert_int_equal(proc_place_of(tid, ends[1]), PROC_ELSEWHERE);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(proc_place_of(tid, ends[1]), PROC_MAY_COME_TO_IT);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+	assert_int_equal(write(ends[1], "x", 1), 1);
+	pthread_join(thread, NULL);
+	while (proc_place_of(tid, ends[0]) == PROC_MAY_COME_TO_IT) /* joined a little before it is gone */
+		usleep(BRIEF_US);
+	assert_int_equal(proc_place_of(tid, ends[0]), PROC_ELSEWHERE);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -341,6 +382,7 @@ int main(void)
 		cmocka_unit_test(test_held_interrupted_call_is_waited_for),
 		cmocka_unit_test(test_held_call_that_was_jumped_out_of_is_not),
 		cmocka_unit_test(test_held_handler_closes_and_waits_for_nobody),
+		cmocka_unit_test(test_held_place_of_a_thread),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, start, NULL);
