@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Where the reports of `smaccel ab`, and of `smaccel trial`, go: what they hold whatever a program prints, and what is left when they cannot be written."""
+import calendar
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 
 import ab
 import pytest
 from service import INVALID, start, trial
 from support.apps import wait_until
+from support.manual import undocumented
 
 ONE_ROUND = ("--aa", "--rounds", "1", "--warmup", "0")
 
@@ -60,7 +63,7 @@ def test_who_reads_the_output_may_go(tmp_path):
     saved, page = tmp_path / "report.json", tmp_path / "page.html"
     saved.write_text("old")
     reading, writing = os.pipe()
-    with subprocess.Popen([ab.SMACCEL, "ab", *ONE_ROUND, "--json", "--save", saved, "--html", page, "--", "true"], env=ab.environment(),
+    with subprocess.Popen([ab.SMACCEL, "ab", *ONE_ROUND, "--quiet", "--json", "--save", saved, "--html", page, "--", "true"], env=ab.environment(),
                           stdin=subprocess.DEVNULL, stdout=writing, stderr=writing) as process:
         os.close(reading)
         os.close(writing)
@@ -231,3 +234,15 @@ def test_hang_up_is_ignored_under_nohup(tmp_path):
         wait_until(begun.exists, 20)
         trial.send_signal(signal.SIGHUP)
         assert trial.wait(20) == 0
+
+
+def test_too_few_rounds_are_said_at_once_and_a_report_says_when_and_where():
+    for options, said in (("--rounds", 1), "fewer than 6 rounds decide nothing"), \
+            (("--rounds", 7, "--confidence", 99), "fewer than 8 rounds cannot show"):
+        _, out, err = ab.run("--json", "--aa", "--warmup", 0, *options, "--", "true")
+        assert said in err, err
+    report = json.loads(out)
+    assert not undocumented(report), undocumented(report)
+    begun = calendar.timegm(time.strptime(report["started"], "%Y-%m-%dT%H:%M:%SZ"))
+    assert 0 <= time.time() - begun < 120 and report["machine"]["host"] == os.uname().nodename, report["machine"]
+    assert report["machine"]["cpus"] >= 1 and report["machine"]["load_before"] >= 0, report["machine"]

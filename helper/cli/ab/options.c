@@ -143,6 +143,8 @@ static void warn_of_few_rounds(const struct ab_options *options)
 	/* The smallest p of the rank test, where all rounds say the same, is 2 / 2^rounds. */
 	unsigned needed = 1 + (unsigned)ceil(-log2(1 - options->confidence) - 1e-9);
 
+	if (options->quiet) /* the report says it, too */
+		return;
 	if (options->rounds < STATISTICS_BLOCKS_MIN)
 		fprintf(stderr, "%s: fewer than %u rounds decide nothing, whatever the runs say\n", options->title,
 			STATISTICS_BLOCKS_MIN);
