@@ -98,37 +98,6 @@ static int load(struct datapath *self, const struct datapath_map_spec *specs, co
 	return 0;
 }
 
-static const char *advice(int error)
-{
-	switch (error) {
-	case -EPERM:
-		return "run as root or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYSLOG";
-	case -EMFILE:
-	case -ENFILE:
-		return "more open files are needed: raise ulimit -n, or LimitNOFILE= of the service";
-	case -ENOMEM:
-		return "more memory is needed: see the limits of its cgroup, and --slots";
-	default:
-		return "Linux 6.1 or later with CONFIG_DEBUG_INFO_BTF is needed; --verbose shows why";
-	}
-}
-
-#define KERNEL_ENOTSUPP 524 /* not EOPNOTSUPP, and in no header */
-
-/* Neither a right nor a resource that was missing: it would be the same the next time. */
-static bool is_kernels_fault(int error)
-{
-	static const int faults[] = {
-		EINVAL,         EACCES /* the verifier's */, ESRCH /* no BTF */, ENOENT, ENOSYS, E2BIG, EOPNOTSUPP,
-		KERNEL_ENOTSUPP
-	};
-
-	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
-		if (error == -faults[i])
-			return true;
-	return false;
-}
-
 /* A kernel may have bpf_rdonly_cast and yet refuse it here: then the slower reads do. */
 static int load_best(struct datapath *self, const struct datapath_options *options,
 		     const struct datapath_map_spec *specs, const int *fds)
@@ -148,8 +117,8 @@ static int load_best(struct datapath *self, const struct datapath_options *optio
 		error = load(self, specs, fds, rmem_counts, memory_cgroups);
 	}
 	if (error)
-		log_error("the kernel refused the BPF programs: %s; %s", strerror(-error), advice(error));
-	return is_kernels_fault(error) ? -EOPNOTSUPP : error;
+		log_error("the kernel refused the BPF programs: %s; %s", strerror(-error), datapath_advice(error));
+	return datapath_is_kernels_fault(error) ? -EOPNOTSUPP : error;
 }
 
 static int attach(struct datapath *self)

@@ -30,6 +30,11 @@ bool datapath_pins_are_off(int switches_fd);
 /* Sets it: what runs there passes, until its sockets close. */
 void datapath_pins_retire(int switches_fd);
 
+/* What a person can do about -errno of loading the programs; never NULL. */
+const char *datapath_advice(int error);
+/* Whether neither a right nor a resource was missing: it would be the same the next time. */
+bool datapath_is_kernels_fault(int error);
+
 /* Whether the kernel has bpf_rdonly_cast (6.2 and later), as kallsyms shows. */
 bool datapath_probe_rdonly_cast(void);
 /* The address of a function of the kernel, from kallsyms; 0 if it is not there or not shown (CAP_SYSLOG, kernel.kptr_restrict). */

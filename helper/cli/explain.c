@@ -304,7 +304,7 @@ int cli_explain_main(int argc, const char **argv)
 		{ "json", 0, POPT_ARG_NONE, &json, 0, "print JSON, for programs", NULL },
 		POPT_AUTOHELP POPT_TABLEEND,
 	};
-	poptContext context = poptGetContext(NULL, argc, argv, table, 0);
+	poptContext context = cli_context(argc, argv, table, 0);
 	const char *argument;
 
 	poptSetOtherOptionHelp(context, "[--json] [--socket=PATH] PID");

@@ -121,7 +121,7 @@ static bool parse(struct cli_options *options, bool *is_prometheus, int argc, co
 		{ "socket", 0, POPT_ARG_STRING, &socket_path, 0, "the helper's socket (also: SMACCEL_SOCKET)", "PATH" },
 		POPT_AUTOHELP POPT_TABLEEND,
 	};
-	poptContext context = poptGetContext(NULL, argc, argv, table, 0);
+	poptContext context = cli_context(argc, argv, table, 0);
 	bool good = cli_options_read(context, argv) && cli_no_arguments(context, argv[0]) &&
 		    cli_socket_is_named(socket_path, argv[0]);
 

@@ -63,7 +63,7 @@ def test_who_reads_the_output_may_go(tmp_path):
     saved, page = tmp_path / "report.json", tmp_path / "page.html"
     saved.write_text("old")
     reading, writing = os.pipe()
-    with subprocess.Popen([ab.SMACCEL, "ab", *ONE_ROUND, "--quiet", "--json", "--save", saved, "--html", page, "--", "true"], env=ab.environment(),
+    with subprocess.Popen([ab.SMACCEL, "ab", *ONE_ROUND, "--json", "--save", saved, "--html", page, "--", "true"], env=ab.environment(),
                           stdin=subprocess.DEVNULL, stdout=writing, stderr=writing) as process:
         os.close(reading)
         os.close(writing)

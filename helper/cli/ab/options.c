@@ -137,22 +137,6 @@ static bool parse_numbers(struct ab_options *options, const struct raw *raw)
 	return true;
 }
 
-/* Said at once: the runs may take an hour. */
-static void warn_of_few_rounds(const struct ab_options *options)
-{
-	/* The smallest p of the rank test, where all rounds say the same, is 2 / 2^rounds. */
-	unsigned needed = 1 + (unsigned)ceil(-log2(1 - options->confidence) - 1e-9);
-
-	if (options->quiet) /* the report says it, too */
-		return;
-	if (options->rounds < STATISTICS_BLOCKS_MIN)
-		fprintf(stderr, "%s: fewer than %u rounds decide nothing, whatever the runs say\n", options->title,
-			STATISTICS_BLOCKS_MIN);
-	else if (options->rounds < needed)
-		fprintf(stderr, "%s: fewer than %u rounds cannot show a difference at %g %%\n", options->title, needed,
-			options->confidence * 100);
-}
-
 static bool parse_kind(struct ab_options *options, const struct raw *raw)
 {
 	if (raw->aa && raw->env_only)
@@ -275,7 +259,6 @@ int ab_options_parse(struct ab_options *options, int argc, const char **argv)
 	    !parse_pin(options, &raw) || !parse_server(options, &raw) || !parse_metrics(options, &raw) ||
 	    !parse_outputs(options, &raw))
 		return CLI_USAGE;
-	warn_of_few_rounds(options);
 	options->profile = raw.profile;
 	options->socket_path = cli_socket_path(raw.socket_path);
 	if (!preload_profile_exists(options->title, raw.profile))

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Progress on stderr: one line that is written over on a terminal, a line a round elsewhere. */
+#include <math.h>
 #include <unistd.h>
 
 #include "ab.h"
@@ -12,12 +13,27 @@ static bool on_terminal(void)
 	return isatty(STDERR_FILENO);
 }
 
+/* Said at once: the runs may take an hour. */
+static void warn_of_few_rounds(const struct ab_options *options)
+{
+	/* The smallest p of the rank test, where all rounds say the same, is 2 / 2^rounds. */
+	unsigned needed = 1 + (unsigned)ceil(-log2(1 - options->confidence) - 1e-9);
+
+	if (options->rounds < STATISTICS_BLOCKS_MIN)
+		fprintf(stderr, "%s: fewer than %u rounds decide nothing, whatever the runs say\n", options->title,
+			STATISTICS_BLOCKS_MIN);
+	else if (options->rounds < needed)
+		fprintf(stderr, "%s: fewer than %u rounds cannot show a difference at %g %%\n", options->title, needed,
+			options->confidence * 100);
+}
+
 void ab_progress_begin(const struct ab_trial *trial)
 {
 	const struct ab_options *options = trial->options;
 
-	if (options->quiet)
+	if (options->quiet) /* the report says it, too */
 		return;
+	warn_of_few_rounds(options);
 	if (options->seconds > 0)
 		fprintf(stderr, "%s: 4 runs a round, for %.0f s\n", options->title, options->seconds);
 	else
