@@ -33,27 +33,13 @@
 /* The function to call for an fd that is not ours. The pointer is NULL until the constructor has run. */
 #define REAL(name) (__builtin_expect(real_##name != NULL, 1) ? real_##name : boot_##name)
 
-/* A receive that is to get all that it wants, under a number that is being closed. */
-static inline bool intercept_meets_close(int fd, int flags)
-{
-	return __builtin_expect((flags & MSG_WAITALL) && conn_mark(fd) == CONN_MARK_CLOSING, 0);
-}
-
-/* Another thread's close(), or dup2(), that such a receive meets came first: what is at the number afterwards is received from, if anything is. Not
- * by one that does not wait. */
-struct conn *intercept_await_close(int fd, int flags);
-static inline struct conn *intercept_conn_of(int fd, int flags)
-{
-	struct conn *conn = conn_get(fd);
-
-	return !conn && intercept_meets_close(fd, flags) ? intercept_await_close(fd, flags) : conn;
-}
-
-/* Of a receive by the application's own call. Where that is still so there may still be a joined end, on which MSG_WAITALL goes on in TCP's queue
- * while what comes before is redirected (fact 5): it gets a part, in order. */
+/* Of a receive by the application's own call. Under a number that is being closed there may still be a joined end, on which MSG_WAITALL goes
+ * on in TCP's queue while what comes before is redirected (fact 5): it gets a part, in order. */
 static inline int intercept_flags_past(int fd, int flags)
 {
-	return intercept_meets_close(fd, flags) ? flags & ~MSG_WAITALL : flags;
+	if (__builtin_expect((flags & MSG_WAITALL) && conn_mark(fd) == CONN_MARK_CLOSING, 0))
+		return flags & ~MSG_WAITALL;
+	return flags;
 }
 
 /* The kernel has just given out this number: an entry of it is of a file that was closed where no wrapper saw it. */

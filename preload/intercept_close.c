@@ -18,7 +18,6 @@
 #include <sys/syscall.h>
 
 #include "channel.h"
-#include "clock.h"
 #include "config.h"
 #include "fork.h"
 #include "held_change.h"
@@ -31,7 +30,6 @@
 #include "transfer.h"
 
 #define CLOSE_STEPS 500 /* of a tenth of a ms: a close waits for its helper, and others */
-#define CLOSE_US 600000 /* all that it may take (holders.c) */
 
 /* Not in a vfork child. The caller closes fd, or puts another file in its place, right after. */
 static void forget(int fd)
@@ -278,19 +276,6 @@ static int duplicate(int oldfd, int (*perform)(int fd, int command, void *argume
 		}
 		held_pause_briefly();
 	}
-}
-
-struct conn *intercept_await_close(int fd, int flags)
-{
-	int saved = errno;
-	bool waits = !(flags & MSG_DONTWAIT) && !quiet_is_on() && !fork_in_vfork_child() && threads_are_several() &&
-		     !(real_fcntl(fd, F_GETFL) & O_NONBLOCK);
-
-	for (int64_t until_us = clock_us() + CLOSE_US;
-	     waits && conn_mark(fd) == CONN_MARK_CLOSING && clock_us() < until_us;)
-		held_pause_briefly();
-	errno = saved;
-	return conn_get(fd);
 }
 
 static int perform_dup(int fd, int command, void *argument)

@@ -226,7 +226,7 @@ static int receive_unseen(int fd, struct mmsghdr *messages, unsigned int count, 
 
 int wrap_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
 {
-	struct conn *conn = intercept_conn_of(fd, count > 1 && !(flags & MSG_WAITFORONE) ? flags | MSG_WAITALL : flags);
+	struct conn *conn = conn_get(fd);
 	struct timespec left;
 	int result;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Receives: each wrapper describes the call (transfer.h) and says how to perform it through libc.
  *
- * An argument that the kernel would refuse, or that cannot be read, goes to the real function, which says so. recvmmsg is in intercept_many.c.
+ * An argument that the kernel would refuse, or that cannot be read, goes to the real function, which says so. recvmmsg is in
+ * intercept_many.c.
  */
 #include "intercept.h"
 
@@ -113,7 +114,6 @@ static ssize_t receive_nothing(struct conn *conn, int fd, int flags)
 
 static __attribute__((noinline)) ssize_t long_recv(struct conn *conn, int fd, void *buffer, size_t count, int flags)
 {
-	conn = conn ? conn : intercept_conn_of(fd, flags);
 	if (conn && is_empty_receive(conn, count, flags))
 		return receive_nothing(conn, fd, flags);
 	if (conn && urgent_is_hidden(conn, fd, flags))
@@ -209,8 +209,7 @@ static inline __attribute__((always_inline)) ssize_t any_recv(int fd, void *buff
 	struct conn *conn = conn_get(fd);
 
 	if (!conn) {
-		if (intercept_meets_close(fd, flags))
-			return long_recv(NULL, fd, buffer, count, flags);
+		flags = intercept_flags_past(fd, flags);
 		return direct_receive_is_allowed() ? direct_result(direct_raw_recv(fd, buffer, count, flags))
 						   : REAL(recv)(fd, buffer, count, flags);
 	}
@@ -226,7 +225,7 @@ ssize_t wrap_recv(int fd, void *buffer, size_t count, int flags)
 
 ssize_t wrap___recv_chk(int fd, void *buffer, size_t count, size_t room, int flags)
 {
-	struct conn *conn = intercept_conn_of(fd, flags);
+	struct conn *conn = conn_get(fd);
 
 	if (conn && is_empty_receive(conn, count, flags))
 		return receive_nothing(conn, fd, flags);
@@ -281,9 +280,10 @@ static ssize_t receive_nothing_from(struct conn *conn, int fd, int flags, const 
 
 ssize_t wrap_recvfrom(int fd, void *buffer, size_t count, int flags, struct sockaddr *address, socklen_t *length)
 {
+	struct conn *conn = conn_get(fd);
+
 	if (!address && hot.direct)
 		return any_recv(fd, buffer, count, flags); /* glibc's recv() is no more than that */
-	struct conn *conn = intercept_conn_of(fd, flags);
 	if (conn && is_empty_receive(conn, count, flags))
 		return receive_nothing_from(conn, fd, flags, address, length);
 	if (conn && urgent_is_hidden(conn, fd, flags))
@@ -296,7 +296,7 @@ ssize_t wrap_recvfrom(int fd, void *buffer, size_t count, int flags, struct sock
 ssize_t wrap___recvfrom_chk(int fd, void *buffer, size_t count, size_t room, int flags, struct sockaddr *address,
 			    socklen_t *length)
 {
-	struct conn *conn = intercept_conn_of(fd, flags);
+	struct conn *conn = conn_get(fd);
 
 	if (conn && is_empty_receive(conn, count, flags))
 		return receive_nothing_from(conn, fd, flags, address, length);
@@ -343,7 +343,6 @@ ssize_t intercept_receive_message(struct conn *conn, int fd, struct msghdr *mess
 
 static __attribute__((noinline)) ssize_t long_recvmsg(struct conn *conn, int fd, struct msghdr *message, int flags)
 {
-	conn = conn ? conn : intercept_conn_of(fd, flags);
 	if (conn && libc_is_musl())
 		libc_clear_padding(message);
 	if (conn)

@@ -218,10 +218,6 @@ bool transfer_is_error_queues(int fd, short events);
 bool transfer_must_end(int fd);
 /* A receive on an end that is or was in the sockhash, with TCP's results (transfer_repair.c). */
 ssize_t transfer_receive_repaired(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger);
-/* The errno, or the end, of one whose number another thread has closed (transfer_lost.c). */
-int transfer_error_of_lost_number(int fd, uint32_t restarting_before);
-ssize_t transfer_receive_lost(const struct conn *conn, uint32_t generation, const struct receive_call *call,
-			      const struct receive_wait *wait);
 /* One with MSG_TRUNC (transfer_truncated.c). */
 ssize_t transfer_receive_truncated(struct conn *conn, const struct receive_call *call, struct ledger_cell *ledger);
 /* transfer_topup.c. One receive that does not wait, of what is left after `done` bytes. */

@@ -30,6 +30,12 @@ static bool same_connection(struct conn *conn, uint32_t generation, int fd)
 	return transfer_fd_is(fd, conn, generation) && (conn->cookie == 0 || endpoint_cookie(fd) == conn->cookie);
 }
 
+/* The number is another file's by now, or nobody's. TCP's receive goes on, but begins anew after a handler with SA_RESTART. */
+static int error_of_lost_number(int fd, uint32_t restarting_before)
+{
+	return signals_ran.restarting != restarting_before && real_fcntl(fd, F_GETFD) < 0 ? EBADF : EINTR;
+}
+
 /* The call's file, between two of its system calls: its fd, or the duplicate that it was left. */
 static bool has_file(const struct held *held, struct receive_call *call)
 {
@@ -158,23 +164,16 @@ static bool is_enough(const struct receive_call *call, const struct receive_wait
 					    !receive_wait_for_more(call->fd, wait));
 }
 
-/* The file is held from the first sleep on, or the second system call; of a call that is to get all that it wants, from before its first bytes on:
- * who closes the fd looks for notes but once. */
+/* The file is held from the first sleep on, or the second system call. */
 static ssize_t receive_in_steps(struct conn *conn, struct receive_call *call, struct receive_wait *wait,
 				struct held *own)
 {
 	uint32_t generation = atomic_load(&conn->generation);
 	bool peek = (call->flags & MSG_PEEK) != 0, blocks = false; /* known to be so, until a handler has run */
 	uint32_t restarting = signals_ran.restarting;
-	ssize_t result = -1;
+	ssize_t result = receive_alone(conn, call, 0);
 	size_t done = 0;
 
-	if (!own->noted)
-		result = receive_alone(conn, call, 0);
-	else if (!receive_again(conn, own, call, 0, &result)) {
-		errno = EBADF;
-		return -1;
-	}
 	for (;;) {
 		result = before_end(conn, call, done, result);
 		if (result > 0 && !peek) {
@@ -201,7 +200,7 @@ static ssize_t receive_in_steps(struct conn *conn, struct receive_call *call, st
 				return done ? (ssize_t)done : call->perform(call);
 		}
 		if (error || !receive_again(conn, held, call, done, &result)) {
-			errno = error ? error : transfer_error_of_lost_number(held->fd, restarting);
+			errno = error ? error : error_of_lost_number(held->fd, restarting);
 			return done ? (ssize_t)done : result;
 		}
 	}
@@ -212,9 +211,6 @@ static ssize_t receive_polling(struct conn *conn, const struct receive_call *cal
 {
 	struct receive_call here = *call;
 	struct held own = { .conn = NULL };
-
-	if ((call->flags & (MSG_WAITALL | MSG_DONTWAIT)) == MSG_WAITALL && !call->held)
-		own = held_begin(conn, call->fd, atomic_load(&conn->generation));
 	ssize_t result = receive_in_steps(conn, &here, wait, &own);
 
 	if (own.conn)
@@ -259,6 +255,32 @@ static bool is_timed_by_others(struct conn *conn, int fd, const struct receive_w
 	return true;
 }
 
+/* The application's own call has slept in recv while another thread closed its number, or put another file there, and was woken without
+ * data (fact 4). The file went with the call, so that nobody can ask it: what is left when neither a handler nor a stop nor the time-out
+ * was it is an error of the connection, and of those loopback has the reset. Begun anew it meets what is there now; not as
+ * a raw call on another connection in a sockhash. Where no wrapper saw a blocking fd closed it may not have slept at all. */
+static ssize_t receive_lost(const struct conn *conn, uint32_t generation, const struct receive_call *call,
+			    const struct receive_wait *wait)
+{
+	bool bounded = wait->started_ms != RECEIVE_UNBOUNDED;
+	bool timed = bounded && wait->timeout_ms >= 0, unknown = bounded && wait->timeout_ms == RECEIVE_ASKS;
+	bool anew = signals_ran.restarting != wait->ran.restarting || (bounded && stops_since(wait->stopped));
+
+	if (unknown || !held_was_asleep(conn, generation) || receive_wait_interrupted(wait, timed) ||
+	    (anew && conn_get(call->fd)))
+		errno = EINTR;
+	else if (anew && atomic_load(&conn->generation) ==
+				 generation) /* by another number: what came would be counted as its */
+		errno = error_of_lost_number(call->fd, wait->ran.restarting);
+	else if (anew)
+		return call->perform(call);
+	else if (timed && transfer_precise_ms() + 1 >= wait->started_ms + wait->timeout_ms)
+		errno = EAGAIN;
+	else
+		errno = ECONNRESET;
+	return -1;
+}
+
 /* After the application's own call: on EAGAIN the polling receive takes over. */
 static ssize_t receive_slept(struct conn *conn, const struct receive_call *call, struct receive_wait *wait,
 			     uint32_t generation, ssize_t result)
@@ -268,14 +290,14 @@ static ssize_t receive_slept(struct conn *conn, const struct receive_call *call,
 	if (quiet_is_on())
 		return call->perform(call);
 	if (!transfer_fd_is(call->fd, conn, generation))
-		return transfer_receive_lost(conn, generation, call, wait);
+		return receive_lost(conn, generation, call, wait);
 	if (mode_is_nonblocking(conn, call->fd))
 		return result;
 	if (!same_connection(conn, generation, call->fd)) {
 		/* It was another file's number before the call, where no wrapper saw it, and that one's time was up. */
 		bool is_others = !held_was_asleep(conn, generation) && receive_wait_timeout_ms(wait, call->fd) >= 0;
 		errno = EAGAIN;
-		return is_others ? result : transfer_receive_lost(conn, generation, call, wait);
+		return is_others ? result : receive_lost(conn, generation, call, wait);
 	}
 	bool by_others = is_timed_by_others(conn, call->fd, wait);
 	int timeout_ms = receive_wait_timeout_ms(wait, call->fd);

@@ -22,6 +22,7 @@
 #define MESSAGES 3
 #define DELAY_US_MAX 6000
 #define DEADLINE_US 8000000
+#define LATE_US 700
 
 enum event { NOTHING, SIGNAL, CANCEL, EVENTS };
 
@@ -32,6 +33,7 @@ struct round {
 	enum event event;
 	bool timed, many;
 	_Atomic bool stops, ended;
+	_Atomic uint64_t closing_us;
 	uint64_t received;
 	bool part;
 };
@@ -79,6 +81,7 @@ static void *receiver(void *argument)
 
 	while (!round->stops) {
 		size_t bytes = MESSAGES + rng_below(&rng, CALL_BYTES_MAX - MESSAGES);
+		uint64_t begun_us = now_us();
 		bool is_short = false;
 		ssize_t got = round->many ? receive_many(round, buffer, bytes, &is_short)
 					  : recv(round->receiver_fd, buffer, bytes, MSG_WAITALL);
@@ -96,8 +99,9 @@ static void *receiver(void *argument)
 		}
 		round->received += (uint64_t)got;
 		is_short |= (size_t)got < bytes;
-		/* Also one that began while it was being closed: it has the file, or not. */
-		round->part |= is_short && round->event != SIGNAL;
+		/* Not of a call that may have begun when the number was not the connection's any more. */
+		round->part |= is_short && round->event != SIGNAL &&
+			       (!round->closing_us || round->closing_us > begun_us + LATE_US);
 	}
 	return NULL;
 }
@@ -157,6 +161,7 @@ static void play(struct round *round, int listener, struct rng *rng)
 		pthread_kill(threads[0], SIGUSR1);
 	if (round->event == CANCEL)
 		pthread_cancel(threads[0]);
+	round->closing_us = now_us();
 	if (replaced ? dup2(other, round->fd) != round->fd : close(round->fd) != 0)
 		die("close");
 	round->stops = true;
