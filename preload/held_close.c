@@ -118,7 +118,8 @@ static void await_calls(const struct conn *conn, int fd, uint64_t cookie)
 			leave_duplicate(slot, conn, fd, cookie); /* its handler has returned */
 			enum proc_place place = proc_place_of(atomic_load(&slot->tid), fd);
 
-			if (place == PROC_MAY_COME_TO_IT)
+			/* Not one that is interrupted: then it is the handler that has no CPU, or has one, or what it has jumped to. */
+			if (place == PROC_MAY_COME_TO_IT && !(atomic_load(&slot->held) & INTERRUPTED))
 				most_us = BRIEF_CALL_US;
 			if (place == PROC_ASLEEP_ON_FD || clock_us() >= begun_us + most_us)
 				break;

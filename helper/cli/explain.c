@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "../wire/reason.h"
 #include "../wire/wire.h"
@@ -20,33 +22,52 @@
 #include "program.h"
 #include "running.h"
 #include "table.h"
+#include "utf8.h"
 #include "words.h"
 
 #define TEXT_BYTES 1024
+#define SOCKET_PATH_BYTES ((int)sizeof(((struct sockaddr_un *)0)->sun_path))
 
 struct explanation {
 	const char *title, *socket_path;
 	json_t *findings;    /* {subject, hinders, text} */
 	json_t *connections; /* {state, reason, text, count, remote}; NULL: not known */
 	bool hindered;
+	bool failed; /* no memory */
 };
+
+/* A copy that does nothing to a terminal: a process has any bytes in its environment, and a cut may have come in the middle of a character. malloc'ed;
+ * NULL without memory. */
+static char *printable(const char *text)
+{
+	char *copy = utf8_repair(text);
+
+	for (unsigned char *c = (unsigned char *)copy; c && *c; c++) {
+		bool is_c1 = c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0; /* U+0080 to U+009F */
+
+		if (*c < ' ' || *c == 0x7f || is_c1)
+			*c = '?';
+		if (is_c1)
+			*++c = '?';
+	}
+	return copy;
+}
 
 __attribute__((format(printf, 4, 5))) static void find(struct explanation *explanation, const char *subject,
 						       bool hinders, const char *format, ...)
 {
-	char text[TEXT_BYTES];
+	char text[TEXT_BYTES], *shown;
 	va_list arguments;
 
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
-	/* A process has any bytes in its environment, and a cut may have come in the middle of a character. */
-	for (char *c = text; *c; c++)
-		if (*c < ' ' || *c == 0x7f)
-			*c = '?';
 	explanation->hindered |= hinders;
-	json_array_append_new(explanation->findings,
-			      json_pack("{ss sb ss}", "subject", subject, "hinders", hinders, "text", text));
+	shown = printable(text);
+	if (!shown || json_array_append_new(explanation->findings, json_pack("{ss sb ss}", "subject", subject,
+									     "hinders", hinders, "text", shown)))
+		explanation->failed = true;
+	free(shown);
 }
 
 /* ---- the process ----------------------------------------------------------------------------------------------- */
@@ -60,6 +81,8 @@ static void explain_absence(struct explanation *explanation, const struct runnin
 
 	snprintf(link, sizeof(link), "/proc/%d/exe", (int)running->pid);
 	verdict = *running->program ? program_examine(link, &program) : PROGRAM_GOOD;
+	if (verdict == PROGRAM_SETUID || verdict == PROGRAM_SETGID || verdict == PROGRAM_FILE_CAPABILITY)
+		verdict = PROGRAM_GOOD; /* is_secure says whether it had more rights by that */
 	if (!*running->program)
 		find(explanation, "library", true, "it is a thread of the kernel, which has no libraries");
 	else if (verdict != PROGRAM_GOOD && verdict != PROGRAM_UNREADABLE)
@@ -138,23 +161,58 @@ static void explain_settings(struct explanation *explanation, const struct runni
 }
 
 /* ---- the helper ------------------------------------------------------------------------------------------------ */
-static bool explain_helper(struct explanation *explanation)
+/* The socket as the process sees it, with its root and its working folder, which may be others than here. The path as it is where that is too long for
+ * an address. */
+static void path_as_seen(char path[SOCKET_PATH_BYTES], const struct running *running, const char *socket_path)
 {
-	char *text = NULL;
-	int err = client_request(explanation->socket_path, WIRE_STATUS, &text);
-	json_t *status = err || !text ? NULL : json_loads(text, 0, NULL);
+	const char *from = *socket_path == '/' ? "root" : "cwd/";
 
+	if (snprintf(path, SOCKET_PATH_BYTES, "/proc/%d/%s%s", (int)running->pid, from, socket_path) >=
+	    SOCKET_PATH_BYTES)
+		snprintf(path, SOCKET_PATH_BYTES, "%s", socket_path);
+}
+
+/* Who listens there, as the process has chosen it, may answer anything. -1: nobody. */
+static int64_t listener_uid(const char *path)
+{
+	int door = client_connect(path, CLIENT_WAIT_MS);
+	struct ucred peer;
+	socklen_t bytes = sizeof(peer);
+	int64_t uid = -1;
+
+	if (door < 0)
+		return -1;
+	if (!getsockopt(door, SOL_SOCKET, SO_PEERCRED, &peer, &bytes))
+		uid = peer.uid;
+	close(door);
+	return uid;
+}
+
+/* Whether there is one to be asked further. `shown`: the path that the process knows. */
+static bool explain_helper(struct explanation *explanation, const char *shown, bool is_users_choice)
+{
+	int64_t uid = is_users_choice ? 0 : listener_uid(explanation->socket_path);
+	char *text = NULL;
+	json_t *status;
+	int err;
+
+	if (uid > 0 && uid != getuid()) {
+		find(explanation, "helper", true, "at %s listens a process of user %" PRId64 ", which is not asked",
+		     shown, uid);
+		return false;
+	}
+	err = client_request(explanation->socket_path, WIRE_STATUS, &text);
+	status = err || !text ? NULL : json_loads(text, 0, NULL);
 	free(text);
 	if (err == -ENOENT || err == -ECONNREFUSED)
-		find(explanation, "helper", true, "there is none at %s: start it (systemctl start smacceld)",
-		     explanation->socket_path);
+		find(explanation, "helper", true, "there is none at %s: start it (systemctl start smacceld)", shown);
 	else if (err)
-		find(explanation, "helper", true, "at %s: %s", explanation->socket_path, strerror(-err));
+		find(explanation, "helper", true, "at %s: %s", shown, strerror(-err));
 	else if (json_is_true(json_object_get(json_object_get(status, "switches"), "off")))
 		find(explanation, "helper", true,
 		     "the kill switch is set: every connection is on plain TCP until `smaccel on`");
 	else
-		find(explanation, "helper", false, "it answers at %s", explanation->socket_path);
+		find(explanation, "helper", false, "it answers at %s", shown);
 	json_decref(status);
 	return !err;
 }
@@ -213,14 +271,18 @@ static void print_connections(const json_t *groups)
 		     "were there before the "
 		     "library, as of inetd.");
 	json_array_foreach (groups, i, group) {
-		char count[TABLE_NUMBER_BYTES];
+		char count[TABLE_NUMBER_BYTES], text[TEXT_BYTES], *shown;
 
 		if (!i)
 			puts("\nIts connections on this host, by state and reason:");
-		printf("%8s  %s, %s (%s%s): %s\n", table_format_count(count, fields_number(group, "count")),
-		       fields_text(group, "state"), fields_text(group, "reason"),
-		       fields_number(group, "count") > 1 ? "one to " : "to ", fields_text(group, "remote"),
-		       fields_text(group, "text"));
+		snprintf(text, sizeof(text), "%8s  %s, %s (%s%s): %s",
+			 table_format_count(count, fields_number(group, "count")), fields_text(group, "state"),
+			 fields_text(group, "reason"), fields_number(group, "count") > 1 ? "one to " : "to ",
+			 fields_text(group, "remote"), fields_text(group, "text"));
+		shown = printable(text);
+		if (shown)
+			puts(shown);
+		free(shown);
 	}
 }
 
@@ -253,36 +315,44 @@ static bool print_json(struct explanation *explanation, const struct running *ru
 	return good;
 }
 
+static void explain_all(struct explanation *explanation, const struct running *running, const char *socket_option)
+{
+	const char *own = running_variable(running, "SMACCEL_SOCKET");
+	const char *shown = socket_option ? socket_option : own && *own ? own : WIRE_SOCKET_DEFAULT;
+	char path[SOCKET_PATH_BYTES];
+
+	path_as_seen(path, running, shown);
+	explanation->socket_path = socket_option ? socket_option : path;
+	explain_library(explanation, running);
+	explain_filter(explanation, running);
+	explain_settings(explanation, running);
+	if (explain_helper(explanation, shown, socket_option))
+		count_connections(explanation, running->pid);
+}
+
 static int explain(const char *title, pid_t pid, const char *socket_option, bool as_json)
 {
-	struct explanation explanation = { .title = title };
+	struct explanation explanation = { .title = title, .findings = json_array() };
 	struct running running;
-	const char *socket_path;
 	int err = running_read(pid, &running);
-	bool good = true;
 
 	if (err == -EACCES || err == -EPERM)
 		fprintf(stderr, "%s: process %d is another user's: it takes root to look into it\n", title, (int)pid);
 	else if (err)
 		fprintf(stderr, "%s: process %d: %s\n", title, (int)pid, strerror(-err));
-	if (err)
-		return CLI_FAILURE;
-	explanation.findings = json_array();
-	socket_path = running_variable(&running, "SMACCEL_SOCKET");
-	explanation.socket_path = cli_socket_path(socket_option ? socket_option : socket_path);
-	explain_library(&explanation, &running);
-	explain_filter(&explanation, &running);
-	explain_settings(&explanation, &running);
-	if (explain_helper(&explanation))
-		count_connections(&explanation, pid);
-	if (as_json)
-		good = print_json(&explanation, &running);
-	else
-		print_explanation(&explanation, &running);
+	if (!err) {
+		explain_all(&explanation, &running, socket_option);
+		if (explanation.failed)
+			fprintf(stderr, "%s: out of memory\n", title);
+		else if (as_json)
+			explanation.failed = !print_json(&explanation, &running);
+		else
+			print_explanation(&explanation, &running);
+		running_free(&running);
+	}
 	json_decref(explanation.connections);
 	json_decref(explanation.findings);
-	running_free(&running);
-	return good && !explanation.hindered ? CLI_OK : CLI_FAILURE;
+	return err || explanation.failed || explanation.hindered ? CLI_FAILURE : CLI_OK;
 }
 
 /* -1: it is not a process's number. */
@@ -300,7 +370,7 @@ int cli_explain_main(int argc, const char **argv)
 	int json = 0, status = CLI_USAGE;
 	struct poptOption table[] = {
 		{ "socket", 0, POPT_ARG_STRING, &socket_path, 0,
-		  "the helper's socket (else the process's own SMACCEL_SOCKET, or this one's)", "PATH" },
+		  "the helper's socket (else the one that the process looks for)", "PATH" },
 		{ "json", 0, POPT_ARG_NONE, &json, 0, "print JSON, for programs", NULL },
 		POPT_AUTOHELP POPT_TABLEEND,
 	};

@@ -108,6 +108,7 @@ static int read_status(struct running *running)
 	if (!status)
 		return errno == ENOENT ? -ESRCH : -errno;
 	has_ended = strstr(status, "\nState:\tZ") || strstr(status, "\nState:\tX");
+	running->pid = (pid_t)number_of(status, "\nTgid:"); /* it may have been a thread's number */
 	running->uid = (uint32_t)number_of(status, "\nUid:");
 	running->is_filtered = number_of(status, "\nSeccomp:") > 0;
 	find_name(running, status);

@@ -23,7 +23,7 @@ struct running {
 	size_t environment_bytes;
 };
 
-/* Reads about a process. 0; -ESRCH: there is none, or it has ended and waits for its parent; -EACCES: another user's, which takes root; or -errno. After an error
+/* Reads about a process, of which `pid` may be a thread. 0; -ESRCH: there is none, or it has ended and waits for its parent; -EACCES: another user's, which takes root; or -errno. After an error
  * there is nothing to free. */
 int running_read(pid_t pid, struct running *running);
 void running_free(struct running *running);

@@ -9,7 +9,7 @@ from pathlib import Path
 
 END_GRACE_S = 15
 LEFTOVER_GRACE_S = 2
-LAST_NICE = 19
+YIELDING_NICE = 8
 
 
 def group_signal(group, number):
@@ -38,8 +38,8 @@ running = set()  # process groups
 def leave_cpu_to_others(process):
     """Of a session of its own: where the kernel shares by sessions, a nice value counts inside one only."""
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PGRP, process.pid, LAST_NICE)
-        Path(f"/proc/{process.pid}/autogroup").write_text(str(LAST_NICE))
+        os.setpriority(os.PRIO_PGRP, process.pid, YIELDING_NICE)
+        Path(f"/proc/{process.pid}/autogroup").write_text(str(YIELDING_NICE))
 
 
 def run_command(command, folder, environment, log, seconds, first_signal, yields):

@@ -87,7 +87,37 @@ rm "$work/libsmaccel.so"
 expect replaced 1 '*ok*library*libsmaccel.so is loaded as it was before it was replaced*'
 end
 begin LD_PRELOAD="$library" SMACCEL_GROUP=$'\e[31m\x01\xff' "$work/up"
-expect no-control-characters 1 '*SMACCEL_GROUP=[?][[]31m[?][?]*'
+expect no-control-characters 1 "*SMACCEL_GROUP=[?][[]31m[?]*SMACCEL_SOCKET*"
+end
+begin LD_PRELOAD="$library" SMACCEL_LOG=$'\xc2\x9b\xc3\xa9' "$work/up"
+expect no-c1-characters 1 $'*SMACCEL_LOG=??\xc3\xa9*'
+end
+mkdir "$work/folder"
+python3 -c 'import socket, sys, time
+there = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+there.bind(sys.argv[1])
+there.listen()
+print("up", flush=True)
+time.sleep(60)' "$work/folder/s" >"$work/listening" &
+listener=$!
+for _ in {1..100}; do
+	[ -s "$work/listening" ] && break
+	sleep 0.05
+done
+cd "$work/folder" || exit 1
+begin LD_PRELOAD="$library" SMACCEL_SOCKET=s "$work/up"
+cd "$work" || exit 1
+expect its-own-folder 1 '*NO*helper*at s: *'
+end
+kill $listener
+cd "$here" || exit 1
+begin python3 -c 'import threading, time
+threading.Thread(target=lambda: (print("up", flush=True), time.sleep(60)), daemon=True).start()
+time.sleep(60)'
+process=$subject
+subject=$(printf "%s\n" /proc/"$process"/task/* | sed 's,.*/,,' | grep -v "^$process$" | head -1)
+expect number-of-a-thread 1 "*/$process, user *"
+subject=$process
 end
 subject=$$
 out=$("$build/smaccel" explain --json $subject)
