@@ -13,7 +13,7 @@
  * up at each wake-up): a receive that notes looks again once a second.
  *
  * A signal handler ends that, as it makes TCP's call let go of the file: the call ends with what it has sent, or begins anew with
- * the number, and notes that again. So a handler that leaves by siglongjmp leaves no duplicate behind. Nor does a thread that ends, or is cancelled,
+ * the number, and notes that again. So a handler that leaves by siglongjmp leaves nothing behind. Nor does a thread that ends, or is cancelled,
  * nor a child: it has no such thread, and closes the duplicate. (One of a raw fork, which no handler is told of, may keep one that
  * was made or closed at that very moment, until it ends or execs.)
  */
@@ -66,14 +66,10 @@ void held_before_fork(void);
 void held_after_fork(void);
 void held_forked(void);                   /* in the child */
 void held_drop(struct thread_slot *slot); /* its thread ends */
-/* A handler begins: 0, or what held_handler_ran() is told when it returns. */
-uint64_t held_interrupt(struct thread_slot *slot);
-static inline uint64_t held_handler_runs(void)
+static inline void held_handler_runs(void)
 {
-	return __builtin_expect(thread_self && atomic_load_explicit(&thread_self->held, memory_order_relaxed), 0)
-		       ? held_interrupt(thread_self)
-		       : 0;
+	if (__builtin_expect(thread_self && atomic_load_explicit(&thread_self->held, memory_order_relaxed), 0))
+		held_drop(thread_self);
 }
-void held_handler_ran(uint64_t note);
 
 #endif

@@ -2,8 +2,8 @@
 /* A duplicate and its note change together, and no fork comes in between: see held_change.h. */
 #include "held_change.h"
 
-#include <signal.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -43,24 +43,6 @@ void held_change_begin(void)
 void held_change_end(void)
 {
 	atomic_fetch_sub(&changes, 1);
-}
-
-struct held_change held_change_alone(void)
-{
-	const uint64_t all = UINT64_MAX;
-	struct held_change change = { .blocks = !quiet_is_on() };
-
-	if (change.blocks)
-		raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &change.mask, SIGNAL_MASK_BYTES);
-	held_change_begin();
-	return change;
-}
-
-void held_change_ends(struct held_change change)
-{
-	held_change_end();
-	if (change.blocks)
-		raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &change.mask, NULL, SIGNAL_MASK_BYTES);
 }
 
 void held_before_fork(void)

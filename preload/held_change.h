@@ -4,17 +4,6 @@
 #ifndef SMACCEL_HELD_CHANGE_H
 #define SMACCEL_HELD_CHANGE_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
-/* No fork comes in between, and no handler, which might jump away. */
-struct held_change {
-	uint64_t mask;
-	bool blocks;
-};
-struct held_change held_change_alone(void);
-void held_change_ends(struct held_change change);
-
 void held_change_begin(void);
 void held_change_end(void);
 void held_changes_forked(void); /* in the child: nothing is under way */

@@ -90,7 +90,7 @@ static void call_handler(int number, siginfo_t *information, void *context)
 		signals_cancel_at_once = false;
 		pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, NULL);
 	}
-	uint64_t held = held_handler_runs();
+	held_handler_runs();
 	bool held_pipe = signals_holds_pipe;
 	if (__builtin_expect(held_pipe, 0)) {
 		signals_holds_pipe = false;
@@ -100,8 +100,6 @@ static void call_handler(int number, siginfo_t *information, void *context)
 		((handler_function)handler)(number, information, context);
 	if (__builtin_expect(held_pipe, 0))
 		signals_holds_pipe = true; /* the mask comes back with the return */
-	if (__builtin_expect(held != 0, 0))
-		held_handler_ran(held);
 }
 
 static bool is_left_alone(int number)

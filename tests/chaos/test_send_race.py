@@ -80,12 +80,9 @@ def test_close_under_many_sleeping_sends(helper):
     proved(grown["pairs_armed_total"] == 3, grown)
 
 
-@pytest.mark.parametrize("way", [[], ["handler"], ["handled"]], ids=str)
-@pytest.mark.parametrize("arm", [PLAIN, EAGER], ids=str)
-def test_no_cpu_between_two_messages(helper, arm, way):
+def test_no_cpu_between_two_messages(helper):
     """And the number is another connection's by then: the second message went there, and the third to where the first had gone."""
     with helper.counting() as grown:
-        seen = run([built("chaos/torn_many"), *way], arm, helper.socket, timeout=30)
+        seen = run([built("chaos/torn_many")], EAGER, helper.socket, timeout=30)
     assert seen == {"sent": 3, "at_peer": 3, "at_other": 0}, seen
-    if arm.accelerated:
-        proved(grown["redirected_msgs"] >= 3, grown)
+    proved(grown["redirected_msgs"] >= 3, grown)

@@ -2,12 +2,8 @@
 /* A thread that is without a CPU between two messages of a sendmmsg(2), just before the system call of the second, while another thread puts
  * another connection at the number.
  *
- *	torn_many            it rests there
- *	torn_many handler    it rests in the handler of a signal that came there
- *	torn_many handled    it rests there, after that handler
- *
  * The sender is traced by the parent: it goes step by step from the first message's system call to the second's, and rests there.
- * All messages are one connection's, as over TCP, where they are one system call: there it rests after that. Prints one JSON line.
+ * All messages are one connection's, as over TCP, where they are one system call. Prints one JSON line.
  */
 #define _GNU_SOURCE
 #include <signal.h>
@@ -28,16 +24,10 @@
 
 struct shared {
 	_Atomic int sender; /* its tid */
-	_Atomic bool rests, is_handling;
+	_Atomic bool rests;
 };
 static struct shared *shared;
 static int fd;
-
-static void handle(int number)
-{
-	(void)number;
-	shared->is_handling = true;
-}
 
 static void *send_many(void *result)
 {
@@ -72,10 +62,8 @@ static int count_messages(int peer)
 static int send_and_replace(void)
 {
 	int listener = loopback_listen("127.0.0.1", 0, 8, 0), peer, other, other_peer, sent = 0;
-	const struct sigaction action = { .sa_handler = handle };
 	pthread_t thread;
 
-	sigaction(SIGUSR1, &action, NULL);
 	accepted_pair(listener, &fd, &peer);
 	accepted_pair(listener, &other, &other_peer);
 	if (pthread_create(&thread, NULL, send_many, &sent))
@@ -93,50 +81,37 @@ static int send_and_replace(void)
 	return 0;
 }
 
-static struct __ptrace_syscall_info go_on(int request, int tid, long signal)
+static struct __ptrace_syscall_info go_on(int request, int tid)
 {
 	struct __ptrace_syscall_info info;
 	int status;
 
-	if (ptrace(request, tid, NULL, signal) != 0 || waitpid(tid, &status, __WALL) != tid || !WIFSTOPPED(status) ||
+	if (ptrace(request, tid, NULL, NULL) != 0 || waitpid(tid, &status, __WALL) != tid || !WIFSTOPPED(status) ||
 	    ptrace(PTRACE_GET_SYSCALL_INFO, tid, sizeof(info), &info) <= 0)
 		die("ptrace");
 	return info;
 }
 
-/* Returns where that is. */
-static uint64_t go_to_second(int tid)
+static void rest_before_second(int tid)
 {
 	struct __ptrace_syscall_info info;
 	uint64_t call;
 
 	do
-		info = go_on(PTRACE_SYSCALL, tid, 0);
+		info = go_on(PTRACE_SYSCALL, tid);
 	while (info.op != PTRACE_SYSCALL_INFO_ENTRY || info.entry.nr != SYS_sendmmsg);
 	call = info.instruction_pointer;
-	info = go_on(PTRACE_SYSCALL, tid, 0);
-	if (info.op == PTRACE_SYSCALL_INFO_EXIT && info.exit.rval == MESSAGES)
-		return go_on(PTRACE_SINGLESTEP, tid, 0).instruction_pointer; /* only there a signal can be put in */
+	go_on(PTRACE_SYSCALL, tid);
 	for (int i = 0; i < STEPS_MOST; i++) {
-		info = go_on(PTRACE_SINGLESTEP, tid, 0);
+		info = go_on(PTRACE_SINGLESTEP, tid);
 		if (info.instruction_pointer < call && info.instruction_pointer + CALL_BYTES_MOST >= call)
 			break;
 	}
-	return info.instruction_pointer;
+	shared->rests = true;
+	pause_us(RESTS_US);
 }
 
-/* A signal comes there. */
-static void go_through_handler(int tid, uint64_t from, bool to_its_end)
-{
-	struct __ptrace_syscall_info info = go_on(PTRACE_SINGLESTEP, tid, SIGUSR1);
-
-	for (int i = 0; i < STEPS_MOST && !shared->is_handling; i++)
-		info = go_on(PTRACE_SINGLESTEP, tid, 0);
-	for (int i = 0; i < STEPS_MOST && to_its_end && info.instruction_pointer != from; i++)
-		info = go_on(PTRACE_SINGLESTEP, tid, 0);
-}
-
-int main(int argc, char **argv)
+int main(void)
 {
 	int status = 0;
 
@@ -150,11 +125,7 @@ int main(int argc, char **argv)
 	if (waitpid(tid, &status, __WALL) != tid ||
 	    ptrace(PTRACE_SETOPTIONS, tid, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) != 0)
 		die("PTRACE_SETOPTIONS");
-	uint64_t second = go_to_second(tid);
-	if (argc > 1)
-		go_through_handler(tid, second, strcmp(argv[1], "handled") == 0);
-	shared->rests = true;
-	pause_us(RESTS_US);
+	rest_before_second(tid);
 	if (ptrace(PTRACE_DETACH, tid, NULL, NULL) != 0 || waitpid(child, &status, 0) != child)
 		die("PTRACE_DETACH");
 	return status != 0;

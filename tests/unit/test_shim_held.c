@@ -2,8 +2,6 @@
 /* held.c and fork.c: what a child finds of the sends that its parent's threads were in. */
 #include <pthread.h>
 #include <setjmp.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <sys/resource.h>
@@ -26,8 +24,7 @@
 #define TRIES 10
 #define SLEEPS_US 20000 /* time to fall asleep */
 #define BRIEF_US 2000
-#define PATIENCE_US 200000 /* of who closes, with a thread that has no CPU */
-#define LATE_MS 600        /* a change that waits for a fork's end gives up after a second */
+#define LATE_MS 600 /* a change that waits for a fork's end gives up after a second */
 
 enum { CHILD_OK, CHILD_KEEPS_DUPLICATE, CHILD_LATE };
 
@@ -224,105 +221,6 @@ static void test_held_sleeping_call_is_not_waited_for(void **state)
 	assert_in_range(least_us, 0, BRIEF_US);
 }
 
-/* A signal in the middle of a call that is on its way to its system call. */
-enum leaves { RETURNS, JUMPS, CLOSES };
-static enum leaves leaves;
-static atomic_bool handles, is_over;
-static sigjmp_buf before;
-
-static void busy_for(int64_t us)
-{
-	for (int64_t until_us = clock_us() + us; clock_us() < until_us;)
-		;
-}
-
-static void handle(int number)
-{
-	int64_t begin_us = clock_us();
-
-	(void)number;
-	if (leaves == CLOSES) {
-		conn_fd_drop(ends[0]);
-		assert_in_range(clock_us() - begin_us, 0, PATIENCE_US / 2);
-	}
-	atomic_store(&handles, true);
-	busy_for(SLEEPS_US);
-	if (leaves == JUMPS)
-		siglongjmp(before, 1);
-}
-
-static void *be_interrupted(void *of)
-{
-	struct conn *conn = of;
-	struct held held = held_begin(conn, ends[0], atomic_load(&conn->generation));
-
-	if (sigsetjmp(before, 1) == 0) {
-		held_calling(&held, HELD_CALL_MAY_SLEEP);
-		raise(SIGUSR1);
-		busy_for(SLEEPS_US); /* it has no CPU */
-		atomic_store(&is_over, true);
-		held_calling(&held, HELD_CALL_OVER);
-	} else {
-		held = held_begin(conn, ends[1], 0); /* whatever it does next */
-		assert_true(held.own);
-	}
-	held_end(&held);
-	pthread_barrier_wait(&meeting); /* not as a thread that ends */
-	pthread_barrier_wait(&meeting);
-	return NULL;
-}
-
-/* How long it takes to close the fd while the handler runs. */
-static int64_t interrupt_us(enum leaves how)
-{
-	struct sigaction action = { .sa_handler = handle };
-	struct conn *conn;
-	pthread_t thread;
-
-	assert_int_equal(sigaction(SIGUSR1, &action, NULL), 0);
-	signals_changed(SIGUSR1);
-	leaves = how;
-	atomic_store(&handles, false);
-	atomic_store(&is_over, false);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-	assert_non_null(conn = conn_open(ends[0], false));
-	assert_int_equal(pthread_create(&thread, NULL, be_interrupted, conn), 0);
-	while (!atomic_load(&handles))
-		usleep(BRIEF_US / 10);
-	int64_t begin_us = clock_us();
-	if (how != CLOSES)
-		conn_fd_drop(ends[0]);
-	int64_t took_us = clock_us() - begin_us;
-	assert_true(how != RETURNS || atomic_load(&is_over) || took_us >= PATIENCE_US);
-	close(ends[0]);
-	pthread_barrier_wait(&meeting);
-	assert_int_equal(held_next_fd(0), -1);
-	pthread_barrier_wait(&meeting);
-	pthread_join(thread, NULL);
-	close(ends[1]);
-	return took_us;
-}
-
-/* The note was taken off by the handler, and nobody waited: the system call met what was at the number by then. */
-static void test_held_interrupted_call_is_waited_for(void **state)
-{
-	(void)state;
-	assert_in_range(interrupt_us(RETURNS), 0, LATE_MS * 1000);
-}
-
-/* Its next note says that it is not coming back. */
-static void test_held_call_that_was_jumped_out_of_is_not(void **state)
-{
-	(void)state;
-	assert_in_range(interrupt_us(JUMPS), 0, LATE_MS * 1000);
-}
-
-static void test_held_handler_closes_and_waits_for_nobody(void **state)
-{
-	(void)state;
-	interrupt_us(CLOSES);
-}
-
 static int start(void **state)
 {
 	(void)state;
@@ -379,9 +277,6 @@ int main(void)
 		cmocka_unit_test(test_held_vfork_child_is_killed_in_a_fork),
 		cmocka_unit_test(test_held_fork_never_ends),
 		cmocka_unit_test(test_held_sleeping_call_is_not_waited_for),
-		cmocka_unit_test(test_held_interrupted_call_is_waited_for),
-		cmocka_unit_test(test_held_call_that_was_jumped_out_of_is_not),
-		cmocka_unit_test(test_held_handler_closes_and_waits_for_nobody),
 		cmocka_unit_test(test_held_place_of_a_thread),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
