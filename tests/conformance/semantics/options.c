@@ -276,7 +276,8 @@ static void below_minimum(struct pair *pair, int bytes)
 {
 	int level = pair_is_ipv6 ? IPPROTO_IPV6 : IPPROTO_IP;
 
-	/* IP takes a number of one byte, too; IPv6 does not. */
+	if (pair_is_ipv6)
+		bytes = sizeof(int); /* only IP takes a number of one byte, too */
 	TRY("set",
 	    setsockopt(pair->b, level, pair_is_ipv6 ? IPV6_MINHOPCOUNT : IP_MINTTL, &(int){ 20 }, (socklen_t)bytes));
 	round_trip("one", pair);
