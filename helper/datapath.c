@@ -108,7 +108,6 @@ static int load_best(struct datapath *self, const struct datapath_options *optio
 		options->force_memory_cgroups ? options->force_memory_cgroups : datapath_probe_memory_cgroups();
 	int error = -ENOTSUP;
 
-	libbpf_is_verbose = options->verbose_libbpf; /* the probe had it silenced */
 	self->uses_rdonly_cast = !options->force_probe_read && datapath_probe_rdonly_cast();
 	if (self->uses_rdonly_cast)
 		error = load(self, specs, fds, rmem_counts, memory_cgroups);

@@ -20,7 +20,7 @@ struct datapath_options {
 	bool verbose_libbpf;
 	bool force_probe_read;    /* tests: do not use bpf_rdonly_cast though the kernel has it */
 	int force_memory_cgroups; /* tests: their version, 1 or 2; 0: what this host has */
-	bool skip_rmem_probe; /* for that probe itself: take the kernel for one of before 6.1.123 / 6.12.8 (fact 12) */
+	bool skip_rmem_probe;     /* tests: take the kernel for one of before 6.1.123 / 6.12.8 (fact 12) */
 };
 
 /* Makes `pin_dir` (0700) and mounts bpffs on /sys/fs/bpf if nobody did, so that the folder can be locked before anything in it is

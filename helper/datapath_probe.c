@@ -7,11 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "loopback.h"
-
-#define PROBE_BYTES 1000
 
 /* What goes into wait queues, and a function for programs. */
 enum { WOKEN_WAKE_FUNCTION, POLLWAKE, RDONLY_CAST };
@@ -117,46 +114,4 @@ int datapath_probe_arm(struct datapath *datapath, const int ends[2])
 	}
 	__atomic_store_n(&slot->state, SM_SLOT_ARMED, __ATOMIC_RELEASE);
 	return 0;
-}
-
-static int try_rmem(void)
-{
-	const struct datapath_options options = { .slot_count = 1, .skip_rmem_probe = true };
-	const char message[PROBE_BYTES] = { 0 };
-	struct datapath *datapath = NULL;
-	const struct sm_slot *slot;
-	struct sm_facts facts = {};
-	int ends[2];
-	int error;
-
-	error = loopback_pair_open(ends);
-	if (error)
-		return error;
-	error = datapath_open(&datapath, &options);
-	if (!error)
-		error = datapath_probe_arm(datapath, ends);
-	if (error)
-		goto out;
-	slot = datapath_slots(datapath, NULL);
-	if (send(ends[0], message, sizeof(message), MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(message))
-		error = -EIO;
-	else
-		error = datapath_inspect(datapath, slot->end[1].sk, slot->end[1].cookie, &facts);
-	if (!error && slot->direction[0].redirected_bytes != sizeof(message))
-		error = -ENOTSUP;
-	if (!error)
-		error = facts.rmem_alloc >= sizeof(message);
-out:
-	loopback_pair_close(ends); /* first: whatever is unread goes with the sockets */
-	datapath_close(datapath);
-	return error;
-}
-
-int datapath_probe_rmem(void)
-{
-	static int known = -1;
-
-	if (known < 0)
-		known = try_rmem();
-	return known;
 }

@@ -149,17 +149,16 @@ static int open_datapath(struct helper *helper)
 		log_error("receives with SO_RCVTIMEO will not notice SIGSTOP: the kernel does not tell of it: %s",
 			  strerror(-error));
 	helper->switches = datapath_switches(helper->datapath);
-	helper->switches->test_without = (options->test_no_order ? SM_TEST_WITHOUT_ORDER : 0) |
-					 (options->test_no_memory ? SM_TEST_WITHOUT_MEMORY : 0);
-	helper->switches->test_bound_bytes = options->test_bound_bytes;
 	return 0;
 }
 
 /* A kernel on which the design's ground does not hold is served by nobody: plain TCP for all. -EOPNOTSUPP then, as from datapath_open(). */
 static int find_features(struct helper *helper)
 {
+	/* Maps that are in use are nothing to try with. New ones spare the kernel, and the start, another set of programs. */
+	struct datapath *tried = datapath_took_over(helper->datapath) ? NULL : helper->datapath;
 	struct selftest_result results[SELFTEST_RESULTS_MAX];
-	int count = selftest_run(results, SELFTEST_RESULTS_MAX, &helper->features);
+	int count = selftest_run(tried, results, SELFTEST_RESULTS_MAX, &helper->features);
 
 	if (helper->options.settings.peer_count)
 		helper->features |= WIRE_FEATURE_PEERS;
@@ -253,6 +252,7 @@ static void keep_freed_memory(bool keeps)
 
 static int load_programs(struct helper *helper)
 {
+	const struct options *options = &helper->options;
 	int error;
 
 	keep_freed_memory(true);
@@ -260,7 +260,12 @@ static int load_programs(struct helper *helper)
 	if (!error)
 		error = find_features(helper);
 	keep_freed_memory(false);
-	return error;
+	if (error)
+		return error;
+	helper->switches->test_without = (options->test_no_order ? SM_TEST_WITHOUT_ORDER : 0) |
+					 (options->test_no_memory ? SM_TEST_WITHOUT_MEMORY : 0);
+	helper->switches->test_bound_bytes = options->test_bound_bytes;
+	return 0;
 }
 
 static int start(struct helper *helper, struct signals *signals)

@@ -28,6 +28,7 @@
 
 struct selftest {
 	struct datapath *datapath;
+	struct datapath *own; /* of which it is the same, or NULL: the caller's */
 	struct sm_slot *slot;
 	int ends[2]; /* everything is sent from end 0 to end 1 */
 	uint32_t features;
@@ -320,10 +321,12 @@ static enum selftest_outcome check_clamp(struct selftest *self)
 static enum selftest_outcome check_programs(struct selftest *self)
 {
 	const struct datapath_options options = { .slot_count = 1 };
-	int error = datapath_open(&self->datapath, &options);
+	int error = self->datapath ? 0 : datapath_open(&self->own, &options);
 
 	if (error)
 		return say(self, SELFTEST_REFUSED, "the BPF programs did not load: %s", strerror(-error));
+	if (self->own)
+		self->datapath = self->own;
 	self->slot = datapath_slots(self->datapath, NULL);
 	error = datapath_probe_arm(self->datapath, self->ends);
 	if (error)
@@ -349,9 +352,9 @@ static const struct {
 };
 _Static_assert(sizeof(checks) / sizeof(checks[0]) <= SELFTEST_RESULTS_MAX, "room for all");
 
-int selftest_run(struct selftest_result *results, size_t capacity, uint32_t *features)
+int selftest_run(struct datapath *datapath, struct selftest_result *results, size_t capacity, uint32_t *features)
 {
-	struct selftest self = { .ends = { -1, -1 } };
+	struct selftest self = { .datapath = datapath, .ends = { -1, -1 } };
 	char discarded[SELFTEST_DETAIL_BYTES];
 	size_t count = 0, total = sizeof(checks) / sizeof(checks[0]);
 	enum selftest_outcome outcome = SELFTEST_HOLDS;
@@ -373,6 +376,8 @@ int selftest_run(struct selftest_result *results, size_t capacity, uint32_t *fea
 	}
 	*features = self.features;
 	loopback_pair_close(self.ends); /* before the maps: unread bytes go with the sockets */
-	datapath_close(self.datapath);
+	if (self.slot && !self.own)
+		memset(self.slot, 0, sizeof(*self.slot)); /* as it was: no socket is left that names it */
+	datapath_close(self.own);
 	return (int)count;
 }

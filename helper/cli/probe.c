@@ -91,7 +91,7 @@ int cli_probe_main(int argc, const char **argv)
 		fprintf(stderr, "%s: needs root: it loads BPF programs\n", argv[0]);
 		return CLI_FAILURE;
 	}
-	count = selftest_run(results, SELFTEST_RESULTS_MAX, &features);
+	count = selftest_run(NULL, results, SELFTEST_RESULTS_MAX, &features);
 	if (count < 0) {
 		fprintf(stderr, "%s: the self-test cannot run: %s\n", argv[0], strerror(-count));
 		return CLI_FAILURE;
