@@ -227,12 +227,10 @@ int datapath_commit(struct datapath *self)
 	for (int i = 0; i < DATAPATH_MAP_COUNT; i++)
 		fds[i] = bpf_map__fd(skeleton_map(self->skeleton, i));
 	self->switches->off = datapath_pins_are_off(self->old_switches); /* until somebody says `smaccel on` */
-	error = datapath_pins_make(self->pin_dir, specs, fds);
-	if (error)
-		return error;
-	datapath_pins_retire(self->old_switches);
-	datapath_committed(self);
-	return 0;
+	error = datapath_pins_make(self->pin_dir, specs, fds, self->old_switches);
+	if (!error)
+		datapath_committed(self);
+	return error;
 }
 
 bool datapath_is_committed(const struct datapath *self)

@@ -23,12 +23,12 @@ void datapath_map_specs(struct datapath_map_spec specs[DATAPATH_MAP_COUNT], uint
  * that do not fit, the caller's, or -1. -errno otherwise. */
 int datapath_pins_open(const char *pin_dir, const struct datapath_map_spec *specs, int fds[DATAPATH_MAP_COUNT],
 		       int *old_switches);
-/* Pins the maps, in the place of any that are there. 0 or -errno with a line on stderr. */
-int datapath_pins_make(const char *pin_dir, const struct datapath_map_spec *specs, const int fds[DATAPATH_MAP_COUNT]);
+/* Pins the maps, in the place of any that are there; those with `old_switches` (-1: none) pass from then on, until their sockets close.
+ * 0 or -errno with a line on stderr. */
+int datapath_pins_make(const char *pin_dir, const struct datapath_map_spec *specs, const int fds[DATAPATH_MAP_COUNT],
+		       int old_switches);
 /* The kill switch in switches of whatever layout (-1: none). */
 bool datapath_pins_are_off(int switches_fd);
-/* Sets it: what runs there passes, until its sockets close. */
-void datapath_pins_retire(int switches_fd);
 
 /* What a person can do about -errno of loading the programs; never NULL. */
 const char *datapath_advice(int error);

@@ -10,7 +10,7 @@
  * as a socket in them lives (invariant 5). Their kill switch is set: nobody can pin those pairs any more, or take them out, and
  * no later `smaccel off` would reach them. All that at the very end of a start (datapath_commit()), when the new maps take their names,
  * which have the kill switch of the old ones by then: a start that fails, or is killed, loses neither the pairs nor what somebody has
- * said about the switch.
+ * said about the switch. The old switches have another name meanwhile, for whoever starts after one that was killed before it had set them.
  */
 #define _GNU_SOURCE
 #include "datapath_internal.h"
@@ -33,6 +33,7 @@
 
 #define BPFFS_ROOT "/sys/fs/bpf"
 #define NEW_SUFFIX "_new"
+#define OLD_SUFFIX "_old"
 #define SWITCHES_MAX 4096 /* bytes; they are a page at the most */
 
 void datapath_map_specs(struct datapath_map_spec specs[DATAPATH_MAP_COUNT], uint32_t slot_count)
@@ -133,7 +134,8 @@ bool datapath_pins_are_off(int switches_fd)
 	return read_switches(switches_fd, words) && words[1];
 }
 
-void datapath_pins_retire(int switches_fd)
+/* Sets it: what runs there passes, until its sockets close. */
+static void retire(int switches_fd)
 {
 	uint32_t words[SWITCHES_MAX / sizeof(uint32_t)] = { 0 }, zero = 0;
 
@@ -167,6 +169,39 @@ static bool has_new(const char *pin_dir, const char *name)
 	return !pin_path(path, pin_dir, name, NEW_SUFFIX) && access(path, F_OK) == 0;
 }
 
+static uint32_t map_id(int fd)
+{
+	struct bpf_map_info info = {};
+	__u32 bytes = sizeof(info);
+
+	return fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &bytes) == 0 ? info.id : 0;
+}
+
+static int open_pin(const char *pin_dir, const char *name, const char *suffix)
+{
+	char path[PATH_MAX];
+	int error = pin_path(path, pin_dir, name, suffix);
+
+	return error ? error : bpf_obj_get(path);
+}
+
+/* Of a start that was killed after it had given the last name. Before that they are those in use. */
+static void retire_old(const char *pin_dir, const char *name)
+{
+	int old = open_pin(pin_dir, name, OLD_SUFFIX);
+	int named;
+
+	if (old < 0)
+		return;
+	named = open_pin(pin_dir, name, "");
+	if (map_id(named) != map_id(old))
+		retire(old);
+	if (named >= 0)
+		close(named);
+	close(old);
+	unpin(pin_dir, name, OLD_SUFFIX);
+}
+
 /* A start ended while it gave names: all new maps have theirs but the switches, so that these are still the old ones' and may seem to fit.
  * Nothing has used the new ones: that one is missing makes it plain. True: so it was. */
 static bool undo_half_named(const char *pin_dir, const struct datapath_map_spec *specs)
@@ -181,17 +216,14 @@ int datapath_pins_open(const char *pin_dir, const struct datapath_map_spec *spec
 		       int *old_switches)
 {
 	struct sm_switches switches = {};
-	char path[PATH_MAX];
 	bool fit = true, found = false;
 	uint32_t zero = 0;
-	int error;
 
+	retire_old(pin_dir, specs[DATAPATH_SWITCHES].name);
 	for (int i = 0; i < DATAPATH_MAP_COUNT; i++) {
-		fds[i] = -1;
-		error = pin_path(path, pin_dir, specs[i].name, "");
-		if (error)
-			return error;
-		fds[i] = bpf_obj_get(path);
+		fds[i] = open_pin(pin_dir, specs[i].name, "");
+		if (fds[i] == -ENAMETOOLONG)
+			return fds[i];
 		found |= fds[i] >= 0;
 		fit &= fds[i] >= 0 && map_fits(fds[i], &specs[i]);
 	}
@@ -213,10 +245,10 @@ int datapath_pins_open(const char *pin_dir, const struct datapath_map_spec *spec
 	return 0;
 }
 
-static int pin_new(const char *pin_dir, const char *name, int fd)
+static int pin_anew(const char *pin_dir, const char *name, const char *suffix, int fd)
 {
 	char path[PATH_MAX];
-	int error = pin_path(path, pin_dir, name, NEW_SUFFIX);
+	int error = pin_path(path, pin_dir, name, suffix);
 
 	if (error)
 		return error;
@@ -242,7 +274,7 @@ static int make_all(const char *pin_dir, const struct datapath_map_spec *specs, 
 
 	/* The switches last, in each of these: where they wait for their name, so did all others (undo_half_named()). */
 	for (int i = DATAPATH_MAP_COUNT - 1; i >= DATAPATH_SWITCHES && !error; i--)
-		error = pin_new(pin_dir, specs[i].name, fds[i]);
+		error = pin_anew(pin_dir, specs[i].name, NEW_SUFFIX, fds[i]);
 	/* While any other is missing nothing fits, and what the switches say is carried over once more. */
 	for (int i = DATAPATH_SWITCHES + 1; i < DATAPATH_MAP_COUNT && !error; i++)
 		error = unpin(pin_dir, specs[i].name, "");
@@ -251,14 +283,21 @@ static int make_all(const char *pin_dir, const struct datapath_map_spec *specs, 
 	return error;
 }
 
-int datapath_pins_make(const char *pin_dir, const struct datapath_map_spec *specs, const int fds[DATAPATH_MAP_COUNT])
+int datapath_pins_make(const char *pin_dir, const struct datapath_map_spec *specs, const int fds[DATAPATH_MAP_COUNT],
+		       int old_switches)
 {
-	int error = make_all(pin_dir, specs, fds);
+	const char *switches = specs[DATAPATH_SWITCHES].name;
+	int error = old_switches < 0 ? 0 : pin_anew(pin_dir, switches, OLD_SUFFIX, old_switches);
 
 	if (!error)
+		error = make_all(pin_dir, specs, fds);
+	if (!error) {
+		retire_old(pin_dir, switches);
 		return 0;
+	}
 	log_error("cannot pin the maps in %s: %s", pin_dir, strerror(-error));
 	undo_half_named(pin_dir, specs);
 	forget_new(pin_dir, specs);
+	unpin(pin_dir, switches, OLD_SUFFIX);
 	return error;
 }

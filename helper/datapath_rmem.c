@@ -20,7 +20,8 @@ static int64_t receive_memory(int fd)
 	uint32_t words[SK_MEMINFO_VARS] = { 0 };
 	socklen_t bytes = sizeof(words);
 
-	return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, words, &bytes) < 0 ? -errno : words[SK_MEMINFO_RMEM_ALLOC];
+	return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, words, &bytes) < 0 ? -errno
+									 : (int64_t)words[SK_MEMINFO_RMEM_ALLOC];
 }
 
 static int redirect(struct rmem_bpf *skeleton, const int ends[2])

@@ -4,6 +4,8 @@
 #define _GNU_SOURCE
 #include "kernel_pair.h"
 
+#include <bpf/bpf.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -112,6 +114,59 @@ static void test_takeover(bool force_probe_read)
 	pins_remove();
 }
 
+/* Maps that a helper has made and pinned, or taken over. */
+static struct datapath *helper_of_size(uint32_t slot_count)
+{
+	const struct datapath_options options = { .pin_dir = pin_dir, .slot_count = slot_count };
+	struct datapath *datapath;
+
+	require(datapath_open(&datapath, &options) == 0 && datapath_commit(datapath) == 0);
+	return datapath;
+}
+
+static int pinned(const char *name)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", pin_dir, name);
+	return bpf_obj_get(path);
+}
+
+static void pin_as_old(int switches)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/switches_old", pin_dir);
+	require(bpf_obj_pin(switches, path) == 0);
+}
+
+/* A start that is killed while new maps take the names of old ones has pinned the switches of these apart. */
+static void test_killed_start(void)
+{
+	struct datapath *first = helper_of_size(SLOTS), *second;
+	int switches = pinned("switches");
+
+	require(switches >= 0);
+	pin_as_old(switches); /* and was killed at once */
+	datapath_close(helper_of_size(SLOTS));
+	check(!datapath_switches(first)->off && pinned("switches_old") < 0, "takeover",
+	      "killed-before-the-names-changes-nothing", "off %u", datapath_switches(first)->off);
+	second = helper_of_size(SLOTS * 2);
+	check(datapath_switches(first)->off && !datapath_switches(second)->off && pinned("switches_old") < 0,
+	      "takeover", "old-maps-are-retired", "off %u, %u", datapath_switches(first)->off,
+	      datapath_switches(second)->off);
+	datapath_switches(first)->off = 0;
+	pin_as_old(switches); /* and was killed before it had retired them */
+	datapath_close(helper_of_size(SLOTS * 2));
+	check(datapath_switches(first)->off && !datapath_switches(second)->off && pinned("switches_old") < 0,
+	      "takeover", "killed-after-the-names-the-next-retires", "off %u, %u", datapath_switches(first)->off,
+	      datapath_switches(second)->off);
+	close(switches);
+	datapath_close(first);
+	datapath_close(second);
+	pins_remove();
+}
+
 static void test_without_capabilities(void)
 {
 	const struct datapath_options options = { .pin_dir = pin_dir, .slot_count = SLOTS };
@@ -141,5 +196,6 @@ int main(void)
 	for (int probe_read = 0; probe_read < ways_to_read(); probe_read++)
 		test_takeover(probe_read);
 	test_without_capabilities();
+	test_killed_start();
 	return kernel_test_finish();
 }
