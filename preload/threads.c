@@ -19,7 +19,7 @@
 static struct thread_slot slots[SLOTS] __attribute__((aligned(64)));
 static struct thread_slot slot_shared; /* for threads beyond SLOTS: nobody can say where they are */
 static _Atomic uint32_t slots_used;    /* high-water mark */
-static _Atomic bool slots_overflowed;
+static _Atomic uint32_t slots_overflowed; /* threads beyond SLOTS that have not ended */
 static pthread_key_t exit_key;
 static bool exit_key_valid;
 
@@ -66,6 +66,11 @@ static void thread_exited(void *value)
 {
 	struct thread_slot *slot = value;
 
+	if (slot == &slot_shared) {
+		thread_self = NULL;
+		atomic_fetch_sub(&slots_overflowed, 1);
+		return;
+	}
 	held_drop(slot);
 	atomic_store(&slot->inside, 0);
 	thread_self = NULL;
@@ -96,8 +101,10 @@ struct thread_slot *thread_register(void)
 		pthread_setspecific(exit_key, thread_self);
 		return thread_self;
 	}
-	atomic_store(&slots_overflowed, true);
+	atomic_fetch_add(&slots_overflowed, 1);
 	thread_self = &slot_shared;
+	if (exit_key_valid)
+		pthread_setspecific(exit_key, thread_self);
 	return thread_self;
 }
 
@@ -113,8 +120,7 @@ void threads_forked(void)
 		atomic_store(&slots[i].inside, 0);
 		atomic_store(&slots[i].tid, 0);
 	}
-	if (thread_self != &slot_shared)
-		atomic_store(&slots_overflowed, false);
+	atomic_store(&slots_overflowed, thread_self == &slot_shared);
 }
 
 /* No other thread has ever made a call on a connection. One that makes its first just now registers before it marks itself,

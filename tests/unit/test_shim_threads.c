@@ -45,7 +45,7 @@ static void forget_threads(void)
 		atomic_store(&slots[i].tid, 0);
 	}
 	atomic_store(&slots_used, 0);
-	atomic_store(&slots_overflowed, false);
+	atomic_store(&slots_overflowed, 0);
 	thread_self = NULL;
 }
 
@@ -56,12 +56,6 @@ static int start(void **state)
 	barriers = 0;
 	barrier_refused = false;
 	return 0;
-}
-
-static void *enter(void *unused)
-{
-	thread_enter(CONN);
-	return unused;
 }
 
 static void *enter_and_leave(void *unused)
@@ -127,9 +121,21 @@ static void test_threads_beyond_the_slots_are_not_shown_to_be_outside(void **sta
 	for (unsigned i = 0; i < SLOTS; i++)
 		atomic_store(&slots[i].tid, 1);
 	atomic_store(&slots_used, SLOTS);
-	run_thread(enter);
+	assert_int_equal(thread_enter(CONN), 0); /* of the two threads it is the one without a slot */
 	assert_true(threads_others_inside(CONN));
 	assert_true(threads_others_inside(CONN + 1));
+	thread_exited(thread_self);
+}
+
+static void test_threads_beyond_the_slots_end(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < SLOTS; i++)
+		atomic_store(&slots[i].tid, 1);
+	atomic_store(&slots_used, SLOTS);
+	run_thread(enter_and_leave);
+	run_thread(enter_and_leave);
+	assert_false(threads_others_inside(CONN));
 }
 
 /* ---- races -------------------------------------------------------------------------------------------------------- */
@@ -267,6 +273,7 @@ int main(void)
 		cmocka_unit_test_setup(test_threads_the_first_slot_may_be_another_ones, start),
 		cmocka_unit_test_setup(test_threads_without_barrier_nothing_is_shown, start),
 		cmocka_unit_test_setup(test_threads_beyond_the_slots_are_not_shown_to_be_outside, start),
+		cmocka_unit_test_setup(test_threads_beyond_the_slots_end, start),
 		cmocka_unit_test_setup(test_threads_a_second_one_is_seen_or_sees, start),
 		cmocka_unit_test_setup(test_threads_one_that_registers_just_then_is_seen_or_sees, start),
 	};
