@@ -91,6 +91,7 @@ static int signals_open(struct signals *signals, struct helper *helper)
 	sigset_t set;
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* EFBIG is told to who asked: what clients share with us are files */
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM); /* even so: what else would end it */
 	if (!is_ignored(SIGINT))

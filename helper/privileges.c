@@ -74,9 +74,22 @@ int privileges_check(void)
 	return 0;
 }
 
+/* Each client's memory is a file of 38 MB, nearly all of it a hole. */
+static void raise_file_size(void)
+{
+	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
+
+	if (setrlimit(RLIMIT_FSIZE, &limit) == 0 || getrlimit(RLIMIT_FSIZE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_FSIZE, &limit);
+}
+
 uint32_t privileges_raise_limits(void)
 {
 	struct rlimit limit;
+
+	raise_file_size();
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return FDS_WANTED;

@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 from support.helper import Helper
-from support.program import BUILD, EAGER, Program
+from support.program import BUILD, EAGER, Program, built, run
+from support.proof import proved
 
 READY = "smacceld: ready"
 
@@ -103,6 +104,18 @@ def test_settings_that_cannot_be_read(place):
     os.mkdir(folder)
     status, said = start(place, "--config", folder)
     assert status == 2 and str(folder) in said, said
+
+
+def test_a_limit_of_file_size_is_raised():
+    """What clients share with the helper is files: a client's first word would be its end (SIGXFSZ)."""
+    class Limited(Helper):
+        prefix = ("prlimit", "--fsize=4096:unlimited")
+
+    with Limited() as limited:
+        with limited.counting() as grown:
+            run([built("conformance/exchange"), "both", "connections=2", "turns=20", "close=fin", "deadline=20"], EAGER, limited.socket,
+                timeout=30)
+        proved(grown["redirected_bytes"] > 0, limited.explain)
 
 
 def test_smaccels_own_programs_stay_plain(helper):
