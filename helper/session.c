@@ -211,7 +211,9 @@ static int memory_make(struct session *session, struct helper *helper)
 
 	if (fd < 0)
 		return -errno;
-	if (ftruncate(fd, SESSION_BYTES) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK) < 0)
+	/* The byte makes the first page: a store would be SIGBUS where the kernel has none to spare (vm.overcommit_memory is 2). */
+	if (ftruncate(fd, SESSION_BYTES) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK) < 0 ||
+	    pwrite(fd, "", 1, 0) != 1)
 		goto out_errno;
 	session->memory = mmap(NULL, SESSION_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (session->memory == MAP_FAILED)

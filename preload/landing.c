@@ -16,6 +16,7 @@
 #include "lifecycle_internal.h"
 #include "queue.h"
 #include "real.h"
+#include "reserved.h"
 
 #define LOOKS_AWAKE 4
 #define LOOKS 10
@@ -25,10 +26,11 @@ struct ledger_cell *lifecycle_find_ledger(const struct memory_cell *cell)
 {
 	struct ledger_cell *ledger = ledger_find(cell->ledger_id, cell->ledger_cell);
 
-	if (ledger)
-		return ledger;
-	channel_drain();
-	return ledger_find(cell->ledger_id, cell->ledger_cell);
+	if (!ledger) {
+		channel_drain();
+		ledger = ledger_find(cell->ledger_id, cell->ledger_cell);
+	}
+	return ledger && reserved_fill(ledger, sizeof(*ledger)) ? ledger : NULL;
 }
 
 /* An end that is closed before any call since it was armed has not attached its ledger: its accounts are still its own. */

@@ -12,6 +12,7 @@
 #include "endpoint.h"
 #include "lifecycle_internal.h"
 #include "look.h"
+#include "reserved.h"
 #include "session_memory.h"
 
 #define TURNS_WITHOUT_ROOM 1024u
@@ -62,6 +63,8 @@ bool lifecycle_bind_cell(struct conn *conn, struct session_memory *memory)
 	if (earlier == cell && conn->session_epoch == epoch &&
 	    cell_word_generation(cell->status) == (conn->generation & CELL_GENERATION_MASK))
 		return true;
+	if (!reserved_fill(cell, sizeof(*cell)))
+		return false;
 	cell->reason = REASON_NONE;
 	cell->ledger_id = 0;
 	atomic_store(&cell->latency_key, 0);

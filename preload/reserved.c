@@ -2,14 +2,20 @@
 /* The large mappings: see reserved.h. */
 #include "reserved.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "config.h"
 #include "raw_syscall.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
 
 /* Only added to and taken from by who maps and unmaps; a reader may see one that is just coming or going, of which it does no more
  * than lock or unlock its pages. */
@@ -169,4 +175,13 @@ void reserved_future_locked(bool locked)
 bool reserved_is_future_locked(void)
 {
 	return atomic_load_explicit(&future_locked, memory_order_relaxed);
+}
+
+bool reserved_fill(const void *memory, size_t bytes)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t begin = (uintptr_t)memory & ~(page - 1), end = ((uintptr_t)memory + bytes + page - 1) & ~(page - 1);
+	long result = raw_system_call(SYS_madvise, (long)begin, (long)(end - begin), MADV_POPULATE_WRITE, 0, 0, 0);
+
+	return result != -EFAULT && result != -ENOMEM; /* what else there is says nothing about pages */
 }

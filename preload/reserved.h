@@ -38,4 +38,8 @@ size_t reserved_bytes(void);
 void reserved_future_locked(bool locked);
 bool reserved_is_future_locked(void);
 
+/* Before the first store to part of a mapping of a file: has the kernel make its pages now. False: it has none to spare (vm.overcommit_memory
+ * is 2, and all is spoken for); a store would be SIGBUS. errno is kept. */
+bool reserved_fill(const void *memory, size_t bytes);
+
 #endif
