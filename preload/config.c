@@ -64,8 +64,9 @@ static void parse_spin(const char *setting)
 static void parse_seccomp(const char *setting)
 {
 	config.trusts_filter = setting && strcmp(setting, "trust") == 0;
-	if (setting && *setting && !config.trusts_filter)
-		log_error("SMACCEL_SECCOMP=%s is not trust: off under a filter", setting);
+	config.trusts_filter_wholly = setting && strcmp(setting, "trust-all") == 0;
+	if (setting && *setting && !config.trusts_filter && !config.trusts_filter_wholly)
+		log_error("SMACCEL_SECCOMP=%s is neither trust nor trust-all: off under a filter", setting);
 }
 
 static void parse_socket(const char *setting)

@@ -10,7 +10,8 @@ struct config {
 	bool off;              /* SMACCEL=off (also 0, no, false) */
 	bool eager;            /* SMACCEL_ADMIT=eager */
 	int64_t spin_ns;       /* SMACCEL_SPIN_US; 0: sleep at once */
-	bool trusts_filter;    /* SMACCEL_SECCOMP=trust: an inherited filter allows what the shim does */
+	bool trusts_filter;    /* SMACCEL_SECCOMP=trust: an inherited filter allows what smaccel(1) lists, and no more */
+	bool trusts_filter_wholly; /* SMACCEL_SECCOMP=trust-all: and whatever else the shim does without a filter */
 	bool never;            /* SMACCEL_ADMIT=never: watched like the others, but nothing is offered */
 	bool learns;           /* SMACCEL_ADMIT=auto: destinations that do not pay need more turns */
 	uint32_t admit_turns;  /* SMACCEL_ADMIT=N; auto: CONFIG_TURNS_DEFAULT */

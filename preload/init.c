@@ -74,9 +74,9 @@ __attribute__((constructor)) static void shim_init(void)
 		log_info("%s: off", why);
 		config.off = true;
 	}
-	if (!config.off && !config.trusts_filter && quiet_inherited()) {
-		log_info("under a filter of system calls: off (SMACCEL_SECCOMP=trust says that it allows what is "
-			 "needed)");
+	if (!config.off && !config.trusts_filter && !config.trusts_filter_wholly && quiet_inherited()) {
+		log_info("under a filter of system calls: off (SMACCEL_SECCOMP=trust or trust-all says that it allows "
+			 "what is needed)");
 		config.off = true;
 	}
 	latency_init();

@@ -72,7 +72,7 @@ static bool is_switch(const char *value)
 
 static bool is_trust(const char *value)
 {
-	return !strcmp(value, "trust");
+	return !strcmp(value, "trust") || !strcmp(value, "trust-all");
 }
 
 static bool is_group(const char *value)
@@ -96,7 +96,7 @@ static const struct setting {
 	{ "SMACCEL_LOG", is_log, "it is error, info or debug, and perhaps :FILE; there will be no log" },
 	{ "SMACCEL_ADMIT", is_admission, "it is auto, eager, never or a number of turns; auto is meant now" },
 	{ "SMACCEL_SPIN_US", is_spin, "it is a number of microseconds up to 10000; nothing will spin" },
-	{ "SMACCEL_SECCOMP", is_trust, "it is trust or nothing; the shim will be off under a filter" },
+	{ "SMACCEL_SECCOMP", is_trust, "it is trust, trust-all or nothing; the shim will be off under a filter" },
 	{ "SMACCEL_GROUP", is_group, "it is a number of 1 to 16 hex digits; there will be no group" },
 	{ "SMACCEL_SOCKET", is_socket_path, "it is too long for a socket's path; no helper will be found" },
 };

@@ -197,6 +197,35 @@ def test_inherited_filter_can_be_trusted(helper, monkeypatch):
     proved(converse(helper, EAGER, *harmless)["redirected_bytes"] > 0, helper.explain)
 
 
+# Of each kind that takes calls beyond those that smaccel(1) lists for trust.
+BEYOND_THE_LIST = ["stop-continue-part", "stop-continue-send-part", "trapped-timeout", "splice-packets", "splice-packets-sendfile",
+                   "fork-slow-clone", "lasting-close", "lasting-socket-first", "lasting-waitall", "lasting-waitall-first", "sendfile-peer-closes"]
+
+
+def notes_of(command, arm, socket):
+    """{(case, field): values}, but for those that say how a case ran."""
+    notes = {}
+    with Program(command, arm, socket) as program:
+        assert program.wait(TIMEOUT_S) == 0, program.describe()
+    for line in program.out.splitlines():
+        case, field, value = (line.split(" ", 2) + ["", ""])[:3]
+        if field not in ("armed", "pid", "made"):
+            notes.setdefault((case, field), []).append(value)
+    return notes
+
+
+def test_wholly_trusted_filter_changes_nothing(helper, monkeypatch):
+    """As one that allows all that the shim ever does, which a container's is: it is as without."""
+    command = [sys.executable, "-c", FILTER, -1, built("conformance/semantics"), *BEYOND_THE_LIST]
+    plain = notes_of(command, PLAIN, helper.socket)
+    assert {case for case, _ in plain} == set(BEYOND_THE_LIST)
+    monkeypatch.setenv("SMACCEL_SECCOMP", "trust-all")
+    with helper.counting() as grown:
+        accelerated = notes_of(command, EAGER, helper.socket)
+    assert accelerated == plain
+    proved(grown["redirected_bytes"] > 0, helper.explain)
+
+
 def test_trusted_filter_is_asked_for_nothing_more_by_more_connections(helper, monkeypatch):
     """Beyond the 512 whose accounts are mapped at first: mremap(2) is not among what smaccel(1) says must be allowed."""
     monkeypatch.setenv("SMACCEL_SECCOMP", "trust")
@@ -233,6 +262,13 @@ print(json.dumps({"status": status, "said": b"".join(iter(lambda: peer.recv(64),
 """
 
 
+def listed_calls(begin, end):
+    """What smaccel(1) has between these two."""
+    manual = (Path(__file__).parents[2] / "helper/man/smaccel.1").read_text()
+    assert begin in manual and end in manual.partition(begin)[2]
+    return set(re.findall(r"\w+", manual.partition(begin)[2].partition(end)[0]))
+
+
 def calls_of(cases, arm, socket, path):
     with Program(["strace", "-f", "-c", "-o", path, built("conformance/semantics"), *cases], arm, socket) as program:
         assert program.wait(3 * TIMEOUT_S) == 0, program.describe()
@@ -243,8 +279,7 @@ def test_trusted_filter_is_asked_for_what_the_manual_says(helper, monkeypatch, t
     """Each system call that a program makes only because of the shim is listed."""
     cases = ["send-after-shutdown", "threads-readers", "cancel-second-reader", "close-unread", "close-unread-dup", "splice-out-no-reader",
              "fionread-mixture-5000", "exit-unread"]
-    manual = (Path(__file__).parents[2] / "helper/man/smaccel.1").read_text()
-    listed = set(re.findall(r"\w+", manual.partition("uses anyway:")[2].partition(". A filter")[0]))
+    listed = listed_calls("uses anyway:", ". What takes")
     monkeypatch.delenv("SMACCEL_SECCOMP", raising=False)  # of a turn before
     plain = calls_of(cases, PLAIN, helper.socket, tmp_path / "plain")
     monkeypatch.setenv("SMACCEL_SECCOMP", "trust")
@@ -252,6 +287,14 @@ def test_trusted_filter_is_asked_for_what_the_manual_says(helper, monkeypatch, t
         more = calls_of(cases, EAGER, helper.socket, tmp_path / "trusting") - plain
     assert more <= listed, more - listed
     proved(grown["redirected_bytes"] > 0 and {"socketpair", "rt_tgsigqueueinfo"} <= more, (grown, more))
+
+
+def test_wholly_trusted_filter_is_asked_for_what_the_manual_says(helper, monkeypatch, tmp_path):
+    listed = listed_calls("uses anyway:", ". What takes") | listed_calls("The further calls are", ".\n.IP")
+    plain = calls_of(BEYOND_THE_LIST, PLAIN, helper.socket, tmp_path / "plain")
+    monkeypatch.setenv("SMACCEL_SECCOMP", "trust-all")
+    more = calls_of(BEYOND_THE_LIST, EAGER, helper.socket, tmp_path / "trusting") - plain
+    assert more <= listed and "rt_sigtimedwait" in more, more - listed
 
 
 def test_splice_of_what_was_unread_when_the_filter_came(helper):
