@@ -164,12 +164,19 @@ static __always_inline void read_psock(struct sm_facts *facts, const struct sock
 	facts->psock_queued = !psock_queue_empty(user_data);
 }
 
+/* NULL: closed by its last owner. */
+static __always_inline const struct file *file_of(const struct sock *sk)
+{
+	const struct socket *socket = BPF_CORE_READ(sk, sk_socket);
+
+	return socket ? BPF_CORE_READ(socket, file) : NULL;
+}
+
 /* Who could still read or close it. Other processes may change it at any moment; an answer of one is final if it was
  * given for the only one's sake. */
 static __always_inline __u32 count_holders(const struct sock *sk)
 {
-	const struct socket *socket = BPF_CORE_READ(sk, sk_socket);
-	const struct file *file = socket ? BPF_CORE_READ(socket, file) : NULL;
+	const struct file *file = file_of(sk);
 	const struct file___before_6_13 *old = (const void *)file;
 
 	if (!file)
@@ -232,27 +239,33 @@ static __always_inline bool is_member(__u64 address, __u64 cookie)
 
 /* ---- the socket of an fd ---- */
 
-/* The TCP socket that the calling process has under that number: its address, or 0. No file of another kind can pass for
- * one: only sockfs has files whose private data is a socket, and an O_PATH file of a socket's node is not of sockfs. The
- * number is the caller's own, so its file cannot go away meanwhile. */
-static __always_inline __u64 tcp_socket_of(__s32 fd)
+/* What the calling process has under that number, if it is a socket. No file of another kind can pass for one: only sockfs has files
+ * whose private data is a socket, and an O_PATH file of a socket's node is not of sockfs. The number is the caller's own, so its file
+ * cannot go away meanwhile. */
+static __always_inline const struct sock *socket_of(__s32 fd)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
 	const struct socket *socket;
-	const struct sock *sk;
 	struct file **files, *file = NULL;
-	__u16 family;
 
 	if (fd < 0 || (__u32)fd >= BPF_CORE_READ(table, max_fds))
-		return 0;
+		return NULL;
 	files = BPF_CORE_READ(table, fd);
 	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
 	if (!file || BPF_CORE_READ(file, f_inode, i_sb, s_magic) != SOCKFS_MAGIC)
-		return 0;
+		return NULL;
 	socket = BPF_CORE_READ(file, private_data);
-	sk = BPF_CORE_READ(socket, sk);
-	if (!sk || BPF_CORE_READ(socket, file) != file)
+	return BPF_CORE_READ(socket, file) == file ? BPF_CORE_READ(socket, sk) : NULL;
+}
+
+/* The address of the TCP socket that it is, or 0. */
+static __always_inline __u64 tcp_socket_of(__s32 fd)
+{
+	const struct sock *sk = socket_of(fd);
+	__u16 family;
+
+	if (!sk)
 		return 0;
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	if ((family != AF_INET && family != AF_INET6) || BPF_CORE_READ(sk, sk_type) != SOCK_STREAM ||

@@ -32,6 +32,14 @@ struct list_head {
 	struct list_head *next;
 };
 
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
 struct wait_queue_entry {
 	void *private; /* of woken_wake_function: the task_struct; of pollwake: the poll_wqueues */
 	void *func;
@@ -123,6 +131,7 @@ struct sock {
 	unsigned long sk_max_pacing_rate; /* ~0: none */
 	void *sk_user_data;
 	struct mem_cgroup *sk_memcg; /* only with CONFIG_MEMCG; NULL: the root's */
+	struct pid *sk_peer_pid;     /* of a unix socket: SO_PEERCRED's process */
 };
 
 struct ipv6_pinfo {
@@ -230,9 +239,16 @@ struct upid {
 	struct pid_namespace *ns;
 };
 
+enum pid_type {
+	PIDTYPE_PID,
+	PIDTYPE_TGID,
+	PIDTYPE_MAX = 4,
+};
+
 struct pid {
 	unsigned int level;
-	struct upid numbers[1]; /* level + 1 */
+	struct hlist_head tasks[PIDTYPE_MAX]; /* empty: it is gone */
+	struct upid numbers[1];               /* level + 1 */
 };
 
 struct task_struct {
@@ -241,8 +257,10 @@ struct task_struct {
 	struct pid *thread_pid;
 	struct {
 		unsigned long sig[1];
-	} blocked; /* signals; of the kernel's the type is sigset_t */
-	struct files_struct *files;
+	} blocked;                  /* signals; of the kernel's the type is sigset_t */
+	struct files_struct *files; /* NULL: the thread has ended */
+	struct hlist_node pid_links[PIDTYPE_MAX];
+	struct list_head thread_node; /* in that of all threads of the process, the leader first */
 };
 
 struct socket {

@@ -170,6 +170,17 @@ struct sm_inspect {
 	} of[SM_SIDES];
 };
 
+/* Context of the syscall program smaccel_count_fds: how many of a socket's fds has the process that made that unix socket of the caller's? */
+#define SM_FDS_UNKNOWN 0xffffffffu
+struct sm_fds {
+	__u64 sk;
+	__u64 cookie;
+	__s32 channel;
+	__u32 most;  /* more are not counted */
+	__u32 count; /* out; SM_FDS_UNKNOWN: they would be beyond the first 65536 numbers */
+	__u32 reserved;
+};
+
 /* What the syscall program smaccel_roll_call works on: its own memory, mapped by the helper. */
 #define SM_ROLL_MAX 64
 struct sm_roll {

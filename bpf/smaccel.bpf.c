@@ -21,6 +21,7 @@
 
 #include "facts.h"
 #include "gate.h"
+#include "holding.h"
 #include "memory.h"
 #include "shared.h"
 
@@ -302,6 +303,16 @@ int smaccel_inspect(struct sm_inspect *ctx)
 {
 	inspect(&ctx->of[0].facts, ctx->of[0].sk, ctx->of[0].cookie, ctx->of[0].tgid);
 	inspect(&ctx->of[1].facts, ctx->of[1].sk, ctx->of[1].cookie, ctx->of[1].tgid);
+	return 0;
+}
+
+SEC("syscall")
+int smaccel_count_fds(struct sm_fds *ctx)
+{
+	const struct sock *sk = (const void *)ctx->sk;
+	__u32 count = count_fds(sk, ctx->channel, ctx->most);
+
+	ctx->count = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) == (__s64)ctx->cookie ? count : 0;
 	return 0;
 }
 

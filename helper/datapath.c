@@ -34,6 +34,7 @@ struct datapath {
 	int storage_fd;
 	int look_fd;
 	int inspect_fd;
+	int count_fds_fd;
 	int roll_call_fd;
 	bool took_over;
 	bool uses_rdonly_cast;
@@ -128,6 +129,7 @@ static int attach(struct datapath *self)
 	self->storage_fd = bpf_map__fd(skeleton->maps.smaccel_storage);
 	self->look_fd = bpf_program__fd(skeleton->progs.smaccel_look);
 	self->inspect_fd = bpf_program__fd(skeleton->progs.smaccel_inspect);
+	self->count_fds_fd = bpf_program__fd(skeleton->progs.smaccel_count_fds);
 	self->roll_call_fd = bpf_program__fd(skeleton->progs.smaccel_roll_call);
 	if (bpf_prog_attach(bpf_program__fd(skeleton->progs.smaccel_verdict), self->sockhash_fd, BPF_SK_MSG_VERDICT, 0))
 		return -errno;
@@ -342,6 +344,16 @@ int datapath_inspect_for(struct datapath *self, uint64_t sk, uint64_t cookie, ui
 	if (!error)
 		*facts = context.of[0].facts;
 	return error;
+}
+
+int datapath_count_fds(struct datapath *self, uint64_t sk, uint64_t cookie, int channel_fd, uint32_t most,
+		       uint32_t *count)
+{
+	struct sm_fds context = { .sk = sk, .cookie = cookie, .channel = channel_fd, .most = most };
+	int error = run(self->count_fds_fd, &context, sizeof(context));
+
+	*count = error ? 0 : context.count;
+	return *count == SM_FDS_UNKNOWN ? -ERANGE : error;
 }
 
 int datapath_inspect_pair(struct datapath *self, const struct sm_end ends[SM_SIDES], struct sm_facts facts[SM_SIDES])

@@ -73,6 +73,10 @@ struct datapath_member {
 int datapath_roll_call(struct datapath *datapath, struct datapath_member *members, uint32_t count);
 /* datapath_inspect(), with facts->blocked_own of that process. */
 int datapath_inspect_for(struct datapath *datapath, uint64_t sk, uint64_t cookie, uint32_t pid, struct sm_facts *facts);
+/* How many of a socket's fds, and no more than `most`, has the process that made the unix socket which this process has under channel_fd
+ * (SO_PEERCRED's)? 0: it is gone, too. 0 or -errno; -ERANGE: it has so many that not all were looked at. */
+int datapath_count_fds(struct datapath *datapath, uint64_t sk, uint64_t cookie, int channel_fd, uint32_t most,
+		       uint32_t *count);
 
 /* Notes from now on which processes are stopped (bpf/stops.bpf.c). 0 and *out, or -errno: the kernel refuses the program. */
 struct datapath_stops;

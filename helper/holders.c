@@ -8,7 +8,9 @@
  * own that sleep in a call on it, or in a poll, which the wait queue tells, and others.
  *
  * Processes that close at the same time would each be told of the others, and nobody would reset. So who was told of
- * others is remembered for a moment: he closes. Whoever asks when all others are such is told so, and asks again until that has happened.
+ * others is remembered: he closes, as soon as he gets a CPU. Whoever asks when all others are such, and the kernel has the socket still in
+ * their tables of files, is told so, and asks again until that has happened. Never two at once: each is one of the others' others, and was not
+ * told.
  *
  * A message that has passed the verdict may take its time to the receiver's queue: its sender is preempted, or its CPU stolen. As long as
  * it is inside it holds references to the psocks of both ends, awake (fact 19a).
@@ -19,30 +21,66 @@
 #include "pairing_internal.h"
 #include "sockfacts.h"
 
-#define CLOSING_NS (50 * LOOP_NS_PER_MS)
-#define LAST_CLOSING_NS (5 * LOOP_NS_PER_MS)
+#define CLOSING_MS 300u /* a quota of CPU time stalls for up to 100 */
+#define LEAVING_MS 2u   /* from the table of files to the count of references */
+/* Where the kernel does not say who still has it. */
+#define UNSEEN_MS 50u
+#define UNSEEN_FINAL_MS 5u
 
-/* References that go with those who were told, but for this asker, who asks anew. */
-static uint32_t told_others(const struct slot_closing *closing, uint64_t session_id)
+static uint16_t to_ms(uint64_t ns)
 {
-	uint32_t told = 0;
+	return (uint16_t)(ns / LOOP_NS_PER_MS);
+}
 
-	for (uint32_t i = 0; i < closing->count; i++)
-		told += closing->told[i].session == (uint32_t)session_id ? 0 : closing->told[i].own;
-	return told;
+/* References that go with one who was told. */
+static uint32_t going_with(const struct request *request, const struct sm_end *end, struct slot_closer *closer,
+			   uint16_t now_ms)
+{
+	struct helper *helper = request->helper;
+	const struct session *session =
+		session_find(helper->sessions, (request->session->id & ~(uint64_t)UINT32_MAX) | closer->session);
+	uint16_t past_ms = (uint16_t)(now_ms - closer->at_ms);
+	uint32_t fds = 0;
+
+	if (closer->is_gone)
+		return past_ms < LEAVING_MS ? closer->own : 0;
+	if (session && channel_is_open(&session->channel) &&
+	    datapath_count_fds(helper->datapath, end->sk, end->cookie, session->channel.source.fd, closer->own, &fds))
+		return past_ms < (request->message.holders.is_final ? UNSEEN_FINAL_MS : UNSEEN_MS) ? closer->own : 0;
+	if (fds)
+		return past_ms < CLOSING_MS ? fds : 0;
+	closer->is_gone = 1;
+	closer->at_ms = now_ms;
+	return closer->own;
+}
+
+/* That of all who were told is enough for so many. Not of this asker, who asks anew. */
+static bool all_go(struct slot_closing *closing, const struct request *request, const struct sm_end *end,
+		   uint32_t others, uint64_t now_ns)
+{
+	uint32_t going = 0;
+
+	for (uint32_t i = 0; i < closing->count && going < others; i++)
+		if (closing->told[i].session != (uint32_t)request->session->id)
+			going += going_with(request, end, &closing->told[i], to_ms(now_ns));
+	return going >= others;
 }
 
 static void note_closer(struct slot_closing *closing, const struct request *request, uint64_t now_ns)
 {
-	uint32_t session = (uint32_t)request->session->id;
-	uint32_t i = 0;
+	uint32_t session = (uint32_t)request->session->id, own = request->message.holders.own;
+	uint32_t place = closing->count;
 
-	while (i < closing->count && closing->told[i].session != session)
-		i++;
-	if (i == SLOT_CLOSERS_MAX)
+	for (uint32_t i = 0; i < closing->count; i++)
+		if (closing->told[i].session == session || (closing->told[i].is_gone && place == SLOT_CLOSERS_MAX))
+			place = i;
+	if (place == SLOT_CLOSERS_MAX)
 		return;
-	closing->told[i] = (struct slot_closer){ session, request->message.holders.own };
-	closing->count += i == closing->count;
+	closing->told[place] =
+		(struct slot_closer){ .session = session,
+				      .own = (uint16_t)(own < SLOT_CLOSER_FDS_MAX ? own : SLOT_CLOSER_FDS_MAX),
+				      .at_ms = to_ms(now_ns) };
+	closing->count += place == closing->count;
 	closing->at_ns = now_ns;
 }
 
@@ -65,12 +103,9 @@ static uint32_t judge(struct request *request, const struct registry_end *end)
 	if (facts.holders - message->own <= own_calls)
 		return 0;
 	others = facts.holders - message->own - own_calls;
-	if (closing->generation != generation || closing->at_ns + CLOSING_NS <= now_ns)
+	if (closing->generation != generation || closing->at_ns + CLOSING_MS * LOOP_NS_PER_MS <= now_ns)
 		*closing = (struct slot_closing){ .generation = generation };
-	/* The one that asks for the last time is told as well, or all would wait for each other; but not in the moment after another was: as soon as
-	 * that one has closed this is the last. */
-	if (others <= told_others(closing, request->session->id) &&
-	    (!message->is_final || closing->at_ns + LAST_CLOSING_NS > now_ns))
+	if (all_go(closing, request, &slot->shared->end[end->side], others, now_ns))
 		return CELL_HOLDERS_CLOSING;
 	note_closer(closing, request, now_ns);
 	return others;

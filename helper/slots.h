@@ -29,7 +29,8 @@ struct slot_link {
 	uint32_t tries;
 };
 
-#define SLOT_CLOSERS_MAX 32u /* of more the last may be told of others that have gone */
+#define SLOT_CLOSERS_MAX 32u /* of more at once the last may be told of others that are about to go */
+#define SLOT_CLOSER_FDS_MAX 0x7fffu
 
 struct slot {
 	uint32_t index;
@@ -53,8 +54,10 @@ struct slot {
 		uint32_t generation; /* of the slot */
 		uint32_t count;
 		struct slot_closer {
-			uint32_t session; /* its id, the low half */
-			uint32_t own;     /* references that go with it */
+			uint32_t session;     /* its id, the low half */
+			uint16_t own : 15;    /* fds that it closes together */
+			uint16_t is_gone : 1; /* it has closed them */
+			uint16_t at_ms;       /* it was told, or seen to have closed */
 		} told[SLOT_CLOSERS_MAX];
 	} closing[SM_SIDES];
 	struct paying_counts seen[SM_SIDES]; /* as the sweep last saw them */

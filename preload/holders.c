@@ -33,7 +33,9 @@
 	10 /* for a child that is about to execute its program, or a thread in a call: it may have to wait for a CPU */
 #define CLOSING_STEP_NS 500000 /* half of the first pause; each is twice the one before: 63 ms together, or 511 */
 #define LAST_TRIES 10          /* while another one has just been told that it is not the last */
-#define CHILD_CLOSES_MS 50     /* so long a child is believed to be on its way */
+#define LATE_TRIES 30          /* then, if it gets no CPU to close it */
+#define LATE_STEP_NS 8000000
+#define CHILD_CLOSES_MS 50 /* so long a child is believed to be on its way */
 
 uint32_t lifecycle_parent_epoch;
 
@@ -137,21 +139,23 @@ bool holders_are_none_but(struct conn *conn, int fd, uint32_t own)
 	struct timespec step = { .tv_nsec = CLOSING_STEP_NS };
 	uint32_t others = CELL_HOLDERS_CLOSING;
 	bool may_be_own = false;
-	int tries = CLOSING_TRIES, last_tries = LAST_TRIES;
+	int tries = CLOSING_TRIES, last_tries = 0, last_most = LAST_TRIES + LATE_TRIES;
 	/* Before it asks: a child that looks from now on does not rely on this process. */
 	bool worth_waiting = cell && child_closes(conn, cell, atomic_exchange(&cell->shown, 0));
 
 	for (int i = 0; i < tries; i++, step.tv_nsec *= 2) {
 		if (i > 0)
 			nanosleep(&step, NULL);
-		if (i == CLOSING_TRIES - 1 && (may_be_own || goes_with_exec(fd)))
+		if (i == CLOSING_TRIES - 1 && (may_be_own || goes_with_exec(fd))) {
 			tries = CLOSING_TRIES_LONG;
+			last_most = LAST_TRIES;
+		}
 		/* A call that the helper has counted may be over by now, and another have begun. */
 		uint32_t calls_before = own_calls(conn);
 		others = ask_for_others(conn, fd, own, i == tries - 1);
-		if (others == CELL_HOLDERS_CLOSING && i == tries - 1 && last_tries-- > 0) {
+		if (others == CELL_HOLDERS_CLOSING && i == tries - 1 && last_tries < last_most) {
 			tries++;
-			step.tv_nsec = CLOSING_STEP_NS / 2;
+			step.tv_nsec = (last_tries++ < LAST_TRIES ? CLOSING_STEP_NS : LATE_STEP_NS) / 2;
 		}
 		may_be_own = others <= calls_before || others <= own_calls(conn);
 		uint32_t shown = cell ? atomic_load(&cell->shown) : 0;

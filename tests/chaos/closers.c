@@ -5,6 +5,8 @@
  *   closers joining ROUNDS    a thread forks while another one is in accept(), where the connection joins; the child goes on with it
  *   closers doubled ROUNDS    a thread doubles the number that another one closes; who gets a duplicate reads all, and closes that
  *   closers awaited ROUNDS    a thread receives with MSG_WAITALL while another one closes: it reads all, so the peer gets the end
+ *   closers starved ROUNDS    of two, the first is without a CPU for 100 ms just before its close()'s system call
+ *   closers kept ROUNDS       of three, one goes on with it: the second to close does not wait for the first, which has closed
  *
  * Prints one JSON line: how many of the rounds that count ended for the peer in which way.
  */
@@ -15,15 +17,14 @@
 #include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "../support/random.h"
-#include "../support/watchdog.h"
+#include "closers.h"
 
 #define DEADLINE_S 60
-#define TURNS 6
-#define WORD_BYTES 10
-#define UNREAD_BYTES 100
 #define CLOSERS 4
 #define SPREAD_US 300
 #define FORK_DELAY_STEPS 400000
@@ -32,74 +33,9 @@
 #define DOUBLE_STEP 50
 #define DOUBLE_LEAD_MOST_STEPS 30000000
 #define DESCENDANTS_FDS 64
-
-struct shared {
-	_Atomic uint64_t at_us; /* when they begin to close; 0: not yet */
-	_Atomic int sent, ended;
-	_Atomic char end; /* 'R', 'F' or something else */
-	_Atomic int asked;
-	_Atomic int parent_closed; /* in round N */
-	_Atomic int part_us;       /* what nobody reads comes in two, so long apart; 0: at once */
-};
-static struct shared *shared;
-static int listener;
-
-static void await(const _Atomic int *word, int value)
-{
-	while (*word != value)
-		pause_us(100);
-}
-
-/* Of each round: turns, bytes that nobody reads, and how it ends. */
-static void be_peer(void)
-{
-	char word[UNREAD_BYTES] = { 0 };
-
-	for (int round = 1;; round++) {
-		int on = 1;
-
-		await(&shared->asked, round);
-		int fd = loopback_connect("127.0.0.1", loopback_port(listener));
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-		for (int i = 0; i < TURNS; i++) {
-			if (send(fd, word, WORD_BYTES, MSG_NOSIGNAL) != WORD_BYTES ||
-			    recv(fd, word, WORD_BYTES, 0) <= 0)
-				break;
-			pause_us(i == 2 ? 3000 : 0); /* a join may take its time */
-		}
-		int bytes = shared->part_us ? UNREAD_BYTES / 2 : UNREAD_BYTES;
-		(void)!send(fd, word, (size_t)bytes, MSG_NOSIGNAL);
-		shared->sent = round;
-		if (shared->part_us) {
-			pause_us((unsigned)shared->part_us);
-			(void)!send(fd, word, UNREAD_BYTES / 2, MSG_NOSIGNAL);
-		}
-		ssize_t got = recv(fd, word, WORD_BYTES, 0);
-		shared->end = got == 0 ? 'F' : got < 0 && errno == ECONNRESET ? 'R' : '?';
-		close(fd);
-		shared->ended = round;
-	}
-}
-
-static bool take_turns(int fd)
-{
-	char word[WORD_BYTES];
-
-	for (int i = 0; i < TURNS; i++)
-		if (recv(fd, word, sizeof(word), MSG_WAITALL) != sizeof(word) ||
-		    send(fd, word, sizeof(word), MSG_NOSIGNAL) != sizeof(word))
-			return false;
-	return true;
-}
-
-static int accept_one(void)
-{
-	int fd = accept(listener, NULL, NULL);
-
-	if (fd < 0)
-		die("accept");
-	return fd;
-}
+#define STARVED_US 100000
+#define STARVED_MOST_US 250000
+#define PROMPT_US 25000
 
 /* ---- together ---- */
 
@@ -132,6 +68,95 @@ static bool play_together(int round, struct rng *rng)
 		_exit(0);
 	waitpid(child, NULL, 0);
 	return true;
+}
+
+/* ---- starved ---- */
+
+static _Noreturn void be_first_of_two(int round)
+{
+	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0 || raise(SIGSTOP) != 0)
+		die("PTRACE_TRACEME");
+	int fd = accept_one();
+	if (!take_turns(fd))
+		die("a turn");
+	await(&shared->sent, round);
+	if (fork() == 0) {
+		await(&shared->parent_closed, round);
+		close(fd);
+		_exit(0);
+	}
+	shared->closing_fd = fd;
+	close(fd);
+	_exit(0);
+}
+
+/* It has been told by then whether it is the last. */
+static void await_its_close(pid_t first)
+{
+	struct __ptrace_syscall_info info = { .op = PTRACE_SYSCALL_INFO_NONE };
+	int status;
+
+	if (waitpid(first, &status, 0) != first ||
+	    ptrace(PTRACE_SETOPTIONS, first, NULL, PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD) != 0)
+		die("PTRACE_SETOPTIONS");
+	while (info.op != PTRACE_SYSCALL_INFO_ENTRY || info.entry.nr != SYS_close || !shared->closing_fd ||
+	       info.entry.args[0] != (uint64_t)shared->closing_fd)
+		if (ptrace(PTRACE_SYSCALL, first, NULL, NULL) != 0 || waitpid(first, &status, 0) != first ||
+		    !WIFSTOPPED(status) || ptrace(PTRACE_GET_SYSCALL_INFO, first, sizeof(info), &info) <= 0)
+			die("PTRACE_GET_SYSCALL_INFO");
+}
+
+/* Counts if this process had a CPU to end that in time. */
+static bool play_starved(int round, struct rng *rng)
+{
+	(void)rng;
+	shared->closing_fd = 0;
+	shared->asked = round;
+	pid_t first = fork();
+	if (first == 0)
+		be_first_of_two(round);
+	await_its_close(first);
+	uint64_t stopped_us = now_us();
+	shared->parent_closed = round;
+	pause_us(STARVED_US);
+	if (ptrace(PTRACE_DETACH, first, NULL, NULL) != 0 || waitpid(first, NULL, 0) != first)
+		die("PTRACE_DETACH");
+	return now_us() - stopped_us < STARVED_MOST_US;
+}
+
+/* ---- kept ---- */
+
+static void close_when(const _Atomic int *word, int round, int fd)
+{
+	await(word, round);
+	uint64_t begun_us = now_us();
+	close(fd);
+	shared->close_us = now_us() - begun_us;
+	_exit(0);
+}
+
+/* Counts if nobody waited. */
+static bool play_kept(int round, struct rng *rng)
+{
+	pid_t keeper, second;
+
+	(void)rng;
+	shared->asked = round;
+	int fd = accept_one();
+	if (!take_turns(fd))
+		die("a turn");
+	await(&shared->sent, round);
+	if ((keeper = fork()) == 0)
+		close_when(&shared->two_closed, round, fd);
+	if ((second = fork()) == 0)
+		close_when(&shared->parent_closed, round, fd);
+	close(fd);
+	shared->parent_closed = round;
+	waitpid(second, NULL, 0);
+	bool is_prompt = shared->close_us < PROMPT_US;
+	shared->two_closed = round;
+	waitpid(keeper, NULL, 0);
+	return is_prompt;
 }
 
 /* ---- joining ---- */
@@ -317,6 +342,8 @@ static const struct {
 	void *(*thread)(void *unused);
 } modes[] = {
 	{ "together", play_together, NULL },
+	{ "starved", play_starved, NULL },
+	{ "kept", play_kept, NULL },
 	{ "joining", play_joining, fork_in_the_join },
 	{ "doubled", play_doubled, double_beside_the_close },
 	{ "awaited", play_awaited, receive_all },
@@ -332,7 +359,7 @@ int main(int argc, char **argv)
 	while (argc > 2 && mode < count && strcmp(argv[1], modes[mode].name) != 0)
 		mode++;
 	if (argc < 3 || mode == count) {
-		fprintf(stderr, "usage: closers together|joining|doubled|awaited ROUNDS\n");
+		fprintf(stderr, "usage: closers together|starved|kept|joining|doubled|awaited ROUNDS\n");
 		return EXIT_USAGE;
 	}
 	watchdog_start(DEADLINE_S, NULL);

@@ -3,7 +3,7 @@
  *
  * Counted: fds of any process, those in flight in a unix socket, calls of a process with several threads, a poll that sleeps.
  * Not counted: epoll, and the calls of a process with one thread. So an answer of 1 to the process that owns an fd says that
- * it is the last one; more says "others", or threads of its own, of which those asleep in recv, send, poll or select can be told.
+ * it is the last one; more says "others" (and whether a certain process is one of them, its table of files), or threads of its own, of which those asleep in recv, send, poll or select can be told.
  */
 #define _GNU_SOURCE
 #include "kernel_pair.h"
@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define SLOTS 4
@@ -79,6 +80,99 @@ static void test_fds(int fd)
 	close(gate[1]);
 }
 
+/* ---- whose they are ---- */
+
+static uint32_t fds_of(int channel, uint32_t most)
+{
+	uint32_t count;
+
+	require(datapath_count_fds(datapath, sk, cookie, channel, most, &count) == 0);
+	return count;
+}
+
+static void expect_fds(int channel, uint32_t wanted, const char *what)
+{
+	uint32_t seen = 0;
+
+	check(wait_until((seen = fds_of(channel, 5)) == wanted, 1000), "fds", what, "%u instead of %u", seen, wanted);
+}
+
+static void *outlive_the_leader(void *unused)
+{
+	pause();
+	return unused;
+}
+
+/* Makes a channel of its own, and does what each byte says. */
+static _Noreturn void be_holder(int fd, int orders, int answers)
+{
+	int channel[2], copy = -1;
+	pthread_t thread;
+	char order;
+
+	require(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) == 0);
+	require(write(answers, channel, sizeof(int)) == sizeof(int));
+	while (read(orders, &order, 1) == 1) {
+		if (order == 'd')
+			copy = fcntl(fd, F_DUPFD, 300);
+		else if (order == 'c')
+			close(fd);
+		else if (order == 'C')
+			close(copy);
+		else if (pthread_create(&thread, NULL, outlive_the_leader, NULL) == 0)
+			pthread_exit(NULL);
+	}
+	_exit(0);
+}
+
+static bool leader_has_ended(pid_t process)
+{
+	char path[32], state = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)process);
+	FILE *file = fopen(path, "re");
+	require(file && fscanf(file, "%*d (%*[^)]) %c", &state) == 1);
+	fclose(file);
+	return state == 'Z';
+}
+
+static void test_whose(int fd)
+{
+	int orders[2], answers[2], number, channel;
+	pid_t child;
+
+	require(pipe(orders) == 0 && pipe(answers) == 0);
+	child = fork();
+	if (child == 0)
+		be_holder(fd, orders[0], answers[1]);
+	require(read(answers[0], &number, sizeof(number)) == sizeof(number));
+	int process = (int)syscall(SYS_pidfd_open, child, 0);
+	require(process >= 0);
+	channel = (int)syscall(SYS_pidfd_getfd, process, number, 0);
+	require(channel >= 0);
+	expect_fds(channel, 1, "one-of-the-child's");
+	require(write(orders[1], "d", 1) == 1);
+	expect_fds(channel, 2, "two-of-a-grown-table");
+	check(fds_of(channel, 1) == 1, "fds", "no-more-than-asked-for", "%u", fds_of(channel, 1));
+	require(write(orders[1], "c", 1) == 1);
+	expect_fds(channel, 1, "one-closed");
+	require(write(orders[1], "t", 1) == 1);
+	require(wait_until(leader_has_ended(child), 1000));
+	expect_fds(channel, 1, "of-a-process-whose-leader-has-ended");
+	kill(child, SIGKILL);
+	expect_fds(channel, 0, "none-of-one-that-is-gone");
+	require(waitpid(child, NULL, 0) == child);
+	expect_fds(channel, 0, "nor-when-it-was-waited-for");
+	expect_fds(fd, 0, "no-channel");
+	expect_fds(-1, 0, "no-fd");
+	close(channel);
+	close(process);
+	for (int i = 0; i < 2; i++) {
+		close(orders[i]);
+		close(answers[i]);
+	}
+}
+
 static void *poll_for_input(void *argument)
 {
 	struct pollfd poller = { .fd = *(int *)argument, .events = POLLIN };
@@ -144,6 +238,7 @@ int main(void)
 	sk = pair.slot->end[0].sk;
 	cookie = pair.cookie[0];
 	test_fds(pair.ends[0]);
+	test_whose(pair.ends[0]);
 	test_calls(&pair, pair.ends[0]);
 	test_in_a_pid_namespace(&pair);
 	pair_close(&pair);
