@@ -90,6 +90,14 @@ int lifecycle_holders_wait_ms(const struct conn *conn, int fd, enum wire_type ty
 	return is_at_stake && !lifecycle_alone_by_forks(conn) ? CHANNEL_WAIT_LONG_MS : CHANNEL_WAIT_MS;
 }
 
+int lifecycle_request_wait_ms(const struct conn *conn, int fd, const void *message)
+{
+	enum wire_type type = ((const struct wire_header *)message)->type;
+
+	return type == WIRE_LEAVE ? lifecycle_leave_wait_ms(((const struct wire_pin *)message)->reason)
+				  : lifecycle_holders_wait_ms(conn, fd, type);
+}
+
 uint32_t lifecycle_ask_holders(struct conn *conn, int fd, struct wire_holders message, enum wire_type type)
 {
 	uint32_t feature = type == WIRE_LANDING ? WIRE_FEATURE_LANDING : WIRE_FEATURE_HOLDERS;

@@ -55,6 +55,15 @@ static bool says_pinned(struct conn *conn)
 	return cell && (atomic_load(&cell->status) & CELL_PINNED);
 }
 
+/* Of these the call fails that wanted it if the end is still in the sockhash. */
+int lifecycle_leave_wait_ms(uint32_t reason)
+{
+	bool fails = reason == REASON_OOB || reason == REASON_ZEROCOPY || reason == REASON_OPTION ||
+		     reason == REASON_LOWAT || reason == REASON_ULP;
+
+	return fails ? CHANNEL_WAIT_LONG_MS : CHANNEL_WAIT_MS;
+}
+
 /* CELL_DONE when the helper has taken the pair out, CELL_REFUSED when it could only pin it; else nothing is known. */
 static enum cell_state leave(struct conn *conn, int fd, enum sm_reason reason, bool *pinned_out)
 {
@@ -64,7 +73,8 @@ static enum cell_state leave(struct conn *conn, int fd, enum sm_reason reason, b
 	struct session_memory *memory;
 
 	/* A forked child has a session, and a cell, of its own: for the answer. */
-	if (channel_session(&memory, CHANNEL_WAIT_MS) != CHANNEL_READY || !lifecycle_bind_cell(conn, memory))
+	if (channel_session(&memory, lifecycle_leave_wait_ms(reason)) != CHANNEL_READY ||
+	    !lifecycle_bind_cell(conn, memory))
 		return CELL_ABANDONED;
 	wire_header_init(&message.header, WIRE_LEAVE, sizeof(message), conn->index,
 			 conn->generation & CELL_GENERATION_MASK);

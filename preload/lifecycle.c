@@ -104,7 +104,7 @@ enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message
 	struct memory_cell *cell = atomic_load(&conn->cell);
 	uint32_t generation = ((const struct wire_header *)message)->generation;
 	uint32_t word = cell ? atomic_load(&cell->word) : 0;
-	int wait_ms = lifecycle_holders_wait_ms(conn, fd, ((const struct wire_header *)message)->type);
+	int wait_ms = lifecycle_request_wait_ms(conn, fd, message);
 	bool lent = false;
 
 	/* Closed by another thread, or anew already; a request that was given up and that the helper has not cleared away

@@ -20,7 +20,9 @@ bool lifecycle_bind_cell(struct conn *conn, struct session_memory *memory);
  * CELL_REFUSED (cell->reason says why) or CELL_ABANDONED (no helper, time-out, closed). */
 enum cell_state lifecycle_request(struct conn *conn, int fd, const void *message, size_t bytes);
 
-/* How long the answers to WIRE_HOLDERS and WIRE_LANDING, and the session that it takes, are waited for. */
+/* How long the answers to WIRE_LEAVE, or to WIRE_HOLDERS and WIRE_LANDING, and the session that it takes, are waited for. */
+int lifecycle_leave_wait_ms(uint32_t reason);
+int lifecycle_request_wait_ms(const struct conn *conn, int fd, const void *message);
 int lifecycle_holders_wait_ms(const struct conn *conn, int fd, enum wire_type type);
 /* holders.c: asks one of the two. What the cell says then, or CELL_HOLDERS_UNKNOWN. */
 uint32_t lifecycle_ask_holders(struct conn *conn, int fd, struct wire_holders message, enum wire_type type);

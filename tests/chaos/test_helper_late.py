@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A helper that answers, but late: each join is waited for, and all together take a small share of the application's time.
 And one that comes late."""
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
 from support.helper import Helper, stuck
 from support.apps import Commanded, wait_until
 from support.program import AUTO, EAGER, Program, run
@@ -69,6 +72,42 @@ def test_an_answer_that_brings_a_reset_costs_no_other_one():
             seen = ends.ask("end exit", 10)
         assert seen["errors"] == 12, seen
         assert seen["ms"] >= 500, seen  # as it was meant
+
+
+# What a joined end cannot do: it has to leave first, and the call fails if that is not answered.
+LEAVING = """
+import json, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+a = socket.create_connection(listener.getsockname())
+b = listener.accept()[0]
+for _ in range(20):
+    a.sendall(b"turn")
+    b.sendall(b.recv(64))
+    assert a.recv(64) == b"turn"
+print("armed", flush=True)
+sys.stdin.readline()
+if sys.argv[1] == "urgent":
+    assert a.send(b"urgent", socket.MSG_OOB) == 6
+else:
+    b.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 3)
+print("{}")
+"""
+STOPPED_S = 0.1
+
+
+# With 50 ms of patience: EOPNOTSUPP and ENOPROTOOPT each time.
+@pytest.mark.parametrize("what", ["urgent", "low-water-mark"])
+def test_a_call_that_has_to_leave_first_waits_for_a_late_answer(what):
+    with Helper() as helper, helper.counting() as grown, \
+            Program([sys.executable, "-c", LEAVING, what], EAGER, helper.socket, stdin=subprocess.PIPE) as program:
+        program.wait_output("armed")
+        os.kill(helper.pid, signal.SIGSTOP)
+        program.process.stdin.write(b"\n")
+        program.process.stdin.flush()
+        time.sleep(STOPPED_S)
+        os.kill(helper.pid, signal.SIGCONT)
+        assert program.wait(10) == 0, program.describe()
+    proved(grown["redirected_bytes"] > 0, grown)
 
 
 # A server that goes on for a client which has said all it will.
