@@ -41,12 +41,29 @@ limited_reader() {
 # Pages of all of TCP's memory.
 tcp_pages() { awk '$1 == "TCP:" { print $NF }' /proc/net/sockstat; }
 
+# A program that has all that the kernel still promises. Its library's shared memory is charged page by page, when it is touched: what cannot be
+# had is SIGBUS.
+COMMITTED_CONNECTIONS=100
+committed() {
+	local usual admit
+	usual=$(cat /proc/sys/vm/overcommit_memory)
+	echo 2 >/proc/sys/vm/overcommit_memory
+	"$build/tests/environment/committed" $COMMITTED_CONNECTIONS >"$work/out" 2>&1
+	expect_success memory/committed-plain "$work/out" $?
+	for admit in eager 1; do
+		run_counted redirected_bytes "memory/committed-$admit" $admit 60 "$build/tests/environment/committed" $COMMITTED_CONNECTIONS
+	done
+	echo "$usual" >/proc/sys/vm/overcommit_memory
+	kill -0 "$helper_pid" && ok memory/committed-helper-lives || not_ok memory/committed-helper-lives "it has ended"
+}
+
 # A plain connection whose reader sleeps has some MB all the time.
 MEMORY_LOW_PAGES=256
 part_memory() {
 	local usual holder tries=0
 	helper_start || { not_ok memory "the helper does not start"; return; }
 	limited_reader
+	committed
 	usual=$(cat /proc/sys/net/ipv4/tcp_mem)
 	echo "$MEMORY_LOW_PAGES ${usual#*[	 ]}" >/proc/sys/net/ipv4/tcp_mem
 	"$build/tests/conformance/stalled_reader" stall_ms=100000 deadline=120 filled=2097152 >"$work/holder" 2>&1 &
