@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -23,6 +24,7 @@
 #include "real.h"
 
 #define LINE_BYTES 512
+#define LIMIT_MARGIN_BYTES (128 * LINE_BYTES) /* so many others write at once, at most */
 
 enum log_level log_level;
 static char path[PATH_MAX]; /* empty: standard error */
@@ -126,23 +128,35 @@ static void put_time(struct line *line)
 	put_number(line, (uint64_t)now.tv_nsec / 1000, 10, 6, '0');
 }
 
+/* Beyond RLIMIT_FSIZE the kernel sends SIGXFSZ, which ends the application. Nothing is written where the file's end is as near to the limit as
+ * others may come meanwhile, nor to standard error, of which nobody knows where in the file it writes: a filter may forbid lseek. */
+static bool may_pass_limit(const struct stat *status)
+{
+	struct rlimit limit;
+
+	if (!S_ISREG(status->st_mode) || getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+		return false;
+	return !path[0] || limit.rlim_cur < LIMIT_MARGIN_BYTES ||
+	       (rlim_t)status->st_size > limit.rlim_cur - LIMIT_MARGIN_BYTES;
+}
+
 /* Raw system calls: a log line is no cancellation point. */
 static void write_line(const struct line *line)
 {
+	int fd = STDERR_FILENO;
 	struct stat status;
 
-	if (path[0]) {
-		long fd = raw_syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY,
-				      0600);
-
-		if (fd < 0)
-			return;
+	if (path[0]) /* a FIFO that nobody reads, or that is full, is not waited for */
+		fd = (int)raw_syscall(SYS_openat, AT_FDCWD, path,
+				      O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+	if (fd < 0)
+		return;
+	bool is_ours = fstat(fd, &status) == 0 &&
+		       (path[0] || (status.st_dev == stderr_device && status.st_ino == stderr_inode));
+	if (is_ours && !may_pass_limit(&status))
 		raw_syscall(SYS_write, fd, line->text, line->length);
+	if (path[0])
 		raw_syscall(SYS_close, fd);
-	} else if (fstat(STDERR_FILENO, &status) == 0 && status.st_dev == stderr_device &&
-		   status.st_ino == stderr_inode) {
-		raw_syscall(SYS_write, STDERR_FILENO, line->text, line->length);
-	}
 }
 
 void log_write(enum log_level level, const char *format, ...)

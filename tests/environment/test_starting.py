@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What stands in the way of a helper that starts: it says so and ends, and leaves alone what is not its own."""
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -126,3 +127,27 @@ def test_smaccels_own_programs_stay_plain(helper):
     second.prefix = ["env", *(f"{name}={value}" for name, value in EAGER.environment(helper.socket).items() if name.startswith(("LD_", "SMACCEL_")))]
     with second:
         assert helper.totals()["sockets_joined"] == 0, helper.explain()
+
+
+def say(path, file_bytes):
+    """A program that ends at once, and whose shim has an error to tell; files may become so large."""
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))     # noqa: E731
+    return subprocess.run(["true"], env=dict(os.environ, LD_PRELOAD=str(BUILD / "libsmaccel.so"), SMACCEL_ADMIT="?",
+                                             SMACCEL_LOG=f"error:{path}"), preexec_fn=limit, timeout=10).returncode
+
+
+def test_a_log_that_takes_no_line_is_no_harm(tmp_path):
+    """A FIFO that nobody reads, and a file that may not grow: beyond RLIMIT_FSIZE there is a signal, which ends the program."""
+    log = tmp_path / "log"
+    os.mkfifo(tmp_path / "fifo")
+    assert say(tmp_path / "fifo", resource.RLIM_INFINITY) == 0
+    assert say(log, 1 << 20) == 0 and "SMACCEL_ADMIT=? is not" in log.read_text()
+    written = log.read_bytes()
+    for limit in 0, 1, len(written), len(written) + 1:
+        assert say(log, limit) == 0, limit
+    assert log.read_bytes() == written
+    with log.open("a") as error:
+        for limit in 0, len(written):
+            command = ["prlimit", f"--fsize={limit}", "true"]
+            environment = dict(os.environ, LD_PRELOAD=str(BUILD / "libsmaccel.so"), SMACCEL_ADMIT="?", SMACCEL_LOG="error")
+            assert subprocess.run(command, env=environment, stderr=error, timeout=10).returncode == 0, limit
