@@ -15,6 +15,9 @@ const char *datapath_advice(int error)
 		return "more open files are needed: raise ulimit -n, or LimitNOFILE= of the service";
 	case -ENOMEM:
 		return "more memory is needed: see the limits of its cgroup, and --slots";
+	case -EAGAIN:
+		return "more threads are needed: raise pids.max of its cgroup, or TasksMax= of the service, or ulimit "
+		       "-u";
 	default:
 		return "Linux 6.1 or later with CONFIG_DEBUG_INFO_BTF is needed; --verbose shows why";
 	}

@@ -164,11 +164,16 @@ static int find_features(struct helper *helper)
 	if (helper->options.settings.peer_count)
 		helper->features |= WIRE_FEATURE_PEERS;
 	if (count < 0) {
-		log_error("the self-test cannot run: %s (it needs an interface lo that is up)", strerror(-count));
+		log_error("the self-test cannot run: %s; %s", strerror(-count), selftest_advice(count));
 		return count;
 	}
 	log_debug("self-test: %d results, features %#x", count, helper->features);
 	for (int i = 0; i < count; i++) {
+		if (results[i].outcome == SELFTEST_NOT_TRIED) {
+			log_error("the self-test cannot run: %s: %s; %s", results[i].name, results[i].detail,
+				  selftest_advice(results[i].error));
+			return results[i].error;
+		}
 		if (results[i].outcome != SELFTEST_REFUSED)
 			continue;
 		log_error("this kernel cannot be used: %s: %s; `smaccel probe` shows all", results[i].name,

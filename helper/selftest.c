@@ -2,7 +2,7 @@
 /* The self-test: what this kernel does with a joined socket, shown on a loopback connection of our own.
  *
  * Each check leaves both queues of the connection empty, so that their order does not matter; a check that cannot do
- * that is the last one. The first one that is refused ends the run: what follows would stand on nothing.
+ * that is the last one. The first one that is refused, or cannot be tried, ends the run: what follows would stand on nothing.
  */
 #define _GNU_SOURCE
 #include "selftest.h"
@@ -33,15 +33,8 @@ struct selftest {
 	int ends[2]; /* everything is sent from end 0 to end 1 */
 	uint32_t features;
 	char *detail; /* of the check that runs: SELFTEST_DETAIL_BYTES */
+	int error;    /* of the one that could not be tried */
 };
-
-const char *selftest_outcome_name(enum selftest_outcome outcome)
-{
-	static const char *const names[] = { "holds", "worked around", "refused" };
-
-	_Static_assert(sizeof(names) / sizeof(names[0]) == SELFTEST_OUTCOME_COUNT, "a name each");
-	return outcome < SELFTEST_OUTCOME_COUNT ? names[outcome] : "unknown";
-}
 
 __attribute__((format(printf, 3, 4))) static enum selftest_outcome say(struct selftest *self,
 								       enum selftest_outcome outcome,
@@ -53,6 +46,15 @@ __attribute__((format(printf, 3, 4))) static enum selftest_outcome say(struct se
 	vsnprintf(self->detail, SELFTEST_DETAIL_BYTES, format, arguments);
 	va_end(arguments);
 	return outcome;
+}
+
+/* A call that failed: the kernel cannot do it, or something to try it with was not to be had. */
+static enum selftest_outcome say_failed(struct selftest *self, const char *what, int error)
+{
+	if (datapath_is_kernels_fault(error))
+		return say(self, SELFTEST_REFUSED, "%s: %s", what, strerror(-error));
+	self->error = error;
+	return say(self, SELFTEST_NOT_TRIED, "%s: %s", what, strerror(-error));
 }
 
 /* ---- small steps ---- */
@@ -140,7 +142,7 @@ static enum selftest_outcome check_inspect(struct selftest *self)
 	if (!error)
 		error = datapath_inspect(self->datapath, self->slot->end[1].sk, self->slot->end[0].cookie, &other);
 	if (error)
-		return say(self, SELFTEST_REFUSED, "the kernel refused: %s", strerror(-error));
+		return say_failed(self, "the facts of a socket", error);
 	if (!facts.found || facts.cookie != self->slot->end[1].cookie || other.found || facts.psock_refs != 1 ||
 	    facts.psock_queued || !facts.netns_cookie)
 		return say(self, SELFTEST_REFUSED, "found %u, other %u, psock references %u, queued %u", facts.found,
@@ -169,7 +171,7 @@ static enum selftest_outcome check_pair_proof(struct selftest *self)
 		recv_initial[i] = (uint32_t)(facts[i].rcv_nxt - facts[i].bytes_received);
 	}
 	if (error)
-		return say(self, SELFTEST_REFUSED, "%s", strerror(-error));
+		return say_failed(self, "the facts of both ends", error);
 	there = recv_initial[1] - sent_initial[0];
 	back = recv_initial[0] - sent_initial[1];
 	if (there + back != 1 || there > 1)
@@ -196,13 +198,14 @@ static enum selftest_outcome check_blocked_threads(struct selftest *self)
 	int error;
 
 	error = inspect_receiver(self, &facts);
-	if (error || facts.blocked_threads)
-		return say(self, SELFTEST_REFUSED, "%s",
-			   error ? strerror(-error)
-				 : "no address of woken_wake_function (CAP_SYSLOG? kernel.kptr_restrict?)");
+	if (error)
+		return say_failed(self, "the facts of a socket", error);
+	if (facts.blocked_threads)
+		return say(self, SELFTEST_REFUSED,
+			   "no address of woken_wake_function (CAP_SYSLOG? kernel.kptr_restrict?)");
 	error = pthread_create(&thread, NULL, sleep_in_recv, self);
 	if (error)
-		return say(self, SELFTEST_REFUSED, "no thread to try with: %s", strerror(error));
+		return say_failed(self, "no thread to try with", -error);
 	for (int i = 0; i < PATIENCE_MS && !error && !seen; i++) {
 		pause_millisecond();
 		error = inspect_receiver(self, &facts);
@@ -226,8 +229,10 @@ static enum selftest_outcome check_rmem(struct selftest *self)
 	if (!send_text(self, "0123456789"))
 		return say(self, SELFTEST_REFUSED, "cannot send");
 	error = inspect_receiver(self, &facts);
-	if (!receive_text(self, "0123456789") || error)
-		return say(self, SELFTEST_REFUSED, "%s", error ? strerror(-error) : "bytes lost");
+	if (!receive_text(self, "0123456789"))
+		return say(self, SELFTEST_REFUSED, "bytes lost");
+	if (error)
+		return say_failed(self, "the facts of a socket", error);
 	if (facts.rmem_alloc >= 10)
 		return say(self, SELFTEST_HOLDS, "sk_rmem_alloc includes redirected bytes");
 	return say(self, SELFTEST_WORKED_AROUND, "sk_rmem_alloc leaves redirected bytes out: one message at a time");
@@ -324,13 +329,13 @@ static enum selftest_outcome check_programs(struct selftest *self)
 	int error = self->datapath ? 0 : datapath_open(&self->own, &options);
 
 	if (error)
-		return say(self, SELFTEST_REFUSED, "the BPF programs did not load: %s", strerror(-error));
+		return say_failed(self, "the BPF programs did not load", error);
 	if (self->own)
 		self->datapath = self->own;
 	self->slot = datapath_slots(self->datapath, NULL);
 	error = datapath_probe_arm(self->datapath, self->ends);
 	if (error)
-		return say(self, SELFTEST_REFUSED, "the sockets did not join: %s", strerror(-error));
+		return say_failed(self, "the sockets did not join", error);
 	return say(self, SELFTEST_HOLDS, "loaded, both ends joined");
 }
 
@@ -363,7 +368,7 @@ int selftest_run(struct datapath *datapath, struct selftest_result *results, siz
 	*features = 0;
 	if (error)
 		return error;
-	for (size_t i = 0; i < total && outcome != SELFTEST_REFUSED; i++) {
+	for (size_t i = 0; i < total && outcome < SELFTEST_REFUSED; i++) {
 		struct selftest_result *result = count < capacity ? &results[count++] : NULL;
 
 		self.detail = result ? result->detail : discarded;
@@ -372,6 +377,7 @@ int selftest_run(struct datapath *datapath, struct selftest_result *results, siz
 			result->name = checks[i].name;
 			result->fact = checks[i].fact;
 			result->outcome = outcome;
+			result->error = self.error;
 		}
 	}
 	*features = self.features;

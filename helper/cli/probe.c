@@ -21,12 +21,12 @@ static const struct table_column columns[] = {
 	{ "SEEN", TABLE_LEFT },
 };
 
-static bool any_refused(const struct selftest_result *results, int count)
+/* What ends the list, refused or not tried; NULL: all is well. */
+static const struct selftest_result *failure_of(const struct selftest_result *results, int count)
 {
-	for (int i = 0; i < count; i++)
-		if (results[i].outcome == SELFTEST_REFUSED)
-			return true;
-	return false;
+	const struct selftest_result *last = count ? &results[count - 1] : NULL;
+
+	return last && last->outcome >= SELFTEST_REFUSED ? last : NULL;
 }
 
 static int print_json(const char *title, const struct selftest_result *results, int count, uint32_t features)
@@ -41,7 +41,7 @@ static int print_json(const char *title, const struct selftest_result *results, 
 				      json_pack("{s:s, s:s, s:s, s:s}", "name", results[i].name, "fact",
 						results[i].fact, "outcome", selftest_outcome_name(results[i].outcome),
 						"detail", results[i].detail));
-	root = json_pack("{s:s, s:b, s:b, s:b, s:o}", "release", kernel.release, "usable", !any_refused(results, count),
+	root = json_pack("{s:s, s:b, s:b, s:b, s:o}", "release", kernel.release, "usable", !failure_of(results, count),
 			 "fionread_counts_tcp", !!(features & WIRE_FEATURE_FIONREAD_COUNTS_TCP),
 			 "fionread_counts_psock", !!(features & WIRE_FEATURE_FIONREAD_COUNTS_PSOCK), "results", list);
 	text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
@@ -57,6 +57,7 @@ static int print_json(const char *title, const struct selftest_result *results, 
 static int print_table(const char *title, const struct selftest_result *results, int count)
 {
 	struct table *table = table_new(columns, sizeof(columns) / sizeof(columns[0]));
+	const struct selftest_result *failure = failure_of(results, count);
 	struct utsname kernel;
 	bool good = table != NULL;
 
@@ -69,8 +70,10 @@ static int print_table(const char *title, const struct selftest_result *results,
 	if (good) {
 		table_print(table, stdout);
 		uname(&kernel);
-		printf("\nLinux %s: %s\n", kernel.release,
-		       any_refused(results, count) ? "nothing can be accelerated" : "usable");
+		if (failure && failure->outcome == SELFTEST_NOT_TRIED)
+			printf("\nLinux %s: not known; %s\n", kernel.release, selftest_advice(failure->error));
+		else
+			printf("\nLinux %s: %s\n", kernel.release, failure ? "nothing can be accelerated" : "usable");
 	} else {
 		fprintf(stderr, "%s: out of memory\n", title);
 	}
@@ -93,12 +96,13 @@ int cli_probe_main(int argc, const char **argv)
 	}
 	count = selftest_run(NULL, results, SELFTEST_RESULTS_MAX, &features);
 	if (count < 0) {
-		fprintf(stderr, "%s: the self-test cannot run: %s\n", argv[0], strerror(-count));
+		fprintf(stderr, "%s: the self-test cannot run: %s; %s\n", argv[0], strerror(-count),
+			selftest_advice(count));
 		return CLI_FAILURE;
 	}
 	if (options.json)
 		status = print_json(argv[0], results, count, features);
 	else
 		status = print_table(argv[0], results, count);
-	return status ? status : any_refused(results, count) ? CLI_FAILURE : CLI_OK;
+	return status ? status : failure_of(results, count) ? CLI_FAILURE : CLI_OK;
 }

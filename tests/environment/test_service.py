@@ -7,6 +7,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+import pytest
 from support.helper import Helper
 from support.program import BUILD
 
@@ -56,13 +57,29 @@ def test_the_socket_outlives_a_stop_of_the_service():
     assert service["RuntimeDirectoryPreserve"] == "yes"
 
 
+def start_where(place, *injections):
+    """Its end, where these system calls are answered as said."""
+    inject = [word for injection in injections for word in ("-e", f"inject={injection}")]
+    traced = ",".join(injection.split(":")[0] for injection in injections)
+    return subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={traced}", *inject, str(BUILD / "smacceld"), "--socket",
+                           str(place.socket), "--pin-dir", str(place.pins)], capture_output=True, text=True, timeout=40, check=False)
+
+
 def test_what_ends_it_for_good(place):
     """An end by any signal does not; what would be the same the next time does: status 2 (unit/cli-run) and 3, a kernel that refuses."""
     unit = directives("smacceld.service.in")
     assert (unit["Restart"], unit["RestartPreventExitStatus"]) == ("always", "2 3")
-    done = subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=bpf", "-e", "inject=bpf:error=EINVAL", str(BUILD / "smacceld"), "--socket",
-                           str(place.socket), "--pin-dir", str(place.pins)], capture_output=True, text=True, timeout=40, check=False)
+    done = start_where(place, "bpf:error=EINVAL")
     assert done.returncode == 3 and "Linux 6.1 or later" in done.stderr, done
+
+
+@pytest.mark.parametrize("call, lacking, advice", [("clone,clone3:error=EAGAIN", "no thread to try with", "pids.max"),
+                                                   ("socket:error=EMFILE:when=2+", "Too many open files", "LimitNOFILE=")], ids=["threads", "files"])
+def test_what_is_lacking_does_not_end_it_for_good(place, call, lacking, advice):
+    """It says nothing of the kernel, and may be there the next time: the unit starts it again."""
+    done = start_where(place, call)
+    assert done.returncode == 1 and lacking in done.stderr and advice in done.stderr, done
+    assert "this kernel" not in done.stderr, done
 
 
 def test_the_log_has_what_root_has_done(root_only):
