@@ -10,15 +10,14 @@
 #include <sys/un.h>
 #include <time.h>
 
+#include "../helper/wire/room.h"
 #include "config.h"
 #include "log.h"
 #include "real.h"
 
-/* Below 1024 even if more is allowed: a single high fd makes the kernel grow the process's fd table to hold it. */
-#define HIGH_FD 1000
-#define HIGH_MARGIN 24
 #define MOVE_WAITS_MAX 50 /* of a millisecond */
 
+_Static_assert(CHANNEL_FDS == ROOM_FDS, "the same");
 struct channel_fd channel_fds[CHANNEL_FDS] = { { .fd = -1 }, { .fd = -1 }, { .fd = -1 } };
 
 static uint64_t socket_cookie(int fd)
@@ -33,12 +32,10 @@ static uint64_t socket_cookie(int fd)
 
 int channel_fd_duplicate(int fd)
 {
-	struct rlimit limit;
-	int base = HIGH_FD;
+	struct rlimit limit = { .rlim_cur = RLIM_INFINITY };
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < HIGH_FD + HIGH_MARGIN)
-		base = limit.rlim_cur > 2 * HIGH_MARGIN ? (int)limit.rlim_cur - HIGH_MARGIN : HIGH_MARGIN;
-	return real_fcntl(fd, F_DUPFD_CLOEXEC, base);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	return real_fcntl(fd, F_DUPFD_CLOEXEC, room_fd_lowest(limit.rlim_cur));
 }
 
 int channel_fd_set_consume(struct channel_fd *own, int fd)
@@ -47,8 +44,12 @@ int channel_fd_set_consume(struct channel_fd *own, int fd)
 	int error = high < 0 ? -errno : 0;
 
 	real_close(fd);
-	if (error)
+	if (error) {
+		log_info("no number for a file of the library's own: errno %d; RLIMIT_NOFILE is too small, or its last "
+			 "numbers are all in use",
+			 -error);
 		return error;
+	}
 	own->cookie = socket_cookie(high);
 	atomic_store(&own->fd, high);
 	return 0;

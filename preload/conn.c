@@ -10,6 +10,7 @@
 
 #include <errno.h>
 
+#include "../helper/wire/room.h"
 #include "channel.h"
 #include "config.h"
 #include "fork.h"
@@ -35,9 +36,12 @@ static struct conn *_Atomic parts[MEMORY_PARTS]; /* by memory_part(); the first 
 int conn_init(void)
 {
 	size_t bytes = CONN_FD_MAX * sizeof(uint32_t) + MEMORY_CELLS_FIRST * sizeof(struct conn);
-	_Atomic uint32_t *table =
-		reserved_has_room(bytes + SESSION_MEMORY_BYTES_FIRST + LEDGER_BYTES) ? reserved_map(bytes, -1) : NULL;
+	_Atomic uint32_t *table = reserved_has_room(ROOM_BYTES) ? reserved_map(bytes, -1) : NULL;
 
+	_Static_assert(CONN_FD_MAX * sizeof(uint32_t) + MEMORY_CELLS_FIRST * sizeof(struct conn) +
+				       SESSION_MEMORY_BYTES_FIRST + LEDGER_BYTES <=
+			       ROOM_BYTES,
+		       "with a session and a ledger");
 	if (!table)
 		return -ENOMEM;
 	atomic_store(&parts[0], (struct conn *)(table + CONN_FD_MAX));

@@ -60,6 +60,19 @@ static const char *must_be_off(void)
 	return getauxval(AT_SECURE) ? "a setuid, setgid or file-capability program" : NULL;
 }
 
+static void leave_to_filter(enum quiet_inherited filter)
+{
+	if (filter == QUIET_NO_FILTER || config.trusts_filter_wholly)
+		return;
+	if (filter == QUIET_FILTER)
+		log_info("under a filter of system calls: off (SMACCEL_SECCOMP=trust or trust-all says that it allows "
+			 "what is needed)");
+	else
+		log_info("no /proc/self/status, which says whether system calls are filtered: off "
+			 "(SMACCEL_SECCOMP=trust or trust-all says that what is needed is allowed)");
+	config.off = true;
+}
+
 __attribute__((constructor)) static void shim_init(void)
 {
 	int saved = errno;
@@ -74,11 +87,8 @@ __attribute__((constructor)) static void shim_init(void)
 		log_info("%s: off", why);
 		config.off = true;
 	}
-	if (!config.off && !config.trusts_filter && !config.trusts_filter_wholly && quiet_inherited()) {
-		log_info("under a filter of system calls: off (SMACCEL_SECCOMP=trust or trust-all says that it allows "
-			 "what is needed)");
-		config.off = true;
-	}
+	if (!config.off && !config.trusts_filter)
+		leave_to_filter(quiet_inherited());
 	latency_init();
 	if (!config.off) {
 		fork_init();

@@ -111,7 +111,7 @@ static long number_in(const char *text, const char *name)
 	return line ? strtol(line + strlen(name), NULL, 10) : -1;
 }
 
-bool quiet_inherited(void)
+enum quiet_inherited quiet_inherited(void)
 {
 	static char text[STATUS_BYTES]; /* the constructor's alone */
 	size_t length = 0;
@@ -129,8 +129,10 @@ bool quiet_inherited(void)
 	const char *caught = strstr(text, CAUGHT);
 	if (caught)
 		signals_caught = strtoull(caught + sizeof(CAUGHT) - 1, NULL, 16);
+	if (fd < 0 || bytes < 0)
+		return QUIET_NOT_KNOWN;
 	/* Kernels without seccomp have no such line. */
-	return fd < 0 || bytes < 0 || number_in(text, "\nSeccomp:") > 0;
+	return number_in(text, "\nSeccomp:") > 0 ? QUIET_FILTER : QUIET_NO_FILTER;
 }
 
 uint32_t quiet_fd_table_size(void)

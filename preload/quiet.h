@@ -34,9 +34,9 @@ static inline bool quiet_is_on(void)
  * QUIET_BUDGET_MS and one time-out of the helper. Keeps errno. */
 void quiet_begin(enum sm_reason reason);
 
-/* Whether this program was started under a filter, as the kernel's own file says; also true if the file cannot be read. For the
- * constructor: opens, reads and closes a file, as the dynamic linker has just done with this library. */
-bool quiet_inherited(void);
+/* Whether this program was started under a filter, as the kernel's own file says, or that this cannot be read: then it may have been. For
+ * the constructor: opens, reads and closes a file, as the dynamic linker has just done with this library. */
+enum quiet_inherited { QUIET_NO_FILTER, QUIET_FILTER, QUIET_NOT_KNOWN } quiet_inherited(void);
 /* What that file said of the table of fds: no larger number was open. 0: not known. */
 uint32_t quiet_fd_table_size(void);
 /* And of the signals: bit n - 1 is set where signal n had a handler. All ones: not known. */

@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../helper/wire/room.h"
 #include "config.h"
 #include "raw_syscall.h"
 
@@ -32,7 +33,7 @@ static bool is_small_part(size_t bytes, int resource)
 	struct rlimit limit;
 
 	return getrlimit(resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
-	       bytes <= limit.rlim_cur / RESERVED_SHARE;
+	       bytes <= limit.rlim_cur / ROOM_SHARE;
 }
 
 bool reserved_has_room(size_t bytes)

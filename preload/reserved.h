@@ -12,9 +12,8 @@
 #include <stddef.h>
 
 #define RESERVED_MAX 64
-#define RESERVED_SHARE 8
 
-/* Whether so many bytes are at most one in RESERVED_SHARE of the addresses, and of the data, that the process may have (RLIMIT_AS,
+/* Whether so many bytes are at most one in ROOM_SHARE of the addresses, and of the data, that the process may have (RLIMIT_AS,
  * RLIMIT_DATA): a program that is kept small is to find the room that it has without the shim, or nearly. */
 bool reserved_has_room(size_t bytes);
 

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "../../helper/wire/room.h"
 #include "../../preload/reserved.h"
 
 #define LARGE_BYTES ((size_t)64 << 20)
@@ -91,7 +92,7 @@ static void test_reserved_share_of_many(void **state)
 	assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
 	limit = before;
 	limit.rlim_cur = (rlim_t)2 * MANY * PIECE_BYTES;
-	allowed = limit.rlim_cur / RESERVED_SHARE / PIECE_BYTES;
+	allowed = limit.rlim_cur / ROOM_SHARE / PIECE_BYTES;
 	assert_true(allowed > RESERVED_MAX && allowed < MANY);
 	assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
 	while (count < MANY && (areas[count] = reserved_map(PIECE_BYTES, -1)))
