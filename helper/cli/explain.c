@@ -16,25 +16,13 @@
 #include "../wire/wire.h"
 #include "cli.h"
 #include "client.h"
-#include "environment.h"
+#include "explain.h"
 #include "fields.h"
-#include "library.h"
-#include "program.h"
 #include "running.h"
 #include "table.h"
 #include "utf8.h"
-#include "words.h"
 
-#define TEXT_BYTES 1024
 #define SOCKET_PATH_BYTES ((int)sizeof(((struct sockaddr_un *)0)->sun_path))
-
-struct explanation {
-	const char *title, *socket_path;
-	json_t *findings;    /* {subject, hinders, text} */
-	json_t *connections; /* {state, reason, text, count, remote}; NULL: not known */
-	bool hindered;
-	bool failed; /* no memory */
-};
 
 /* A copy that does nothing to a terminal: a process has any bytes in its environment, and a cut may have come in the middle of a character. malloc'ed;
  * NULL without memory. */
@@ -53,8 +41,7 @@ static char *printable(const char *text)
 	return copy;
 }
 
-__attribute__((format(printf, 4, 5))) static void find(struct explanation *explanation, const char *subject,
-						       bool hinders, const char *format, ...)
+void explanation_find(struct explanation *explanation, const char *subject, bool hinders, const char *format, ...)
 {
 	char text[TEXT_BYTES], *shown;
 	va_list arguments;
@@ -68,96 +55,6 @@ __attribute__((format(printf, 4, 5))) static void find(struct explanation *expla
 									     "hinders", hinders, "text", shown)))
 		explanation->failed = true;
 	free(shown);
-}
-
-/* ---- the process ----------------------------------------------------------------------------------------------- */
-/* Why the library is not in it. */
-static void explain_absence(struct explanation *explanation, const struct running *running)
-{
-	const char *wanted = running_variable(running, "LD_PRELOAD");
-	char link[64];
-	struct program program;
-	enum program_verdict verdict;
-
-	snprintf(link, sizeof(link), "/proc/%d/exe", (int)running->pid);
-	verdict = *running->program ? program_examine(link, &program) : PROGRAM_GOOD;
-	if (verdict == PROGRAM_SETUID || verdict == PROGRAM_SETGID || verdict == PROGRAM_FILE_CAPABILITY)
-		verdict = PROGRAM_GOOD; /* is_secure says whether it had more rights by that */
-	if (!*running->program)
-		find(explanation, "library", true, "it is a thread of the kernel, which has no libraries");
-	else if (verdict != PROGRAM_GOOD && verdict != PROGRAM_UNREADABLE)
-		find(explanation, "library", true, "libsmaccel.so cannot be loaded: of %s, %s", running->program,
-		     program_verdict_text(verdict));
-	else if (running->is_secure)
-		find(explanation, "library", true,
-		     "libsmaccel.so is not loaded: the program was started with more rights than its caller has "
-		     "(setuid, capabilities), and the dynamic linker ignores LD_PRELOAD then");
-	else if (wanted && library_is_named(wanted))
-		find(explanation, "library", true,
-		     "LD_PRELOAD=%s, but it is not loaded: the dynamic linker did not find it there, or may not load "
-		     "it (another root folder, NoExecPaths= of its unit, a file system without exec, musl); what it "
-		     "said is in the program's standard error",
-		     wanted);
-	else
-		find(explanation, "library", true,
-		     "libsmaccel.so is not loaded: LD_PRELOAD did not name it when %s was started; see smaccel run",
-		     running->program);
-}
-
-static void explain_library(struct explanation *explanation, const struct running *running)
-{
-	if (!*running->library)
-		explain_absence(explanation, running);
-	else if (running->is_secure)
-		find(explanation, "library", true,
-		     "%s is loaded, and does nothing: the program was started with more rights than its caller has "
-		     "(setuid, capabilities)",
-		     running->library);
-	else if (running->library_replaced)
-		find(explanation, "library", false,
-		     "%s is loaded as it was before it was replaced: the program has the new one when it is restarted",
-		     running->library);
-	else
-		find(explanation, "library", false, "%s is loaded", running->library);
-}
-
-static void explain_filter(struct explanation *explanation, const struct running *running)
-{
-	const char *setting = running_variable(running, "SMACCEL_SECCOMP");
-
-	if (!running->is_filtered)
-		find(explanation, "filter", false, "its system calls are not filtered");
-	else if (setting && !strcmp(setting, "trust"))
-		find(explanation, "filter", false,
-		     "its system calls are filtered; SMACCEL_SECCOMP=trust: one that it was started under is trusted, "
-		     "one "
-		     "that it has installed itself keeps its connections on plain TCP");
-	else
-		find(explanation, "filter", true,
-		     "its system calls are filtered (seccomp), and the shim makes none of its own: plain TCP. If the "
-		     "filter allows what smaccel(1) lists: SMACCEL_SECCOMP=trust");
-}
-
-static void explain_settings(struct explanation *explanation, const struct running *running)
-{
-	static const char *const names[] = { "SMACCEL",       "SMACCEL_ADMIT", "SMACCEL_SPIN_US", "SMACCEL_SECCOMP",
-					     "SMACCEL_GROUP", "SMACCEL_LOG",   "SMACCEL_SOCKET" };
-	const char *main_switch = running_variable(running, "SMACCEL");
-	const char *admission = running_variable(running, "SMACCEL_ADMIT");
-	char text[TEXT_BYTES] = "";
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		const char *value = running_variable(running, names[i]);
-
-		if (value && *value)
-			words_add(text, sizeof(text), "%s%s=%s", *text ? " " : "", names[i], value);
-	}
-	if (main_switch && environment_means_off(main_switch))
-		find(explanation, "settings", true, "%s: switched off when it was started", text);
-	else if (admission && !strcmp(admission, "never"))
-		find(explanation, "settings", true, "%s: its connections never join", text);
-	else
-		find(explanation, "settings", false, "%s", *text ? text : "the defaults");
 }
 
 /* ---- the helper ------------------------------------------------------------------------------------------------ */
@@ -189,7 +86,8 @@ static int64_t listener_uid(const char *path)
 }
 
 /* Whether there is one to be asked further. `shown`: the path that the process knows. */
-static bool explain_helper(struct explanation *explanation, const char *shown, bool is_users_choice)
+static bool explain_helper(struct explanation *explanation, const struct running *running, const char *shown,
+			   bool is_users_choice)
 {
 	int64_t uid = is_users_choice ? 0 : listener_uid(explanation->socket_path);
 	char *text = NULL;
@@ -197,22 +95,23 @@ static bool explain_helper(struct explanation *explanation, const char *shown, b
 	int err;
 
 	if (uid > 0 && uid != getuid()) {
-		find(explanation, "helper", true, "at %s listens a process of user %" PRId64 ", which is not asked",
-		     shown, uid);
+		explanation_find(explanation, "helper", true,
+				 "at %s listens a process of user %" PRId64 ", which is not asked", shown, uid);
 		return false;
 	}
 	err = client_request(explanation->socket_path, WIRE_STATUS, &text);
 	status = err || !text ? NULL : json_loads(text, 0, NULL);
 	free(text);
 	if (err == -ENOENT || err == -ECONNREFUSED)
-		find(explanation, "helper", true, "there is none at %s: start it (systemctl start smacceld)", shown);
+		explanation_find(explanation, "helper", true,
+				 "there is none at %s: start it (systemctl start smacceld)", shown);
 	else if (err)
-		find(explanation, "helper", true, "at %s: %s", shown, strerror(-err));
+		explanation_find(explanation, "helper", true, "at %s: %s", shown, strerror(-err));
 	else if (json_is_true(json_object_get(json_object_get(status, "switches"), "off")))
-		find(explanation, "helper", true,
-		     "the kill switch is set: every connection is on plain TCP until `smaccel on`");
-	else
-		find(explanation, "helper", false, "it answers at %s", shown);
+		explanation_find(explanation, "helper", true,
+				 "the kill switch is set: every connection is on plain TCP until `smaccel on`");
+	else if (is_users_choice || explain_reach(explanation, running, shown))
+		explanation_find(explanation, "helper", false, "it answers at %s", shown);
 	json_decref(status);
 	return !err;
 }
@@ -323,10 +222,8 @@ static void explain_all(struct explanation *explanation, const struct running *r
 
 	path_as_seen(path, running, shown);
 	explanation->socket_path = socket_option ? socket_option : path;
-	explain_library(explanation, running);
-	explain_filter(explanation, running);
-	explain_settings(explanation, running);
-	if (explain_helper(explanation, shown, socket_option))
+	explain_process(explanation, running);
+	if (explain_helper(explanation, running, shown, socket_option))
 		count_connections(explanation, running->pid);
 }
 

@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 #define LIBRARY_NAME "/libsmaccel.so"
-#define REPLACED " (deleted)"       /* what the kernel adds to the path of a file that is gone */
-#define FILE_BYTES_MAX (64ul << 20) /* of maps and environ: neither comes near it */
+#define SESSION_NAME "/memfd:smaccel-session" /* helper/session.c */
+#define REPLACED " (deleted)"                 /* what the kernel adds to the path of a file that is gone */
+#define FILE_BYTES_MAX (64ul << 20)           /* of maps and environ: neither comes near it */
 #define FIRST_BYTES 16384
 
 /* The whole of /proc/PID/NAME with a 0 behind it, malloc'ed; *bytes without that. NULL with errno. */
@@ -85,6 +86,35 @@ static unsigned long number_of(const char *status, const char *field)
 	return found ? strtoul(found + strlen(field), NULL, 10) : 0;
 }
 
+/* The last of the four that "Uid:" and "Gid:" have. */
+static uint32_t file_id_of(const char *status, const char *field)
+{
+	const char *found = strstr(status, field);
+	char *at = found ? (char *)found + strlen(field) : NULL;
+	unsigned long id = 0;
+
+	for (int i = 0; at && i < 4; i++)
+		id = strtoul(at, &at, 10);
+	return (uint32_t)id;
+}
+
+static void find_rights(struct running *running, const char *status)
+{
+	const char *groups = strstr(status, "\nGroups:");
+	const char *capabilities = strstr(status, "\nCapEff:");
+	char *at = groups ? (char *)groups + strlen("\nGroups:") : NULL;
+
+	running->file_uid = file_id_of(status, "\nUid:");
+	running->file_gid = file_id_of(status, "\nGid:");
+	while (at && running->group_count < RUNNING_GROUPS_MAX) {
+		at += strspn(at, "\t ");
+		if (*at < '0' || *at > '9')
+			break;
+		running->groups[running->group_count++] = (uint32_t)strtoul(at, &at, 10);
+	}
+	running->capabilities = capabilities ? strtoull(capabilities + strlen("\nCapEff:"), NULL, 16) : 0;
+}
+
 static void find_name(struct running *running, const char *status)
 {
 	const char *name = status + strcspn(status, "\t");
@@ -112,6 +142,7 @@ static int read_status(struct running *running)
 	running->uid = (uint32_t)number_of(status, "\nUid:");
 	running->is_filtered = number_of(status, "\nSeccomp:") > 0;
 	find_name(running, status);
+	find_rights(running, status);
 	free(status);
 	return has_ended ? -ESRCH : 0;
 }
@@ -154,6 +185,7 @@ int running_read(pid_t pid, struct running *running)
 	if (!maps)
 		return errno == ENOENT ? -ESRCH : -errno;
 	find_library(running, maps);
+	running->has_session = strstr(maps, SESSION_NAME) != NULL;
 	free(maps);
 	running->environment = read_whole(pid, "environ", &running->environment_bytes);
 	if (!running->environment)

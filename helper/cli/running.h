@@ -9,13 +9,19 @@
 #include <sys/types.h>
 
 #define RUNNING_PATH_BYTES 4096
+#define RUNNING_GROUPS_MAX 1024 /* more are not looked at */
 
 struct running {
 	pid_t pid;
-	uint32_t uid;                     /* the real one */
+	uint32_t uid;                /* the real one */
+	uint32_t file_uid, file_gid; /* that it opens files with */
+	uint32_t groups[RUNNING_GROUPS_MAX];
+	size_t group_count;
+	uint64_t capabilities;            /* the effective ones */
 	char name[64];                    /* comm; what is not printable is '?' */
 	char program[RUNNING_PATH_BYTES]; /* the file that it runs; "" for a thread of the kernel */
 	char library[RUNNING_PATH_BYTES]; /* the libsmaccel.so that it has mapped; "" without one */
+	bool has_session;                 /* with a helper, or had one: the memory is mapped */
 	bool library_replaced;            /* that file has been removed, or replaced by another, since */
 	bool is_secure;                   /* AT_SECURE (getauxval(3)): set-user-id, capabilities of the file ... */
 	bool is_filtered;                 /* "Seccomp:" in proc_pid_status(5) is not 0 */

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.apps import Commanded, wait_until
 from support.helper import Helper
-from support.program import BUILD, EAGER, PLAIN, Program, auto, built, run
+from support.program import BUILD, EAGER, PLAIN, Arm, Program, auto, built, run
 from support.proof import proved
 from support.scripts import CONNECTED_PAIR
 
@@ -250,6 +250,10 @@ def explain(helper, program):
     return said.returncode, {each["subject"] for each in seen["findings"] if each["hinders"]}, seen["connections"]
 
 
+def explained(program):
+    return subprocess.run([BUILD / "smaccel", "explain", str(program.pid)], capture_output=True, text=True, timeout=TIMEOUT_S).stdout
+
+
 def switch(helper, command):
     subprocess.run([BUILD / "smaccel", command, "--socket", helper.socket], check=True, stdout=subprocess.DEVNULL, timeout=TIMEOUT_S)
 
@@ -267,6 +271,36 @@ def test_what_explain_says(helper):
         finally:
             switch(helper, "on")
         assert explain(helper, program)[0] == 0
+
+
+WITHOUT_PROC = ("unshare", "--mount", "sh", "-c", 'mount --make-rprivate / && umount -l /proc && exec "$0" "$@"')
+AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")
+
+
+@pytest.mark.parametrize("prefix, hindering, said, log", [
+    (("prlimit", "--nofile=26:"), "limits", "RLIMIT_NOFILE", "no number for a file of the library's own"),
+    (("prlimit", "--nofile=27:"), None, "", ""),
+    (WITHOUT_PROC, "filter", "no /proc", "no /proc/self/status"),
+    (AS_NOBODY, None, "", ""),
+], ids=["few-files", "just-enough-files", "no-proc", "nobody"])
+def test_what_explain_says_of_a_process_without_a_session(helper, prefix, hindering, said, log):
+    arm = Arm("eager", "eager", {"SMACCEL_LOG": "info"})
+    with Commanded([*prefix, sys.executable, "-c", HOLDS], arm, helper.socket) as program:
+        program.wait_output("up")
+        assert log in program.err and ("no number" in program.err) == (hindering == "limits"), program.err
+        assert explain(helper, program)[:2] == (1 if hindering else 0, {hindering} - {None})
+        assert said in explained(program)
+
+
+@pytest.mark.parametrize("closed", ["socket", "directory"])
+def test_what_explain_says_of_a_socket_that_the_user_cannot_reach(closed):
+    with Helper() as helper:
+        path = Path(getattr(helper, closed))
+        path.chmod(0o700)
+        with Commanded([*AS_NOBODY, sys.executable, "-c", HOLDS], EAGER, helper.socket) as program:
+            program.wait_output("up")
+            assert explain(helper, program)[:2] == (1, {"helper"})
+            assert f"{'may not write' if closed == 'socket' else 'may not search the folder ' + str(path)}" in explained(program)
 
 
 def test_helper_in_a_pid_namespace_without_its_clients():

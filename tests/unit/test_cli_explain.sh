@@ -63,6 +63,24 @@ end
 begin LD_PRELOAD="$library" "$work/up"
 expect preloaded 1 "up/$subject, user $(id -u)*ok*library*$library is loaded*ok*filter*NO*helper*none at*no-helper*"
 end
+begin prlimit --nofile=26: env LD_PRELOAD="$library" "$work/up"
+expect too-few-files 1 '*NO*limits*26 files*RLIMIT_NOFILE*not the 3 *LimitNOFILE=*'
+end
+begin prlimit --nofile=27: env LD_PRELOAD="$library" "$work/up"
+expect enough-files 1 '*ok*limits*NO*helper*none at*'
+end
+begin prlimit --as=37748735 env LD_PRELOAD="$library" "$work/up"
+expect too-few-addresses 1 '*NO*limits*RLIMIT_AS*to 36864 KiB*LimitAS=*'
+end
+begin prlimit --as=37748736 env LD_PRELOAD="$library" "$work/up"
+expect enough-addresses 1 '*ok*limits*NO*helper*none at*'
+end
+begin prlimit --data=4000000 env LD_PRELOAD="$library" "$work/up"
+expect too-little-data 1 '*NO*limits*RLIMIT_DATA*to 36864 KiB*LimitDATA=*'
+end
+begin prlimit --data=40000000 env LD_PRELOAD="$library" SMACCEL_SECCOMP=trust "$work/up"
+expect too-little-for-a-whole-session 1 '*NO*limits*RLIMIT_DATA*'
+end
 begin LD_PRELOAD="$library" SMACCEL=No SMACCEL_LOG=error "$work/up"
 expect switched-off 1 '*ok*library*NO*settings*SMACCEL=No SMACCEL_LOG=error *: switched off*'
 end
