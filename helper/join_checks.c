@@ -89,6 +89,9 @@ static enum sm_reason check_accounts(struct join *join)
 		if (!join_ask_again(join))
 			return REASON_NOT_ESTABLISHED;
 	}
+	/* Who no longer waits for the answer has gone on: that the accounts of then do not add up now says nothing. */
+	if (!session_word_pending(join->cell, message->header.generation))
+		return REASON_ABANDONED;
 	log_debug("pid %u fd %u: sent %u of %llu, received %u of %llu seen", join->session->pid, message->fd_number,
 		  facts->write_seq - proof_sent_initial(facts), (unsigned long long)message->sent_bytes,
 		  facts->copied_seq - proof_recv_initial(facts), (unsigned long long)message->received_bytes);

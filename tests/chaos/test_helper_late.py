@@ -15,6 +15,7 @@ from support.helper import Helper, stuck
 from support.apps import Commanded, wait_until
 from support.program import AUTO, EAGER, Program, run
 from support.proof import proved
+from support.scripts import CONNECTED_PAIR
 
 CONNECTIONS = 60
 SECONDS = 2
@@ -144,6 +145,31 @@ def test_half_closed_connection_is_called_that():
             assert program.wait(10) == 0, program.describe()
         refusals = helper.status()["refusals"]
     assert "not-established" in refusals and "unseen-traffic" not in refusals, refusals
+
+
+# A pair, and another whenever it is told.
+PAIRS = CONNECTED_PAIR + """
+import sys
+pairs = [connected_pair()]
+print("{}", flush=True)
+for _ in sys.stdin:
+    pairs.append(connected_pair())
+    print("{}", flush=True)
+"""
+
+
+def test_a_join_that_was_given_up_meanwhile_is_called_that():
+    """The application goes on after 50 ms. What it sends then, before the helper looks at the socket, went past no wrapper."""
+    with Helper() as helper, Commanded([sys.executable, "-c", PAIRS], EAGER, helper.socket) as program:
+        def one_is_refused():
+            program.ask("another", 10)
+            return helper.status()["refusals"]
+
+        program.answer(10)
+        with stuck(helper, 2 * ANSWER_MS):
+            wait_until(one_is_refused, 20, helper.explain)
+        refusals = helper.status()["refusals"]
+    assert "unseen-traffic" not in refusals and "abandoned" in refusals, refusals
 
 
 def test_helper_of_another_version_is_not_asked_all_the_time(tmp_path):
