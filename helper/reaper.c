@@ -213,8 +213,12 @@ static int alarm_open(struct reaper *reaper)
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 	event.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
-	if (sigaction(SIGALRM, &action, NULL) < 0 || timer_create(CLOCK_MONOTONIC, &event, &reaper->alarm) < 0)
-		return -errno;
+	if (sigaction(SIGALRM, &action, NULL) < 0 || timer_create(CLOCK_MONOTONIC, &event, &reaper->alarm) < 0) {
+		int error = -errno;
+
+		log_error("no timer: %s; see ulimit -i, or LimitSIGPENDING= of the service", strerror(-error));
+		return error;
+	}
 	reaper->has_alarm = true;
 	return 0;
 }

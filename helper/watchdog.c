@@ -33,6 +33,7 @@
 #include "listener.h"
 #include "log.h"
 #include "loop.h"
+#include "selftest.h"
 #include "session.h"
 
 #define PAUSE_NS (250 * LOOP_NS_PER_MS)
@@ -133,7 +134,9 @@ int watchdog_start(struct helper *helper)
 	pthread_sigmask(SIG_SETMASK, &all, &old); /* inherited: signals are the loop's */
 	error = -pthread_create(&thread, NULL, watchdog_main, helper);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (!error)
+	if (error)
+		log_error("no thread for the watchdog: %s; %s", strerror(-error), selftest_advice(error));
+	else
 		pthread_detach(thread);
 	return error;
 }

@@ -74,7 +74,10 @@ def test_what_ends_it_for_good(place):
 
 
 @pytest.mark.parametrize("call, lacking, advice", [("clone,clone3:error=EAGAIN", "no thread to try with", "pids.max"),
-                                                   ("socket:error=EMFILE:when=2+", "Too many open files", "LimitNOFILE=")], ids=["threads", "files"])
+                                                   ("clone,clone3:error=EAGAIN:when=2+", "no thread for the watchdog", "pids.max"),
+                                                   ("timer_create:error=EAGAIN", "no timer", "LimitSIGPENDING="),
+                                                   ("socket:error=EMFILE:when=2+", "Too many open files", "LimitNOFILE=")],
+                         ids=["threads", "watchdog", "timer", "files"])
 def test_what_is_lacking_does_not_end_it_for_good(place, call, lacking, advice):
     """It says nothing of the kernel, and may be there the next time: the unit starts it again."""
     done = start_where(place, call)
