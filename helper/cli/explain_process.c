@@ -81,26 +81,27 @@ static bool has_no_proc(const struct running *running)
 static void explain_filter(struct explanation *explanation, const struct running *running)
 {
 	const char *setting = running_variable(running, "SMACCEL_SECCOMP");
+	bool is_trusted = setting && (!strcmp(setting, "trust") || !strcmp(setting, "trust-all"));
 
-	if (!running->is_filtered && has_no_proc(running) && !(setting && !strcmp(setting, "trust")))
-		explanation_find(explanation, "filter", true,
-				 "it has no /proc, where the library looks whether system calls are filtered: if it "
-				 "was started so, it "
-				 "is off. Mount /proc for it or, if nothing forbids what smaccel(1) lists: "
-				 "SMACCEL_SECCOMP=trust");
+	if (!running->is_filtered && has_no_proc(running) && !is_trusted)
+		explanation_find(
+			explanation, "filter", true,
+			"it has no /proc, where the library looks whether system calls are filtered: if it was "
+			"started so, it is off. Mount /proc for it or, if nothing forbids what smaccel(1) lists: "
+			"SMACCEL_SECCOMP=trust (or trust-all)");
 	else if (!running->is_filtered)
 		explanation_find(explanation, "filter", false, "its system calls are not filtered");
-	else if (setting && !strcmp(setting, "trust"))
+	else if (is_trusted)
 		explanation_find(explanation, "filter", false,
-				 "its system calls are filtered; SMACCEL_SECCOMP=trust: one that it was started under "
-				 "is trusted, "
-				 "one "
-				 "that it has installed itself keeps its connections on plain TCP");
+				 "its system calls are filtered; SMACCEL_SECCOMP=%s: one that it was started under is "
+				 "trusted, one that it has installed itself keeps its connections on plain TCP",
+				 setting);
 	else
-		explanation_find(explanation, "filter", true,
-				 "its system calls are filtered (seccomp), and the shim makes none of its own: plain "
-				 "TCP. If the "
-				 "filter allows what smaccel(1) lists: SMACCEL_SECCOMP=trust");
+		explanation_find(
+			explanation, "filter", true,
+			"its system calls are filtered (seccomp), and the shim makes none of its own: plain TCP. "
+			"If the filter allows what smaccel(1) lists: SMACCEL_SECCOMP=trust (or trust-all, as of a "
+			"container)");
 }
 
 static void explain_settings(struct explanation *explanation, const struct running *running)

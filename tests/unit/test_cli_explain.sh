@@ -91,7 +91,10 @@ begin LD_PRELOAD="$library" "$work/up" filtered
 expect filtered 1 '*NO*filter*seccomp*SMACCEL_SECCOMP=trust*'
 end
 begin LD_PRELOAD="$library" SMACCEL_SECCOMP=trust "$work/up" filtered
-expect trusted 1 '*ok*filter*SMACCEL_SECCOMP=trust*'
+expect trusted 1 '*ok*filter*SMACCEL_SECCOMP=trust:*'
+end
+begin LD_PRELOAD="$library" SMACCEL_SECCOMP=trust-all "$work/up" filtered
+expect trusted-wholly 1 '*ok*filter*SMACCEL_SECCOMP=trust-all:*'
 end
 begin LD_PRELOAD="$library" "$work/static"
 expect static 1 "*NO*library*of $work/static, it is statically linked*"
