@@ -42,28 +42,30 @@ static __always_inline const struct task_struct *leader_behind(__s32 fd)
 	return link ? (const void *)link - bpf_core_field_offset(task->pid_links[PIDTYPE_TGID]) : NULL;
 }
 
-/* Of a leader that has ended before its threads: the next one's. Behind the last one comes no task, and what is read there has no such leader. */
-static __always_inline const struct files_struct *files_of(const struct task_struct *leader)
+/* Another thread of the process; NULL: there is none. Behind the last one comes no task, and what is read there has no such leader. */
+static __always_inline const struct task_struct *thread_beside(const struct task_struct *leader)
 {
-	const struct files_struct *files = BPF_CORE_READ(leader, files);
 	const struct task_struct *next =
 		(const void *)BPF_CORE_READ(leader, thread_node.next) - bpf_core_field_offset(leader->thread_node);
 
-	if (files || BPF_CORE_READ(next, group_leader) != leader)
-		return files;
-	return BPF_CORE_READ(next, files);
+	return BPF_CORE_READ(next, group_leader) == leader ? next : NULL;
 }
 
 /* How many fds of a socket that process has, as far as `most`; or SM_FDS_UNKNOWN. */
 static __always_inline __u32 count_fds(const struct sock *sk, __s32 fd, __u32 most)
 {
-	const struct task_struct *leader = leader_behind(fd);
-	const struct files_struct *files = leader ? files_of(leader) : NULL;
-	const struct fdtable *table = files ? BPF_CORE_READ(files, fdt) : NULL;
+	const struct task_struct *leader = leader_behind(fd), *beside = leader ? thread_beside(leader) : NULL;
+	const struct files_struct *files = leader ? BPF_CORE_READ(leader, files) : NULL;
 	struct files_walk walk = { .file = file_of(sk), .most = most };
+	const struct fdtable *table;
 
-	if (!table || !walk.file)
+	if (!leader || !walk.file)
 		return 0;
+	if (!files && beside) /* a leader that has ended before its threads */
+		files = BPF_CORE_READ(beside, files);
+	if (!files) /* who ends lets go of the table first, and then closes what is in it (do_exit()): that goes on */
+		return !beside && BPF_CORE_READ(leader, exit_state) ? 0 : most;
+	table = BPF_CORE_READ(files, fdt);
 	walk.files = BPF_CORE_READ(table, fd);
 	walk.size = BPF_CORE_READ(table, max_fds);
 	bpf_loop(FILES_MOST / FILES_AT_ONCE, files_step, &walk, 0);

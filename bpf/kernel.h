@@ -258,7 +258,8 @@ struct task_struct {
 	struct {
 		unsigned long sig[1];
 	} blocked;                  /* signals; of the kernel's the type is sigset_t */
-	struct files_struct *files; /* NULL: the thread has ended */
+	struct files_struct *files; /* NULL: the thread has ended, or ends and closes what it had */
+	int exit_state;             /* not 0: it has ended, and its files are closed */
 	struct hlist_node pid_links[PIDTYPE_MAX];
 	struct list_head thread_node; /* in that of all threads of the process, the leader first */
 };
