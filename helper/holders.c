@@ -26,6 +26,7 @@
 /* Where the kernel does not say who still has it. */
 #define UNSEEN_MS 50u
 #define UNSEEN_FINAL_MS 5u
+#define LOOKS_MOST 4 /* of a question: one takes 0.1 ms where the table has 20,000 fds */
 
 static uint16_t to_ms(uint64_t ns)
 {
@@ -34,7 +35,7 @@ static uint16_t to_ms(uint64_t ns)
 
 /* References that go with one who was told. */
 static uint32_t going_with(const struct request *request, const struct sm_end *end, struct slot_closer *closer,
-			   uint16_t now_ms)
+			   uint16_t now_ms, int *looks)
 {
 	struct helper *helper = request->helper;
 	const struct session *session =
@@ -45,7 +46,8 @@ static uint32_t going_with(const struct request *request, const struct sm_end *e
 	if (closer->is_gone)
 		return past_ms < LEAVING_MS ? closer->own : 0;
 	if (session && channel_is_open(&session->channel) &&
-	    datapath_count_fds(helper->datapath, end->sk, end->cookie, session->channel.source.fd, closer->own, &fds))
+	    (--*looks < 0 ||
+	     datapath_count_fds(helper->datapath, end->sk, end->cookie, session->channel.source.fd, closer->own, &fds)))
 		return past_ms < (request->message.holders.is_final ? UNSEEN_FINAL_MS : UNSEEN_MS) ? closer->own : 0;
 	if (fds)
 		return past_ms < CLOSING_MS ? fds : 0;
@@ -59,10 +61,11 @@ static bool all_go(struct slot_closing *closing, const struct request *request, 
 		   uint32_t others, uint64_t now_ns)
 {
 	uint32_t going = 0;
+	int looks = LOOKS_MOST;
 
 	for (uint32_t i = 0; i < closing->count && going < others; i++)
 		if (closing->told[i].session != (uint32_t)request->session->id)
-			going += going_with(request, end, &closing->told[i], to_ms(now_ns));
+			going += going_with(request, end, &closing->told[i], to_ms(now_ns), &looks);
 	return going >= others;
 }
 

@@ -17,8 +17,8 @@
 #define SLOTS 4096
 
 static struct thread_slot slots[SLOTS] __attribute__((aligned(64)));
-static struct thread_slot slot_shared; /* for threads beyond SLOTS: nobody can say where they are */
-static _Atomic uint32_t slots_used;    /* high-water mark */
+static struct thread_slot slot_shared;    /* for threads beyond SLOTS: nobody can say where they are */
+static _Atomic uint32_t slots_used;       /* high-water mark */
 static _Atomic uint32_t slots_overflowed; /* threads beyond SLOTS that have not ended */
 static pthread_key_t exit_key;
 static bool exit_key_valid;
